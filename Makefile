@@ -1,0 +1,66 @@
+# `make` alone lists the targets. Each target first makes .venv, or brings it up to date.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH  := 2.13.0
+BIN    := .venv/bin
+STAMP  := .venv/.installed
+PIP    := -m pip --quiet --quiet --disable-pip-version-check
+
+# More arguments for the command of test, types, demo and bench: make test ARGS="-k alignment"
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv test lint types format demo bench lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+venv: $(STAMP) ## make or renew .venv with the pinned packages
+
+demo: $(STAMP) ## classify a few recordings on a local cluster
+	$(BIN)/heartbeat demo $(ARGS)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## check style and layout of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## check the types
+	$(BIN)/mypy $(ARGS)
+
+format: $(STAMP) ## put the code into the layout that lint asks for
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## run the benchmarks
+	@if [ -f tests/benchmarks/__main__.py ]; then $(BIN)/python -m tests.benchmarks $(ARGS); \
+	else echo "no benchmarks here yet: tests/benchmarks/__main__.py is missing"; fi
+
+lock: ## resolve the newest packages and write requirements.lock
+	@echo "resolving into a fresh environment, torch $(TORCH): a few minutes"
+	@rm -rf .venv-lock
+	@"$(PYTHON)" -m venv .venv-lock
+	@.venv-lock/bin/python $(PIP) install --upgrade 'setuptools>=77' 'torch==$(TORCH)' '.[dev]'
+	@.venv-lock/bin/python $(PIP) check
+	@{ echo '# Every package that `make` installs. Written by `make lock`; do not edit.'; \
+	   .venv-lock/bin/python -m pip --disable-pip-version-check freeze --all \
+	     --exclude pip --exclude wheel --exclude heartbeat | sed 's/+[A-Za-z0-9.]*$$//'; } > .venv-lock/new
+	@! grep -n '@\|://\|^-' .venv-lock/new
+	@mv .venv-lock/new requirements.lock
+	@rm -rf .venv-lock build heartbeat.egg-info
+	@echo "wrote requirements.lock"
+
+clean: ## remove .venv and everything that can be made again
+	rm -rf .venv .venv-lock build dist heartbeat.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml requirements.lock
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "heartbeat needs Python 3.11 or newer")'
+	@echo "installing the packages of requirements.lock into .venv: a minute or two the first time"
+	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/python $(PIP) install -r requirements.lock
+	@$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,1 @@
+"""The recipes and clusters as YAML; installed, this folder is the package ``heartbeat_core.configs``."""

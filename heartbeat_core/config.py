@@ -1,0 +1,152 @@
+"""Frozen settings: what a recording is put through, and within which limits.
+
+``Recipe`` holds everything that changes a model's results (frames, alignment, network, training);
+``Limits`` holds what a recording may ask of the machine. Unknown keys are refused by name.
+Each model has a ``fingerprint``: the SHA-256 of its canonical JSON without what is only a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from heartbeat_core.errors import ConfigError
+
+RESULTS_VERSION = 1
+"""Raised by every change of the code that changes a result; part of each job's fingerprint."""
+
+LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")
+"""The original's labels; a label's code is its place."""
+
+FrameMethod = Literal["dominant", "average", "median"]
+PadMode = Literal["both", "front", "back"]
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """Base of every settings model: frozen, strict about keys, fingerprinted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FramesSettings(Settings):
+    """How a waveform becomes frames; the levels are mini 0.1 s, small 0.01 s and main 0.001 s."""
+
+    delta_time_s: PositiveFloat = 0.01
+    method: FrameMethod = "dominant"
+
+
+class AlignmentSettings(Settings):
+    """Where a sequence is placed within the reference's length."""
+
+    pad_mode: PadMode = "both"
+
+
+class NetworkSettings(Settings):
+    """The fully connected network."""
+
+    hidden: tuple[PositiveInt, ...] = (16, 8)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class TrainingSettings(Settings):
+    """Optimisation and hold-out; the values are the original's best."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    epochs: PositiveInt = 50
+    learning_rate: PositiveFloat = 0.001
+    plateau_patience: Annotated[int, Field(ge=0)] = 5
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    holdout_folds: Annotated[int, Field(ge=2)] = 5
+    """One fold of so many is held out, by patient: 5 gives the original's 80/20."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+
+
+class Recipe(Settings):
+    """One way from bytes to a prediction."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    version: Literal[1] = 1
+    description: str = ""
+    frames: FramesSettings = FramesSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    def dataset_settings(self) -> dict[str, Any]:
+        """Return the part that an aligned dataset depends on."""
+        return self.model_dump(mode="json", include={"version", "frames", "alignment"})
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) over everything but the name and the description."""
+        return fingerprint(self.model_dump(mode="json", exclude={"name", "description"}))
+
+
+class Limits(Settings):
+    """What one recording may ask of the machine."""
+
+    max_object_bytes: PositiveInt = 256 * 2**20
+    max_channels: PositiveInt = 16
+    min_sample_rate_hz: PositiveInt = 1_000
+    max_sample_rate_hz: PositiveInt = 384_000
+    max_duration_s: PositiveFloat = 1_800.0
+
+
+def fingerprint(content: Any) -> str:
+    """Return the SHA-256 (hex) of the canonical JSON of ``content``."""
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def canonical_json(content: Any) -> bytes:
+    """Return UTF-8 JSON with sorted keys and no spare white space: equal content, equal bytes."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def parse_settings(model: type[SettingsT], content: Any, source: str) -> SettingsT:
+    """Validate ``content`` as ``model``.
+
+    Raises:
+        ConfigError: one line with ``source``, the offending key and the keys or values allowed.
+    """
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: expected a mapping of settings, found {type(content).__name__}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            allowed = ", ".join(_allowed_keys(model, first["loc"]))
+            raise ConfigError(f"{source}: unknown key '{key}'; allowed here: {allowed}") from None
+        raise ConfigError(f"{source}: {key or 'settings'}: {first['msg']}") from None
+
+
+def parse_yaml(model: type[SettingsT], text: str, source: str) -> SettingsT:
+    """Read YAML ``text`` as ``model``; raises ConfigError as ``parse_settings`` does."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{source}: not valid YAML: {reason}") from None
+    return parse_settings(model, {} if content is None else content, source)
+
+
+def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    current: type[BaseModel] = model
+    for part in location[:-1]:
+        field = current.model_fields.get(str(part))
+        annotation = None if field is None else field.annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        current = annotation
+    return sorted(current.model_fields)

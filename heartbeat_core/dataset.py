@@ -1,0 +1,185 @@
+"""Reading an aligned dataset: its facts, and its rows as NumPy arrays.
+
+On disk, or under any URL::
+
+    DATASET/recordings/part-000042.parquet   rows, unpadded (compact) or padded
+    DATASET/_dataset.json                    DatasetFacts
+    DATASET/_reference.safetensors           the alignment reference
+    DATASET/_scaler.safetensors              the scaler over all rows
+    DATASET/_SUCCESS                         written last: without it the dataset is not finished
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from heartbeat_core import storage
+from heartbeat_core.alignment import Frames, Reference, pad
+from heartbeat_core.config import LABELS, Recipe, Settings, fingerprint, parse_settings
+from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError
+from heartbeat_core.scaling import Scaler
+from heartbeat_core.schema import list_values
+from heartbeat_core.tables import from_parquet
+
+FACTS_NAME = "_dataset.json"
+REFERENCE_NAME = "_reference.safetensors"
+SCALER_NAME = "_scaler.safetensors"
+SUCCESS_NAME = "_SUCCESS"
+ROWS_FOLDER = "recordings"
+
+Layout = Literal["compact", "padded"]
+
+
+class DatasetFacts(Settings):
+    """The content of ``_dataset.json``."""
+
+    format: Literal["heartbeat-dataset"] = "heartbeat-dataset"
+    format_version: Literal[1] = 1
+    recipe: Recipe
+    layout: Layout
+    length_frames: int
+    reference_recording_id: str
+    reference_audio_sha256: str
+    reference_sample_rate_hz: int
+    n_rows: int
+    n_failures: int
+    rows_by_label: dict[str, int]
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a dataset, in the order of its parts.
+
+    Attributes:
+        recording_id, audio_sha256: [n] text.
+        frames: n arrays [n_frames_i, 2] float32, unpadded whatever the layout.
+        offsets: [n] int64, frames of zeros in front.
+        codes: [n] int64, -1 where there is no label.
+        groups: [n] text, the patient; a recording without one is its own group, by its content.
+    """
+
+    recording_id: list[str]
+    audio_sha256: list[str]
+    frames: list[Frames]
+    offsets: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    groups: list[str]
+
+    def __len__(self) -> int:
+        return len(self.recording_id)
+
+    def take(self, index: NDArray[np.int64]) -> Rows:
+        """Return the rows at ``index``, in that order."""
+        chosen = index.tolist()
+        return Rows(
+            [self.recording_id[i] for i in chosen],
+            [self.audio_sha256[i] for i in chosen],
+            [self.frames[i] for i in chosen],
+            self.offsets[index],
+            self.codes[index],
+            [self.groups[i] for i in chosen],
+        )
+
+    def padded(self, length: int) -> NDArray[np.float32]:
+        """Return [n, length, 2] float32: the rows with zeros around them."""
+        rows = [pad(frames, offset, length) for frames, offset in zip(self.frames, self.offsets, strict=True)]
+        return np.stack(rows) if rows else np.zeros((0, length, 2), np.float32)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 (hex) over content and labels; no path enters it."""
+        labels = [None if code < 0 else LABELS[code] for code in self.codes.tolist()]
+        return fingerprint(sorted(zip(self.audio_sha256, map(str, labels), strict=True)))
+
+
+class Dataset:
+    """A finished aligned dataset.
+
+    Args:
+        uri: where it lies; a local path or any fsspec URL.
+
+    Raises:
+        DatasetError: it is not there, not finished, or not a dataset that this program reads.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = storage.to_uri(uri)
+        shown = storage.display(self.uri)
+        try:
+            content = json.loads(storage.read(storage.join(self.uri, FACTS_NAME)))
+            storage.read(storage.join(self.uri, SUCCESS_NAME))
+            reference = self._load_arrays(REFERENCE_NAME)
+            scaler = self._load_arrays(SCALER_NAME)
+            self.facts = parse_settings(DatasetFacts, content, f"{shown}/{FACTS_NAME}")
+        except FileNotFoundError as error:
+            raise DatasetError(
+                f"{shown} is not a finished dataset ({error} is not there): "
+                "make it with 'heartbeat build-dataset', or run that command again to go on"
+            ) from None
+        except (ConfigError, StorageError, ValueError) as error:
+            raise DatasetError(f"{shown}: not a dataset that this program reads: {error}") from None
+        self.reference = Reference(reference["reference.frames"])
+        self.scaler = Scaler(scaler["scaler.mean"], scaler["scaler.scale"])
+
+    def part_uris(self) -> list[str]:
+        """Return the URIs of the parts, in order."""
+        folder = storage.join(self.uri, ROWS_FOLDER)
+        names = [name for name in storage.list_names(folder) if name.endswith(".parquet")]
+        return [storage.join(folder, name) for name in names]
+
+    def iter_parts(self) -> Iterator[Rows]:
+        """Yield the rows of one part after the other, so that memory holds one part."""
+        for uri in self.part_uris():
+            yield self._read_part(uri)
+
+    def rows(self) -> Rows:
+        """Return all rows."""
+        parts = list(self.iter_parts())
+        return Rows(
+            [value for part in parts for value in part.recording_id],
+            [value for part in parts for value in part.audio_sha256],
+            [value for part in parts for value in part.frames],
+            np.concatenate([np.zeros(0, np.int64), *(part.offsets for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.codes for part in parts)]),
+            [value for part in parts for value in part.groups],
+        )
+
+    def _load_arrays(self, name: str) -> dict[str, NDArray[np.generic]]:
+        arrays: dict[str, NDArray[np.generic]] = safetensors.numpy.load(storage.read(storage.join(self.uri, name)))
+        return arrays
+
+    def _read_part(self, uri: str) -> Rows:
+        columns = ["recording_id", "audio_sha256", "n_frames", "offset_frames"]
+        columns += ["frequency_hz", "amplitude", "label_code", "patient_id"]
+        try:
+            table = from_parquet(storage.read(uri), columns)
+        except (FileNotFoundError, InputError) as error:
+            raise DatasetError(f"{storage.display(uri)}: {error}") from None
+        offsets = table.column("offset_frames").to_numpy().astype(np.int64)
+        n_frames = table.column("n_frames").to_numpy()
+        frequency, amplitude = (list_values(table.column(name)) for name in ("frequency_hz", "amplitude"))
+        start = offsets if self.facts.layout == "padded" else np.zeros_like(offsets)
+        frames = [
+            np.stack((f[s : s + n], a[s : s + n]), axis=1)
+            for f, a, s, n in zip(frequency, amplitude, start, n_frames, strict=True)
+        ]
+        audio_sha256 = table.column("audio_sha256").to_pylist()
+        patients = table.column("patient_id").to_pylist()
+        return Rows(
+            table.column("recording_id").to_pylist(),
+            audio_sha256,
+            frames,
+            offsets,
+            np.array([-1 if code is None else code for code in table.column("label_code").to_pylist()], np.int64),
+            [
+                f"recording:{content}" if patient is None else f"patient:{patient}"
+                for content, patient in zip(audio_sha256, patients, strict=True)
+            ],
+        )

@@ -1,0 +1,130 @@
+"""Every error that the project raises on purpose.
+
+Three families, told apart by what has to happen next:
+
+* ``UsageError``: the person has to change the command, a file or a setting. Exit code 2.
+* ``JobError``: the work began and could not be finished. Exit code 1.
+* ``RecordingError``: one recording is at fault. It becomes a failure row (``stage``,
+  ``error_type``, ``message``) and the job goes on.
+
+Any other exception is a defect of the program and stays loud.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HeartbeatError(Exception):
+    """Base of all errors raised on purpose; its text is one line that a user can act on."""
+
+
+class UsageError(HeartbeatError):
+    """The command, a setting or a named file is wrong, and no work has begun."""
+
+
+class ConfigError(UsageError):
+    """A settings file or recipe holds an unknown key or a value out of range."""
+
+
+class InputError(UsageError):
+    """An input, manifest or label file is missing, unreadable or empty."""
+
+
+class OutputError(UsageError):
+    """The output place cannot be used: not ours, another job's, or not writable."""
+
+
+class BundleError(UsageError):
+    """A model bundle is missing, damaged, or of a version that this program does not read."""
+
+
+class DatasetError(UsageError):
+    """An aligned dataset is missing, unfinished, or holds nothing that can be trained on."""
+
+
+class JobError(HeartbeatError):
+    """A job that had begun could not be finished."""
+
+
+class StorageError(JobError):
+    """A store refused or lost a request that the job cannot go on without."""
+
+
+class RecordingError(HeartbeatError):
+    """One recording cannot be processed.
+
+    ``stage`` is where in the walk it failed (``read``, ``decode``, ``frames``) and
+    ``error_type`` the stable snake_case name that is written to the failures table.
+    """
+
+    stage: ClassVar[str]
+    error_type: ClassVar[str]
+
+
+class RecordingUnreadable(RecordingError):
+    """The store has no such object, or does not let us read it."""
+
+    stage = "read"
+    error_type = "unreadable"
+
+
+class RecordingNotFound(RecordingUnreadable):
+    """The object was listed or named, and is not there."""
+
+    error_type = "not_found"
+
+
+class RecordingTooLarge(RecordingError):
+    """The recording is over a limit on bytes, channels, sample rate or duration."""
+
+    stage = "decode"
+    error_type = "too_large"
+
+
+class ObjectTooLarge(RecordingTooLarge):
+    """The object has more bytes than the limit; it was not read."""
+
+    stage = "read"
+
+
+class NotAudio(RecordingError):
+    """The bytes are not audio in a format that is taken."""
+
+    stage = "decode"
+    error_type = "not_audio"
+
+
+class EmptyRecording(RecordingError):
+    """There are no bytes, or a header without one sample behind it."""
+
+    stage = "decode"
+    error_type = "empty"
+
+
+class TruncatedRecording(RecordingError):
+    """The data breaks off before anything usable was decoded."""
+
+    stage = "decode"
+    error_type = "truncated"
+
+
+class UnsupportedSampleRate(RecordingError):
+    """The sample rate lies below the range in which the frames are defined."""
+
+    stage = "decode"
+    error_type = "unsupported_sample_rate"
+
+
+class NonFiniteSamples(RecordingError):
+    """A floating-point recording holds NaN or infinity."""
+
+    stage = "decode"
+    error_type = "non_finite"
+
+
+class TooShort(RecordingError):
+    """The recording has fewer samples than one analysis frame."""
+
+    stage = "frames"
+    error_type = "too_short"

@@ -1,0 +1,130 @@
+"""One mean and one scale for each position and channel of the padded sequences.
+
+The definition is ``sklearn.preprocessing.StandardScaler``'s (population variance, scale 1 where it is 0), fitted
+on raw aligned values of the training rows. Rows come unpadded with their offset: the zeros around them
+enter by their count and not one by one, so a row costs its own length and not the reference's. Partial fits
+made on different workers are merged by Chan, Golub and LeVeque's update (1979), exact up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Scaler:
+    """A fitted scaler.
+
+    Attributes:
+        mean: [length, 2] float64: Hz, linear magnitude.
+        scale: [length, 2] float64, the standard deviation, 1 where it is 0.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def transform(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``(padded - mean) / scale`` as float32, same shape [..., length, 2], computed in float64."""
+        scaled: NDArray[np.float32] = ((padded - self.mean) / self.scale).astype(np.float32)
+        return scaled
+
+
+class ScalerFit:
+    """A scaler in the making: the moments of the rows that cover each position.
+
+    Attributes:
+        n_rows: rows seen.
+        covered: [length] int64, rows whose frames cover the position.
+        mean: [length, 2] float64, mean over the covering rows.
+        m2: [length, 2] float64, summed squared deviations from that mean.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.n_rows = 0
+        self.covered: NDArray[np.int64] = np.zeros(length, dtype=np.int64)
+        self.mean: NDArray[np.float64] = np.zeros((length, 2))
+        self.m2: NDArray[np.float64] = np.zeros((length, 2))
+
+    def add(self, frames: NDArray[np.float32], offset_frames: int) -> None:
+        """Take in one row: ``frames`` [n, 2] from ``offset_frames`` on, zeros elsewhere.
+
+        Raises:
+            ValueError: the row reaches beyond the scaler's length.
+        """
+        if offset_frames < 0 or offset_frames + len(frames) > len(self.covered):
+            raise ValueError(
+                f"{len(frames)} frames at offset {offset_frames} reach beyond {len(self.covered)} positions"
+            )
+        window = slice(offset_frames, offset_frames + len(frames))
+        self.n_rows += 1
+        self.covered[window] += 1
+        deviation = frames - self.mean[window]
+        self.mean[window] += deviation / self.covered[window, np.newaxis]
+        self.m2[window] += deviation * (frames - self.mean[window])
+
+    def merge(self, other: ScalerFit) -> Self:
+        """Take in all rows of another fit of the same length; returns self.
+
+        Raises:
+            ValueError: the lengths differ.
+        """
+        if len(other.covered) != len(self.covered):
+            raise ValueError(f"scalers of {len(self.covered)} and {len(other.covered)} positions do not merge")
+        self.mean, self.m2 = _combine(
+            (self.covered, self.mean, self.m2), (other.covered, other.mean, other.m2)
+        )
+        self.covered = self.covered + other.covered
+        self.n_rows += other.n_rows
+        return self
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Return the moments as named arrays, to be stored and read back by ``from_state``."""
+        return {
+            "n_rows": np.array([self.n_rows]),
+            "covered": self.covered,
+            "mean": self.mean,
+            "m2": self.m2,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
+        """Read ``state`` back."""
+        fit = cls(len(state["covered"]))
+        fit.n_rows = int(state["n_rows"][0])
+        fit.covered = state["covered"].astype(np.int64)
+        fit.mean = state["mean"].astype(np.float64)
+        fit.m2 = state["m2"].astype(np.float64)
+        return fit
+
+    def finish(self) -> Scaler:
+        """Return the scaler over all rows, the zeros of the padding included.
+
+        Raises:
+            ValueError: no row was taken in.
+        """
+        if self.n_rows == 0:
+            raise ValueError("a scaler needs at least one row")
+        zeros = (self.n_rows - self.covered, np.zeros_like(self.mean), np.zeros_like(self.m2))
+        mean, m2 = _combine((self.covered, self.mean, self.m2), zeros)
+        variance = m2 / self.n_rows
+        # StandardScaler's own test for a constant column: a variance that rounding alone explains.
+        epsilon = np.finfo(np.float64).eps
+        constant = variance <= self.n_rows * epsilon * variance + np.square(self.n_rows * mean * epsilon)
+        return Scaler(mean, np.where(constant, 1.0, np.sqrt(variance)))
+
+
+_Moments = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _combine(a: _Moments, b: _Moments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean and summed squared deviations of two sets of rows taken together."""
+    n_a, mean_a, m2_a = a[0][:, np.newaxis], a[1], a[2]
+    n_b, mean_b, m2_b = b[0][:, np.newaxis], b[1], b[2]
+    total = np.maximum(n_a + n_b, 1)
+    shift = mean_b - mean_a
+    return mean_a + shift * (n_b / total), m2_a + m2_b + np.square(shift) * (n_a * (n_b / total))

@@ -1,0 +1,287 @@
+"""The Arrow schemas of every table, and results to tables.
+
+The schemas are explicit and the same in every part; timestamps are UTC in microseconds, units are in the names,
+no column is of null type. Each part carries its schema's version and the run's provenance as metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from heartbeat_core.alignment import Frames, pad
+from heartbeat_core.config import LABELS
+from heartbeat_core.quality import Quality
+from heartbeat_core.recording import Failure, Recording, RecordingResult
+
+SCHEMA_VERSION = 1
+
+_TEXT = pa.string()
+_TIME = pa.timestamp("us", tz="UTC")
+_FLOATS = pa.list_(pa.float32())
+
+
+def _column_name(marked: str) -> str:
+    return marked.removesuffix("_")
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    """Columns in their order; a trailing ``_`` in a name marks the ones that may be null and is dropped."""
+    return pa.schema(
+        [pa.field(_column_name(name), kind, nullable=name.endswith("_")) for name, kind in columns.items()]
+    )
+
+
+_AUDIO = {
+    "size_bytes": pa.int64(),
+    "format": _TEXT,
+    "subtype": _TEXT,
+    "sample_rate_hz": pa.int32(),
+    "channels": pa.int16(),
+    "n_samples": pa.int64(),
+    "duration_s": pa.float64(),
+    "header_n_samples_": pa.int64(),
+    "truncated": pa.bool_(),
+}
+_QUALITY = {field.name: pa.float64() for field in fields(Quality)}
+
+PREDICTIONS = _schema(
+    recording_id=_TEXT,
+    uri=_TEXT,
+    audio_sha256=_TEXT,
+    predicted_label=_TEXT,
+    predicted_code=pa.int8(),
+    confidence=pa.float32(),
+    **{f"prob_{label}": pa.float32() for label in LABELS},
+    logits=_FLOATS,
+    model_id=_TEXT,
+    recipe=_TEXT,
+    run_id=_TEXT,
+    processed_at=_TIME,
+)
+"""``confidence`` is the largest probability; ``logits`` are the network's outputs in the order of the codes."""
+
+FEATURES = _schema(
+    recording_id=_TEXT,
+    uri=_TEXT,
+    audio_sha256=_TEXT,
+    **_AUDIO,
+    **_QUALITY,
+    n_frames=pa.int32(),
+    n_frames_cut=pa.int32(),
+    offset_frames=pa.int32(),
+    alignment_distance=pa.float64(),
+    frequency_hz=_FLOATS,
+    amplitude=_FLOATS,
+)
+"""One row a recording; the two lists are unpadded and ``offset_frames`` says where they lie."""
+
+RECORDINGS = pa.schema(
+    [
+        *FEATURES,
+        pa.field("label", _TEXT),
+        pa.field("label_code", pa.int8()),
+        pa.field("patient_id", _TEXT),
+    ]
+)
+"""A dataset's rows: the features and what is known of the recording; null where it is not."""
+
+FAILURES = _schema(
+    recording_id=_TEXT,
+    uri=_TEXT,
+    size_bytes_=pa.int64(),
+    stage=_TEXT,
+    error_type=_TEXT,
+    message=_TEXT,
+    attempts=pa.int16(),
+    run_id=_TEXT,
+    failed_at=_TIME,
+)
+
+PLAN = _schema(
+    shard=pa.int32(),
+    uri=_TEXT,
+    relative_path=_TEXT,
+    size_bytes_=pa.int64(),
+    label_=_TEXT,
+    patient_id_=_TEXT,
+)
+
+HOLDOUT = _schema(
+    audio_sha256=_TEXT,
+    label=_TEXT,
+    predicted_label=_TEXT,
+    logits=_FLOATS,
+)
+"""The rows that ``train`` held out, with the outputs that its figures were computed from."""
+
+
+def predictions_table(
+    results: Sequence[RecordingResult],
+    logits: NDArray[np.float32],
+    probabilities: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    *,
+    model_id: str,
+    recipe: str,
+    run_id: str,
+    now: datetime,
+) -> pa.Table:
+    """Return one prediction row a result; the arrays are as in ``bundle.Scores``."""
+    n = len(results)
+    columns: dict[str, Any] = {
+        **_identity(results),
+        "predicted_label": [LABELS[code] for code in codes.tolist()],
+        "predicted_code": codes,
+        "confidence": probabilities.max(axis=1, initial=0.0),
+        **{f"prob_{label}": probabilities[:, code] for code, label in enumerate(LABELS)},
+        "logits": list_column(list(logits)),
+        "model_id": [model_id] * n,
+        "recipe": [recipe] * n,
+        "run_id": [run_id] * n,
+        "processed_at": [now] * n,
+    }
+    return _table(columns, PREDICTIONS)
+
+
+def features_table(results: Sequence[RecordingResult]) -> pa.Table:
+    """Return one feature row a result, frames unpadded."""
+    return _table(_feature_columns(results, [result.frames for result in results]), FEATURES)
+
+
+def recordings_table(results: Sequence[RecordingResult], padded_length: int | None) -> pa.Table:
+    """Return the dataset's rows; with ``padded_length`` the frames are written with their padding."""
+    frames = [
+        result.frames
+        if padded_length is None
+        else pad(result.frames, result.placement.offset_frames, padded_length)
+        for result in results
+    ]
+    labels = [result.recording.label for result in results]
+    columns = {
+        **_feature_columns(results, frames),
+        "label": labels,
+        "label_code": [None if label is None else LABELS.index(label) for label in labels],
+        "patient_id": [result.recording.patient_id for result in results],
+    }
+    return _table(columns, RECORDINGS)
+
+
+def failures_table(failures: Sequence[Failure], *, run_id: str, now: datetime) -> pa.Table:
+    """Return one row a failure."""
+    n = len(failures)
+    columns = {
+        "recording_id": [failure.recording.recording_id for failure in failures],
+        "uri": [failure.recording.public_uri for failure in failures],
+        "size_bytes": [failure.recording.size_bytes for failure in failures],
+        "stage": [failure.stage for failure in failures],
+        "error_type": [failure.error_type for failure in failures],
+        "message": [failure.message for failure in failures],
+        "attempts": [failure.attempts for failure in failures],
+        "run_id": [run_id] * n,
+        "failed_at": [now] * n,
+    }
+    return _table(columns, FAILURES)
+
+
+def plan_table(shards: Sequence[Sequence[Recording]]) -> pa.Table:
+    """Return the plan: one row a recording, shard by shard."""
+    rows = [(index, recording) for index, shard in enumerate(shards) for recording in shard]
+    columns = {
+        "shard": [index for index, _ in rows],
+        "uri": [recording.uri for _, recording in rows],
+        "relative_path": [recording.relative_path for _, recording in rows],
+        "size_bytes": [recording.size_bytes for _, recording in rows],
+        "label": [recording.label for _, recording in rows],
+        "patient_id": [recording.patient_id for _, recording in rows],
+    }
+    return _table(columns, PLAN)
+
+
+def plan_shards(table: pa.Table) -> list[list[Recording]]:
+    """Read ``plan_table`` back."""
+    shards: list[list[Recording]] = []
+    for row in table.to_pylist():
+        while len(shards) <= row["shard"]:
+            shards.append([])
+        shards[row.pop("shard")].append(Recording(**row))
+    return shards
+
+
+def holdout_table(
+    audio_sha256: Sequence[str],
+    codes: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    logits: NDArray[np.float32],
+) -> pa.Table:
+    """Return the held-out rows with their logits."""
+    columns = {
+        "audio_sha256": list(audio_sha256),
+        "label": [LABELS[code] for code in codes.tolist()],
+        "predicted_label": [LABELS[code] for code in predicted.tolist()],
+        "logits": list_column(list(logits)),
+    }
+    return _table(columns, HOLDOUT)
+
+
+def with_metadata(table: pa.Table, provenance: Mapping[str, str]) -> pa.Table:
+    """Attach the schema's version and the run's provenance as Parquet key-value metadata."""
+    entries = {"heartbeat.schema_version": str(SCHEMA_VERSION)}
+    entries |= {f"heartbeat.{key}": value for key, value in provenance.items()}
+    return table.replace_schema_metadata(entries)
+
+
+def list_column(rows: Sequence[NDArray[np.float32]]) -> pa.ListArray:
+    """Return rows of floats as one list<float32> column, without a Python object a value."""
+    lengths = [len(row) for row in rows]
+    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int32)
+    values = np.concatenate(rows, dtype=np.float32) if rows else np.empty(0, np.float32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
+    """Read a list<float32> column back as one array a row."""
+    rows: list[NDArray[np.float32]] = []
+    for chunk in column.chunks:
+        values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+        rows += [values[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    return rows
+
+
+def _identity(results: Sequence[RecordingResult]) -> dict[str, list[str]]:
+    return {
+        "recording_id": [result.recording.recording_id for result in results],
+        "uri": [result.recording.public_uri for result in results],
+        "audio_sha256": [result.audio_sha256 for result in results],
+    }
+
+
+def _feature_columns(results: Sequence[RecordingResult], frames: Sequence[Frames]) -> dict[str, Any]:
+    return {
+        **_identity(results),
+        **{name: [getattr(result, name) for result in results] for name in map(_column_name, _AUDIO)},
+        **{name: [getattr(result.quality, name) for result in results] for name in _QUALITY},
+        "n_frames": [result.placement.n_frames for result in results],
+        "n_frames_cut": [result.n_frames_cut for result in results],
+        "offset_frames": [result.placement.offset_frames for result in results],
+        "alignment_distance": [result.placement.distance for result in results],
+        "frequency_hz": list_column([row[:, 0] for row in frames]),
+        "amplitude": list_column([row[:, 1] for row in frames]),
+    }
+
+
+def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    arrays = [_array(columns[field.name], field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
+    return pa.array(values, type=kind)

@@ -1,0 +1,441 @@
+"""The command ``heartbeat``: arguments to settings to a job to an exit code.
+
+Jobs are imported by the command that runs them, so that ``--help`` does not wait for numeric libraries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from heartbeat_core import __version__
+from heartbeat_core.errors import HeartbeatError, UsageError
+
+if TYPE_CHECKING:
+    from jobs.classify import ClassifySummary
+    from jobs.ledger import Totals
+    from jobs.settings import JobSettings
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_TOO_MANY_FAILURES = 3
+EXIT_INTERRUPTED = 130
+
+EXIT_CODES = (
+    "Exit codes: 0 every listed recording is accounted for, 1 the job failed, 2 usage, "
+    "3 more failures than --max-failure-rate, 130 interrupted (the same command goes on)."
+)
+
+app = typer.Typer(
+    name="heartbeat",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Heart-sound recordings to features and predictions in Parquet, on a Dask cluster. "
+    "Not a medical device.\n\nStart with 'heartbeat demo'.",
+    epilog=EXIT_CODES,
+)
+out = Console()
+log = Console(stderr=True)
+
+
+class LayoutChoice(StrEnum):
+    """How a dataset's frames are stored."""
+
+    compact = "compact"
+    padded = "padded"
+
+
+class LabelSource(StrEnum):
+    """Where labels come from when there is no label file."""
+
+    parent_folder = "parent-folder"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, folders, globs, fsspec URLs (s3://bucket/prefix), or manifests (.csv, .parquet, .jsonl with a "
+        "column of paths). Folders give their audio files; a file named outright is always taken.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="Folder or URL: new, empty, or this same job's.", show_default=False
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME|URI", help="Shipped model or a bundle's place. [default: seed-small]"),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="local|ADDRESS|FILE",
+        help="This machine, a scheduler (tcp://host:8786), its scheduler file (.json), or a cluster file (.yaml). "
+        "[default: local]",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Local: worker processes [default: one a core]. Elsewhere: workers to wait for [default: 1].",
+    ),
+]
+Config = Annotated[
+    str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the job; options override them.")
+]
+PathColumn = Annotated[
+    str | None, typer.Option("--path-column", metavar="NAME", help="A manifest's column of paths. [default: found]")
+]
+MaxFailureRate = Annotated[
+    float | None,
+    typer.Option(
+        "--max-failure-rate",
+        metavar="SHARE",
+        min=0.0,
+        max=1.0,
+        help="End with 3 if a larger share fails. [default: 1.0]",
+    ),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"heartbeat {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=EXIT_CODES)
+def classify(
+    inputs: Inputs,
+    output: Output,
+    model: Model = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    features: Annotated[
+        str | None,
+        typer.Option("--features", metavar="SET,...", help="Feature sets to write. [default: aligned]"),
+    ] = None,
+    path_column: PathColumn = None,
+    max_failure_rate: MaxFailureRate = None,
+    config: Config = None,
+) -> None:
+    """Classify recordings: predictions, features and failures as Parquet.
+
+    Every listed recording ends as exactly one row of predictions (and one of features), or one of failures with
+    its stage and reason. Running the same command again goes on where it stopped.
+
+    Example: **heartbeat classify recordings/ -o results/**
+    """
+    with _exit_codes():
+        from jobs.classify import classify as run_job
+        from jobs.driver import exceeds
+
+        settings = _job_settings(
+            config,
+            cluster,
+            workers,
+            model=model,
+            features=None if features is None else [name.strip() for name in features.split(",")],
+            path_column=path_column,
+            max_failure_rate=max_failure_rate,
+        )
+        summary = run_job(inputs, output, settings, log)
+        _print_classified(summary)
+        if exceeds(summary.totals, settings):
+            _refuse_failures(summary.totals, settings)
+
+
+@app.command("build-dataset", epilog=EXIT_CODES)
+def build_dataset(
+    inputs: Inputs,
+    output: Output,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe", metavar="NAME|FILE.yaml", help="seed-mini, seed-small, seed-main, or a recipe of yours."
+        ),
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", metavar="FILE", help="Table (.csv, .parquet, .jsonl) with a path and a label column."
+        ),
+    ] = None,
+    label_from: Annotated[
+        LabelSource | None, typer.Option("--label-from", help="Take each label from the name of the file's folder.")
+    ] = None,
+    layout: Annotated[
+        LayoutChoice, typer.Option("--layout", help="Store frames unpadded with their offset, or padded.")
+    ] = LayoutChoice.compact,
+    label_path_column: Annotated[
+        str | None, typer.Option("--label-path-column", metavar="NAME", help="[default: found]")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", metavar="NAME", help="[default: found]")
+    ] = None,
+    patient_column: Annotated[
+        str | None, typer.Option("--patient-column", metavar="NAME", help="[default: found, or none]")
+    ] = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    path_column: PathColumn = None,
+    max_failure_rate: MaxFailureRate = None,
+    config: Config = None,
+) -> None:
+    """Build an aligned dataset: frames of every recording, placed where they lie nearest to the longest one.
+
+    A label belongs to the recording with the same relative path, else to the only one with the same file name.
+    Labels without a recording and recordings without a label are counted, and listed in _unmatched_labels.csv.
+
+    Example: **heartbeat build-dataset recordings/ -o dataset/ --recipe seed-small --labels labels.csv**
+    """
+    with _exit_codes():
+        from jobs.dataset import DatasetOptions
+        from jobs.dataset import build_dataset as run_job
+        from jobs.driver import exceeds
+        from jobs.labels import read_labels
+        from jobs.settings import load_recipe
+
+        if labels is not None and label_from is not None:
+            raise UsageError("give --labels or --label-from, not both")
+        settings = _job_settings(
+            config, cluster, workers, path_column=path_column, max_failure_rate=max_failure_rate
+        )
+        options = DatasetOptions(
+            recipe=load_recipe(recipe),
+            layout=layout.value,
+            labels=None
+            if labels is None
+            else read_labels(labels, label_path_column, label_column, patient_column),
+            label_from_folder=label_from is not None,
+        )
+        summary = run_job(inputs, output, options, settings, log)
+        _print_totals(summary.totals, "rows")
+        for label, count in summary.facts.rows_by_label.items():
+            out.print(f"  {count:>8} {label}", highlight=False)
+        for what, count in summary.unmatched.items():
+            if count:
+                out.print(f"  {count:>8} {what}", highlight=False)
+        _print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))
+        if exceeds(summary.totals, settings):
+            _refuse_failures(summary.totals, settings)
+
+
+@app.command(epilog=EXIT_CODES)
+def train(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="What build-dataset wrote.", show_default=False)],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="BUNDLE", help="New folder or URL.", show_default=False)
+    ],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE.yaml",
+            help="Network and training; frames and alignment as in the dataset. [default: the dataset's]",
+        ),
+    ] = None,
+    drop_label: Annotated[
+        list[str] | None,
+        typer.Option("--drop-label", metavar="LABEL", help="Leave out rows with this label; may be repeated."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="TEXT", help="What the recordings are, for the model card.")
+    ] = None,
+) -> None:
+    """Train a model on an aligned dataset and write it as a bundle.
+
+    One row in five is held out by patient; the bundle states the figures on these rows beside those of the rule
+    that always says the commonest label.
+
+    Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**
+    """
+    with _exit_codes():
+        from jobs.card import figure_rows
+        from jobs.labels import check_label
+        from jobs.settings import load_recipe
+        from jobs.train import TrainOptions
+        from jobs.train import train as run_job
+
+        dropped = tuple(label for text in drop_label or [] if (label := check_label(text, "--drop-label")))
+        options = TrainOptions(None if recipe is None else load_recipe(recipe), dropped, data)
+        manifest = run_job(dataset, output, options, log).manifest
+        report = manifest.holdout
+        out.print(
+            f"trained on {report.n_training_rows} rows; held out {report.n_holdout_rows} rows "
+            f"of {report.n_holdout_patients} patients",
+            highlight=False,
+        )
+        figures = Table("figure", manifest.name, f"always '{report.majority_label}'")
+        for row in figure_rows(manifest):
+            figures.add_row(*row)
+        out.print(figures)
+        confusion = Table("label \\ predicted", *report.model.labels)
+        for label, counts in zip(report.model.labels, report.model.confusion_matrix, strict=True):
+            confusion.add_row(label, *map(str, counts))
+        out.print(confusion)
+        out.print(f"digest {manifest.digest}", highlight=False, soft_wrap=True)
+        _print_places(output, ("bundle.json", "weights.safetensors", "MODEL_CARD.md", "holdout.parquet"))
+
+
+@app.command(epilog="Exit codes: 0 all were classified, 1 one could not be, 2 usage, 130 interrupted.")
+def predict(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Recordings, local or by URL.", show_default=False)
+    ],
+    model: Model = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Classify a few recordings in this process, without a cluster.
+
+    Example: **heartbeat predict heart.wav**
+    """
+    with _exit_codes():
+        from heartbeat_core.config import Limits
+        from jobs.predict import predict as run_job
+        from jobs.settings import DEFAULT_MODEL
+
+        rows = run_job(files, model or DEFAULT_MODEL, Limits())
+        if as_json:
+            typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        else:
+            _print_predictions(rows)
+        if any("error_type" in row for row in rows):
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Where the demo's sounds and results go.")
+    ] = "heartbeat-demo",
+    workers: Workers = None,
+) -> None:
+    """Synthesise a few dozen recordings and classify them on a cluster embedded in this process.
+
+    The sounds are synthetic; two of the files are broken on purpose.
+    """
+    with _exit_codes():
+        from heartbeat_core import storage
+        from jobs.classify import count_values
+        from jobs.demo import demo as run_job
+
+        summary = run_job(folder, _job_settings(None, None, workers), log)
+        _print_classified(summary.classified)
+        results = storage.display(summary.classified.out)
+        out.print("\nfailures by reason:")
+        for reason, count in count_values(summary.classified.out, "failures", "error_type").items():
+            out.print(f"  {count:>8} {reason}", highlight=False)
+        out.print(
+            "\nThe sounds are synthetic: what the model says of them tells that the machinery works, and no more."
+            "\nRead on with DuckDB (pip install duckdb):\n"
+        )
+        query = (
+            "SELECT predicted_label, count(*) AS n, avg(confidence) AS confidence "
+            f"FROM '{results}/predictions/*.parquet' GROUP BY ALL ORDER BY n DESC"
+        )
+        out.print(f'  python -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"', highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn the project's errors into one line and an exit code; other errors stay loud."""
+    try:
+        yield
+    except HeartbeatError as error:
+        log.print(f"heartbeat: {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        log.print("heartbeat: interrupted; the same command goes on where it stopped", highlight=False)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _job_settings(
+    config: str | None, cluster: str | None, workers: int | None, **options: Any
+) -> JobSettings:
+    from jobs.settings import load_cluster_settings, load_job_settings
+
+    settings = load_job_settings(config, options)
+    if cluster is not None:
+        return settings.model_copy(update={"cluster": load_cluster_settings(cluster, workers)})
+    if workers is not None:
+        return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"workers": workers})})
+    return settings
+
+
+def _print_classified(summary: ClassifySummary) -> None:
+    from jobs.classify import TABLES, count_values
+
+    _print_totals(summary.totals, "predictions")
+    for label, count in count_values(summary.out, "predictions", "predicted_label").most_common():
+        out.print(f"  {count:>8} {label}", highlight=False)
+    out.print(f"model {summary.model_id}", highlight=False, soft_wrap=True)
+    _print_places(summary.out, TABLES)
+
+
+def _print_totals(totals: Totals, rows: str) -> None:
+    out.print(
+        f"{totals.listed} recordings listed = {totals.done} {rows} + {totals.failed} failures", highlight=False
+    )
+
+
+def _print_places(folder: str, names: tuple[str, ...]) -> None:
+    from heartbeat_core import storage
+
+    for name in names:
+        place = storage.display(storage.join(storage.to_uri(folder), name))
+        out.print(f"  {place}", highlight=False, soft_wrap=True)
+
+
+def _refuse_failures(totals: Totals, settings: JobSettings) -> None:
+    log.print(
+        f"heartbeat: {totals.failed} of {totals.listed} recordings failed, "
+        f"more than --max-failure-rate {settings.max_failure_rate:g} allows",
+        highlight=False,
+    )
+    raise typer.Exit(EXIT_TOO_MANY_FAILURES)
+
+
+def _print_predictions(rows: list[dict[str, Any]]) -> None:
+    table = Table("recording", "prediction", "confidence", "duration", "note")
+    for row in rows:
+        name = escape(row["uri"].rpartition("/")[2])
+        if "error_type" in row:
+            table.add_row(name, "-", "-", "-", escape(f"{row['error_type']}: {row['message']}"))
+            continue
+        note = "shorter than its header says" if row["truncated"] else ""
+        confidence, duration = f"{row['confidence']:.2f}", f"{row['duration_s']:.1f} s"
+        table.add_row(name, row["predicted_label"], confidence, duration, note)
+    out.print(table)

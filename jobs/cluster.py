@@ -1,0 +1,157 @@
+"""Cluster settings to a Dask client: embedded on this machine, at an address, or by a scheduler file.
+
+The worker environment set here is the one that the recipes in ``deploy`` set: one thread for every numeric
+library, and glibc thresholds that keep NumPy's temporaries from being handed back and faulted in again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.comm import CommClosedError
+
+import heartbeat_core
+from heartbeat_core import storage
+from heartbeat_core.config import RESULTS_VERSION
+from heartbeat_core.errors import ConfigError, JobError
+from jobs.settings import ClusterSettings
+
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client with its workers ready."""
+
+    client: Client
+    n_threads: int
+    dashboard: str
+    is_local: bool
+
+
+@contextmanager
+def connect(settings: ClusterSettings, shared: str) -> Iterator[Connection]:
+    """Open the cluster and close what this call started.
+
+    Args:
+        settings: which cluster.
+        shared: URI of a file that every worker must be able to read.
+
+    Raises:
+        JobError: no scheduler or worker answers in time, or a worker cannot do this job.
+    """
+    if settings.kind == "local":
+        with _local(settings) as client:
+            yield _connection(client, is_local=True)
+        return
+    with _remote(settings) as client:
+        _check_workers(client, shared)
+        yield _connection(client, is_local=False)
+
+
+def probe_worker(shared: str) -> tuple[str, int, bool]:
+    """Return a worker's package version and results version, and whether it can read ``shared``."""
+    return heartbeat_core.__version__, RESULTS_VERSION, storage.exists(shared)
+
+
+@contextmanager
+def _local(settings: ClusterSettings) -> Iterator[Client]:
+    environment = {"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
+    with (
+        dask.config.set(environment),
+        LocalCluster(
+            n_workers=settings.workers or os.cpu_count() or 1,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=settings.memory_limit,
+            dashboard_address=_free_address(settings.dashboard),
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _remote(settings: ClusterSettings) -> Iterator[Client]:
+    where = settings.address or settings.scheduler_file
+    target = (
+        {"address": settings.address}
+        if settings.kind == "address"
+        else {"scheduler_file": settings.scheduler_file}
+    )
+    try:
+        client = Client(**target, timeout=settings.wait_s)
+    except (OSError, TimeoutError, ValueError, CommClosedError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise JobError(
+            f"no Dask scheduler answers at {where} ({reason}): start one with 'dask scheduler', "
+            "or leave --cluster away to run on this machine"
+        ) from None
+    with client:
+        n_workers = settings.workers or 1
+        try:
+            client.wait_for_workers(n_workers, timeout=settings.wait_s)
+        except TimeoutError:
+            found = len(client.scheduler_info(n_workers=-1)["workers"])
+            raise JobError(
+                f"the scheduler at {where} has {found} workers after {settings.wait_s:g} s and {n_workers} are "
+                "wanted: start them with 'dask worker ADDRESS'"
+            ) from None
+        yield client
+
+
+def _check_workers(client: Client, shared: str) -> None:
+    """Find out before the first task what would fail in each of them."""
+    answers: dict[str, Any] = client.run(probe_worker, shared, on_error="return")
+    ours = (heartbeat_core.__version__, RESULTS_VERSION)
+    for worker, answer in answers.items():
+        if isinstance(answer, Exception):
+            raise JobError(
+                f"worker {worker} cannot run heartbeat ({type(answer).__name__}: {answer}): "
+                "install the same release there"
+            )
+        version, results_version, reads_shared = answer
+        if (version, results_version) != ours:
+            raise JobError(
+                f"worker {worker} has heartbeat {version}, this is {ours[0]}: install the same release there"
+            )
+        if not reads_shared:
+            raise JobError(
+                f"worker {worker} does not see {storage.display(shared)}: "
+                "put the output in a folder that all machines share, or in a bucket"
+            )
+
+
+def _connection(client: Client, *, is_local: bool) -> Connection:
+    n_threads = sum(client.nthreads().values())
+    return Connection(client, n_threads, client.dashboard_link, is_local)
+
+
+def _free_address(wanted: str) -> str:
+    """Return ``host:port``, with port 0 (any that is free) where the wanted one is taken."""
+    host, _, port = wanted.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"dashboard: '{wanted}' is not host:port")
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return f"{host}:0"
+    return wanted

@@ -1,0 +1,194 @@
+"""Build an aligned dataset: recordings and labels to frames, offsets and scalers, on the cluster."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import safetensors.numpy
+from rich.console import Console
+
+from heartbeat_core import storage
+from heartbeat_core.config import LABELS, Recipe
+from heartbeat_core.dataset import FACTS_NAME, ROWS_FOLDER, SCALER_NAME, DatasetFacts, Layout
+from heartbeat_core.recording import Recording
+from heartbeat_core.scaling import ScalerFit
+from heartbeat_core.tables import from_parquet
+from jobs import reference
+from jobs.classify import report_listing
+from jobs.cluster import Connection, connect
+from jobs.driver import Run, announce, begin, finish, job_identity, run_facts, run_shards
+from jobs.labels import LabelTable, Matching, label_from_parent_folder, match_labels
+from jobs.ledger import RUN_NAME, Totals, part_uri
+from jobs.plan import list_inputs, make_shards
+from jobs.reference import Longest, ScanJob, scan_shard
+from jobs.runner import run_tasks
+from jobs.settings import JobSettings
+from jobs.shard import DatasetJob, Shard, dataset_shard, scaler_uri
+
+UNMATCHED_NAME = "_unmatched_labels.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetOptions:
+    """What a dataset is built from, beside its recordings.
+
+    ``labels`` is a table, or None; then ``label_from_folder`` says whether folders name the labels.
+    """
+
+    recipe: Recipe
+    layout: Layout = "compact"
+    labels: LabelTable | None = None
+    label_from_folder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """What the job left behind."""
+
+    out: str
+    facts: DatasetFacts
+    totals: Totals
+    unmatched: dict[str, int]
+
+
+def build_dataset(
+    inputs: Sequence[str], out: str, options: DatasetOptions, settings: JobSettings, console: Console
+) -> DatasetSummary:
+    """Align all recordings of ``inputs`` with the longest of them into ``out``; goes on where it stopped.
+
+    Raises:
+        UsageError: an input, the labels or the output cannot be used; no work has begun.
+        JobError: the work began and could not be finished.
+    """
+    recipe = options.recipe
+    identity = job_identity(
+        "build-dataset",
+        inputs,
+        settings,
+        recipe=recipe.dataset_settings(),
+        layout=options.layout,
+        labels=None if options.labels is None else options.labels.fingerprint(),
+        label_from_folder=options.label_from_folder,
+    )
+
+    def make_plan() -> list[list[Recording]]:
+        listing = list_inputs(inputs, settings.path_column)
+        report_listing(listing, console)
+        return make_shards(_match(listing.recordings, options).recordings, settings.shards)
+
+    run = begin(out, identity, make_plan, console)
+    recordings = [recording for shard in run.shards for recording in shard]
+    unmatched = _unmatched(_match(recordings, options))
+    _write_unmatched(run.ledger.out, unmatched)
+    if run.remaining or reference.read_choice(run.ledger.out) is None:
+        with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME)) as connection:
+            announce(connection, console)
+            scan = ScanJob(recipe.frames, settings.limits)
+            reference_uri = _find_reference(run, connection, scan, settings, console)
+            facts = run_facts(run, settings, {"recipe": recipe.name, "layout": options.layout})
+            job = DatasetJob(facts, recipe, reference_uri, options.layout == "padded")
+            run_shards(run, connection, dataset_shard, job, settings, console, "build-dataset")
+    totals = run.ledger.reconcile(run.shards)
+    facts_written = _write_facts(run, options, totals)
+    finish(run)
+    _remove_partial_scalers(run)
+    return DatasetSummary(run.ledger.out, facts_written, totals, {what: len(paths) for what, paths in unmatched.items()})
+
+
+def _match(recordings: Sequence[Recording], options: DatasetOptions) -> Matching:
+    if options.labels is not None:
+        return match_labels(recordings, options.labels)
+    if options.label_from_folder:
+        return label_from_parent_folder(recordings)
+    return Matching(recordings=list(recordings), without_label=[one.relative_path for one in recordings])
+
+
+def _find_reference(
+    run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console
+) -> str:
+    """Return the URI of the reference's frames: those of an earlier run, or of the longest recording."""
+    longest = reference.read_choice(run.ledger.out)
+    if longest is None:
+        found: list[Longest | None] = []
+        shards = [Shard(index, tuple(recordings)) for index, recordings in enumerate(run.shards)]
+        run_tasks(connection, scan_shard, shards, scan, settings.task_retries, found.append)
+        longest = reference.choose(found)
+    uri = reference.store(run.ledger.out, longest, scan)
+    console.print(
+        f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}", highlight=False, soft_wrap=True
+    )
+    return uri
+
+
+def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFacts:
+    """Merge the scalers in the order of the shards, and write what the dataset is."""
+    out = run.ledger.out
+    longest = reference.read_choice(out)
+    if longest is None:
+        raise RuntimeError("a dataset whose shards are committed has no reference")
+    facts = DatasetFacts(
+        recipe=options.recipe,
+        layout=options.layout,
+        length_frames=longest.n_frames,
+        reference_recording_id=longest.recording_id,
+        reference_audio_sha256=longest.audio_sha256,
+        reference_sample_rate_hz=longest.sample_rate_hz,
+        n_rows=totals.done,
+        n_failures=totals.failed,
+        rows_by_label=_count_labels(run),
+        run_id=run.run_id,
+    )
+    scaler = storage.join(out, SCALER_NAME)
+    if not storage.exists(scaler):
+        fit = _merge_scalers(run, longest.n_frames).finish()
+        storage.create(scaler, safetensors.numpy.save({"scaler.mean": fit.mean, "scaler.scale": fit.scale}))
+    text = json.dumps(facts.model_dump(mode="json"), indent=2) + "\n"
+    storage.create(storage.join(out, FACTS_NAME), text.encode())
+    return facts
+
+
+def _merge_scalers(run: Run, length: int) -> ScalerFit:
+    merged = ScalerFit(length)
+    for index in range(len(run.shards)):
+        state = safetensors.numpy.load(storage.read(scaler_uri(run.ledger.out, index)))
+        merged.merge(ScalerFit.from_state(state))
+    return merged
+
+
+def _remove_partial_scalers(run: Run) -> None:
+    for index in range(len(run.shards)):
+        uri = scaler_uri(run.ledger.out, index)
+        if storage.exists(uri):
+            storage.remove(uri)
+
+
+def _count_labels(run: Run) -> dict[str, int]:
+    """Count the stored rows of each label, as they were written."""
+    counts: Counter[str | None] = Counter()
+    for index in range(len(run.shards)):
+        part = from_parquet(storage.read(part_uri(run.ledger.out, ROWS_FOLDER, index)), ["label"])
+        counts.update(part.column("label").to_pylist())
+    return {label: counts[label] for label in LABELS if counts[label]}
+
+
+def _unmatched(matching: Matching) -> dict[str, list[str]]:
+    return {
+        "label without a recording": matching.without_recording,
+        "label whose file name is not unique": matching.ambiguous,
+        "recording without a label": matching.without_label,
+    }
+
+
+def _write_unmatched(out: str, unmatched: Mapping[str, list[str]]) -> None:
+    """List what did not find its other half, for a person to read."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(["what", "path"])
+    for what, paths in unmatched.items():
+        writer.writerows((what, path) for path in paths)
+    storage.create(storage.join(out, UNMATCHED_NAME), sink.getvalue().encode())

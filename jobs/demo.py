@@ -1,0 +1,46 @@
+"""A first run without data of one's own: synthetic recordings, classified on an embedded cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from heartbeat_core import storage
+from heartbeat_core.errors import OutputError, StorageError
+from heartbeat_core.synthesis import demo_recordings
+from jobs.classify import ClassifySummary, classify
+from jobs.settings import JobSettings
+
+SEED = 2011
+RECORDINGS_FOLDER = "recordings"
+RESULTS_FOLDER = "results"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSummary:
+    """Where the demo's sounds and rows are."""
+
+    recordings: str
+    classified: ClassifySummary
+
+
+def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
+    """Synthesise recordings below ``folder``, unless they are there, and classify them.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds something else.
+    """
+    root = storage.to_uri(folder)
+    recordings = storage.join(root, RECORDINGS_FOLDER)
+    foreign = sorted(set(storage.list_names(root)) - {RECORDINGS_FOLDER, RESULTS_FOLDER})
+    if foreign:
+        raise OutputError(f"{folder} holds something else ({foreign[0]}): name another folder for the demo")
+    console.print("synthesising recordings: artificial sounds to try the machinery with, no real hearts")
+    try:
+        for name, data in demo_recordings(SEED):
+            storage.create(storage.join(recordings, name), data)
+    except StorageError as error:
+        raise OutputError(str(error)) from None
+    summary = classify([storage.display(recordings)], storage.join(root, RESULTS_FOLDER), settings, console)
+    return DemoSummary(recordings, summary)

@@ -1,0 +1,56 @@
+"""The original's single-file mode: a few recordings, this process, no cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from heartbeat_core import bundle as bundles
+from heartbeat_core.config import LABELS, Limits
+from heartbeat_core.recording import Failure, RecordingResult
+from jobs.plan import list_inputs
+from jobs.shard import process_recordings
+
+
+def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str, Any]]:
+    """Classify recordings; one mapping each, in the order they were named.
+
+    A recording that cannot be processed has ``error_type`` and ``message`` in place of a prediction.
+
+    Raises:
+        UsageError: an input or the model cannot be used.
+    """
+    listing = list_inputs(inputs)
+    bundle = bundles.load(model)
+    results, failures = process_recordings(listing.recordings, bundle.manifest.recipe, bundle.reference, limits)
+    scores = bundle.score([r.frames for r in results], [r.placement.offset_frames for r in results])
+    rows = {failure.recording.uri: _failed(failure) for failure in failures}
+    for result, code, chances in zip(results, scores.codes.tolist(), scores.probabilities, strict=True):
+        rows[result.recording.uri] = {
+            **_facts(result),
+            "predicted_label": LABELS[code],
+            "predicted_code": code,
+            "confidence": float(chances[code]),
+            "probabilities": dict(zip(LABELS, chances.tolist(), strict=True)),
+            "model_id": bundle.model_id,
+        }
+    return [rows[recording.uri] for recording in listing.recordings]
+
+
+def _facts(result: RecordingResult) -> dict[str, Any]:
+    return {
+        "uri": result.recording.public_uri,
+        "audio_sha256": result.audio_sha256,
+        "duration_s": result.duration_s,
+        "sample_rate_hz": result.sample_rate_hz,
+        "truncated": result.truncated,
+    }
+
+
+def _failed(failure: Failure) -> dict[str, Any]:
+    return {
+        "uri": failure.recording.public_uri,
+        "stage": failure.stage,
+        "error_type": failure.error_type,
+        "message": failure.message,
+    }

@@ -1,0 +1,83 @@
+"""What a person sees of a job: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 5.0
+
+
+class Meter:
+    """Counts recordings done and failed, and shows them."""
+
+    def __init__(self, console: Console, title: str, total: int, done: int, failed: int) -> None:
+        self._console = console
+        self._title = title
+        self._total = total
+        self._already = done
+        self._done = done
+        self._failed = failed
+        self._started = time.monotonic()
+        self._last_line = self._started
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[failures]}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._bar.add_task(title, total=total, completed=done, **self._fields())
+            self._bar.start()
+
+    def advance(self, done: int, failed: int) -> None:
+        """Take in ``done`` further recordings, ``failed`` of them as failures."""
+        self._done += done
+        self._failed += failed
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, **self._fields())
+        elif self._done == self._total or time.monotonic() - self._last_line >= LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            fields = self._fields()
+            self._console.print(
+                f"{self._title}: {self._done}/{self._total} recordings, {fields['rate']}, "
+                f"{fields['failures']}, {self._eta()} left",
+                highlight=False,
+            )
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _rate(self) -> float:
+        return (self._done - self._already) / max(time.monotonic() - self._started, 1e-9)
+
+    def _fields(self) -> dict[str, str]:
+        failures = "1 failure" if self._failed == 1 else f"{self._failed} failures"
+        return {"rate": f"{self._rate():.0f}/s", "failures": failures}
+
+    def _eta(self) -> str:
+        rate = self._rate()
+        if rate == 0:
+            return "unknown time"
+        return str(timedelta(seconds=round((self._total - self._done) / rate)))
+
+
+@contextmanager
+def meter(console: Console, title: str, total: int, done: int = 0, failed: int = 0) -> Iterator[Meter]:
+    """Show a job's progress while the block runs; ``done`` and ``failed`` count what an earlier run did."""
+    shown = Meter(console, title, total, done, failed)
+    try:
+        yield shown
+    finally:
+        shown.close()

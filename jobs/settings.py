@@ -1,0 +1,134 @@
+"""Settings of a job and of a cluster, their YAML files, and the shipped recipes.
+
+Options of the command line override the file; the file overrides the defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import Field
+
+from heartbeat_core import storage
+from heartbeat_core.config import Limits, PositiveFloat, PositiveInt, Recipe, Settings, parse_settings, parse_yaml
+from heartbeat_core.errors import ConfigError, InputError, StorageError
+
+DEFAULT_MODEL = "seed-small"
+FEATURE_SETS = ("aligned",)
+
+FeatureSet = Literal["aligned"]
+
+
+class ClusterSettings(Settings):
+    """Where the tasks run: on this machine, at an address, or at a scheduler file's address."""
+
+    kind: Literal["local", "address", "scheduler-file"] = "local"
+    workers: PositiveInt | None = None
+    """Local: worker processes, one a core where not given. Elsewhere: how many to wait for, 1 if not given."""
+    memory_limit: str = "auto"
+    """Local: bytes a worker, as Dask writes them ('4GiB')."""
+    dashboard: str = "127.0.0.1:8787"
+    """Local: where the dashboard listens; the next free port where this one is taken."""
+    address: str | None = None
+    scheduler_file: str | None = None
+    wait_s: PositiveFloat = 60.0
+    """Elsewhere: how long to wait for the scheduler and its workers."""
+
+
+class ShardSettings(Settings):
+    """How recordings are grouped into tasks; part of a job's fingerprint, since parts are named by shard."""
+
+    recordings: PositiveInt = 32
+    bytes: PositiveInt = 64 * 2**20
+
+
+class JobSettings(Settings):
+    """What a job may be told beside its inputs and its output."""
+
+    model: str = DEFAULT_MODEL
+    features: tuple[FeatureSet, ...] = FEATURE_SETS
+    path_column: str | None = None
+    cluster: ClusterSettings = ClusterSettings()
+    shards: ShardSettings = ShardSettings()
+    limits: Limits = Limits()
+    task_retries: Annotated[int, Field(ge=0)] = 2
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSettings:
+    """Read a job's YAML, if any, and put the options that were given over it.
+
+    Raises:
+        ConfigError: a key is unknown or a value out of range.
+        InputError: the file is not there.
+    """
+    content = {} if config is None else _read_mapping(config)
+    content |= {key: value for key, value in overrides.items() if value is not None}
+    return parse_settings(JobSettings, content, config or "options")
+
+
+def load_cluster_settings(text: str, workers: int | None) -> ClusterSettings:
+    """Turn ``local``, a scheduler's address, its JSON file or a YAML file into cluster settings."""
+    if text == "local":
+        content: dict[str, Any] = {"kind": "local"}
+    elif text.endswith((".yaml", ".yml")):
+        content = _read_mapping(text)
+    elif text.endswith(".json"):
+        content = {"kind": "scheduler-file", "scheduler_file": text}
+    elif "://" in text:
+        content = {"kind": "address", "address": text}
+    else:
+        raise ConfigError(
+            f"--cluster {text}: expected 'local', an address such as tcp://host:8786, "
+            "a scheduler file (.json) or a cluster file (.yaml)"
+        )
+    if workers is not None:
+        content["workers"] = workers
+    settings = parse_settings(ClusterSettings, content, text)
+    missing = {"address": "address", "scheduler-file": "scheduler_file"}.get(settings.kind)
+    if missing is not None and getattr(settings, missing) is None:
+        raise ConfigError(f"{text}: kind '{settings.kind}' needs the key '{missing}'")
+    return settings
+
+
+def load_recipe(text: str) -> Recipe:
+    """Return a shipped recipe by its name, or read one from a YAML file.
+
+    Raises:
+        ConfigError: there is no such recipe, or a key or value of the file is wrong.
+        InputError: the file is not there.
+    """
+    if text.endswith((".yaml", ".yml")):
+        return parse_yaml(Recipe, _read_text(text), text)
+    folder = files("heartbeat_core.configs") / "recipes"
+    names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if text not in names:
+        raise ConfigError(f"unknown recipe '{text}': shipped ones are {', '.join(names)}, or give a .yaml file")
+    return parse_yaml(Recipe, (folder / f"{text}.yaml").read_text(encoding="utf-8"), f"{text}.yaml")
+
+
+def _read_mapping(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(_read_text(path))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not valid YAML: {reason}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
+    return content
+
+
+def _read_text(path: str) -> str:
+    try:
+        return storage.read(storage.to_uri(path)).decode()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except StorageError as error:
+        raise InputError(str(error)) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file") from None
