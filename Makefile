@@ -11,7 +11,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test lint types format demo bench lock clean
+.PHONY: help venv test lint types format demo bench offsets model lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -36,8 +36,21 @@ format: $(STAMP) ## put the code into the layout that lint asks for
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## run the benchmarks
-	@if [ -f tests/benchmarks/__main__.py ]; then $(BIN)/python -m tests.benchmarks $(ARGS); \
-	else echo "no benchmarks here yet: tests/benchmarks/__main__.py is missing"; fi
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+offsets: $(STAMP) ## hold the alignment against the plain loop: make offsets DATA=FOLDER
+	@test -n "$(DATA)" || { echo "which recordings? make offsets DATA=FOLDER" >&2; exit 2; }
+	$(BIN)/python -m tests.benchmarks.check_offsets "$(DATA)" $(ARGS)
+
+model: $(STAMP) ## train the shipped model again: make model DATA=FOLDER (PASCAL CHSC2011 with its labels.csv)
+	@test -n "$(DATA)" || { echo "which recordings? make model DATA=FOLDER" >&2; exit 2; }
+	rm -rf build/model
+	$(BIN)/heartbeat build-dataset "$(DATA)" -o build/model/dataset --recipe seed-small --labels "$(DATA)/labels.csv"
+	$(BIN)/heartbeat train build/model/dataset -o build/model/seed-small --drop-label artifact \
+		--data "PASCAL CHSC2011 (Bentley, Nordehn, Coimbra, Mannor 2011), set_a and set_b"
+	rm -rf heartbeat_core/models/seed-small
+	mkdir -p heartbeat_core/models
+	cp -R build/model/seed-small heartbeat_core/models/seed-small
 
 lock: ## resolve the newest packages and write requirements.lock
 	@echo "resolving into a fresh environment, torch $(TORCH): a few minutes"

@@ -73,10 +73,13 @@ class Reference:
         spectra = scipy.fft.rfft(centred, self._fft_length)
         np.conjugate(spectra, out=spectra)
         spectra *= self._spectra
-        cross = scipy.fft.irfft(spectra[0] + spectra[1], self._fft_length)[:n_offsets]
+        spectra[0] += spectra[1]
+        cross = scipy.fft.irfft(spectra[0], self._fft_length, overwrite_x=True)[:n_offsets]
         query_energy = float(np.square(centred).sum())
-        windows = self._energy[len(query) :] - self._energy[:n_offsets]
-        profile: NDArray[np.float64] = query_energy + windows - 2.0 * cross
+        profile: NDArray[np.float64] = self._energy[len(query) :] - self._energy[:n_offsets]
+        profile += query_energy
+        cross *= 2.0
+        profile -= cross
         return profile, self._error_bound(query_energy)
 
     def best_offset(self, query: Frames) -> tuple[int, float]:
@@ -90,7 +93,7 @@ class Reference:
         # A window that equals the one before it has the same distance and comes later: it can't be the first.
         repeated = np.zeros(len(candidates), dtype=bool)
         repeated[1:] = (np.diff(candidates) == 1) & (self._run[candidates[1:] + len(query) - 1] >= len(query))
-        exact_query = query.astype(np.float64)
+        exact_query = query.astype(np.float64, order="C")
         best, least = -1, np.inf
         for offset in candidates[~repeated].tolist():
             distance = euclidean_distance(exact_query, self.frames[offset : offset + len(query)])
@@ -116,7 +119,8 @@ class Reference:
 def euclidean_distance(query: NDArray[np.float64], subsequence: Frames) -> float:
     """Return the loop's distance: the root of the summed squares over both channels, in float64.
 
-    NumPy's own summation is used and not BLAS, whose result changes with the number of threads.
+    NumPy's own summation is used and not BLAS, whose result changes with the number of threads. It adds in the
+    order of memory: both arrays are C-ordered.
     """
     return float(np.sqrt(np.sum(np.square(query - subsequence))))
 
@@ -134,7 +138,8 @@ def place(query: Frames, reference: Reference, pad_mode: PadMode) -> Placement:
     kept = query[:length]
     offset = length - len(kept) if pad_mode == "front" else 0
     subsequence = reference.frames[offset : offset + len(kept)]
-    return Placement(offset, len(kept), euclidean_distance(kept.astype(np.float64), subsequence))
+    distance = euclidean_distance(kept.astype(np.float64, order="C"), subsequence)
+    return Placement(offset, len(kept), distance)
 
 
 def pad(query: Frames, offset_frames: int, length: int) -> Frames:

@@ -10,11 +10,12 @@ libsndfile decodes, through ``soundfile``. This module adds what a job over fore
 How a missing end is noticed:
 
 * WAV, RF64, W64, AIFF, AU, CAF: the data chunk reaches past the end of the bytes. A size that says
-  "unknown", as programs write that stream to a pipe, is no claim.
+  "unknown", as programs write that stream to a pipe, is no claim. libsndfile decodes the half block at the
+  end of a cut IMA ADPCM file as if it were whole: up to one block of noise (505 samples at 8 kHz).
 * FLAC: fewer samples decode than STREAMINFO claims, or the stream breaks inside a frame.
 * MP3: fewer samples decode than the Xing/Info/VBRI tag claims, by more than a frame and the decoder's
   delay. Without that tag there is no claim, and a cut file is not noticed; but libsndfile then guesses the
-  length from the first frames' bit rate and stops there, which is marked where bytes are left over.
+  length from the first frames' bit rate and stops there, which is marked where more than 2 kB are left.
 * Ogg: there is no length in its header, but the last page of a stream carries an end-of-stream flag; the
   file is cut where the last page lacks the flag or is incomplete.
 
@@ -23,7 +24,6 @@ Formats and encodings of libsndfile: https://libsndfile.github.io/libsndfile/for
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +34,14 @@ import soundfile
 from numpy.typing import NDArray
 
 from heartbeat_core.config import Limits
+from heartbeat_core.containers import (
+    Extent,
+    find_data,
+    find_layout,
+    header_is_cut,
+    mp3_has_length,
+    ogg_is_finished,
+)
 from heartbeat_core.errors import (
     EmptyRecording,
     NonFiniteSamples,
@@ -68,11 +76,8 @@ _UNKNOWN_FRAMES = 2**63 - 1
 _MP3_SLACK_SAMPLES = 1152 + 529
 """One frame and the decoder's delay (ISO 11172-3): what a whole MP3 may lack of its tag's count."""
 
-_MP3_LEFT_OVER_BYTES = 8192
-"""More than the longest frame and an ID3v1 tag: bytes behind the decoder that must be audio."""
-
-_MAX_CHUNKS = 4096
-"""Chunks looked at before the data; bounds the time that a hostile file can take."""
+_MP3_LEFT_OVER_BYTES = 2048
+"""More than the longest frame (1441) and an ID3v1 tag (128): so many bytes undecoded hold audio."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,8 +216,8 @@ def _opened(data: bytes, limits: Limits) -> Iterator[_Opened]:
         raise EmptyRecording("no bytes")
     if len(data) > limits.max_object_bytes:
         raise ObjectTooLarge(f"{len(data)} bytes, over the limit of {limits.max_object_bytes}")
-    layout = _layout(data)
-    extent = None if layout is None else _find_data(data, layout)
+    layout = find_layout(data)
+    extent = None if layout is None else find_data(data, layout)
     if extent is not None and not extent.holds(data):
         # libsndfile clips a size past the end in some formats, refuses it in CAF and overflows in AU.
         source = _Source(extent.repaired(data))
@@ -221,7 +226,7 @@ def _opened(data: bytes, limits: Limits) -> Iterator[_Opened]:
     try:
         reader = _ForwardReader(source)
     except soundfile.LibsndfileError as error:
-        if (layout is not None and (extent is None or extent.cut(data))) or _header_is_cut(data):
+        if (layout is not None and (extent is None or extent.cut(data))) or header_is_cut(data):
             raise TruncatedRecording("the file breaks off inside its header") from None
         raise NotAudio(f"not audio in a format that is taken (libsndfile: {error.error_string})") from None
     with reader:
@@ -257,11 +262,9 @@ def _read_mono(reader: soundfile.SoundFile, limits: Limits) -> tuple[NDArray[np.
     """Decode to the end; returns the samples and whether the decoder got there without an error."""
     max_samples = _max_samples(reader, limits)
     blocks: list[NDArray[np.float32]] = []
-    n_read, whole, ended = 0, True, False
-    while not ended:
-        if n_read > max_samples:
-            raise _too_long(limits)
-        n_wanted = min(_BLOCK_VALUES // reader.channels, reader.frames - n_read, max_samples + 1 - n_read)
+    n_read, whole = 0, True
+    while True:
+        n_wanted = min(_BLOCK_VALUES // reader.channels, reader.frames - n_read)
         block = np.empty((n_wanted, reader.channels), np.float32)
         try:
             n_got = len(reader.read(out=block))
@@ -270,7 +273,10 @@ def _read_mono(reader: soundfile.SoundFile, limits: Limits) -> tuple[NDArray[np.
             n_got, whole = reader.tell() - n_read, False
         blocks.append(_mono(block[:n_got]))
         n_read += n_got
-        ended = n_got < n_wanted or n_read == reader.frames
+        if n_read > max_samples:
+            raise _too_long(limits)
+        if n_got < n_wanted or n_read == reader.frames:
+            break
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), whole
 
 
@@ -286,13 +292,13 @@ def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
 # What a file claims about its own length.
 
 
-def _claim(reader: soundfile.SoundFile, data: bytes, extent: _Extent | None) -> tuple[int | None, bool]:
+def _claim(reader: soundfile.SoundFile, data: bytes, extent: Extent | None) -> tuple[int | None, bool]:
     """Return the samples per channel that the file claims, and whether its end is missing."""
     if reader.format == "OGG":
-        finished = _ogg_is_finished(data)
+        finished = ogg_is_finished(data)
         return (reader.frames if finished else None), not finished
     if reader.format == "MP3":
-        return (reader.frames if _mp3_has_length(data) else None), False
+        return (reader.frames if mp3_has_length(data) else None), False
     if extent is None:
         return (None if reader.frames == _UNKNOWN_FRAMES else reader.frames), False
     if extent.n_bytes is None:
@@ -301,183 +307,3 @@ def _claim(reader: soundfile.SoundFile, data: bytes, extent: _Extent | None) -> 
         return reader.frames, False
     width = _SAMPLE_BYTES.get(reader.subtype)
     return (None if width is None else extent.n_bytes // (width * reader.channels)), True
-
-
-def _ogg_is_finished(data: bytes) -> bool:
-    """Say whether the last page is complete and flagged as the end of its stream (RFC 3533, section 6)."""
-    page = data.rfind(b"OggS\0")
-    if page < 0 or page + 27 > len(data):
-        return False
-    lacing = data[page + 27 : page + 27 + data[page + 26]]
-    end = page + 27 + data[page + 26] + sum(lacing)
-    return bool(data[page + 5] & 0x04) and end <= len(data)
-
-
-def _mp3_has_length(data: bytes) -> bool:
-    """Say whether the first frame is a tag with the number of frames."""
-    first = 0
-    if data.startswith(b"ID3") and len(data) >= 10:
-        size = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
-        first = 10 + size
-    # The tag stands behind the frame's header and side information: within 4 + 32 bytes.
-    frame = data[first : first + 44]
-    return any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
-
-
-def _header_is_cut(data: bytes) -> bool:
-    """Say whether bytes that cannot be opened begin as FLAC or Ogg and lack the rest."""
-    if data.startswith(b"OggS"):
-        return not _ogg_is_finished(data)
-    return data.startswith(b"fLaC") and _flac_metadata_is_cut(data)
-
-
-def _flac_metadata_is_cut(data: bytes) -> bool:
-    block, last = 4, False
-    while not last and block + 4 <= len(data):
-        last = bool(data[block] & 0x80)
-        block += 4 + int.from_bytes(data[block + 1 : block + 4], "big")
-    return not last or block > len(data)
-
-
-# Containers made of chunks, each a tag, a size and a body.
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where a container's chunks begin, and how its data chunk tells its size."""
-
-    first: int
-    tag: bytes
-    size: struct.Struct
-    align: int = 1
-    counts_header: bool = False
-    """The size includes the chunk's own tag and size."""
-    preamble: int = 0
-    """Bytes between the data chunk's size and its samples, which the size includes."""
-    file_size: struct.Struct | None = None
-    file_size_at: int = 0
-
-    @property
-    def header(self) -> int:
-        return len(self.tag) + self.size.size
-
-
-_U32_LE, _U32_BE = struct.Struct("<I"), struct.Struct(">I")
-_U64_LE, _I64_BE = struct.Struct("<Q"), struct.Struct(">q")
-_W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
-
-_WAV = _Layout(12, b"data", _U32_LE, align=2, file_size=_U32_LE, file_size_at=4)
-_RIFX = _Layout(12, b"data", _U32_BE, align=2, file_size=_U32_BE, file_size_at=4)
-_RF64 = _Layout(12, b"data", _U32_LE, align=2, file_size=_U64_LE, file_size_at=20)
-_W64 = _Layout(
-    40, b"data" + _W64_TAIL, _U64_LE, align=8, counts_header=True, file_size=_U64_LE, file_size_at=16
-)
-_AIFF = _Layout(12, b"SSND", _U32_BE, align=2, preamble=8)
-_CAF = _Layout(8, b"data", _I64_BE, preamble=4)
-_AU_BE = _Layout(0, b".snd", _U32_BE)
-_AU_LE = _Layout(0, b"dns.", _U32_LE)
-
-_RF64_SIZE_AT = 28
-"""Where the chunk ds64 holds the size of the data."""
-
-_SIZE_UNKNOWN = frozenset({0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 2**63 - 1, 2**64 - 1})
-"""Sizes that are written where the end is not known yet, by programs that stream or record."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Extent:
-    """Where a file says that its samples lie: ``n_bytes`` from ``start``, None where it does not know."""
-
-    start: int
-    n_bytes: int | None
-    size: struct.Struct
-    size_at: int
-    overhead: int
-    """Bytes that the stored size counts beyond the samples."""
-
-    def cut(self, data: bytes) -> bool:
-        return self.n_bytes is not None and self.start + self.n_bytes > len(data)
-
-    def holds(self, data: bytes) -> bool:
-        return self.n_bytes is not None and not self.cut(data)
-
-    def repaired(self, data: bytes) -> bytes:
-        """Return the file with the size of what is really there."""
-        there = max(0, len(data) - self.start) + self.overhead
-        largest = 2 ** (8 * self.size.size - (self.size is _I64_BE)) - 1
-        field = self.size.pack(min(there, largest))
-        return data[: self.size_at] + field + data[self.size_at + len(field) :]
-
-
-def _layout(data: bytes) -> _Layout | None:
-    match data[:4], data[8:12]:
-        case b"RIFF", b"WAVE":
-            return _WAV
-        case b"RIFX", b"WAVE":
-            return _RIFX
-        case b"RF64", b"WAVE":
-            return _RF64
-        case b"riff", _ if data[24:28] == b"wave":
-            return _W64
-        case b"FORM", b"AIFF" | b"AIFC":
-            return _AIFF
-        case b"caff", _:
-            return _CAF
-        case b".snd", _:
-            return _AU_BE
-        case b"dns.", _:
-            return _AU_LE
-    return None
-
-
-def _find_data(data: bytes, layout: _Layout) -> _Extent | None:
-    """Walk to the data chunk; None where the file ends before it."""
-    if layout in (_AU_BE, _AU_LE):
-        return _au_extent(data, layout)
-    chunk = layout.first
-    counted = layout.header if layout.counts_header else 0
-    for _ in range(_MAX_CHUNKS):
-        size_at = chunk + len(layout.tag)
-        if chunk + layout.header > len(data):
-            return None
-        (size,) = layout.size.unpack_from(data, size_at)
-        if data.startswith(layout.tag, chunk):
-            return _data_extent(data, layout, chunk, size)
-        if size < counted:
-            return None
-        end = chunk + layout.header + size - counted
-        chunk = end + -end % layout.align
-    return None
-
-
-def _data_extent(data: bytes, layout: _Layout, chunk: int, size: int) -> _Extent:
-    field, size_at = layout.size, chunk + len(layout.tag)
-    if layout is _RF64 and size == 0xFFFF_FFFF and data[12:16] == b"ds64":
-        field, size_at = _U64_LE, _RF64_SIZE_AT
-        (size,) = field.unpack_from(data, size_at)
-    start = chunk + layout.header + layout.preamble
-    overhead = layout.preamble + (layout.header if layout.counts_header else 0)
-    n_bytes: int | None = size - overhead
-    if size in _SIZE_UNKNOWN or size < overhead or (size == overhead and _goes_on(data, layout, start)):
-        n_bytes = None
-    return _Extent(start, n_bytes, field, size_at, overhead)
-
-
-def _goes_on(data: bytes, layout: _Layout, start: int) -> bool:
-    """Say whether bytes follow an empty data chunk that the file's own size does not account for.
-
-    A program that was stopped, or that cannot go back to its header, leaves both sizes as they were.
-    """
-    if layout.file_size is None or start >= len(data):
-        return False
-    (size,) = layout.file_size.unpack_from(data, layout.file_size_at)
-    return size in _SIZE_UNKNOWN or size <= start
-
-
-def _au_extent(data: bytes, layout: _Layout) -> _Extent | None:
-    if len(data) < 24:
-        return None
-    start, size = (layout.size.unpack_from(data, at)[0] for at in (4, 8))
-    # No chunk can follow: bytes behind a size of 0 are samples.
-    unknown = size in _SIZE_UNKNOWN or (size == 0 and start < len(data))
-    return _Extent(start, None if unknown else size, layout.size, 8, 0)

@@ -100,9 +100,7 @@ def score(
     return Scores(logits.numpy(), probabilities.numpy(), probabilities.argmax(dim=1).numpy())
 
 
-def _logits(
-    network: FCNN, scaler: Scaler, frames: Sequence[Frames], offsets: Sequence[int]
-) -> torch.Tensor:
+def _logits(network: FCNN, scaler: Scaler, frames: Sequence[Frames], offsets: Sequence[int]) -> torch.Tensor:
     length = len(scaler.mean)
     padded = np.stack([pad(row, offset, length) for row, offset in zip(frames, offsets, strict=True)])
     with torch.inference_mode():
@@ -111,7 +109,7 @@ def _logits(
 
 
 def pack(facts: dict[str, Any], reference: Reference, scaler: Scaler, network: FCNN) -> tuple[Bundle, bytes]:
-    """Make a bundle of ``facts`` (the manifest's fields but the two digests); returns it with its weights file."""
+    """Make a bundle of ``facts`` (the manifest's fields but the two digests); returns it and its weights file."""
     tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
     tensors["reference.frames"] = torch.from_numpy(reference.frames.copy())
     tensors["scaler.mean"] = torch.from_numpy(scaler.mean)

@@ -30,9 +30,9 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
-    """Base of every settings model: frozen, strict about keys, fingerprinted."""
+    """Base of every settings model: frozen, strict about keys, finite, fingerprinted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FramesSettings(Settings):

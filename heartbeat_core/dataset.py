@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from heartbeat_core import storage
 from heartbeat_core.alignment import Frames, Reference, pad
@@ -115,18 +116,18 @@ class Dataset:
         try:
             content = json.loads(storage.read(storage.join(self.uri, FACTS_NAME)))
             storage.read(storage.join(self.uri, SUCCESS_NAME))
-            reference = self._load_arrays(REFERENCE_NAME)
-            scaler = self._load_arrays(SCALER_NAME)
+            reference = safetensors.numpy.load(storage.read(storage.join(self.uri, REFERENCE_NAME)))
+            scaler = safetensors.numpy.load(storage.read(storage.join(self.uri, SCALER_NAME)))
             self.facts = parse_settings(DatasetFacts, content, f"{shown}/{FACTS_NAME}")
+            self.reference = Reference(reference["reference.frames"])
+            self.scaler = Scaler(scaler["scaler.mean"], scaler["scaler.scale"])
         except FileNotFoundError as error:
             raise DatasetError(
                 f"{shown} is not a finished dataset ({error} is not there): "
                 "make it with 'heartbeat build-dataset', or run that command again to go on"
             ) from None
-        except (ConfigError, StorageError, ValueError) as error:
+        except (ConfigError, StorageError, SafetensorError, KeyError, ValueError) as error:
             raise DatasetError(f"{shown}: not a dataset that this program reads: {error}") from None
-        self.reference = Reference(reference["reference.frames"])
-        self.scaler = Scaler(scaler["scaler.mean"], scaler["scaler.scale"])
 
     def part_uris(self) -> list[str]:
         """Return the URIs of the parts, in order."""
@@ -150,10 +151,6 @@ class Dataset:
             np.concatenate([np.zeros(0, np.int64), *(part.codes for part in parts)]),
             [value for part in parts for value in part.groups],
         )
-
-    def _load_arrays(self, name: str) -> dict[str, NDArray[np.generic]]:
-        arrays: dict[str, NDArray[np.generic]] = safetensors.numpy.load(storage.read(storage.join(self.uri, name)))
-        return arrays
 
     def _read_part(self, uri: str) -> Rows:
         columns = ["recording_id", "audio_sha256", "n_frames", "offset_frames"]

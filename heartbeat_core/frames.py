@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.config import FramesSettings
-from heartbeat_core.errors import TooShort, UnsupportedSampleRate
+from heartbeat_core.errors import NonFiniteSamples, TooShort, UnsupportedSampleRate
 
 BLOCK_VALUES = 2**17
 """Complex values in one block of spectra: 1 MiB, the size of a core's cache."""
@@ -45,9 +45,7 @@ def count_frames(n_samples: int, sample_rate_hz: int, delta_time_s: float) -> in
     return 1 + (n_samples + 2 * (n_fft // 2) - n_fft) // hop_length
 
 
-def compute_frames(
-    samples: NDArray[np.float32], sample_rate_hz: int, settings: FramesSettings
-) -> NDArray[np.float32]:
+def compute_frames(samples: NDArray[np.float32], sample_rate_hz: int, settings: FramesSettings) -> NDArray[np.float32]:
     """Reduce each frame of the short-time Fourier transform to one pair.
 
     Args:
@@ -66,17 +64,19 @@ def compute_frames(
     Raises:
         TooShort: fewer samples than ``n_fft``.
         UnsupportedSampleRate: the time step is shorter than one sample.
+        NonFiniteSamples: the samples are so large that their spectrum overflows float32.
     """
     n_fft, hop_length = stft_parameters(sample_rate_hz, settings.delta_time_s)
     if samples.size < n_fft:
-        raise TooShort(
-            f"{samples.size} samples at {sample_rate_hz} Hz are fewer than one frame of {n_fft} samples"
-        )
+        raise TooShort(f"{samples.size} samples at {sample_rate_hz} Hz are fewer than one frame of {n_fft} samples")
     frequencies_hz = np.arange(1 + n_fft // 2, dtype=np.float64) * (sample_rate_hz / n_fft)
     reduce = _REDUCERS[settings.method]
     frames = np.empty((count_frames(samples.size, sample_rate_hz, settings.delta_time_s), 2), np.float32)
-    for start, magnitudes in _magnitude_blocks(samples, n_fft, hop_length):
-        reduce(magnitudes, frequencies_hz, frames[start : start + len(magnitudes)])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start, magnitudes in _magnitude_blocks(samples, n_fft, hop_length):
+            reduce(magnitudes, frequencies_hz, frames[start : start + len(magnitudes)])
+    if not np.isfinite(frames).all():
+        raise NonFiniteSamples(f"the spectrum overflows: samples reach {np.abs(samples).max():.3g}")
     return frames
 
 
@@ -94,17 +94,13 @@ def _magnitude_blocks(
         yield start, np.abs(spectra).T
 
 
-def _dominant(
-    magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]
-) -> None:
+def _dominant(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     peak = np.argmax(magnitudes, axis=1)
     out[:, 0] = frequencies_hz[peak]
     out[:, 1] = np.take_along_axis(magnitudes, peak[:, np.newaxis], axis=1)[:, 0]
 
 
-def _average(
-    magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]
-) -> None:
+def _average(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     weights = magnitudes.astype(np.float64)
     total = weights.sum(axis=1)
     weighted = weights @ frequencies_hz
@@ -112,9 +108,7 @@ def _average(
     out[:, 1] = total / weights.shape[1]
 
 
-def _median(
-    magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]
-) -> None:
+def _median(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     middle = magnitudes.shape[1] // 2
     out[:, 0] = frequencies_hz[np.argsort(magnitudes, axis=1, kind="stable")[:, middle]]
     out[:, 1] = np.median(magnitudes, axis=1)

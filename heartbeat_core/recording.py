@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from heartbeat_core import audio, quality
 from heartbeat_core.alignment import Frames, Placement, Reference, place
@@ -49,7 +49,7 @@ class RecordingResult:
     The waveform itself is gone: a shard's results are held together, its samples are not.
 
     Attributes:
-        n_samples: decoded samples of one channel; ``header_n_samples`` is what the header claims, None if unknown.
+        n_samples: decoded samples of one channel; ``header_n_samples`` is the header's claim, None if unknown.
         truncated: the data breaks off before the header's claim.
         frames: [n_frames, 2] float32: Hz, linear magnitude; unpadded, cut to the reference's length.
         n_frames_cut: frames beyond the reference's length.
@@ -83,9 +83,7 @@ class Failure:
     attempts: int = 1
 
 
-def process(
-    recording: Recording, data: bytes, recipe: Recipe, reference: Reference, limits: Limits
-) -> RecordingResult:
+def process(recording: Recording, data: bytes, recipe: Recipe, reference: Reference, limits: Limits) -> RecordingResult:
     """Take one recording from its bytes to its aligned frames.
 
     Raises:
@@ -121,11 +119,19 @@ def failure(recording: Recording, error: RecordingError) -> Failure:
 def public_uri(uri: str) -> str:
     """Return ``uri`` without what may be secret or local to one reader.
 
-    Of web addresses, user, password, query and fragment are dropped; in the other schemes ``?``, ``#`` and ``@``
-    are part of a key and stay.
+    Of web addresses, user, password, query and fragment are dropped; of others only ``user:password@`` before the
+    host, since there ``?``, ``#`` and ``@`` are part of a key. Each link of an fsspec chain (``::``) is treated so.
     """
-    scheme = uri.partition("://")[0]
-    if scheme not in ("http", "https"):
-        return uri
-    parts = urlsplit(uri)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return "::".join(_public_link(link) for link in re.split("::(?=[a-z0-9]+://)", uri))
+
+
+def _public_link(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    is_web = scheme.lower() in ("http", "https")
+    if is_web:
+        rest = re.split("[?#]", rest, maxsplit=1)[0]
+    authority, slash, path = rest.partition("/")
+    user, _, host = authority.rpartition("@")
+    if is_web or ":" in user:
+        authority = host
+    return f"{scheme}{separator}{authority}{slash}{path}"

@@ -75,9 +75,7 @@ class ScalerFit:
         """
         if len(other.covered) != len(self.covered):
             raise ValueError(f"scalers of {len(self.covered)} and {len(other.covered)} positions do not merge")
-        self.mean, self.m2 = _combine(
-            (self.covered, self.mean, self.m2), (other.covered, other.mean, other.m2)
-        )
+        self.mean, self.m2 = _combine((self.covered, self.mean, self.m2), (other.covered, other.mean, other.m2))
         self.covered = self.covered + other.covered
         self.n_rows += other.n_rows
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -158,9 +159,7 @@ def features_table(results: Sequence[RecordingResult]) -> pa.Table:
 def recordings_table(results: Sequence[RecordingResult], padded_length: int | None) -> pa.Table:
     """Return the dataset's rows; with ``padded_length`` the frames are written with their padding."""
     frames = [
-        result.frames
-        if padded_length is None
-        else pad(result.frames, result.placement.offset_frames, padded_length)
+        result.frames if padded_length is None else pad(result.frames, result.placement.offset_frames, padded_length)
         for result in results
     ]
     labels = [result.recording.label for result in results]
@@ -250,7 +249,7 @@ def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
     rows: list[NDArray[np.float32]] = []
     for chunk in column.chunks:
         values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
-        rows += [values[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+        rows += [values[start:stop] for start, stop in pairwise(offsets)]
     return rows
 
 

@@ -35,7 +35,7 @@ from heartbeat_core.errors import (
     RecordingUnreadable,
     StorageError,
 )
-from heartbeat_core.recording import Recording
+from heartbeat_core.recording import Recording, public_uri
 
 READ_AHEAD = 16
 """Recordings that are read at the same time, ahead of the computing."""
@@ -175,15 +175,17 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
         ObjectTooLarge: it has more bytes than the limit, and was not read.
     """
     shown = display(recording.public_uri)
-    filesystem, path = _open(recording.uri)
     try:
+        filesystem, path = _open(recording.uri)
         n_bytes = filesystem.size(path) if recording.size_bytes is None else recording.size_bytes
         if n_bytes is not None and n_bytes > limits.max_object_bytes:
             raise ObjectTooLarge(f"{shown}: {n_bytes} bytes are over the limit of {limits.max_object_bytes}")
         data: bytes = filesystem.cat_file(path)
     except FileNotFoundError:
         raise RecordingNotFound(f"{shown}: not found") from None
-    except STORE_ERRORS as error:
+    except InputError as error:
+        raise RecordingUnreadable(str(error)) from None
+    except (*STORE_ERRORS, ValueError) as error:  # ValueError: a name that the client does not take
         raise RecordingUnreadable(f"{shown}: {_reason(error)}") from None
     return data
 
@@ -256,20 +258,21 @@ def remove(uri: str) -> None:
 
 
 def _open(uri: str) -> tuple[Any, str]:
+    if is_local(uri):
+        # url_to_fs would take '::' in a file's name for fsspec's chain of URLs.
+        return fsspec.filesystem("file"), display(uri)
     scheme = uri.partition("://")[0]
     try:
         filesystem, path = url_to_fs(uri, **_OPTIONS.get(scheme, {}))
     except (ValueError, ImportError) as error:
         known = ", ".join(sorted(name for name in fsspec.available_protocols() if len(name) < 8))
-        raise InputError(f"{uri}: {_reason(error)} (schemes that fsspec knows: {known})") from None
+        raise InputError(f"{public_uri(uri)}: {_reason(error)} (schemes that fsspec knows: {known})") from None
     return filesystem, path
 
 
 def _entries(filesystem: Any, root: str, found: Iterable[dict[str, Any]]) -> list[Entry]:
     files = sorted((info["name"], info.get("size")) for info in found if info["type"] == "file")
-    return [
-        Entry(filesystem.unstrip_protocol(path), path[len(root) :].lstrip("/"), size) for path, size in files
-    ]
+    return [Entry(filesystem.unstrip_protocol(path), path[len(root) :].lstrip("/"), size) for path, size in files]
 
 
 def _walk_local(root: Path) -> Iterator[Entry]:
@@ -287,7 +290,10 @@ def _walk_local(root: Path) -> Iterator[Entry]:
 def _create_local(path: Path, data: bytes) -> bool:
     if path.exists():
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from None
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -306,5 +312,10 @@ def _create_local(path: Path, data: bytes) -> bool:
 
 
 def _reason(error: BaseException) -> str:
+    # The texts of aiohttp's errors hold the URL with its query, which may be secret.
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"HTTP status {error.status}"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "not a valid URL"
     text = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
     return " ".join(text.split()) or type(error).__name__

@@ -38,9 +38,7 @@ _DEVICES = {
 _DEMO_DURATION_S = (3.0, 10.0)
 
 
-def synthesise(
-    label: str, sample_rate_hz: int, duration_s: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
+def synthesise(label: str, sample_rate_hz: int, duration_s: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Make one synthetic recording; see the module's warning on what it is good for.
 
     Args:
@@ -118,9 +116,7 @@ def _heart(label: str, sample_rate_hz: int, n_samples: int, rng: np.random.Gener
     return signal
 
 
-def _beat_times_s(
-    beat_s: float, duration_s: float, rng: np.random.Generator, *, premature: bool
-) -> _FloatArray:
+def _beat_times_s(beat_s: float, duration_s: float, rng: np.random.Generator, *, premature: bool) -> _FloatArray:
     """Return when each S1 begins; the first may lie before the recording."""
     n_beats = math.ceil(duration_s / beat_s * 1.2) + 3
     intervals_s = beat_s * (1 + _JITTER * rng.standard_normal(n_beats).clip(-2, 2))
@@ -167,9 +163,7 @@ def _voice(sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> _Fl
     return syllables * tones
 
 
-def _burst(
-    length_s: float, frequency_hz: float, sample_rate_hz: int, rng: np.random.Generator
-) -> _FloatArray:
+def _burst(length_s: float, frequency_hz: float, sample_rate_hz: int, rng: np.random.Generator) -> _FloatArray:
     """A tone under a Hann window, with a weaker one half an octave above and its own loudness."""
     window = _hann(length_s, sample_rate_hz)
     phase = 2 * np.pi * frequency_hz * np.arange(len(window)) / sample_rate_hz

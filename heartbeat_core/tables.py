@@ -5,11 +5,13 @@ Nothing here opens a file; ``storage`` moves the bytes.
 
 from __future__ import annotations
 
+import csv
 import io
+import json
+from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from heartbeat_core.errors import InputError
@@ -21,6 +23,9 @@ Table = pa.Table
 
 FOOTER_TAIL_BYTES = 64 * 2**10
 _MAGIC = b"PAR1"
+
+_DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What Arrow raises over damaged bytes; it opens no file here, so that an OSError means them too."""
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -46,12 +51,16 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """Read one Parquet file.
 
     Raises:
-        InputError: the bytes are not Parquet.
+        InputError: the bytes are not Parquet, are damaged, or lack a column that was asked for.
     """
     try:
-        return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"not a Parquet file: {error}") from None
+        file = pq.ParquetFile(pa.BufferReader(data))
+        missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
+        if missing:
+            raise InputError(f"no column {', '.join(missing)}")
+        return file.read(columns=columns)
+    except _DAMAGED as error:
+        raise InputError(f"not a Parquet file: {_one_line(error)}") from None
 
 
 def footer_length(tail: bytes) -> int:
@@ -66,47 +75,82 @@ def footer_length(tail: bytes) -> int:
 
 
 def footer_rows(tail: bytes) -> int:
-    """Return the row count in a Parquet footer, given at least ``footer_length`` bytes from the file's end."""
-    footer = tail[-footer_length(tail) :]
-    return int(pq.read_metadata(pa.BufferReader(_MAGIC + footer)).num_rows)
+    """Return the row count in a Parquet footer, given at least ``footer_length`` bytes from the file's end.
+
+    Raises:
+        InputError: the footer is damaged, or longer than the tail.
+    """
+    length = footer_length(tail)
+    if length > len(tail):
+        raise InputError(f"not a Parquet file: its footer takes {length} bytes, and {len(tail)} are there")
+    try:
+        return int(pq.read_metadata(pa.BufferReader(_MAGIC + tail[-length:])).num_rows)
+    except _DAMAGED as error:
+        raise InputError(f"not a Parquet file: {_one_line(error)}") from None
 
 
 def read_records(data: bytes, suffix: str, source: str) -> dict[str, list[str | None]]:
     """Read a user's table (``.csv``, ``.parquet`` or ``.jsonl``) as columns of text; empty cells are None.
 
+    Text stays as it is: a patient called 007 keeps its zeros, and a date its spelling.
+
     Raises:
         InputError: the table cannot be read; names ``source``.
     """
+    reader = {".csv": _read_csv, ".jsonl": _read_jsonl}.get(suffix, _read_parquet)
     try:
-        if suffix == ".parquet":
-            table = pq.ParquetFile(pa.BufferReader(data)).read()
-        elif suffix == ".jsonl":
-            table = pyarrow.json.read_json(pa.BufferReader(data))
-        else:
-            table = _read_csv(data)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{source}: cannot be read as a {suffix} table: {reason}") from None
-    return {name: _as_text(table.column(name)) for name in dict.fromkeys(table.column_names)}
+        names, rows = reader(data)
+        twice = {name for name in names if name and names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two columns are called {min(twice)!r}")
+        return {name: [_as_text(row[i]) for row in rows] for i, name in enumerate(names)}
+    except (*_DAMAGED, csv.Error, ValueError) as error:
+        raise InputError(f"{source}: cannot be read as a {suffix} table: {_one_line(error)}") from None
 
 
-def _read_csv(data: bytes) -> pa.Table:
-    """Read all columns as text: a patient called 007 keeps its zeros."""
-    header = data.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].strip()
-    if not header:
-        raise pa.ArrowInvalid("the first line, which names the columns, is empty")
-    names = pyarrow.csv.read_csv(pa.BufferReader(header + b"\n")).column_names
-    return pyarrow.csv.read_csv(
-        pa.BufferReader(data),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        ),
-    )
+_Records = tuple[list[str], Sequence[Sequence[Any]]]
 
 
-def _as_text(column: pa.ChunkedArray) -> list[str | None]:
-    return [None if value is None or value == "" else str(value) for value in column.to_pylist()]
+def _read_csv(data: bytes) -> _Records:
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+    names = next(lines, [])
+    if not any(names):
+        raise ValueError("the first line, which names the columns, is empty")
+    rows = []
+    for row in lines:
+        if row and len(row) != len(names):
+            raise ValueError(f"line {lines.line_num} has {len(row)} cells, and the first line {len(names)}")
+        if row:
+            rows.append(row)
+    return names, rows
+
+
+def _read_jsonl(data: bytes) -> _Records:
+    records = []
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+        if not isinstance(record, dict) or any(isinstance(value, dict | list) for value in record.values()):
+            raise ValueError(f"line {number} is not a flat JSON object")
+        records.append(record)
+    names = list(dict.fromkeys(name for record in records for name in record))
+    if not names:
+        raise ValueError("it holds no records")
+    return names, [[record.get(name) for name in names] for record in records]
+
+
+def _read_parquet(data: bytes) -> _Records:
+    table = pq.ParquetFile(pa.BufferReader(data)).read()
+    return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def _as_text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -51,9 +51,7 @@ class AlignedFrames(Dataset[tuple[torch.Tensor, int]]):
         return torch.from_numpy(self.scaler.transform(padded).reshape(-1)), int(self.codes[index])
 
 
-def fit_scaler(
-    frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64], length: int
-) -> Scaler:
+def fit_scaler(frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64], length: int) -> Scaler:
     """Fit the per-position scaler on raw aligned rows."""
     fit = ScalerFit(length)
     for row, offset in zip(frames, offsets.tolist(), strict=True):
@@ -137,6 +135,7 @@ def _deterministic(seed: int) -> Iterator[None]:
     """Seed torch and keep its sums in one order (one thread); leave its global state as it was found."""
     threads = torch.get_num_threads()
     was_deterministic = torch.are_deterministic_algorithms_enabled()
+    was_warning = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.set_num_threads(1)
@@ -144,5 +143,5 @@ def _deterministic(seed: int) -> Iterator[None]:
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(was_deterministic)
+            torch.use_deterministic_algorithms(was_deterministic, warn_only=was_warning)
             torch.set_num_threads(threads)

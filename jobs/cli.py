@@ -6,14 +6,16 @@ Jobs are imported by the command that runs them, so that ``--help`` does not wai
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from heartbeat_core import __version__
@@ -44,8 +46,9 @@ app = typer.Typer(
     "Not a medical device.\n\nStart with 'heartbeat demo'.",
     epilog=EXIT_CODES,
 )
-out = Console()
-log = Console(stderr=True)
+# No markup: file names may hold brackets. No wrapping: paths are copied.
+out = Console(markup=False, highlight=False, soft_wrap=True)
+log = Console(markup=False, highlight=False, soft_wrap=True, stderr=True)
 
 
 class LayoutChoice(StrEnum):
@@ -102,7 +105,8 @@ Config = Annotated[
     str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the job; options override them.")
 ]
 PathColumn = Annotated[
-    str | None, typer.Option("--path-column", metavar="NAME", help="A manifest's column of paths. [default: found]")
+    str | None,
+    typer.Option("--path-column", metavar="NAME", help="A manifest's column of paths. [default: found]"),
 ]
 MaxFailureRate = Annotated[
     float | None,
@@ -118,7 +122,7 @@ MaxFailureRate = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        out.print(f"heartbeat {__version__}", highlight=False)
+        out.print(f"heartbeat {__version__}")
         raise typer.Exit
 
 
@@ -184,12 +188,11 @@ def build_dataset(
     ],
     labels: Annotated[
         str | None,
-        typer.Option(
-            "--labels", metavar="FILE", help="Table (.csv, .parquet, .jsonl) with a path and a label column."
-        ),
+        typer.Option("--labels", metavar="FILE", help="Table (.csv, .parquet, .jsonl) with a path and a label column."),
     ] = None,
     label_from: Annotated[
-        LabelSource | None, typer.Option("--label-from", help="Take each label from the name of the file's folder.")
+        LabelSource | None,
+        typer.Option("--label-from", help="Take each label from the name of the file's folder."),
     ] = None,
     layout: Annotated[
         LayoutChoice, typer.Option("--layout", help="Store frames unpadded with their offset, or padded.")
@@ -197,9 +200,7 @@ def build_dataset(
     label_path_column: Annotated[
         str | None, typer.Option("--label-path-column", metavar="NAME", help="[default: found]")
     ] = None,
-    label_column: Annotated[
-        str | None, typer.Option("--label-column", metavar="NAME", help="[default: found]")
-    ] = None,
+    label_column: Annotated[str | None, typer.Option("--label-column", metavar="NAME", help="[default: found]")] = None,
     patient_column: Annotated[
         str | None, typer.Option("--patient-column", metavar="NAME", help="[default: found, or none]")
     ] = None,
@@ -225,24 +226,20 @@ def build_dataset(
 
         if labels is not None and label_from is not None:
             raise UsageError("give --labels or --label-from, not both")
-        settings = _job_settings(
-            config, cluster, workers, path_column=path_column, max_failure_rate=max_failure_rate
-        )
+        settings = _job_settings(config, cluster, workers, path_column=path_column, max_failure_rate=max_failure_rate)
         options = DatasetOptions(
             recipe=load_recipe(recipe),
             layout=layout.value,
-            labels=None
-            if labels is None
-            else read_labels(labels, label_path_column, label_column, patient_column),
+            labels=None if labels is None else read_labels(labels, label_path_column, label_column, patient_column),
             label_from_folder=label_from is not None,
         )
         summary = run_job(inputs, output, options, settings, log)
         _print_totals(summary.totals, "rows")
         for label, count in summary.facts.rows_by_label.items():
-            out.print(f"  {count:>8} {label}", highlight=False)
+            out.print(f"  {count:>8} {label}")
         for what, count in summary.unmatched.items():
             if count:
-                out.print(f"  {count:>8} {what}", highlight=False)
+                out.print(f"  {count:>8} {what}")
         _print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))
         if exceeds(summary.totals, settings):
             _refuse_failures(summary.totals, settings)
@@ -291,7 +288,6 @@ def train(
         out.print(
             f"trained on {report.n_training_rows} rows; held out {report.n_holdout_rows} rows "
             f"of {report.n_holdout_patients} patients",
-            highlight=False,
         )
         figures = Table("figure", manifest.name, f"always '{report.majority_label}'")
         for row in figure_rows(manifest):
@@ -301,7 +297,7 @@ def train(
         for label, counts in zip(report.model.labels, report.model.confusion_matrix, strict=True):
             confusion.add_row(label, *map(str, counts))
         out.print(confusion)
-        out.print(f"digest {manifest.digest}", highlight=False, soft_wrap=True)
+        out.print(f"digest {manifest.digest}")
         _print_places(output, ("bundle.json", "weights.safetensors", "MODEL_CARD.md", "holdout.parquet"))
 
 
@@ -344,29 +340,40 @@ def demo(
     """
     with _exit_codes():
         from heartbeat_core import storage
-        from jobs.classify import count_values
+        from jobs.classify import read_failures
         from jobs.demo import demo as run_job
 
         summary = run_job(folder, _job_settings(None, None, workers), log)
         _print_classified(summary.classified)
-        results = storage.display(summary.classified.out)
-        out.print("\nfailures by reason:")
-        for reason, count in count_values(summary.classified.out, "failures", "error_type").items():
-            out.print(f"  {count:>8} {reason}", highlight=False)
+        out.print("\nfailures:")
+        for failure in read_failures(summary.classified.out):
+            name = failure["uri"].removeprefix(f"{summary.recordings}/")
+            out.print(f"  {name}: {failure['error_type']}: {failure['message']}")
         out.print(
-            "\nThe sounds are synthetic: what the model says of them tells that the machinery works, and no more."
-            "\nRead on with DuckDB (pip install duckdb):\n"
+            "\nThe sounds are synthetic: what the model says of them shows that the machinery works, and no more."
+            "\nRead on in DuckDB:\n"
+            "\n  SELECT predicted_label, count(*) AS n, avg(confidence) AS confidence"
+            f"\n  FROM '{storage.display(summary.classified.out)}/predictions/*.parquet'"
+            "\n  GROUP BY ALL ORDER BY n DESC;"
         )
-        query = (
-            "SELECT predicted_label, count(*) AS n, avg(confidence) AS confidence "
-            f"FROM '{results}/predictions/*.parquet' GROUP BY ALL ORDER BY n DESC"
-        )
-        out.print(f'  python -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"', highlight=False, soft_wrap=True)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; SIGTERM is taken as Ctrl-C."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     app()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Stop in order the first time; at once the second time, when closing the cluster takes too long."""
+    signal.signal(signal.SIGINT, _interrupt_again)
+    signal.signal(signal.SIGTERM, _interrupt_again)
+    raise KeyboardInterrupt
+
+
+def _interrupt_again(signum: int, frame: FrameType | None) -> None:
+    os._exit(EXIT_INTERRUPTED)
 
 
 @contextmanager
@@ -375,16 +382,14 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except HeartbeatError as error:
-        log.print(f"heartbeat: {escape(str(error))}", highlight=False, soft_wrap=True)
+        log.print(f"heartbeat: {error}")
         raise typer.Exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED) from None
     except KeyboardInterrupt:
-        log.print("heartbeat: interrupted; the same command goes on where it stopped", highlight=False)
+        log.print("heartbeat: interrupted; the same command goes on where it stopped")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _job_settings(
-    config: str | None, cluster: str | None, workers: int | None, **options: Any
-) -> JobSettings:
+def _job_settings(config: str | None, cluster: str | None, workers: int | None, **options: Any) -> JobSettings:
     from jobs.settings import load_cluster_settings, load_job_settings
 
     settings = load_job_settings(config, options)
@@ -400,15 +405,13 @@ def _print_classified(summary: ClassifySummary) -> None:
 
     _print_totals(summary.totals, "predictions")
     for label, count in count_values(summary.out, "predictions", "predicted_label").most_common():
-        out.print(f"  {count:>8} {label}", highlight=False)
-    out.print(f"model {summary.model_id}", highlight=False, soft_wrap=True)
+        out.print(f"  {count:>8} {label}")
+    out.print(f"model {summary.model_id}")
     _print_places(summary.out, TABLES)
 
 
 def _print_totals(totals: Totals, rows: str) -> None:
-    out.print(
-        f"{totals.listed} recordings listed = {totals.done} {rows} + {totals.failed} failures", highlight=False
-    )
+    out.print(f"{totals.listed} recordings listed = {totals.done} {rows} + {totals.failed} failures")
 
 
 def _print_places(folder: str, names: tuple[str, ...]) -> None:
@@ -416,14 +419,13 @@ def _print_places(folder: str, names: tuple[str, ...]) -> None:
 
     for name in names:
         place = storage.display(storage.join(storage.to_uri(folder), name))
-        out.print(f"  {place}", highlight=False, soft_wrap=True)
+        out.print(f"  {place}")
 
 
 def _refuse_failures(totals: Totals, settings: JobSettings) -> None:
     log.print(
         f"heartbeat: {totals.failed} of {totals.listed} recordings failed, "
         f"more than --max-failure-rate {settings.max_failure_rate:g} allows",
-        highlight=False,
     )
     raise typer.Exit(EXIT_TOO_MANY_FAILURES)
 
@@ -431,9 +433,9 @@ def _refuse_failures(totals: Totals, settings: JobSettings) -> None:
 def _print_predictions(rows: list[dict[str, Any]]) -> None:
     table = Table("recording", "prediction", "confidence", "duration", "note")
     for row in rows:
-        name = escape(row["uri"].rpartition("/")[2])
+        name = row["uri"].rpartition("/")[2]
         if "error_type" in row:
-            table.add_row(name, "-", "-", "-", escape(f"{row['error_type']}: {row['message']}"))
+            table.add_row(name, "-", "-", "-", f"{row['error_type']}: {row['message']}")
             continue
         note = "shorter than its header says" if row["truncated"] else ""
         confidence, duration = f"{row['confidence']:.2f}", f"{row['duration_s']:.1f} s"

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 
 import heartbeat_core
 from heartbeat_core import storage
@@ -40,6 +42,7 @@ class Connection:
 
     client: Client
     n_threads: int
+    address: str
     dashboard: str
     is_local: bool
 
@@ -72,29 +75,42 @@ def probe_worker(shared: str) -> tuple[str, int, bool]:
 @contextmanager
 def _local(settings: ClusterSettings) -> Iterator[Client]:
     environment = {"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
-    with (
-        dask.config.set(environment),
-        LocalCluster(
-            n_workers=settings.workers or os.cpu_count() or 1,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            memory_limit=settings.memory_limit,
-            dashboard_address=_free_address(settings.dashboard),
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with dask.config.set(environment), ExitStack() as stack:
+        with _interrupts_held():
+            cluster = LocalCluster(
+                n_workers=settings.workers or os.cpu_count() or 1,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                memory_limit=settings.memory_limit,
+                dashboard_address=_free_address(settings.dashboard),
+                silence_logs=logging.CRITICAL,
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster))
         yield client
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold SIGINT back while the block runs, and for ever in the threads and processes that it starts.
+
+    Ctrl-C reaches a terminal's whole process group. Only the driver acts on it; workers would die of it noisily.
+    """
+    # Started here, since the thread that starts it lifts the block again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
 def _remote(settings: ClusterSettings) -> Iterator[Client]:
     where = settings.address or settings.scheduler_file
     target = (
-        {"address": settings.address}
-        if settings.kind == "address"
-        else {"scheduler_file": settings.scheduler_file}
+        {"address": settings.address} if settings.kind == "address" else {"scheduler_file": settings.scheduler_file}
     )
     try:
         client = Client(**target, timeout=settings.wait_s)
@@ -141,7 +157,8 @@ def _check_workers(client: Client, shared: str) -> None:
 
 def _connection(client: Client, *, is_local: bool) -> Connection:
     n_threads = sum(client.nthreads().values())
-    return Connection(client, n_threads, client.dashboard_link, is_local)
+    address = str(client.scheduler_info(n_workers=0)["address"])
+    return Connection(client, n_threads, address, client.dashboard_link, is_local)
 
 
 def _free_address(wanted: str) -> str:

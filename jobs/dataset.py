@@ -97,7 +97,9 @@ def build_dataset(
     facts_written = _write_facts(run, options, totals)
     finish(run)
     _remove_partial_scalers(run)
-    return DatasetSummary(run.ledger.out, facts_written, totals, {what: len(paths) for what, paths in unmatched.items()})
+    return DatasetSummary(
+        run.ledger.out, facts_written, totals, {what: len(paths) for what, paths in unmatched.items()}
+    )
 
 
 def _match(recordings: Sequence[Recording], options: DatasetOptions) -> Matching:
@@ -108,9 +110,7 @@ def _match(recordings: Sequence[Recording], options: DatasetOptions) -> Matching
     return Matching(recordings=list(recordings), without_label=[one.relative_path for one in recordings])
 
 
-def _find_reference(
-    run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console
-) -> str:
+def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console) -> str:
     """Return the URI of the reference's frames: those of an earlier run, or of the longest recording."""
     longest = reference.read_choice(run.ledger.out)
     if longest is None:
@@ -119,9 +119,7 @@ def _find_reference(
         run_tasks(connection, scan_shard, shards, scan, settings.task_retries, found.append)
         longest = reference.choose(found)
     uri = reference.store(run.ledger.out, longest, scan)
-    console.print(
-        f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}", highlight=False, soft_wrap=True
-    )
+    console.print(f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}")
     return uri
 
 

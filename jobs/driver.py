@@ -35,9 +35,7 @@ class Run:
     def remaining(self) -> list[Shard]:
         """Shards that are not committed, in order."""
         return [
-            Shard(index, tuple(recordings))
-            for index, recordings in enumerate(self.shards)
-            if index not in self.commits
+            Shard(index, tuple(recordings)) for index, recordings in enumerate(self.shards) if index not in self.commits
         ]
 
 
@@ -77,7 +75,7 @@ def begin(
         ledger.write_plan(shards)
     commits = ledger.commits()
     if commits:
-        console.print(f"going on: {len(commits)} of {len(shards)} shards are committed already", highlight=False)
+        console.print(f"going on: {len(commits)} of {len(shards)} shards are committed already")
     return Run(ledger, run_id, shards, commits)
 
 
@@ -89,10 +87,8 @@ def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) ->
 
 def announce(connection: Connection, console: Console) -> None:
     """Tell where the work happens."""
-    where = "on this machine" if connection.is_local else f"at {connection.client.scheduler.address}"
-    console.print(
-        f"{connection.n_threads} worker threads {where}; dashboard: {connection.dashboard}", highlight=False
-    )
+    where = "on this machine" if connection.is_local else f"at {connection.address}"
+    console.print(f"{connection.n_threads} worker threads {where}; dashboard: {connection.dashboard}")
 
 
 def run_shards(

@@ -6,7 +6,6 @@ file name. What does not find its other half is counted and listed.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
 
@@ -50,7 +49,7 @@ class Matching:
         recordings: all of them, in their order.
         without_recording: labels' paths that no recording has.
         without_label: recordings' relative paths that have no label.
-        ambiguous: labels' paths whose file name several recordings share; they label none of these.
+        ambiguous: labels' paths that could mean several recordings; they label none of these.
     """
 
     recordings: list[Recording] = field(default_factory=list)
@@ -95,27 +94,28 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
     Raises:
         InputError: two rows of the table disagree about one recording.
     """
-    by_path = {_normal_path(recording.relative_path): i for i, recording in enumerate(recordings)}
-    names = Counter(path.rpartition("/")[2] for path in by_path)
-    by_name = {path.rpartition("/")[2]: i for path, i in by_path.items()}
+    by_path: dict[str, list[int]] = {}
+    by_name: dict[str, list[int]] = {}
+    for index, recording in enumerate(recordings):
+        path = _normal_path(recording.relative_path)
+        by_path.setdefault(path, []).append(index)
+        by_name.setdefault(_file_name(path), []).append(index)
     matching = Matching()
     found: dict[int, LabelRow] = {}
+    # A recording with a row of its own is not given another's by its name alone.
+    taken = {index for row in table.rows for index in by_path.get(row.path, ())}
     for row in table.rows:
-        name = row.path.rpartition("/")[2]
-        index = by_path.get(row.path)
-        if index is None and names[name] > 1:
+        indices = by_path.get(row.path) or by_name.get(_file_name(row.path), [])
+        if len(indices) > 1:
             matching.ambiguous.append(row.path)
-            continue
-        if index is None:
-            index = by_name.get(name)
-        if index is None:
+        elif not indices or (indices[0] in taken and row.path not in by_path):
             matching.without_recording.append(row.path)
-            continue
-        earlier = found.setdefault(index, row)
-        if (earlier.label, earlier.patient_id) != (row.label, row.patient_id):
-            raise InputError(
-                f"{table.source}: '{earlier.path}' and '{row.path}' are the same recording and disagree"
-            )
+        else:
+            earlier = found.setdefault(indices[0], row)
+            if (earlier.label, earlier.patient_id) != (row.label, row.patient_id):
+                raise InputError(
+                    f"{table.source}: '{earlier.path}' and '{row.path}' are the same recording and disagree"
+                )
     for index, recording in enumerate(recordings):
         row_found = found.get(index)
         if row_found is not None:
@@ -162,6 +162,10 @@ def _patients(records: dict[str, list[str | None]], wanted: str | None, source: 
     if wanted is None and not {name.lower() for name in records} & set(PATIENT_COLUMNS):
         return [None] * len(next(iter(records.values())))
     return records[find_column(list(records), wanted, PATIENT_COLUMNS, source, "--patient-column")]
+
+
+def _file_name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _normal_path(path: str) -> str:

@@ -80,13 +80,18 @@ class Ledger:
             raise OutputError(f"{shown} is a file: name a folder for the output")
         try:
             record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
-            run_id, found = str(record["run_id"]), record["identity"]
+            run_id, found = str(record["run_id"]), dict(record["identity"])
         except FileNotFoundError:
-            if storage.list_names(self.out):
+            # A driver that died while it wrote its record has left no more than the start of it.
+            temporary = (f".{RUN_NAME}.", ".tmp")
+            names = storage.list_names(self.out)
+            if not all(name.startswith(temporary[0]) and name.endswith(temporary[1]) for name in names):
                 raise OutputError(
                     f"{shown} is not empty and not the output of a heartbeat job: name another folder"
                 ) from None
             return None
+        except StorageError as error:
+            raise OutputError(str(error)) from None
         except (ValueError, KeyError, TypeError):
             raise OutputError(f"{shown}/{RUN_NAME} is not a run record: name another folder") from None
         # Compared as JSON reads it back: tuples and lists are one.
@@ -173,7 +178,11 @@ def settle_failures(out: str, index: int, failures: bytes) -> set[str]:
     """Store the shard's failures part, or adopt the one that is there; returns the failed recordings' ids."""
     uri = part_uri(out, FAILURES, index)
     storage.create(uri, failures)
-    return set(from_parquet(storage.read(uri), ["recording_id"]).column("recording_id").to_pylist())
+    try:
+        settled = from_parquet(storage.read(uri), ["recording_id"])
+    except InputError as error:
+        raise StorageError(f"{storage.display(uri)}: {error}") from None
+    return set(settled.column("recording_id").to_pylist())
 
 
 def commit_shard(

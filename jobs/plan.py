@@ -6,6 +6,7 @@ of paths. Folders and globs give the files with an audio ending; a file that is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ PATH_COLUMNS = ("path", "uri", "url", "filename", "file", "fname", "file_name", 
 """Names under which a manifest's or label file's path column is found when no option says."""
 
 UNKNOWN_SIZE_BYTES = 2**20
+SMALLEST_SHARD = 8
+"""Recordings below which cutting finer costs more in tasks and parts than it gains."""
 
 
 @dataclass
@@ -53,6 +56,7 @@ def list_inputs(inputs: Sequence[str], path_column: str | None = None) -> Listin
             elif recording.public_uri in seen:
                 listing.n_duplicates += 1
             else:
+                _check_name(recording)
                 seen.add(recording.public_uri)
                 listing.recordings.append(recording)
         listing.n_skipped += n_skipped
@@ -65,15 +69,18 @@ def list_inputs(inputs: Sequence[str], path_column: str | None = None) -> Listin
 
 
 def make_shards(recordings: Sequence[Recording], settings: ShardSettings) -> list[list[Recording]]:
-    """Group recordings, in order, into shards of bounded count and bytes."""
+    """Group recordings, in order, into shards of bounded count and bytes.
+
+    A short list is cut finer than the bound, so that several workers share it. The shards depend on the list and the
+    settings alone, never on the cluster.
+    """
+    finer = max(SMALLEST_SHARD, -(-len(recordings) // settings.recordings))
+    n_recordings = min(settings.recordings, finer)
     shards: list[list[Recording]] = []
     shard_bytes = 0
     for recording in recordings:
         size = UNKNOWN_SIZE_BYTES if recording.size_bytes is None else recording.size_bytes
-        full = (
-            not shards or len(shards[-1]) >= settings.recordings or shard_bytes + size > settings.bytes
-        )
-        if full:
+        if not shards or len(shards[-1]) >= n_recordings or shard_bytes + size > settings.bytes:
             shards.append([])
             shard_bytes = 0
         shards[-1].append(recording)
@@ -101,9 +108,10 @@ def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence
 def _expand(text: str, path_column: str | None) -> Iterator[Recording | None]:
     """Yield the recordings of one input, and None for each file that is skipped."""
     uri = storage.to_uri(text)
-    if text.lower().endswith(TABLE_SUFFIXES):
+    is_folder = storage.is_local(uri) and storage.is_folder(uri)
+    if text.lower().endswith(TABLE_SUFFIXES) and not is_folder:
         yield from _read_manifest(uri, path_column)
-    elif storage.is_folder(uri):
+    elif is_folder or storage.is_folder(uri):
         yield from map(_audio_only, storage.walk(uri))
     elif storage.exists(uri):
         yield Recording(uri, uri.rpartition("/")[2], storage.size(uri))
@@ -120,6 +128,15 @@ def _audio_only(entry: storage.Entry) -> Recording | None:
     if not entry.relative_path.lower().endswith(AUDIO_SUFFIXES):
         return None
     return Recording(entry.uri, entry.relative_path, entry.size_bytes)
+
+
+def _check_name(recording: Recording) -> None:
+    """Refuse what no table can hold: a local file's name may be any bytes, and a row names its recording as text."""
+    try:
+        recording.uri.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(storage.display(recording.uri))
+        raise InputError(f"{name!r}: the name is not valid UTF-8: rename the file") from None
 
 
 def _read_manifest(uri: str, path_column: str | None) -> Iterator[Recording]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -51,7 +52,6 @@ class Meter:
             self._console.print(
                 f"{self._title}: {self._done}/{self._total} recordings, {fields['rate']}, "
                 f"{fields['failures']}, {self._eta()} left",
-                highlight=False,
             )
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Meter:
     def _rate(self) -> float:
         return (self._done - self._already) / max(time.monotonic() - self._started, 1e-9)
 
-    def _fields(self) -> dict[str, str]:
+    def _fields(self) -> dict[str, Any]:
         failures = "1 failure" if self._failed == 1 else f"{self._failed} failures"
         return {"rate": f"{self._rate():.0f}/s", "failures": failures}
 

@@ -49,19 +49,20 @@ class Longest:
 
 
 def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
-    """Return the longest recording of a shard, None where none can be decoded.
+    """Return the longest recording of a shard, the first of equals, None where none can be decoded.
 
     A shard with one readable header costs one decoding; each claim that proves false costs one more.
     """
     claims = _claimed_frames(shard.recordings, job)
-    best: Longest | None = None
-    for claimed, recording in sorted(claims, key=lambda claim: -claim[0]):
-        if best is not None and claimed <= best.n_frames:
-            break
+    best: tuple[int, int] | None = None
+    longest: Longest | None = None
+    for place, (claimed, recording) in sorted(enumerate(claims), key=lambda claim: (-claim[1][0], claim[0])):
+        if best is not None and (-claimed, place) > best:
+            continue
         found = _decode_claim(shard.index, recording, job)
-        if found is not None and (best is None or found.n_frames > best.n_frames):
-            best = found
-    return best
+        if found is not None and (best is None or (-found.n_frames, place) < best):
+            best, longest = (-found.n_frames, place), found
+    return longest
 
 
 def choose(candidates: Iterable[Longest | None]) -> Longest:
@@ -115,7 +116,10 @@ def _claimed_frames(recordings: Iterable[Recording], job: ScanJob) -> list[tuple
             continue
         try:
             header = audio.read_header(data, job.limits)
-            claimed = count_frames(header.n_samples, header.sample_rate_hz, job.frames.delta_time_s)
+            n_samples = header.n_samples
+            if n_samples is None:  # A streamed file does not know its length.
+                n_samples = audio.decode(data, job.limits).samples.size
+            claimed = count_frames(n_samples, header.sample_rate_hz, job.frames.delta_time_s)
         except RecordingError:
             continue  # The shard's own task gives it its failure row.
         claims.append((claimed, recording))

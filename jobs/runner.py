@@ -39,7 +39,7 @@ def run_tasks(
     client = connection.client
     pending = iter(items)
 
-    def submit(item: ItemT) -> Future:
+    def submit(item: ItemT) -> Future[ResultT]:
         return client.submit(function, item, job, pure=False, retries=retries)
 
     running = as_completed([submit(item) for item in islice(pending, TASKS_A_THREAD * connection.n_threads)])
@@ -52,7 +52,7 @@ def run_tasks(
         raise
 
 
-def _result(future: Future) -> ResultT:
+def _result(future: Future[ResultT]) -> ResultT:
     try:
         result: ResultT = future.result()
     except KilledWorker as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field
@@ -17,7 +17,6 @@ from heartbeat_core.config import Limits, PositiveFloat, PositiveInt, Recipe, Se
 from heartbeat_core.errors import ConfigError, InputError, StorageError
 
 DEFAULT_MODEL = "seed-small"
-FEATURE_SETS = ("aligned",)
 
 FeatureSet = Literal["aligned"]
 
@@ -49,7 +48,7 @@ class JobSettings(Settings):
     """What a job may be told beside its inputs and its output."""
 
     model: str = DEFAULT_MODEL
-    features: tuple[FeatureSet, ...] = FEATURE_SETS
+    features: tuple[FeatureSet, ...] = ("aligned",)
     path_column: str | None = None
     cluster: ClusterSettings = ClusterSettings()
     shards: ShardSettings = ShardSettings()

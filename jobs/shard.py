@@ -93,14 +93,12 @@ def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
         "features": _encode(features_table(results), job.run),
         "predictions": _encode(predictions, job.run),
     }
-    return commit_shard(
-        job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id
-    )
+    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id)
 
 
 def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     """Store the aligned rows and failures of one shard, and its part of the scaler."""
-    reference = _load_reference(job.reference_uri)
+    reference = _load_reference(job.reference_uri, job.run.run_id)
     results, n_failed = _process_shard(shard, job.run, job.recipe, reference)
     fit = ScalerFit(len(reference))
     for result in results:
@@ -108,9 +106,7 @@ def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     storage.create(scaler_uri(job.run.out, shard.index), safetensors.numpy.save(fit.state()))
     table = recordings_table(results, len(reference) if job.padded else None)
     tables = {"recordings": _encode(table, job.run)}
-    return commit_shard(
-        job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id
-    )
+    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id)
 
 
 def scaler_uri(out: str, index: int) -> str:
@@ -141,10 +137,13 @@ def _process_shard(
 
     Raises:
         StorageError: a recording that an earlier attempt could read can't be read now; the task is tried again.
+            Or the failures part that is there is not this shard's.
     """
     results, failures = process_recordings(shard.recordings, recipe, reference, run.limits)
     table = failures_table(failures, run_id=run.run_id, now=datetime.now(UTC))
     settled = settle_failures(run.out, shard.index, _encode(table, run))
+    if not settled <= {one.recording_id for one in shard.recordings}:
+        raise StorageError(f"shard {shard.index}: its failures part holds another shard's recordings")
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
         raise StorageError(
@@ -166,5 +165,6 @@ def _load_bundle(model: str, digest: str) -> Bundle:
 
 
 @lru_cache(maxsize=1)
-def _load_reference(uri: str) -> Reference:
+def _load_reference(uri: str, run_id: str) -> Reference:
+    # One run has one reference; a worker may outlive the run, and another begin in the same place.
     return Reference(safetensors.numpy.load(storage.read(uri))["reference.frames"])

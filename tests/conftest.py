@@ -1,0 +1,103 @@
+"""A small library of synthetic recordings, a dataset of it, a bundle trained on it, and drivers without a cluster."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from heartbeat_core.config import Recipe, parse_yaml
+from jobs.dataset import DatasetOptions, build_dataset
+from jobs.labels import read_labels
+from jobs.settings import JobSettings
+from jobs.train import TrainOptions, train
+from tests.helpers import write_library
+
+TINY_RECIPE = """
+name: tiny
+frames: {delta_time_s: 0.1}
+network: {hidden: [8], dropout: 0.2}
+training: {epochs: 4, batch_size: 8, learning_rate: 0.01, holdout_folds: 5, seed: 1}
+"""
+
+
+@contextmanager
+def _connect(settings: Any, shared: str) -> Iterator[SimpleNamespace]:
+    yield SimpleNamespace(client=None, n_threads=1, address="none", dashboard="none", is_local=True)
+
+
+def _run_tasks(
+    connection: Any,
+    function: Callable[[Any, Any], Any],
+    items: Sequence[Any],
+    job: Any,
+    retries: int,
+    on_result: Callable[[Any], None],
+) -> None:
+    for item in items:
+        # What a cluster would do to the arguments and to the result.
+        on_result(pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps((item, job)))))))
+
+
+def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the drivers run their tasks one after the other in this process."""
+    for module in ("jobs.classify", "jobs.dataset"):
+        monkeypatch.setattr(f"{module}.connect", _connect)
+    for module in ("jobs.driver", "jobs.dataset"):
+        monkeypatch.setattr(f"{module}.run_tasks", _run_tasks)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the drivers run their tasks one after the other in this process."""
+    without_cluster(monkeypatch)
+
+
+@pytest.fixture
+def console() -> Console:
+    """A console that keeps its text in ``console.file``."""
+    return quiet_console()
+
+
+def quiet_console() -> Console:
+    """Return a console that writes to memory."""
+    return Console(file=io.StringIO(), width=300)
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    """Return a recipe at mini level that trains in a moment."""
+    return parse_yaml(Recipe, TINY_RECIPE, "tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of labelled recordings; not to be changed."""
+    return write_library(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory, library: Path, recipe: Recipe) -> Path:
+    """Return the library's compact dataset, in several parts; not to be changed."""
+    out = tmp_path_factory.mktemp("dataset") / "compact"
+    labels = read_labels(str(library / "labels.csv"), None, None, None)
+    settings = JobSettings.model_validate({"shards": {"recordings": 8}})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_cluster(monkeypatch)
+        build_dataset([str(library)], str(out), DatasetOptions(recipe, labels=labels), settings, quiet_console())
+    return out
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
+    """Return a bundle trained on the dataset without artifacts; not to be changed."""
+    out = tmp_path_factory.mktemp("bundle") / "tiny"
+    train(str(dataset), str(out), TrainOptions(drop_labels=("artifact",), data="synthetic"), quiet_console())
+    return out

@@ -1,0 +1,87 @@
+"""What the core's tests share: a small dataset of made-up frames, and a model of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from heartbeat_core.alignment import Frames, Reference, place
+from heartbeat_core.bundle import Bundle, pack
+from heartbeat_core.config import LABELS, Recipe
+from heartbeat_core.evaluation import report_holdout
+from heartbeat_core.training import AlignedFrames, fit_scaler, train_network
+
+LENGTH = 24
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """Aligned rows of three labels; murmurs lie higher, extrastoles are louder."""
+
+    reference: Reference
+    frames: list[Frames]
+    offsets: NDArray[np.int64]
+    codes: NDArray[np.int64]
+
+    def inputs(self) -> AlignedFrames:
+        return AlignedFrames(self.frames, self.offsets, self.codes, fit_scaler(self.frames, self.offsets, LENGTH))
+
+
+def tiny_recipe(**training: Any) -> Recipe:
+    """Return a recipe that trains in a moment."""
+    settings = {"batch_size": 8, "epochs": 3, "learning_rate": 0.01} | training
+    return Recipe.model_validate({"name": "tiny", "network": {"hidden": [6, 4]}, "training": settings})
+
+
+def make_rows(n_rows: int, labels: tuple[str, ...] = ("normal", "murmur", "extrastole"), seed: int = 0) -> MadeUp:
+    """Return rows whose labels go round; the reference is a row of its own."""
+    rng = np.random.default_rng(seed)
+    scale = np.array([100, 1e-2])
+    reference = Reference(np.abs(rng.standard_normal((LENGTH, 2)) * scale).astype(np.float32))
+    codes = np.array([LABELS.index(labels[i % len(labels)]) for i in range(n_rows)], np.int64)
+    frames = []
+    for code in codes.tolist():
+        shift = {2: [300, 0], 4: [0, 0.1]}.get(code, [0, 0])
+        row = np.abs(rng.standard_normal((int(rng.integers(4, LENGTH)), 2)) * scale) + shift
+        frames.append(row.astype(np.float32))
+    offsets = np.array([place(row, reference, "both").offset_frames for row in frames], np.int64)
+    return MadeUp(reference, frames, offsets, codes)
+
+
+def make_bundle(rows: MadeUp, recipe: Recipe) -> tuple[Bundle, bytes]:
+    """Train on the rows and pack the model, with all facts that a manifest has."""
+    inputs = rows.inputs()
+    network = train_network(inputs, recipe)
+    trained = sorted(set(rows.codes.tolist()))
+    facts = {
+        "name": recipe.name,
+        "recipe": recipe,
+        "labels": LABELS,
+        "trained_labels": tuple(LABELS[code] for code in trained),
+        "reference": {"audio_sha256": "ab" * 32, "n_frames": LENGTH, "sample_rate_hz": 4_000},
+        "training_data": {
+            "description": "made up, with an ü",
+            "fingerprint": "cd" * 32,
+            "n_rows": len(rows.codes),
+            "rows_by_label": {LABELS[code]: int((rows.codes == code).sum()) for code in trained},
+        },
+        "holdout": report_holdout(rows.codes, rows.codes, rows.codes, 3, "the training rows themselves"),
+        "packages": {"torch": "2"},
+    }
+    return pack(facts, rows.reference, inputs.scaler, network)
+
+
+@pytest.fixture(scope="session")
+def rows() -> MadeUp:
+    """Thirty rows of three labels; not to be changed."""
+    return make_rows(30)
+
+
+@pytest.fixture(scope="session")
+def packed(rows: MadeUp) -> tuple[Bundle, bytes]:
+    """A model of the rows and its weights file; not to be changed."""
+    return make_bundle(rows, tiny_recipe())

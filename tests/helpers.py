@@ -1,0 +1,234 @@
+"""What the drivers' tests share: recordings that are made, files that are broken, tables that are read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import struct
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import scipy.io
+import soundfile
+from numpy.typing import NDArray
+
+from heartbeat_core.config import LABELS
+from heartbeat_core.recording import Recording
+from heartbeat_core.synthesis import synthesise
+
+COUNTS = {"normal": 8, "extrahls": 6, "murmur": 6, "artifact": 5, "extrastole": 6}
+"""Recordings of each label in the library."""
+
+RATES_HZ = (4_000, 2_000, 8_000)
+
+LIMITS = {"max_object_bytes": 200_000, "max_duration_s": 30.0}
+"""Limits under which two of the broken files are too large."""
+
+JOB_YAML = f"""
+shards: {{recordings: 8}}
+limits: {json.dumps(LIMITS)}
+"""
+
+
+def audio_bytes(
+    samples: NDArray[Any], sample_rate_hz: int = 4_000, file_format: str = "WAV", subtype: str | None = None
+) -> bytes:
+    """Encode samples as a file."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, sample_rate_hz, format=file_format, subtype=subtype)
+    return buffer.getvalue()
+
+
+def heart_bytes(label: str, seed: int, duration_s: float = 1.5, sample_rate_hz: int = 4_000) -> bytes:
+    """Return one synthetic recording as a WAV file."""
+    rng = np.random.default_rng((LABELS.index(label), seed))
+    return audio_bytes(synthesise(label, sample_rate_hz, duration_s, rng), sample_rate_hz)
+
+
+def write_library(folder: Path) -> Path:
+    """Write ``<label>/<label>_NN.wav`` and ``labels.csv`` like PASCAL's; two recordings a patient, some unknown."""
+    rows = []
+    for label, count in COUNTS.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            name = f"{label}/{label}_{number:02d}.wav"
+            rate = RATES_HZ[number % len(RATES_HZ)]
+            duration_s = 1.0 + 0.15 * number + 0.05 * LABELS.index(label)
+            (folder / name).write_bytes(heart_bytes(label, number, duration_s, rate))
+            patient = "" if number == count - 1 else f"{label[:4]}-{number // 2:03d}"
+            rows.append((name, label, "", patient))
+    write_csv(folder / "labels.csv", ("path", "label", "sublabel", "patient_id"), rows)
+    return folder
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
+    """Write a CSV file."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def broken_bytes() -> dict[str, tuple[bytes, str, str]]:
+    """Return broken files of many kinds: name to ``(bytes, stage, error_type)`` under ``LIMITS``."""
+    rng = np.random.default_rng(7)
+    tone = np.sin(np.arange(4_000) * 0.1).astype(np.float32)
+    whole = audio_bytes(tone)
+    nan, infinite = tone.copy(), tone.copy()
+    nan[2_000], infinite[17] = np.nan, np.inf
+    many = np.zeros((400, 17), np.float32)
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + bytes(13)
+    matlab, archive = io.BytesIO(), io.BytesIO()
+    scipy.io.savemat(matlab, {"pcg": tone[:100]})
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("a.wav", whole)
+    return {
+        "empty.wav": (b"", "decode", "empty"),
+        "no_samples.wav": (audio_bytes(np.zeros(0)), "decode", "empty"),
+        "text.wav": (b"ring the patient again on Monday\n", "decode", "not_audio"),
+        "utf16.wav": ("kein Ton".encode("utf-16"), "decode", "not_audio"),
+        "jpeg.wav": (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + rng.bytes(3_000), "decode", "not_audio"),
+        "png.flac": (png, "decode", "not_audio"),
+        "pdf.mp3": (b"%PDF-1.7\n" + bytes(500), "decode", "not_audio"),
+        "zip.wav": (archive.getvalue(), "decode", "not_audio"),
+        "gzip.wav": (b"\x1f\x8b\x08\x00" + zlib.compress(whole), "decode", "not_audio"),
+        "matlab.wav": (matlab.getvalue(), "decode", "not_audio"),
+        "page.html.mp3": (b"<!doctype html><title>404</title>", "decode", "not_audio"),
+        "answer.json.flac": (b'{"error": "AccessDenied"}', "decode", "not_audio"),
+        "zeros.wav": (bytes(5_000), "decode", "not_audio"),
+        "noise.ogg": (rng.bytes(5_000), "decode", "not_audio"),
+        "noise.flac": (b"fLaC" + rng.bytes(64), "decode", "truncated"),
+        "gsm.wav": (audio_bytes(tone, 8_000, "WAV", "GSM610"), "decode", "not_audio"),
+        "riff_only.wav": (whole[:12], "decode", "truncated"),
+        "half_header.wav": (whole[:36], "decode", "truncated"),
+        "header_only.wav": (whole[:44], "decode", "truncated"),
+        "half_header.aiff": (audio_bytes(tone, file_format="AIFF")[:30], "decode", "truncated"),
+        "half_header.flac": (audio_bytes(tone, file_format="FLAC")[:20], "decode", "truncated"),
+        "half_header.au": (audio_bytes(tone, file_format="AU")[:20], "decode", "truncated"),
+        "nan.wav": (audio_bytes(nan, subtype="FLOAT"), "decode", "non_finite"),
+        "infinite.wav": (audio_bytes(infinite, subtype="DOUBLE"), "decode", "non_finite"),
+        "one_sample.wav": (audio_bytes(tone[:1]), "frames", "too_short"),
+        "too_short.wav": (audio_bytes(tone[:200]), "frames", "too_short"),
+        "many_channels.wav": (audio_bytes(many), "decode", "too_large"),
+        "slow.wav": (audio_bytes(tone, 500), "decode", "unsupported_sample_rate"),
+        "fast.wav": (audio_bytes(tone, 400_000), "decode", "too_large"),
+        "long.wav": (audio_bytes(np.zeros(31_000), 1_000, subtype="PCM_U8"), "decode", "too_large"),
+        "heavy.wav": (audio_bytes(rng.uniform(-1, 1, 110_000), 8_000), "read", "too_large"),
+    }
+
+
+def write_broken(folder: Path) -> dict[str, tuple[str, str]]:
+    """Write the broken files and what only a file system can break; returns ``name -> (stage, error_type)``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    expected = {}
+    for name, (data, stage, error_type) in broken_bytes().items():
+        (folder / name).write_bytes(data)
+        expected[name] = (stage, error_type)
+    (folder / "dangling.wav").symlink_to(folder / "gone.wav")
+    expected["dangling.wav"] = ("read", "not_found")
+    (folder / "loop.wav").symlink_to(folder / "loop.wav")
+    expected["loop.wav"] = ("read", "unreadable")
+    if os.geteuid() != 0:
+        (folder / "forbidden.wav").write_bytes(audio_bytes(np.zeros(4_000)))
+        (folder / "forbidden.wav").chmod(0)
+        expected["forbidden.wav"] = ("read", "unreadable")
+    # A folder is walked, whatever its name; a manifest's row that names one fails.
+    (folder / "folder.wav").mkdir()
+    return expected
+
+
+def read_table(out: Path | str, name: str) -> pa.Table:
+    """Read all parts of a table, in order; their schemas must be equal, metadata included."""
+    parts = [pq.ParquetFile(path).read() for path in sorted(Path(out, name).glob("*.parquet"))]
+    assert parts
+    for part in parts[1:]:
+        assert part.schema.equals(parts[0].schema, check_metadata=True)
+    return pa.concat_tables(parts)
+
+
+def read_rows(out: Path | str, name: str) -> list[dict[str, Any]]:
+    """Return all rows of a table."""
+    rows: list[dict[str, Any]] = read_table(out, name).to_pylist()
+    return rows
+
+
+def comparable(out: Path | str, name: str) -> dict[str, dict[str, Any]]:
+    """Return a table's rows by URI, without what names the run and the moment."""
+    rows = read_rows(out, name)
+    for row in rows:
+        for column in ("run_id", "processed_at", "failed_at"):
+            row.pop(column, None)
+    found = {row["uri"]: row for row in rows}
+    assert len(found) == len(rows), "a recording has two rows"
+    return found
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return all files below a folder with their bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def recording_of(path: Path) -> Recording:
+    """Return a local file as it would be listed when named outright."""
+    return Recording(f"file://{path}", path.name, path.stat().st_size)
+
+
+@dataclass
+class Gate:
+    """Holds the answers for some files back until it is opened; ``asked`` says that one was wanted."""
+
+    opened: threading.Event
+    asked: threading.Event
+
+
+@contextmanager
+def web_server(folder: Path, is_gated: Callable[[str], bool] = lambda path: False) -> Iterator[tuple[str, Gate]]:
+    """Serve a folder over HTTP; yields its address and the gate before the files that ``is_gated`` names."""
+    gate = Gate(threading.Event(), threading.Event())
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if is_gated(self.path):
+                gate.asked.set()
+                gate.opened.wait(120)
+            # A client that was killed meanwhile does not wait for its answer.
+            try:
+                super().do_GET()
+            except ConnectionError:
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", gate
+    finally:
+        gate.opened.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def yaml_of(content: Mapping[str, Any]) -> str:
+    """Return settings as YAML, of which JSON is a part."""
+    return json.dumps(content)
