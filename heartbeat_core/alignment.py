@@ -93,7 +93,7 @@ class Reference:
         # A window that equals the one before it has the same distance and comes later: it can't be the first.
         repeated = np.zeros(len(candidates), dtype=bool)
         repeated[1:] = (np.diff(candidates) == 1) & (self._run[candidates[1:] + len(query) - 1] >= len(query))
-        exact_query = query.astype(np.float64, order="C")
+        exact_query = query.astype(np.float64)
         best, least = -1, np.inf
         for offset in candidates[~repeated].tolist():
             distance = euclidean_distance(exact_query, self.frames[offset : offset + len(query)])
@@ -119,8 +119,7 @@ class Reference:
 def euclidean_distance(query: NDArray[np.float64], subsequence: Frames) -> float:
     """Return the loop's distance: the root of the summed squares over both channels, in float64.
 
-    NumPy's own summation is used and not BLAS, whose result changes with the number of threads. It adds in the
-    order of memory: both arrays are C-ordered.
+    NumPy's own summation is used and not BLAS, whose result changes with the number of threads.
     """
     return float(np.sqrt(np.sum(np.square(query - subsequence))))
 
@@ -138,8 +137,7 @@ def place(query: Frames, reference: Reference, pad_mode: PadMode) -> Placement:
     kept = query[:length]
     offset = length - len(kept) if pad_mode == "front" else 0
     subsequence = reference.frames[offset : offset + len(kept)]
-    distance = euclidean_distance(kept.astype(np.float64, order="C"), subsequence)
-    return Placement(offset, len(kept), distance)
+    return Placement(offset, len(kept), euclidean_distance(kept.astype(np.float64), subsequence))
 
 
 def pad(query: Frames, offset_frames: int, length: int) -> Frames:

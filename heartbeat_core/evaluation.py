@@ -52,7 +52,7 @@ def compute_figures(true: Codes, predicted: Codes) -> Figures:
     """Compare predictions with labels, both [n_rows] int64 codes."""
     present = sorted(set(true.tolist()))
     shown = sorted(set(true.tolist()) | set(predicted.tolist()))
-    table = confusion_matrix(true, predicted, labels=shown)
+    table = confusion_matrix(true, predicted, labels=range(len(LABELS)))[np.ix_(shown, shown)]
     return Figures(
         accuracy=float(accuracy_score(true, predicted)),
         balanced_accuracy=float(recall_score(true, predicted, labels=present, average="macro")),

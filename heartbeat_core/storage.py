@@ -129,7 +129,7 @@ def walk(folder: str) -> list[Entry]:
     filesystem, root = _open(folder)
     try:
         if is_local(folder):
-            return list(_walk_local(Path(root)))
+            return sorted(_walk_local(Path(root)), key=lambda entry: entry.relative_path)
         return _entries(filesystem, root, filesystem.find(root, detail=True).values())
     except STORE_ERRORS as error:
         where = getattr(error, "filename", None) or display(folder)
@@ -181,7 +181,11 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
         if n_bytes is not None and n_bytes > limits.max_object_bytes:
             raise ObjectTooLarge(f"{shown}: {n_bytes} bytes are over the limit of {limits.max_object_bytes}")
         data: bytes = filesystem.cat_file(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        # What fsspec's HTTP client says of every failure to ask for the size; the cause tells them apart.
+        cause = error.__cause__
+        if isinstance(cause, aiohttp.ClientError | TimeoutError) and getattr(cause, "status", 0) != 404:
+            raise RecordingUnreadable(f"{shown}: {_reason(cause)}") from None
         raise RecordingNotFound(f"{shown}: not found") from None
     except InputError as error:
         raise RecordingUnreadable(str(error)) from None
@@ -279,10 +283,11 @@ def _walk_local(root: Path) -> Iterator[Entry]:
     def stop(error: OSError) -> None:
         raise error
 
-    for folder, folders, names in os.walk(root, onerror=stop):
-        folders.sort()
-        for name in sorted(names):
+    for folder, _, names in os.walk(root, onerror=stop):
+        for name in names:
             path = Path(folder, name)
+            if path.exists() and not path.is_file():
+                continue  # Opening a pipe would wait for ever.
             size = path.stat().st_size if path.exists() else None
             yield Entry(_LOCAL + str(path), str(path.relative_to(root)), size)
 

@@ -43,6 +43,7 @@ def to_parquet(table: pa.Table) -> bytes:
         use_dictionary=text,
         row_group_size=max(1, table.num_rows),
         coerce_timestamps="us",
+        write_page_checksum=True,
     )
     return sink.getvalue()
 
@@ -54,7 +55,7 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
         InputError: the bytes are not Parquet, are damaged, or lack a column that was asked for.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
         if missing:
             raise InputError(f"no column {', '.join(missing)}")

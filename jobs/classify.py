@@ -86,4 +86,6 @@ def read_failures(out: str) -> list[dict[str, Any]]:
 def _parts(out: str, table: str, columns: list[str] | None) -> Iterator[Table]:
     folder = storage.join(out, table)
     for name in storage.list_names(folder):
-        yield from_parquet(storage.read(storage.join(folder, name)), columns)
+        # A worker that was killed may have left a temporary file.
+        if name.endswith(".parquet"):
+            yield from_parquet(storage.read(storage.join(folder, name)), columns)

@@ -46,9 +46,9 @@ app = typer.Typer(
     "Not a medical device.\n\nStart with 'heartbeat demo'.",
     epilog=EXIT_CODES,
 )
-# No markup: file names may hold brackets. No wrapping: paths are copied.
-out = Console(markup=False, highlight=False, soft_wrap=True)
-log = Console(markup=False, highlight=False, soft_wrap=True, stderr=True)
+# No markup: file names may hold brackets and colons. No wrapping: paths are copied.
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 
 class LayoutChoice(StrEnum):

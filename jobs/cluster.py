@@ -23,7 +23,7 @@ from distributed.comm.core import CommClosedError
 import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.config import RESULTS_VERSION
-from heartbeat_core.errors import ConfigError, JobError
+from heartbeat_core.errors import JobError
 from jobs.settings import ClusterSettings
 
 WORKER_ENVIRONMENT = {
@@ -164,8 +164,6 @@ def _connection(client: Client, *, is_local: bool) -> Connection:
 def _free_address(wanted: str) -> str:
     """Return ``host:port``, with port 0 (any that is free) where the wanted one is taken."""
     host, _, port = wanted.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"dashboard: '{wanted}' is not host:port")
     with socket.socket() as probe:
         try:
             probe.bind((host, int(port)))

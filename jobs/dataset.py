@@ -88,7 +88,7 @@ def build_dataset(
     if run.remaining or reference.read_choice(run.ledger.out) is None:
         with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME)) as connection:
             announce(connection, console)
-            scan = ScanJob(recipe.frames, settings.limits)
+            scan = ScanJob(run.ledger.out, recipe.frames, settings.limits)
             reference_uri = _find_reference(run, connection, scan, settings, console)
             facts = run_facts(run, settings, {"recipe": recipe.name, "layout": options.layout})
             job = DatasetJob(facts, recipe, reference_uri, options.layout == "padded")
@@ -118,9 +118,10 @@ def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: J
         shards = [Shard(index, tuple(recordings)) for index, recordings in enumerate(run.shards)]
         run_tasks(connection, scan_shard, shards, scan, settings.task_retries, found.append)
         longest = reference.choose(found)
-    uri = reference.store(run.ledger.out, longest, scan)
+    stored: list[str] = []
+    run_tasks(connection, reference.store, [longest], scan, settings.task_retries, stored.append)
     console.print(f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}")
-    return uri
+    return stored[0]
 
 
 def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFacts:

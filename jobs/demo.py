@@ -10,6 +10,7 @@ from heartbeat_core import storage
 from heartbeat_core.errors import OutputError, StorageError
 from heartbeat_core.synthesis import demo_recordings
 from jobs.classify import ClassifySummary, classify
+from jobs.ledger import list_output
 from jobs.settings import JobSettings
 
 SEED = 2011
@@ -33,7 +34,7 @@ def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
     """
     root = storage.to_uri(folder)
     recordings = storage.join(root, RECORDINGS_FOLDER)
-    foreign = sorted(set(storage.list_names(root)) - {RECORDINGS_FOLDER, RESULTS_FOLDER})
+    foreign = sorted(set(list_output(root)) - {RECORDINGS_FOLDER, RESULTS_FOLDER})
     if foreign:
         raise OutputError(f"{folder} holds something else ({foreign[0]}): name another folder for the demo")
     console.print("synthesising recordings: artificial sounds to try the machinery with, no real hearts")

@@ -84,7 +84,7 @@ class Ledger:
         except FileNotFoundError:
             # A driver that died while it wrote its record has left no more than the start of it.
             temporary = (f".{RUN_NAME}.", ".tmp")
-            names = storage.list_names(self.out)
+            names = list_output(self.out)
             if not all(name.startswith(temporary[0]) and name.endswith(temporary[1]) for name in names):
                 raise OutputError(
                     f"{shown} is not empty and not the output of a heartbeat job: name another folder"
@@ -162,6 +162,18 @@ class Ledger:
         """Write the success mark, last of all."""
         text = json.dumps({"listed": totals.listed, "done": totals.done, "failed": totals.failed})
         storage.create(storage.join(self.out, SUCCESS_NAME), (text + "\n").encode())
+
+
+def list_output(folder: str) -> list[str]:
+    """Return the names in a folder that is to be written to.
+
+    Raises:
+        OutputError: the folder may not be read.
+    """
+    try:
+        return storage.list_names(folder)
+    except StorageError as error:
+        raise OutputError(str(error)) from None
 
 
 def part_name(index: int) -> str:

@@ -30,8 +30,9 @@ CHOICE_NAME = "_reference.json"
 
 @dataclass(frozen=True, slots=True)
 class ScanJob:
-    """What a scan task needs."""
+    """What the tasks that find the reference need."""
 
+    out: str
     frames: FramesSettings
     limits: Limits
 
@@ -85,14 +86,16 @@ def read_choice(out: str) -> Longest | None:
         return None
 
 
-def store(out: str, longest: Longest, job: ScanJob) -> str:
+def store(longest: Longest, job: ScanJob) -> str:
     """Settle on a reference and store its frames; returns the frames' URI.
+
+    A task as well, so that the driver does without the numeric libraries.
 
     Raises:
         JobError: the recording is no longer the one that was scanned.
     """
-    storage.create(storage.join(out, CHOICE_NAME), canonical_json(asdict(longest)))
-    uri = storage.join(out, REFERENCE_NAME)
+    storage.create(storage.join(job.out, CHOICE_NAME), canonical_json(asdict(longest)))
+    uri = storage.join(job.out, REFERENCE_NAME)
     if not storage.exists(uri):
         storage.create(uri, safetensors.numpy.save({"reference.frames": _frames(longest, job)}))
     return uri
@@ -130,11 +133,9 @@ def _decode_claim(shard: int, recording: Recording, job: ScanJob) -> Longest | N
     try:
         data = storage.read_recording(recording, job.limits)
         waveform = audio.decode(data, job.limits)
+        frames = compute_frames(waveform.samples, waveform.sample_rate_hz, job.frames)
     except RecordingError:
         return None
-    rate = waveform.sample_rate_hz
-    n_frames = count_frames(waveform.samples.size, rate, job.frames.delta_time_s)
-    if n_frames == 0:
-        return None
     digest = hashlib.sha256(data).hexdigest()
-    return Longest(shard, recording.uri, recording.recording_id, digest, rate, n_frames)
+    rate = waveform.sample_rate_hz
+    return Longest(shard, recording.uri, recording.recording_id, digest, rate, len(frames))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
 from heartbeat_core.config import Limits, PositiveFloat, PositiveInt, Recipe, Settings, parse_settings, parse_yaml
@@ -27,7 +28,7 @@ class ClusterSettings(Settings):
     kind: Literal["local", "address", "scheduler-file"] = "local"
     workers: PositiveInt | None = None
     """Local: worker processes, one a core where not given. Elsewhere: how many to wait for, 1 if not given."""
-    memory_limit: str = "auto"
+    memory_limit: Annotated[str, Field(pattern=r"^(auto|\d+(\.\d+)? ?([kMGTP]i?)?B?)$")] = "auto"
     """Local: bytes a worker, as Dask writes them ('4GiB')."""
     dashboard: str = "127.0.0.1:8787"
     """Local: where the dashboard listens; the next free port where this one is taken."""
@@ -35,6 +36,16 @@ class ClusterSettings(Settings):
     scheduler_file: str | None = None
     wait_s: PositiveFloat = 60.0
     """Elsewhere: how long to wait for the scheduler and its workers."""
+
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
+        needed = {"address": "address", "scheduler-file": "scheduler_file"}.get(self.kind)
+        if needed is not None and not getattr(self, needed):
+            raise PydanticCustomError("missing", f"kind '{self.kind}' needs the key '{needed}'")
+        host, _, port = self.dashboard.rpartition(":")
+        if not host or not port.isdecimal() or int(port) >= 2**16:
+            raise PydanticCustomError("address", f"dashboard: '{self.dashboard}' is not host:port")
+        return self
 
 
 class ShardSettings(Settings):
@@ -86,11 +97,7 @@ def load_cluster_settings(text: str, workers: int | None) -> ClusterSettings:
         )
     if workers is not None:
         content["workers"] = workers
-    settings = parse_settings(ClusterSettings, content, text)
-    missing = {"address": "address", "scheduler-file": "scheduler_file"}.get(settings.kind)
-    if missing is not None and getattr(settings, missing) is None:
-        raise ConfigError(f"{text}: kind '{settings.kind}' needs the key '{missing}'")
-    return settings
+    return parse_settings(ClusterSettings, content, text)
 
 
 def load_recipe(text: str) -> Recipe:
@@ -112,7 +119,7 @@ def load_recipe(text: str) -> Recipe:
 def _read_mapping(path: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(_read_text(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # A date that is none is a ValueError.
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: not valid YAML: {reason}") from None
     if content is None:

@@ -32,6 +32,7 @@ from heartbeat_core.schema import holdout_table
 from heartbeat_core.tables import to_parquet
 from heartbeat_core.training import AlignedFrames, fit_scaler, train_network
 from jobs.card import model_card
+from jobs.ledger import list_output
 
 PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "torch")
 
@@ -54,7 +55,7 @@ def train(dataset_uri: str, out: str, options: TrainOptions, console: Console) -
         OutputError: the folder is not free.
     """
     target = storage.to_uri(out)
-    if storage.list_names(target) or (storage.exists(target) and not storage.is_folder(target)):
+    if list_output(target) or (storage.exists(target) and not storage.is_folder(target)):
         raise OutputError(f"{storage.display(target)} is there already: name another place for the bundle")
     dataset = Dataset(dataset_uri)
     recipe = _recipe(dataset, options.recipe)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
+import signal
 import struct
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,11 +39,6 @@ RATES_HZ = (4_000, 2_000, 8_000)
 
 LIMITS = {"max_object_bytes": 200_000, "max_duration_s": 30.0}
 """Limits under which two of the broken files are too large."""
-
-JOB_YAML = f"""
-shards: {{recordings: 8}}
-limits: {json.dumps(LIMITS)}
-"""
 
 
 def audio_bytes(
@@ -179,9 +177,7 @@ def comparable(out: Path | str, name: str) -> dict[str, dict[str, Any]]:
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Return all files below a folder with their bytes."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def recording_of(path: Path) -> Recording:
@@ -229,6 +225,33 @@ def web_server(folder: Path, is_gated: Callable[[str], bool] = lambda path: Fals
         thread.join()
 
 
-def yaml_of(content: Mapping[str, Any]) -> str:
-    """Return settings as YAML, of which JSON is a part."""
-    return json.dumps(content)
+def environment() -> dict[str, str]:
+    """Return the environment of a process that imports this working tree."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def start_command(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    """Start ``heartbeat`` in a process group of its own, as a terminal's foreground job."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from jobs.cli import main; main()", *map(str, arguments)],
+        cwd=cwd,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 90) -> None:
+    """Poll until something holds; a process that ends before, or time that runs out, is an error."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if process.poll() is not None:
+            out, error = process.communicate()
+            raise AssertionError(f"the command ended early: {out}\n{error}")
+        if time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise AssertionError("nothing happened in time")
+        time.sleep(0.02)

@@ -83,8 +83,13 @@ def frames(samples: NDArray[np.float32], sample_rate_hz: int, delta_time_s: floa
     n_fft, hop_length = stft_parameters(sample_rate_hz, delta_time_s)
     magnitudes = np.abs(librosa.stft(samples, n_fft=n_fft, hop_length=hop_length))
     frequencies_hz = [k * (sample_rate_hz / n_fft) for k in range(1 + n_fft // 2)]
+    return reduce_frames(magnitudes.T, frequencies_hz, method)
+
+
+def reduce_frames(magnitudes: Frames, frequencies_hz: Sequence[float], method: str) -> FloatArray:
+    """Reduce magnitudes [n_frames, n_bins] to [n_frames, 2], one frame after the other."""
     reduce = {"dominant": _dominant, "average": _average, "median": _median}[method]
-    return np.array([reduce([float(m) for m in column], frequencies_hz) for column in magnitudes.T])
+    return np.array([reduce([float(m) for m in row], frequencies_hz) for row in magnitudes])
 
 
 def _dominant(m: Sequence[float], f: Sequence[float]) -> tuple[float, float]:

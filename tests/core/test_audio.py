@@ -119,9 +119,7 @@ def test_equal_to_librosa_for_any_number_of_channels(channels: int) -> None:
     assert (waveform.sample_rate_hz, waveform.channels) == (rate_hz, channels)
 
 
-@pytest.mark.parametrize(
-    ("file_format", "subtype"), [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")]
-)
+@pytest.mark.parametrize(("file_format", "subtype"), [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")])
 def test_blocks_join_without_a_seam(file_format: str, subtype: str) -> None:
     data = encode(signal(1_100_000), file_format, subtype)  # more than one block of 2**20
     waveform = decode(data)
@@ -139,9 +137,7 @@ def test_both_byte_orders(file_format: str, endian: str) -> None:
     assert (waveform.header_n_samples, decode(data[:10_000]).header_n_samples) == (N_SAMPLES, N_SAMPLES)
 
 
-@pytest.mark.parametrize(
-    "pair", [("MAT5", "PCM_16"), ("MAT4", "FLOAT"), ("NIST", "PCM_16"), ("SVX", "PCM_16")]
-)
+@pytest.mark.parametrize("pair", [("MAT5", "PCM_16"), ("MAT4", "FLOAT"), ("NIST", "PCM_16"), ("SVX", "PCM_16")])
 def test_other_formats_are_not_taken(pair: tuple[str, str]) -> None:
     data = recording(*pair)
     assert len(reference(data)) == N_SAMPLES  # libsndfile would
@@ -309,9 +305,7 @@ def trailing_chunks(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize(("file_format", "subtype"), SIZED)
-def test_a_header_without_its_samples(
-    read: Callable[[bytes, Limits], object], file_format: str, subtype: str
-) -> None:
+def test_a_header_without_its_samples(read: Callable[[bytes, Limits], object], file_format: str, subtype: str) -> None:
     data = recording(file_format, subtype)
     n_data = N_SAMPLES * {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}.get(subtype, 1)
     header = data[: len(data) - len(trailing_chunks(data)) - n_data]
@@ -322,9 +316,7 @@ def test_a_header_without_its_samples(
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("file_format", ["WAV", "RF64", "W64", "FLAC", "AIFF", "AU", "CAF", "OGG"])
-def test_a_file_that_ends_inside_its_header(
-    read: Callable[[bytes, Limits], object], file_format: str
-) -> None:
+def test_a_file_that_ends_inside_its_header(read: Callable[[bytes, Limits], object], file_format: str) -> None:
     data = recording(file_format, "VORBIS" if file_format == "OGG" else "PCM_16")
     # W64 is known by its first 40 bytes, AU's header has only 24.
     with pytest.raises(TruncatedRecording):

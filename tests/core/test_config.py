@@ -197,7 +197,7 @@ def test_canonical_json() -> None:
 
 
 def test_every_shipped_recipe_is_valid_and_named_like_its_file() -> None:
-    recipes = [entry for entry in (files("heartbeat_core.configs") / "recipes").iterdir()]
+    recipes = list((files("heartbeat_core.configs") / "recipes").iterdir())
     assert recipes
     for entry in recipes:
         recipe = parse_yaml(Recipe, entry.read_text("utf-8"), entry.name)

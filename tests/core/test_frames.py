@@ -147,6 +147,19 @@ def test_the_first_of_equal_magnitudes_is_dominant() -> None:
     assert median[320 // hop_length].tolist() == [16 * 8_000 / 64, 0.5]
 
 
+@pytest.mark.parametrize("n_bins", [1, 2, 3, 17, 129])
+@pytest.mark.parametrize("method", METHODS)
+def test_magnitudes_with_many_ties(method: FrameMethod, n_bins: int) -> None:
+    rng = np.random.default_rng(n_bins)
+    magnitudes = rng.integers(0, 4, (300, n_bins)).astype(np.float32)
+    magnitudes[:5] = 0
+    frequencies_hz = np.arange(n_bins) * 15.625
+    found = np.empty((300, 2), np.float32)
+    frames_module._REDUCERS[method](magnitudes, frequencies_hz, found)
+    expected = naive.reduce_frames(magnitudes, frequencies_hz.tolist(), method)
+    assert np.array_equal(found, expected.astype(np.float32))
+
+
 def test_a_tone_is_found_in_its_bin() -> None:
     samples = (0.5 * np.sin(2 * np.pi * 1_000 * np.arange(8_000) / 4_000)).astype(np.float32)
     found = compute_frames(samples, 4_000, FramesSettings(delta_time_s=0.01))

@@ -90,9 +90,9 @@ def test_agrees_with_the_plain_formulas(n_samples: int) -> None:
         math.sqrt(math.fsum(value * value for value in exact) / n_samples), rel=1e-12
     )
     assert quality.clipped_fraction == sum(abs(value) >= 0.999 for value in exact) / n_samples
-    assert quality.silent_fraction == sum(
-        max(abs(value) for value in window) < 2**-12 for window in windows
-    ) / len(windows)
+    assert quality.silent_fraction == sum(max(abs(value) for value in window) < 2**-12 for window in windows) / len(
+        windows
+    )
 
 
 def test_the_waveform_is_left_as_it_was() -> None:

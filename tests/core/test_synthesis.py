@@ -24,9 +24,7 @@ def demo() -> dict[str, bytes]:
     return dict(recordings)
 
 
-def generate(
-    label: str, seed: int, sample_rate_hz: int = 2_000, duration_s: float = 10.0
-) -> NDArray[np.float32]:
+def generate(label: str, seed: int, sample_rate_hz: int = 2_000, duration_s: float = 10.0) -> NDArray[np.float32]:
     return synthesise(label, sample_rate_hz, duration_s, np.random.default_rng(seed))
 
 

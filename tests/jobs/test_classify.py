@@ -218,9 +218,7 @@ def test_inputs_are_listed_once(bundle: Path, tmp_path: Path, console: Console, 
     assert classify(inputs, str(tmp_path / "out"), settings_for(bundle), console).totals == Totals(1, 0)
 
 
-def test_the_output_may_lie_in_the_input(
-    bundle: Path, tmp_path: Path, console: Console, in_process: None
-) -> None:
+def test_the_output_may_lie_in_the_input(bundle: Path, tmp_path: Path, console: Console, in_process: None) -> None:
     (tmp_path / "a.wav").write_bytes(heart_bytes("normal", 1))
     for _ in range(2):
         summary = classify([str(tmp_path)], str(tmp_path / "out"), settings_for(bundle), console)
@@ -228,9 +226,7 @@ def test_the_output_may_lie_in_the_input(
 
 
 @pytest.mark.parametrize("change", ["inputs", "limits", "shards", "path_column"])
-def test_another_job_in_the_folder_is_refused(
-    finished: Finished, bundle: Path, console: Console, change: str
-) -> None:
+def test_another_job_in_the_folder_is_refused(finished: Finished, bundle: Path, console: Console, change: str) -> None:
     inputs = finished.inputs[:1] if change == "inputs" else finished.inputs
     more: dict[str, Any] = {
         "limits": {"limits": {"max_channels": 2}},
@@ -368,9 +364,7 @@ def test_the_model_goes_to_the_tasks_as_a_place_that_all_can_open(
     assert seen == [f"file://{bundle}"]
 
 
-def test_a_missing_model_is_refused_before_anything_is_written(
-    library: Path, tmp_path: Path, console: Console
-) -> None:
+def test_a_missing_model_is_refused_before_anything_is_written(library: Path, tmp_path: Path, console: Console) -> None:
     with pytest.raises(BundleError, match="no model bundle there"):
         classify([str(library)], str(tmp_path / "out"), settings_for(tmp_path / "none"), console)
     assert not (tmp_path / "out").exists()

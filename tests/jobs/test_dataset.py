@@ -93,9 +93,7 @@ def test_offsets_and_distances_are_those_of_the_plain_loop(dataset: Path) -> Non
     rows = opened.rows()
     for recording_id, frames, offset in zip(rows.recording_id, rows.frames, rows.offsets, strict=True):
         query = frames.astype(np.float64)
-        profile = [
-            np.linalg.norm(query - longest[i : i + len(query)]) for i in range(len(longest) - len(query) + 1)
-        ]
+        profile = [np.linalg.norm(query - longest[i : i + len(query)]) for i in range(len(longest) - len(query) + 1)]
         assert offset == int(np.argmin(profile))
         assert distances[recording_id] == pytest.approx(min(profile), rel=1e-9)
 
@@ -157,9 +155,7 @@ def test_the_same_command_again_does_nothing(
 
     monkeypatch.setattr("jobs.dataset.connect", refuse)
     before = tree(dataset)
-    summary = build_dataset(
-        [str(library)], str(dataset), options_of(recipe, library), settings_of(), console
-    )
+    summary = build_dataset([str(library)], str(dataset), options_of(recipe, library), settings_of(), console)
     assert summary.totals == Totals(N_ROWS, 0)
     assert summary.facts == Dataset(str(dataset)).facts
     assert tree(dataset) == before
@@ -300,9 +296,9 @@ def test_labels_from_the_folders(
     summary = build_dataset([str(library)], str(tmp_path / "out"), options, settings_of(), console)
     assert summary.facts.rows_by_label == COUNTS
     assert {row["patient_id"] for row in read_rows(tmp_path / "out", "recordings")} == {None}
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.wav").write_bytes(b"")
     with pytest.raises(InputError, match="'elsewhere' is not a label"):
-        (tmp_path / "elsewhere").mkdir()
-        (tmp_path / "elsewhere" / "a.wav").write_bytes(b"")
         build_dataset([str(tmp_path / "elsewhere")], str(tmp_path / "new"), options, settings_of(), console)
     assert not (tmp_path / "new").exists()
 
@@ -336,9 +332,7 @@ def test_nothing_that_can_be_decoded_is_a_failed_job(
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.wav").write_text("text")
     with pytest.raises(JobError, match="none of the recordings can be decoded"):
-        build_dataset(
-            [str(tmp_path / "in")], str(tmp_path / "out"), DatasetOptions(recipe), settings_of(), console
-        )
+        build_dataset([str(tmp_path / "in")], str(tmp_path / "out"), DatasetOptions(recipe), settings_of(), console)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
@@ -367,9 +361,7 @@ def test_a_reader_goes_part_by_part(dataset: Path) -> None:
 def test_progress_and_reference_are_told(
     library: Path, recipe: Recipe, console: Console, tmp_path: Path, in_process: None
 ) -> None:
-    build_dataset(
-        [str(library)], str(tmp_path / "out"), options_of(recipe, library), settings_of(), console
-    )
+    build_dataset([str(library)], str(tmp_path / "out"), options_of(recipe, library), settings_of(), console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     facts = json.loads((tmp_path / "out" / "_dataset.json").read_text())

@@ -96,9 +96,7 @@ def test_a_parquet_table_with_nulls_categories_and_numbers(tmp_path: Path) -> No
 @pytest.mark.parametrize("label_column", [*LABEL_COLUMNS, "Label"])
 @pytest.mark.parametrize("patient_column", [*PATIENT_COLUMNS, "Subject_ID"])
 def test_columns_are_found_by_name(tmp_path: Path, label_column: str, patient_column: str) -> None:
-    path = write_csv(
-        tmp_path / "l.csv", (patient_column, label_column, "File"), [("p1", "normal", r".\sub\a.wav")]
-    )
+    path = write_csv(tmp_path / "l.csv", (patient_column, label_column, "File"), [("p1", "normal", r".\sub\a.wav")])
     assert read_labels(str(path), None, None, None).rows == [LabelRow("sub/a.wav", "normal", "p1")]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -90,9 +91,7 @@ def test_a_file_named_outright_is_always_taken(tmp_path: Path, name: str) -> Non
     assert listing.n_skipped == 0
 
 
-def test_a_relative_path_and_a_file_url_are_the_same_recording(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_and_a_file_url_are_the_same_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "sub/a.wav")
     monkeypatch.chdir(tmp_path)
     listing = list_inputs(["sub/a.wav", f"file://{tmp_path}/sub/a.wav", str(tmp_path / "sub" / ".." / "sub")])
@@ -196,7 +195,7 @@ def test_bad_manifests_are_refused_in_one_line(tmp_path: Path, name: str, conten
 
 
 def test_a_missing_manifest_and_a_folder_named_like_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="m.csv: no such manifest"):
+    with pytest.raises(InputError, match=r"m\.csv: no such manifest"):
         list_inputs([str(tmp_path / "m.csv")])
     touch(tmp_path, "data.csv/a.wav")
     assert names(list_inputs([str(tmp_path / "data.csv")])) == ["a.wav"]
@@ -278,7 +277,7 @@ def test_shards_hold_every_recording_in_order_within_bounds(
         # One recording that is larger than a shard may be has one of its own.
         weights = [2**20 if one.size_bytes is None else one.size_bytes for one in shard]
         assert len(shard) == 1 or sum(weights) <= most_bytes
-    for shard, following in zip(shards, shards[1:], strict=False):
+    for shard, following in pairwise(shards):
         weights = [2**20 if one.size_bytes is None else one.size_bytes for one in [*shard, following[0]]]
         assert len(shard) == most or sum(weights) > most_bytes, "a shard was closed too early"
 
@@ -296,6 +295,4 @@ def test_shards_are_deterministic_and_survive_the_plan(
 @pytest.mark.parametrize("make_input", [str, lambda folder: f"file://{folder}", lambda folder: f"{folder}/"])
 def test_spellings_of_a_folder(tmp_path: Path, make_input: Callable[[Path], str]) -> None:
     touch(tmp_path, "s/a.wav")
-    assert list_inputs([make_input(tmp_path)]).recordings == [
-        Recording(f"file://{tmp_path}/s/a.wav", "s/a.wav", 1)
-    ]
+    assert list_inputs([make_input(tmp_path)]).recordings == [Recording(f"file://{tmp_path}/s/a.wav", "s/a.wav", 1)]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
@@ -107,9 +108,7 @@ def test_a_shard_becomes_three_parts_and_a_commit(shard: Shard, job: ClassifyJob
 @pytest.mark.parametrize(
     ("name", "schema"), [("predictions", PREDICTIONS), ("features", FEATURES), ("failures", FAILURES)]
 )
-def test_parts_have_the_schema_and_the_provenance(
-    shard: Shard, job: ClassifyJob, name: str, schema: object
-) -> None:
+def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob, name: str, schema: object) -> None:
     classify_shard(shard, job)
     file = pq.ParquetFile(out_of(job) / name / "part-000003.parquet")
     assert file.schema_arrow.equals(schema, check_metadata=False)
@@ -333,15 +332,38 @@ def test_a_failures_part_of_other_recordings_is_not_adopted(
     assert not (out_of(job) / "_commits").exists()
 
 
+def test_a_failures_part_among_good_recordings_is_not_adopted(
+    shard: Shard, job: ClassifyJob, bundle: Path, tmp_path: Path
+) -> None:
+    good = Shard(3, shard.recordings[:4])
+    (tmp_path / "stranger.wav").write_text("no sound")
+    other = classify_job(tmp_path / "scratch", bundle)
+    classify_shard(Shard(3, (recording_of(tmp_path / "stranger.wav"),)), other)
+    (out_of(job) / "failures").mkdir(parents=True)
+    part = "failures/part-000003.parquet"
+    (out_of(job) / part).write_bytes((tmp_path / "scratch" / part).read_bytes())
+    with pytest.raises(StorageError, match="shard 3: 4 recordings were listed and these rows are stored"):
+        classify_shard(good, job)
+    assert not (out_of(job) / "_commits").exists()
+
+
+def test_a_failure_that_is_stored_twice_is_not_committed(shard: Shard, job: ClassifyJob) -> None:
+    classify_shard(shard, job)
+    path = out_of(job) / "failures/part-000003.parquet"
+    table = pq.ParquetFile(path).read()
+    path.write_bytes(to_parquet(pa.concat_tables([table, table])))
+    (out_of(job) / "_commits/part-000003.json").unlink()
+    with pytest.raises(StorageError, match="shard 3: 6 recordings were listed and these rows are stored"):
+        classify_shard(shard, job)
+
+
 def test_a_task_names_the_bundle_by_its_digest(shard: Shard, job: ClassifyJob) -> None:
     with pytest.raises(BundleError, match=r"0000.* was asked for"):
         classify_shard(shard, replace(job, model_digest="0" * 64))
     assert not out_of(job).exists()
 
 
-def test_an_error_of_the_program_stays_loud(
-    shard: Shard, job: ClassifyJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_of_the_program_stays_loud(shard: Shard, job: ClassifyJob, monkeypatch: pytest.MonkeyPatch) -> None:
     def defect(*arguments: object) -> None:
         raise ZeroDivisionError("a defect")
 
@@ -353,9 +375,7 @@ def test_an_error_of_the_program_stays_loud(
 
 def test_process_recordings_splits_in_order(shard: Shard, bundle: Path) -> None:
     loaded = load(str(bundle))
-    results, failures = process_recordings(
-        shard.recordings, loaded.manifest.recipe, loaded.reference, Limits()
-    )
+    results, failures = process_recordings(shard.recordings, loaded.manifest.recipe, loaded.reference, Limits())
     assert [one.recording for one in results] == list(shard.recordings[:4])
     assert [one.recording for one in failures] == list(shard.recordings[4:])
     assert process_recordings([], loaded.manifest.recipe, loaded.reference, Limits()) == ([], [])
@@ -431,7 +451,7 @@ def test_a_worker_that_outlives_a_run_forgets_its_reference(shard: Shard, tmp_pa
 
 # The reference: the longest recording, by what it holds.
 
-SCAN = ScanJob(FramesSettings(delta_time_s=0.1), Limits())
+SCAN = ScanJob("memory://unused", FramesSettings(delta_time_s=0.1), Limits())
 
 
 def write_recordings(folder: Path, **files: bytes) -> Shard:
@@ -487,6 +507,15 @@ def test_a_truncated_file_wins_by_what_it_holds(tmp_path: Path) -> None:
     assert found.n_frames == 1 + 12_000 // 64
 
 
+def test_of_truncated_files_the_one_that_holds_most_wins(tmp_path: Path) -> None:
+    claims_most, holds_most = heart_bytes("normal", 1, 9.0), heart_bytes("murmur", 2, 8.0)
+    for most, least in ((holds_most, claims_most), (claims_most, holds_most)):
+        files = {"least": least[: 44 + 2 * 4_000], "most": most[: 44 + 2 * 8_000]}
+        found = scan_shard(write_recordings(tmp_path, **files, short=heart_bytes("normal", 3, 1.0)), SCAN)
+        assert found is not None
+        assert found.uri.endswith("/most.wav")
+
+
 def test_the_first_of_equals_is_the_reference(tmp_path: Path) -> None:
     two, cut = heart_bytes("normal", 1, 2.0), heart_bytes("murmur", 3, 9.0)[: 44 + 2 * 8_000]
     for order in (("b", "a", "c"), ("c", "b", "a")):
@@ -520,10 +549,10 @@ def test_a_reference_that_changed_meanwhile_is_not_taken(tmp_path: Path) -> None
     assert found is not None
     (tmp_path / "in" / "a.wav").write_bytes(heart_bytes("normal", 2))
     with pytest.raises(JobError, match=r"a\.wav changed while the job ran"):
-        reference.store(f"file://{tmp_path}/out", found, SCAN)
+        reference.store(found, replace(SCAN, out=f"file://{tmp_path}/out"))
     (tmp_path / "in" / "a.wav").unlink()
     with pytest.raises(JobError, match=r"a\.wav can't be read any more"):
-        reference.store(f"file://{tmp_path}/out", found, SCAN)
+        reference.store(found, replace(SCAN, out=f"file://{tmp_path}/out"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

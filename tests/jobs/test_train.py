@@ -239,9 +239,7 @@ def test_a_dataset_that_cannot_be_trained_on(
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.mark.parametrize(
-    "missing", ["_SUCCESS", "_dataset.json", "_reference.safetensors", "_scaler.safetensors"]
-)
+@pytest.mark.parametrize("missing", ["_SUCCESS", "_dataset.json", "_reference.safetensors", "_scaler.safetensors"])
 def test_an_unfinished_dataset_is_refused(dataset: Path, tmp_path: Path, console: Console, missing: str) -> None:
     shutil.copytree(dataset, tmp_path / "dataset")
     (tmp_path / "dataset" / missing).unlink()

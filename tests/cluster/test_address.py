@@ -1,0 +1,243 @@
+"""A cluster that is not ours: ``dask scheduler`` and two ``dask worker`` processes, by address and by file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+from rich.console import Console
+
+from heartbeat_core.config import Recipe
+from heartbeat_core.errors import JobError
+from jobs.classify import classify
+from jobs.cluster import connect
+from jobs.dataset import DatasetOptions, build_dataset
+from jobs.labels import read_labels
+from jobs.ledger import Totals
+from jobs.settings import JobSettings
+from tests.helpers import (
+    COUNTS,
+    LIMITS,
+    comparable,
+    environment,
+    start_command,
+    tree,
+    wait_for,
+    web_server,
+    write_broken,
+    write_csv,
+)
+
+N_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A running scheduler."""
+
+    address: str
+    scheduler_file: Path
+
+
+@contextmanager
+def running(command: str, *arguments: object, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run one of Dask's commands in a process group of its own, and end all of the group."""
+    with (cwd / f"{command}.log").open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{command}", *map(str, arguments)],
+            cwd=cwd,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def scheduler(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Remote]]:
+    file = folder / "scheduler.json"
+    options = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", file)
+    with running("scheduler", *options, cwd=folder) as process:
+
+        def is_written() -> bool:
+            try:
+                return bool(json.loads(file.read_text())["address"])
+            except (FileNotFoundError, ValueError):
+                return False
+
+        wait_for(is_written, process)
+        yield process, Remote(json.loads(file.read_text())["address"], file)
+
+
+@contextmanager
+def worker(remote: Remote, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    options = ("--nthreads", 1, "--host", "127.0.0.1", "--no-dashboard", "--local-directory", folder)
+    with running("worker", remote.address, *options, cwd=folder) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    # Started from a folder of its own: no relative path of the driver's means anything there.
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with scheduler(folder) as (_, found), worker(found, folder), worker(found, folder):
+        yield found
+
+
+def settings_for(bundle: Path, cluster: dict[str, Any], **more: Any) -> JobSettings:
+    content = {
+        "model": str(bundle),
+        "cluster": {"workers": N_WORKERS, **cluster},
+        "shards": {"recordings": 4},
+        "limits": LIMITS,
+        **more,
+    }
+    return JobSettings.model_validate(content)
+
+
+@pytest.mark.parametrize("kind", ["address", "scheduler-file"])
+def test_classify_gives_the_same_rows_as_without_a_cluster(
+    remote: Remote,
+    library: Path,
+    bundle: Path,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+    in_process: None,
+    kind: str,
+) -> None:
+    cluster: dict[str, Any] = {"kind": kind}
+    cluster |= {"address": remote.address} if kind == "address" else {"scheduler_file": str(remote.scheduler_file)}
+    broken = write_broken(tmp_path / "broken")
+    settings = settings_for(bundle, cluster)
+    inputs = [str(library), str(tmp_path / "broken")]
+    classify(inputs, str(tmp_path / "here"), settings, console)
+    monkeypatch.undo()
+    summary = classify(inputs, str(tmp_path / "there"), settings, console)
+    assert summary.totals == Totals(sum(COUNTS.values()) + len(broken), len(broken))
+    for name in ("predictions", "features", "failures"):
+        here, there = comparable(tmp_path / "here", name), comparable(tmp_path / "there", name)
+        assert list(here) == list(there)
+        assert here == there
+    assert {name for name in tree(tmp_path / "there") if not name.startswith("_")} == {
+        name for name in tree(tmp_path / "here") if not name.startswith("_")
+    }
+
+
+def test_build_dataset_gives_the_same_dataset(
+    remote: Remote, library: Path, dataset: Path, recipe: Recipe, bundle: Path, tmp_path: Path, console: Console
+) -> None:
+    settings = settings_for(bundle, {"kind": "address", "address": remote.address}, shards={"recordings": 8})
+    options = DatasetOptions(recipe, labels=read_labels(str(library / "labels.csv"), None, None, None))
+    build_dataset([str(library)], str(tmp_path / "out"), options, settings, console)
+    assert comparable(tmp_path / "out", "recordings") == comparable(dataset, "recordings")
+    for name in ("_scaler.safetensors", "_reference.safetensors"):
+        assert (tmp_path / "out" / name).read_bytes() == (dataset / name).read_bytes()
+
+
+def test_the_command_with_relative_paths(remote: Remote, library: Path, bundle: Path) -> None:
+    """A worker's working directory is not the driver's."""
+    out = bundle.parent / "by-command"
+    process = start_command(
+        *("classify", library / "normal", "-o", "by-command", "--model", f"./{bundle.name}"),
+        *("--cluster", remote.address, "--workers", N_WORKERS),
+        cwd=bundle.parent,
+    )
+    told, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    assert f"{COUNTS['normal']} recordings listed = {COUNTS['normal']} predictions + 0 failures" in told
+    assert f"{N_WORKERS} worker threads at {remote.address}" in error
+    assert "Traceback" not in error
+    assert (out / "_SUCCESS").exists()
+
+
+def test_a_worker_that_is_killed_loses_nothing(
+    remote: Remote, library: Path, bundle: Path, tmp_path: Path, console: Console
+) -> None:
+    names = [str(path.relative_to(library)) for path in sorted(library.rglob("*.wav"))]
+    n_shards = -(-len(names) // 4)
+    commits = tmp_path / "out" / "_commits"
+    with (
+        web_server(library, lambda path: path.endswith("murmur_00.wav")) as (address, gate),
+        Client(remote.address, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(N_WORKERS, timeout=60)
+        pids = client.run(os.getpid)
+        write_csv(tmp_path / "list.csv", ("path",), [(f"{address}/{name}",) for name in names])
+        (tmp_path / "job.yaml").write_text("shards: {recordings: 4}")
+        process = start_command(
+            *("classify", "list.csv", "-o", "out", "--model", bundle, "--config", "job.yaml"),
+            *("--cluster", remote.address, "--workers", N_WORKERS),
+            cwd=tmp_path,
+        )
+        # All other shards are done, and one worker waits for the recording that is held back.
+        wait_for(lambda: gate.asked.is_set() and len(list(commits.glob("*.json"))) == n_shards - 1, process)
+        busy = [address for address, stacks in client.call_stack().items() if stacks]
+        assert len(busy) == 1
+        before = tree(tmp_path / "out")
+        os.kill(pids[busy[0]], signal.SIGKILL)
+        gate.opened.set()
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+    assert before.items() <= tree(tmp_path / "out").items()
+    uris = [f"{address}/{name}" for name in names]
+    for table in ("predictions", "features"):
+        assert list(comparable(tmp_path / "out", table)) == uris
+    assert comparable(tmp_path / "out", "failures") == {}
+
+
+def test_a_worker_that_cannot_see_the_output_is_named(remote: Remote, tmp_path: Path) -> None:
+    cluster = JobSettings.model_validate({"cluster": {"kind": "address", "address": remote.address}}).cluster
+    shared = f"file://{tmp_path}/only-here/_run.json"
+    told = r"does not see .*/only-here/_run\.json: .* all machines share"
+    with pytest.raises(JobError, match=told), connect(cluster, shared):
+        raise AssertionError("connected")
+
+
+def test_fewer_workers_than_wanted(remote: Remote, bundle: Path, library: Path, tmp_path: Path) -> None:
+    cluster = {"kind": "address", "address": remote.address, "workers": 9, "wait_s": 0.5}
+    settings = settings_for(bundle, cluster)
+    told = r"has 2 workers after 0\.5 s and 9 are wanted"
+    with pytest.raises(JobError, match=told), connect(settings.cluster, f"file://{tmp_path}"):
+        raise AssertionError("connected")
+
+
+@pytest.mark.xfail(reason="distributed logs a traceback when its client cannot reconnect", strict=True)
+def test_a_scheduler_that_dies_ends_the_job_resumably(
+    library: Path, bundle: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("mortal")
+    with (
+        web_server(library, lambda path: path.endswith("murmur_00.wav")) as (address, gate),
+        scheduler(folder) as (process, remote),
+        worker(remote, folder),
+    ):
+        names = [str(path.relative_to(library)) for path in sorted(library.rglob("m*.wav"))]
+        write_csv(tmp_path / "list.csv", ("path",), [(f"{address}/{name}",) for name in names])
+        job = start_command(
+            *("classify", "list.csv", "-o", "out", "--model", bundle, "--cluster", remote.address), cwd=tmp_path
+        )
+        wait_for(gate.asked.is_set, job)
+        process.kill()
+        _, error = job.communicate(timeout=120)
+    assert job.returncode == 1, error
+    assert "Traceback" not in error
+    assert "run the same command again to go on" in error.splitlines()[-1]
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
