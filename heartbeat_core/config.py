@@ -135,7 +135,7 @@ def parse_yaml(model: type[SettingsT], text: str, source: str) -> SettingsT:
     """Read YAML ``text`` as ``model``; raises ConfigError as ``parse_settings`` does."""
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # A date that is none is a ValueError.
         reason = " ".join(str(error).split())
         raise ConfigError(f"{source}: not valid YAML: {reason}") from None
     return parse_settings(model, {} if content is None else content, source)

@@ -59,9 +59,8 @@ class BundleManifest(Settings):
 
 def resolve(source: str) -> str:
     """Return the URI of a bundle given by the name of a shipped one, by a path or by any fsspec URL."""
-    shipped = files("heartbeat_core") / "models" / source
-    if "/" not in source and shipped.is_dir():
-        return storage.to_uri(str(shipped))
+    if source in shipped_models():
+        return storage.to_uri(str(files("heartbeat_core") / "models" / source))
     return storage.to_uri(source)
 
 

@@ -6,14 +6,17 @@ library, and glibc thresholds that keep NumPy's temporaries from being handed ba
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -23,7 +26,7 @@ from distributed.comm.core import CommClosedError
 import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.config import RESULTS_VERSION
-from heartbeat_core.errors import JobError
+from heartbeat_core.errors import ConfigError, JobError
 from jobs.settings import ClusterSettings
 
 WORKER_ENVIRONMENT = {
@@ -108,12 +111,11 @@ def _interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def _remote(settings: ClusterSettings) -> Iterator[Client]:
+    # A lost scheduler is reported once, by the runner.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     where = settings.address or settings.scheduler_file
-    target = (
-        {"address": settings.address} if settings.kind == "address" else {"scheduler_file": settings.scheduler_file}
-    )
     try:
-        client = Client(**target, timeout=settings.wait_s)
+        client = Client(settings.address or _read_scheduler_file(settings), timeout=settings.wait_s)
     except (OSError, TimeoutError, ValueError, CommClosedError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise JobError(
@@ -131,6 +133,20 @@ def _remote(settings: ClusterSettings) -> Iterator[Client]:
                 "wanted: start them with 'dask worker ADDRESS'"
             ) from None
         yield client
+
+
+def _read_scheduler_file(settings: ClusterSettings) -> str:
+    """Wait for the file that a starting scheduler writes, and return the address in it."""
+    path = Path(settings.scheduler_file or "")
+    deadline = time.monotonic() + settings.wait_s
+    while True:
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if time.monotonic() > deadline:
+                reason = error.strerror if isinstance(error, OSError) else "not a scheduler file"
+                raise JobError(f"{path}: {reason}; 'dask scheduler --scheduler-file {path}' writes it") from None
+            time.sleep(0.1)
 
 
 def _check_workers(client: Client, shared: str) -> None:
@@ -167,6 +183,8 @@ def _free_address(wanted: str) -> str:
     with socket.socket() as probe:
         try:
             probe.bind((host, int(port)))
+        except socket.gaierror as error:
+            raise ConfigError(f"dashboard: '{wanted}': {error.strerror}") from None
         except OSError:
             return f"{host}:0"
     return wanted

@@ -13,7 +13,7 @@ import safetensors.numpy
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.config import LABELS, Recipe
+from heartbeat_core.config import LABELS, Recipe, parse_settings
 from heartbeat_core.dataset import FACTS_NAME, ROWS_FOLDER, SCALER_NAME, DatasetFacts, Layout
 from heartbeat_core.recording import Recording
 from heartbeat_core.scaling import ScalerFit
@@ -148,7 +148,7 @@ def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFa
         storage.create(scaler, safetensors.numpy.save({"scaler.mean": fit.mean, "scaler.scale": fit.scale}))
     text = json.dumps(facts.model_dump(mode="json"), indent=2) + "\n"
     storage.create(storage.join(out, FACTS_NAME), text.encode())
-    return facts
+    return parse_settings(DatasetFacts, json.loads(storage.read(storage.join(out, FACTS_NAME))), FACTS_NAME)
 
 
 def _merge_scalers(run: Run, length: int) -> ScalerFit:

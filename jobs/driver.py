@@ -11,7 +11,7 @@ from rich.console import Console
 import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.config import RESULTS_VERSION
-from heartbeat_core.recording import Recording
+from heartbeat_core.recording import Recording, public_uri
 from jobs.cluster import Connection
 from jobs.ledger import Commit, Ledger, Totals
 from jobs.progress import meter
@@ -43,7 +43,7 @@ def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more:
     """Return what makes two commands the same job: everything that changes its rows or their parts."""
     return {
         "job": job,
-        "inputs": [storage.to_uri(text) for text in inputs],
+        "inputs": [public_uri(storage.to_uri(text)) for text in inputs],
         "path_column": settings.path_column,
         "limits": settings.limits.model_dump(mode="json"),
         "shards": settings.shards.model_dump(mode="json"),
@@ -123,4 +123,4 @@ def finish(run: Run) -> Totals:
 
 def exceeds(totals: Totals, settings: JobSettings) -> bool:
     """Tell whether more recordings failed than the settings allow."""
-    return totals.failed > settings.max_failure_rate * totals.listed
+    return totals.failed / totals.listed > settings.max_failure_rate

@@ -599,7 +599,6 @@ def test_ctrl_c_in_mid_run_and_the_same_command_again(tmp_path: Path, library: P
     assert comparable(tmp_path / "out", "failures") == {}
 
 
-@pytest.mark.xfail(reason="distributed waits for a scheduler file for ever, whatever its timeout", strict=True)
 def test_no_scheduler_file(tmp_path: Path, library: Path, bundle: Path) -> None:
     (tmp_path / "c.yaml").write_text("{kind: scheduler-file, scheduler_file: none.json, wait_s: 0.5}")
     command = ("classify", library, "-o", "out", "--model", bundle, "--cluster", "c.yaml")
