@@ -20,6 +20,11 @@ BLOCK_VALUES = 2**17
 """Complex values in one block of spectra: 1 MiB, the size of a core's cache."""
 
 
+def warm_up() -> None:
+    """Have librosa import the parts that it otherwise imports at the first transform."""
+    getattr(librosa, "stft")  # noqa: B009  asking for the name is what loads it
+
+
 def stft_parameters(sample_rate_hz: int, delta_time_s: float) -> tuple[int, int]:
     """Return ``(n_fft, hop_length)`` in samples.
 

@@ -21,9 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import fsspec
-from botocore.exceptions import BotoCoreError
 from fsspec.core import url_to_fs
 
 from heartbeat_core.config import Limits
@@ -53,8 +51,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 _LOCAL = "file://"
 
-STORE_ERRORS = (OSError, BotoCoreError, aiohttp.ClientError)
-"""What a store's client raises: s3fs translates the service's answers to OSError, not the client's own errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +127,7 @@ def walk(folder: str) -> list[Entry]:
         if is_local(folder):
             return sorted(_walk_local(Path(root)), key=lambda entry: entry.relative_path)
         return _entries(filesystem, root, filesystem.find(root, detail=True).values())
-    except STORE_ERRORS as error:
+    except _store_errors() as error:
         where = getattr(error, "filename", None) or display(folder)
         raise InputError(f"{where}: cannot be listed: {_reason(error)}") from None
 
@@ -148,7 +144,7 @@ def read(uri: str) -> bytes:
         data: bytes = filesystem.cat_file(path)
     except FileNotFoundError:
         raise FileNotFoundError(display(uri)) from None
-    except STORE_ERRORS as error:
+    except _store_errors() as error:
         raise StorageError(f"{display(uri)}: cannot be read: {_reason(error)}") from None
     return data
 
@@ -162,7 +158,7 @@ def read_tail(uri: str, n_bytes: int) -> bytes:
     filesystem, path = _open(uri)
     try:
         data: bytes = filesystem.tail(path, n_bytes)
-    except STORE_ERRORS as error:
+    except _store_errors() as error:
         raise StorageError(f"{display(uri)}: cannot be read back: {_reason(error)}") from None
     return data
 
@@ -184,12 +180,12 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
     except FileNotFoundError as error:
         # What fsspec's HTTP client says of every failure to ask for the size; the cause tells them apart.
         cause = error.__cause__
-        if isinstance(cause, aiohttp.ClientError | TimeoutError) and getattr(cause, "status", 0) != 404:
+        if isinstance(cause, _store_errors()) and getattr(cause, "status", 0) != 404:
             raise RecordingUnreadable(f"{shown}: {_reason(cause)}") from None
         raise RecordingNotFound(f"{shown}: not found") from None
     except InputError as error:
         raise RecordingUnreadable(str(error)) from None
-    except (*STORE_ERRORS, ValueError) as error:  # ValueError: a name that the client does not take
+    except _store_errors(ValueError) as error:  # ValueError: a name that the client does not take
         raise RecordingUnreadable(f"{shown}: {_reason(error)}") from None
     return data
 
@@ -232,7 +228,7 @@ def create(uri: str, data: bytes) -> bool:
         filesystem.pipe_file(path, data, mode="create")
     except FileExistsError:
         return False
-    except STORE_ERRORS as error:
+    except _store_errors() as error:
         # Some stores answer a lost race with EINVAL: look before believing either.
         if isinstance(error, OSError) and error.errno == errno.EINVAL and exists(uri):
             return False
@@ -251,7 +247,7 @@ def list_names(folder: str) -> list[str]:
         return sorted(name.rstrip("/").rpartition("/")[2] for name in filesystem.ls(path, detail=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except STORE_ERRORS as error:
+    except _store_errors() as error:
         raise StorageError(f"{display(folder)}: cannot be listed: {_reason(error)}") from None
 
 
@@ -316,7 +312,21 @@ def _create_local(path: Path, data: bytes) -> bool:
     return True
 
 
+def _store_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return what a store's client raises, and ``more``.
+
+    s3fs translates the service's answers to OSError, not its client's own errors. Their packages are loaded when
+    something has failed, since every process would pay for them.
+    """
+    import aiohttp
+    from botocore.exceptions import BotoCoreError
+
+    return OSError, BotoCoreError, aiohttp.ClientError, *more
+
+
 def _reason(error: BaseException) -> str:
+    import aiohttp
+
     # The texts of aiohttp's errors hold the URL with its query, which may be secret.
     if isinstance(error, aiohttp.ClientResponseError):
         return f"HTTP status {error.status}"

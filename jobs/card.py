@@ -28,7 +28,7 @@ def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequen
         "## Figures on held-out rows",
         f"{report.n_holdout_rows} rows of {report.n_holdout_patients} patients that no training row shares (a "
         "recording without a known patient counts as one of its own). The rule beside the model always says "
-        f"`{report.majority_label}`. One fold is a small sample: another would differ by several points.",
+        f"`{report.majority_label}`. One fold is a small sample, and others can differ by a lot.",
         _table(("figure", "model", "majority rule"), figure_rows(manifest)),
         "Confusion matrix of the model (rows: label; columns: prediction):",
         _confusion(report.model),
