@@ -52,7 +52,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 _LOCAL = "file://"
 
 
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One file below a folder: its URI, its path relative to the folder, its size."""
