@@ -256,6 +256,17 @@ def remove(uri: str) -> None:
     filesystem.rm_file(path)
 
 
+def check_writable(folder: str) -> None:
+    """Create and remove a file in a folder, before the work whose result belongs there.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    probe = join(folder, f".probe-{secrets.token_hex(8)}")
+    create(probe, b"")
+    remove(probe)
+
+
 def _open(uri: str) -> tuple[Any, str]:
     if is_local(uri):
         # url_to_fs would take '::' in a file's name for fsspec's chain of URLs.

@@ -274,7 +274,7 @@ def train(
 
     Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**
     """
-    with _exit_codes():
+    with _exit_codes("interrupted"):
         from jobs.card import figure_rows
         from jobs.labels import check_label
         from jobs.settings import load_recipe
@@ -313,7 +313,7 @@ def predict(
 
     Example: **heartbeat predict heart.wav**
     """
-    with _exit_codes():
+    with _exit_codes("interrupted"):
         from heartbeat_core.config import Limits
         from jobs.predict import predict as run_job
         from jobs.settings import DEFAULT_MODEL
@@ -377,7 +377,7 @@ def _interrupt_again(signum: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
+def _exit_codes(interrupted: str = "interrupted; the same command goes on where it stopped") -> Iterator[None]:
     """Turn the project's errors into one line and an exit code; other errors stay loud."""
     try:
         yield
@@ -385,7 +385,7 @@ def _exit_codes() -> Iterator[None]:
         log.print(f"heartbeat: {error}")
         raise typer.Exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED) from None
     except KeyboardInterrupt:
-        log.print("heartbeat: interrupted; the same command goes on where it stopped")
+        log.print(f"heartbeat: {interrupted}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

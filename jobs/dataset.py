@@ -25,6 +25,7 @@ from jobs.driver import Run, announce, begin, finish, job_identity, run_facts, r
 from jobs.labels import LabelTable, Matching, label_from_parent_folder, match_labels
 from jobs.ledger import RUN_NAME, Totals, part_uri
 from jobs.plan import list_inputs, make_shards
+from jobs.progress import meter
 from jobs.reference import Longest, ScanJob, scan_shard
 from jobs.runner import run_tasks
 from jobs.settings import JobSettings
@@ -116,7 +117,13 @@ def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: J
     if longest is None:
         found: list[Longest | None] = []
         shards = [Shard(index, tuple(recordings)) for index, recordings in enumerate(run.shards)]
-        run_tasks(connection, scan_shard, shards, scan, settings.task_retries, found.append)
+        with meter(console, "scan headers", len(shards), "shards") as shown:
+
+            def take(candidate: Longest | None) -> None:
+                found.append(candidate)
+                shown.advance()
+
+            run_tasks(connection, scan_shard, shards, scan, settings.task_retries, take)
         longest = reference.choose(found)
     stored: list[str] = []
     run_tasks(connection, reference.store, [longest], scan, settings.task_retries, stored.append)

@@ -103,7 +103,7 @@ def run_shards(
     """Run the shards that are left, with progress."""
     done = sum(commit.listed for commit in run.commits.values())
     failed = sum(commit.failed for commit in run.commits.values())
-    with meter(console, title, sum(map(len, run.shards)), done, failed) as shown:
+    with meter(console, title, sum(map(len, run.shards)), done=done, failed=failed) as shown:
         run_tasks(
             connection,
             function,

@@ -12,14 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_EVERY_S = 5.0
+RECORDINGS = "recordings"
 
 
 class Meter:
-    """Counts recordings done and failed, and shows them."""
+    """Counts what is done and, of recordings, what failed; and shows it."""
 
-    def __init__(self, console: Console, title: str, total: int, done: int, failed: int) -> None:
+    def __init__(self, console: Console, title: str, unit: str, total: int, done: int, failed: int) -> None:
         self._console = console
         self._title = title
+        self._unit = unit
         self._total = total
         self._already = done
         self._done = done
@@ -40,19 +42,16 @@ class Meter:
             self._task = self._bar.add_task(title, total=total, completed=done, **self._fields())
             self._bar.start()
 
-    def advance(self, done: int, failed: int) -> None:
-        """Take in ``done`` further recordings, ``failed`` of them as failures."""
+    def advance(self, done: int = 1, failed: int = 0) -> None:
+        """Take in ``done`` further units, ``failed`` of them as failures."""
         self._done += done
         self._failed += failed
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, **self._fields())
         elif self._done == self._total or time.monotonic() - self._last_line >= LINE_EVERY_S:
             self._last_line = time.monotonic()
-            fields = self._fields()
-            self._console.print(
-                f"{self._title}: {self._done}/{self._total} recordings, {fields['rate']}, "
-                f"{fields['failures']}, {self._eta()} left",
-            )
+            told = [f"{self._done}/{self._total} {self._unit}", *self._fields().values(), f"{self._eta()} left"]
+            self._console.print(f"{self._title}: {', '.join(filter(None, told))}")
 
     def close(self) -> None:
         """Leave the terminal as it was found."""
@@ -64,6 +63,8 @@ class Meter:
 
     def _fields(self) -> dict[str, Any]:
         failures = "1 failure" if self._failed == 1 else f"{self._failed} failures"
+        if self._unit != RECORDINGS:
+            failures = ""
         return {"rate": f"{self._rate():.0f}/s", "failures": failures}
 
     def _eta(self) -> str:
@@ -74,9 +75,11 @@ class Meter:
 
 
 @contextmanager
-def meter(console: Console, title: str, total: int, done: int = 0, failed: int = 0) -> Iterator[Meter]:
-    """Show a job's progress while the block runs; ``done`` and ``failed`` count what an earlier run did."""
-    shown = Meter(console, title, total, done, failed)
+def meter(
+    console: Console, title: str, total: int, unit: str = RECORDINGS, done: int = 0, failed: int = 0
+) -> Iterator[Meter]:
+    """Show progress while the block runs; ``done`` and ``failed`` count what an earlier run did."""
+    shown = Meter(console, title, unit, total, done, failed)
     try:
         yield shown
     finally:

@@ -10,7 +10,6 @@ from importlib.metadata import version
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 
 from heartbeat_core import bundle as bundles
 from heartbeat_core import storage
@@ -33,6 +32,7 @@ from heartbeat_core.tables import to_parquet
 from heartbeat_core.training import AlignedFrames, fit_scaler, train_network
 from jobs.card import model_card
 from jobs.ledger import list_output
+from jobs.progress import meter
 
 PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "torch")
 
@@ -68,9 +68,9 @@ def train(dataset_uri: str, out: str, options: TrainOptions, console: Console) -
     training_rows, holdout_rows = rows.take(training), rows.take(holdout)
     scaler = fit_scaler(training_rows.frames, training_rows.offsets, len(dataset.reference))
     inputs = AlignedFrames(training_rows.frames, training_rows.offsets, training_rows.codes, scaler)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("train", total=settings.epochs)
-        network = train_network(inputs, recipe, lambda epoch, _: progress.update(task, completed=epoch))
+    _check_writable(target)
+    with meter(console, "train", settings.epochs, "epochs") as shown:
+        network = train_network(inputs, recipe, lambda epoch, loss: shown.advance())
     trained = np.unique(training_rows.codes)
     scores = bundles.score(network, scaler, trained, holdout_rows.frames, holdout_rows.offsets.tolist())
     report = report_holdout(
@@ -149,6 +149,13 @@ def _protocol(recipe: Recipe) -> str:
         "held out by patient, a recording without a patient being its own group; scaler and network fitted on "
         "the other rows, the alignment reference and its patient among these; one training run, last epoch"
     )
+
+
+def _check_writable(folder: str) -> None:
+    try:
+        storage.check_writable(folder)
+    except StorageError as error:
+        raise OutputError(str(error)) from None
 
 
 def _write(folder: str, content: dict[str, bytes]) -> None:

@@ -534,3 +534,11 @@ def test_a_walk_passes_over_what_is_not_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "heart.wav").write_bytes(b"x")
     assert [entry.relative_path for entry in storage.walk(f"file://{tmp_path}")] == ["heart.wav"]
+
+
+def test_the_check_for_writing_leaves_nothing_behind(tmp_path: Path) -> None:
+    storage.check_writable(f"file://{tmp_path}/new")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="cannot be written"):
+        storage.check_writable(f"file://{tmp_path}/file/below")

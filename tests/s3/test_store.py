@@ -1,0 +1,155 @@
+"""The jobs over buckets of a real S3 server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from heartbeat_core import storage
+from heartbeat_core.dataset import Dataset
+from jobs.classify import classify
+from jobs.settings import JobSettings
+from tests.helpers import comparable, heart_bytes, start_command
+from tests.s3.conftest import SECRET, Store
+
+ODD_NAMES = ("a b", "a+b", "100%", "%20", "hörz/ü", "q?x=1", "h#1", "br[1]", "star*", "it's", "a&b=c")
+
+
+@pytest.fixture
+def uploaded(s3: Store, bucket: str, library: Path) -> str:
+    """Return the URL of a copy of the library."""
+    s3.client().put(str(library), f"{bucket}/in", recursive=True)
+    return f"{bucket}/in"
+
+
+def rows(s3: Store, out: str, table: str) -> list[dict[str, Any]]:
+    """Read a table with a client that is not the program's."""
+    client = s3.client()
+    parts = (pq.ParquetFile(client.open(path)).read() for path in sorted(client.find(f"{out}/{table}")))
+    return [row for part in parts for row in part.to_pylist()]
+
+
+def without_names(table: list[dict[str, Any]], root: str) -> dict[str, dict[str, Any]]:
+    """Return rows by their path below ``root``, without what names the place, the run and the moment."""
+    dropped = ("uri", "recording_id", "run_id", "processed_at")
+    return {
+        row["uri"].removeprefix(root): {name: value for name, value in row.items() if name not in dropped}
+        for row in table
+    }
+
+
+def test_rows_are_those_of_the_local_run(
+    s3: Store,
+    bucket: str,
+    uploaded: str,
+    library: Path,
+    bundle: Path,
+    tmp_path: Path,
+    in_process: None,
+    console: Console,
+) -> None:
+    settings = JobSettings(model=str(bundle))
+    remote = classify([uploaded], f"{bucket}/out", settings, console)
+    local = classify([str(library)], str(tmp_path / "out"), settings, console)
+    assert remote.totals == local.totals
+    assert remote.totals.failed == 0
+    for table in ("predictions", "features"):
+        here = list(comparable(tmp_path / "out", table).values())
+        there = rows(s3, f"{bucket}/out", table)
+        assert without_names(there, uploaded) == without_names(here, f"file://{library}")
+
+
+def test_the_command_on_its_own_cluster_and_again(
+    s3: Store, bucket: str, uploaded: str, bundle: Path, tmp_path: Path
+) -> None:
+    command = ("classify", uploaded, "-o", f"{bucket}/out", "--model", bundle, "--workers", "2")
+    for _ in range(2):
+        process = start_command(*command, cwd=tmp_path)
+        out, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+        assert "31 recordings listed = 31 predictions + 0 failures" in out
+        assert len(rows(s3, f"{bucket}/out", "predictions")) == 31
+        # The second time, half of the work has to be found missing and done again.
+        client = s3.client()
+        client.rm(sorted(client.find(f"{bucket}/out/_commits"))[::2])
+        client.rm(f"{bucket}/out/_SUCCESS")
+
+
+def test_dataset_and_bundle_in_a_bucket(
+    s3: Store, bucket: str, uploaded: str, bundle: Path, dataset: Path, tmp_path: Path
+) -> None:
+    s3.client().put(str(dataset), f"{bucket}/ds", recursive=True)
+    opened = Dataset(f"{bucket}/ds")
+    assert opened.rows().fingerprint() == Dataset(str(dataset)).rows().fingerprint()
+    trained = start_command("train", f"{bucket}/ds", "-o", f"{bucket}/model", cwd=tmp_path)
+    _, error = trained.communicate(timeout=120)
+    assert trained.returncode == 0, error
+    predicted = start_command("predict", f"{uploaded}/normal/normal_00.wav", "--model", f"{bucket}/model", cwd=tmp_path)
+    out, error = predicted.communicate(timeout=120)
+    assert predicted.returncode == 0, error
+    assert "normal_00.wav" in out
+
+
+def test_one_writer_wins(s3: Store, bucket: str) -> None:
+    texts = [f"writer {number}".encode() for number in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(lambda text: storage.create(f"{bucket}/part", text), texts))
+    assert sum(won) == 1
+    assert s3.client().cat_file(f"{bucket}/part") == texts[won.index(True)]
+
+
+def test_odd_keys_are_each_a_row(s3: Store, bucket: str, bundle: Path, in_process: None, console: Console) -> None:
+    client = s3.client()
+    for number, name in enumerate(ODD_NAMES):
+        client.pipe_file(f"{bucket}/in/{name}.wav", heart_bytes("normal", number))
+    summary = classify([f"{bucket}/in"], f"{bucket}/out", JobSettings(model=str(bundle)), console)
+    assert (summary.totals.listed, summary.totals.failed) == (len(ODD_NAMES), 0)
+    found = {row["uri"] for row in rows(s3, f"{bucket}/out", "predictions")}
+    assert found == {f"{bucket}/in/{name}.wav" for name in ODD_NAMES}
+
+
+def test_the_secret_is_nowhere_in_the_output(
+    s3: Store, bucket: str, uploaded: str, bundle: Path, in_process: None, console: Console
+) -> None:
+    classify([uploaded], f"{bucket}/out", JobSettings(model=str(bundle)), console)
+    client = s3.client()
+    content = client.cat(client.find(f"{bucket}/out"))
+    assert len(content) > 10
+    assert not [path for path, data in content.items() if SECRET.encode() in data]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda patch: patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong"), "Forbidden"),
+        (lambda patch: patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9"), "Could not connect to the endpoint"),
+        (lambda patch: patch.delenv("AWS_SECRET_ACCESS_KEY"), "credentials"),
+    ],
+)
+def test_a_store_that_refuses_is_one_line(
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[pytest.MonkeyPatch], None],
+    said: str,
+) -> None:
+    change(monkeypatch)
+    process = start_command("classify", f"{bucket}/in", "-o", f"{bucket}/out", cwd=tmp_path)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert said in error.splitlines()[-1]
+    assert "Traceback" not in error
+
+
+def test_a_missing_bucket_or_prefix_is_one_line(bucket: str, tmp_path: Path) -> None:
+    for place in ("s3://no-such-bucket/in", f"{bucket}/nothing"):
+        process = start_command("classify", place, "-o", f"{bucket}/out", cwd=tmp_path)
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert error.splitlines()[-1] == f"heartbeat: {place}: no such file or folder"
