@@ -65,14 +65,12 @@ def begin(
         InputError: whatever ``make_plan`` finds wrong; nothing has been written then.
     """
     ledger = Ledger(out)
-    run_id = ledger.find_run(identity)
-    if run_id is None:
-        shards = make_plan()
-        run_id = ledger.claim(identity)
-        ledger.write_plan(shards)
-    else:
-        shards = ledger.read_plan() or make_plan()
-        ledger.write_plan(shards)
+    found = ledger.find_run(identity)
+    shards = None if found is None else ledger.read_plan()
+    listed = shards or make_plan()
+    run_id = found or ledger.claim(identity)
+    if shards is None:
+        shards = ledger.settle_plan(listed)
     commits = ledger.commits()
     if commits:
         console.print(f"going on: {len(commits)} of {len(shards)} shards are committed already")

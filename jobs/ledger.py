@@ -119,9 +119,10 @@ class Ledger:
             raise OutputError(f"{storage.display(self.out)} was taken by another job a moment ago")
         return run_id
 
-    def write_plan(self, shards: Sequence[Sequence[Recording]]) -> None:
-        """Store the plan; the first one stays."""
+    def settle_plan(self, shards: Sequence[Sequence[Recording]]) -> list[list[Recording]]:
+        """Store the plan and return the stored one: another driver's, if that was first."""
         storage.create(storage.join(self.out, PLAN_NAME), to_parquet(plan_table(shards)))
+        return self.read_plan() or []
 
     def read_plan(self) -> list[list[Recording]] | None:
         """Return the stored plan, None where the driver died before it was written."""
@@ -138,10 +139,6 @@ class Ledger:
         names = [name for name in storage.list_names(folder) if name.endswith(".json")]
         found = (Commit(**json.loads(storage.read(storage.join(folder, name)))) for name in names)
         return {commit.shard: commit for commit in found}
-
-    def is_finished(self) -> bool:
-        """Tell whether the success mark is there."""
-        return storage.exists(storage.join(self.out, SUCCESS_NAME))
 
     def reconcile(self, shards: Sequence[Sequence[Recording]]) -> Totals:
         """Hold the commit records against the plan.

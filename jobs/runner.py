@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from distributed import Future, KilledWorker, as_completed
 
-from heartbeat_core.errors import JobError
+from heartbeat_core.errors import JobError, UsageError
 from jobs.cluster import Connection
 
 TASKS_A_THREAD = 3
@@ -60,6 +60,9 @@ def _result(future: Future[ResultT]) -> ResultT:
             f"a task ended {error.allowed_failures + 1} workers, {error.last_worker.address} last: "
             "out of memory or a crash in a decoder; see the workers' logs"
         ) from None
+    except UsageError as error:
+        # It would have been the command's fault before; now work has begun.
+        raise JobError(str(error)) from None
     except CancelledError:
         raise JobError("the scheduler is gone: run the same command again to go on where it stopped") from None
     return result

@@ -144,7 +144,8 @@ def _process_shard(
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
         raise StorageError(
-            f"shard {shard.index}: {len(lost)} recordings were read before and can't be now, {lost[0]} first"
+            f"shard {shard.index}: {len(lost)} recordings were read before and can't be now, {lost[0]} first; "
+            "bring them back and run the same command again, or begin in another folder"
         )
     return [one for one in results if one.recording.recording_id not in settled], len(settled)
 

@@ -240,3 +240,19 @@ def test_a_scheduler_that_dies_ends_the_job_resumably(
     assert "run the same command again to go on" in error.splitlines()[-1]
     assert "Traceback" not in error
     assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_a_job_leaves_nothing_of_its_own_on_the_cluster(
+    library: Path, bundle: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("left")
+    with scheduler(folder) as (_, remote), worker(remote, folder):
+        job = start_command(
+            *("classify", library, "-o", "out", "--model", bundle, "--cluster", remote.address), cwd=tmp_path
+        )
+        _, error = job.communicate(timeout=120)
+        assert job.returncode == 0, error
+        with Client(remote.address) as client:
+            plugins = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
+            assert not [name for name in plugins if "heartbeat" in name]
+            assert not client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from heartbeat_core import storage
 from heartbeat_core.errors import JobError, OutputError
 from heartbeat_core.recording import Recording
 from jobs.ledger import Commit, Ledger, Totals, part_name, part_uri
@@ -45,7 +46,7 @@ def test_what_is_written_outlives_a_driver_that_died(tmp_path: Path) -> None:
     ledger.claim(IDENTITY)
     # Killed between the record and the plan.
     assert ledger.read_plan() is None
-    ledger.write_plan(SHARDS)
+    ledger.settle_plan(SHARDS)
     assert ledger.read_plan() == SHARDS
 
 
@@ -62,14 +63,14 @@ def test_what_is_written_outlives_a_driver_that_died(tmp_path: Path) -> None:
 def test_another_job_is_refused_with_what_differs(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
     ledger = Ledger(str(tmp_path))
     ledger.claim(IDENTITY)
-    ledger.write_plan(SHARDS)
+    ledger.settle_plan(SHARDS)
     before = tree(tmp_path)
     with pytest.raises(OutputError) as caught:
         ledger.find_run({**IDENTITY, **changed})
     assert str(caught.value).startswith(f"{tmp_path} holds another job ({told})")
     with pytest.raises(OutputError, match="was taken by another job"):
         ledger.claim({**IDENTITY, **changed})
-    ledger.write_plan(SHARDS[:1])
+    ledger.settle_plan(SHARDS[:1])
     assert tree(tmp_path) == before
 
 
@@ -107,8 +108,8 @@ def test_an_unreadable_plan_is_named(tmp_path: Path) -> None:
 
 def test_the_first_plan_stays(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path))
-    ledger.write_plan(SHARDS)
-    ledger.write_plan(SHARDS[:1])
+    assert ledger.settle_plan(SHARDS) == SHARDS
+    assert ledger.settle_plan(SHARDS[:1]) == SHARDS
     assert ledger.read_plan() == SHARDS
 
 
@@ -137,9 +138,9 @@ def test_totals_and_the_success_mark(tmp_path: Path) -> None:
     (tmp_path / "_commits" / ".part-000000.json.0123.tmp").write_text("{")
     totals = ledger.reconcile(SHARDS)
     assert (totals, totals.done) == (Totals(listed=5, failed=2), 3)
-    assert not ledger.is_finished()
+    assert not storage.exists(storage.join(ledger.out, "_SUCCESS"))
     ledger.mark_success(totals)
-    assert ledger.is_finished()
+    assert storage.exists(storage.join(ledger.out, "_SUCCESS"))
     assert json.loads((tmp_path / "_SUCCESS").read_text()) == {"listed": 5, "done": 3, "failed": 2}
 
 
