@@ -16,6 +16,7 @@ import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -85,31 +86,35 @@ def is_local(uri: str) -> bool:
 
 
 def exists(uri: str) -> bool:
-    """Tell whether a file or folder is there."""
+    """Tell whether a file or folder is there; raises StorageError where the store does not say."""
     filesystem, path = _open(uri)
-    return bool(filesystem.exists(path))
+    with _answering(uri):
+        return bool(filesystem.exists(path))
 
 
 def is_folder(uri: str) -> bool:
-    """Tell whether a URI is a folder, or a prefix with objects below it."""
+    """Tell whether a URI is a folder, or a prefix with objects below it; raises StorageError as ``exists``."""
     filesystem, path = _open(uri)
-    return bool(filesystem.isdir(path))
+    with _answering(uri):
+        return bool(filesystem.isdir(path))
 
 
 def size(uri: str) -> int | None:
-    """Return a file's size in bytes, None where the store does not tell."""
+    """Return a file's size in bytes, None where it has none; raises StorageError as ``exists``."""
     filesystem, path = _open(uri)
-    found: int | None = filesystem.size(path)
+    with _answering(uri):
+        found: int | None = filesystem.size(path)
     return found
 
 
 def expand_glob(pattern: str) -> list[Entry]:
     """Return the files that a URI with ``*``, ``?`` or ``[…]`` matches, in order.
 
-    Relative paths start below the part of the pattern that holds no wildcard.
+    Relative paths start below the part of the pattern that holds no wildcard. Raises StorageError as ``exists``.
     """
     filesystem, path = _open(pattern)
-    found = filesystem.glob(path, detail=True)
+    with _answering(pattern):
+        found = filesystem.glob(path, detail=True)
     fixed = path[: min((path.index(sign) for sign in "*?[" if sign in path), default=len(path))]
     root = fixed.rpartition("/")[0]
     return _entries(filesystem, root, found.values())
@@ -182,7 +187,7 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
         if isinstance(cause, _store_errors()) and getattr(cause, "status", 0) != 404:
             raise RecordingUnreadable(f"{shown}: {_reason(cause)}") from None
         raise RecordingNotFound(f"{shown}: not found") from None
-    except InputError as error:
+    except (InputError, StorageError) as error:
         raise RecordingUnreadable(str(error)) from None
     except _store_errors(ValueError) as error:  # ValueError: a name that the client does not take
         raise RecordingUnreadable(f"{shown}: {_reason(error)}") from None
@@ -253,7 +258,8 @@ def list_names(folder: str) -> list[str]:
 def remove(uri: str) -> None:
     """Remove one file of ours that is no longer needed."""
     filesystem, path = _open(uri)
-    filesystem.rm_file(path)
+    with _answering(uri):
+        filesystem.rm_file(path)
 
 
 def check_writable(folder: str) -> None:
@@ -277,7 +283,18 @@ def _open(uri: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         known = ", ".join(sorted(name for name in fsspec.available_protocols() if len(name) < 8))
         raise InputError(f"{public_uri(uri)}: {_reason(error)} (schemes that fsspec knows: {known})") from None
+    except _store_errors() as error:  # Some clients connect when they are made.
+        raise StorageError(f"{public_uri(uri)}: {_reason(error)}") from None
     return filesystem, path
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """Turn what a store's client raises, while the block asks it something, into StorageError."""
+    try:
+        yield
+    except _store_errors() as error:
+        raise StorageError(f"{display(public_uri(uri))}: {_reason(error)}") from None
 
 
 def _entries(filesystem: Any, root: str, found: Iterable[dict[str, Any]]) -> list[Entry]:

@@ -1,6 +1,7 @@
 """Bytes to Arrow tables and back: Parquet parts, their footers, and the tables that users bring.
 
-Nothing here opens a file; ``storage`` moves the bytes.
+Nothing here opens a file; ``storage`` moves the bytes. Arrow's own thread pool is never started: the cores have their
+workers, and a process that ends while the pool's threads do is aborted now and then (apache/arrow#34314).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
         missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
         if missing:
             raise InputError(f"no column {', '.join(missing)}")
-        return file.read(columns=columns)
+        return file.read(columns=columns, use_threads=False)
     except _DAMAGED as error:
         raise InputError(f"not a Parquet file: {_one_line(error)}") from None
 
@@ -145,7 +146,7 @@ def _read_jsonl(data: bytes) -> _Records:
 
 
 def _read_parquet(data: bytes) -> _Records:
-    table = pq.ParquetFile(pa.BufferReader(data)).read()
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -63,16 +64,19 @@ def connect(settings: ClusterSettings, shared: str) -> Iterator[Connection]:
     """
     if settings.kind == "local":
         with _local(settings) as client:
+            client.register_plugin(WorkerSetup())
             yield _connection(client, is_local=True)
         return
     with _remote(settings) as client:
         _check_workers(client, shared)
+        setup = WorkerSetup()
+        client.register_plugin(setup)
         try:
             yield _connection(client, is_local=False)
         finally:
             # The cluster goes on without us; unless it is gone, which asking would find out in half a minute.
             if client.status == "running":
-                client.unregister_worker_plugin(WorkerSetup.name)
+                client.unregister_worker_plugin(setup.name)
 
 
 def probe_worker(shared: str) -> tuple[str, int, bool]:
@@ -87,7 +91,9 @@ class WorkerSetup(WorkerPlugin):
     process, so the garbage collector need not look at it again; a worker then ends half a second sooner.
     """
 
-    name = "heartbeat-setup"
+    def __init__(self) -> None:
+        # Jobs that share a cluster each have their own to take away again.
+        self.name = f"heartbeat-{uuid.uuid4().hex}"
 
     def setup(self, worker: Worker) -> None:
         """Run once on each worker."""
@@ -196,7 +202,6 @@ def _check_workers(client: Client, shared: str) -> None:
 
 def _connection(client: Client, *, is_local: bool) -> Connection:
     n_threads = sum(client.nthreads().values())
-    client.register_plugin(WorkerSetup())
     address = str(client.scheduler_info(n_workers=0)["address"])
     return Connection(client, n_threads, address, client.dashboard_link, is_local)
 

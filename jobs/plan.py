@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, StorageError
@@ -48,18 +49,18 @@ def list_inputs(inputs: Sequence[str], path_column: str | None = None) -> Listin
     """
     listing = Listing()
     seen: set[str] = set()
-    for text in inputs:
-        n_skipped = 0
-        for recording in _expand(text, path_column):
+    try:
+        for recording in chain.from_iterable(_expand(text, path_column) for text in inputs):
             if recording is None:
-                n_skipped += 1
+                listing.n_skipped += 1
             elif recording.public_uri in seen:
                 listing.n_duplicates += 1
             else:
                 _check_name(recording)
                 seen.add(recording.public_uri)
                 listing.recordings.append(recording)
-        listing.n_skipped += n_skipped
+    except StorageError as error:
+        raise InputError(str(error)) from None
     if not listing.recordings:
         skipped = f"; {listing.n_skipped} other files were skipped" if listing.n_skipped else ""
         raise InputError(
@@ -145,8 +146,6 @@ def _read_manifest(uri: str, path_column: str | None) -> Iterator[Recording]:
         records = read_records(storage.read(uri), uri[uri.rindex(".") :].lower(), shown)
     except FileNotFoundError:
         raise InputError(f"{shown}: no such manifest") from None
-    except StorageError as error:
-        raise InputError(str(error)) from None
     column = find_column(list(records), path_column, PATH_COLUMNS, shown, "--path-column")
     folder = uri.rpartition("/")[0]
     for path in records[column]:

@@ -256,3 +256,21 @@ def test_a_job_leaves_nothing_of_its_own_on_the_cluster(
             plugins = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
             assert not [name for name in plugins if "heartbeat" in name]
             assert not client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))
+
+
+def test_jobs_share_a_cluster(
+    library: Path, bundle: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("shared")
+    with scheduler(folder) as (_, remote), worker(remote, folder):
+        jobs = [
+            start_command(
+                *("classify", library, "-o", f"out{number}", "--model", bundle, "--cluster", remote.address),
+                cwd=tmp_path,
+            )
+            for number in range(4)
+        ]
+        for job in jobs:
+            _, error = job.communicate(timeout=120)
+            assert job.returncode == 0, error
+    assert len(list(tmp_path.glob("out*/_SUCCESS"))) == 4

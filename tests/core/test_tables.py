@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -232,3 +235,18 @@ def test_a_flipped_bit_in_a_page_is_noticed() -> None:
     data[len(data) // 2] ^= 1
     with pytest.raises(InputError, match="not a Parquet file"):
         from_parquet(bytes(data))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in Linux's /proc")
+def test_reading_starts_no_threads() -> None:
+    code = """
+import os, pyarrow
+from heartbeat_core.tables import from_parquet, read_records, to_parquet
+data = to_parquet(pyarrow.table({"path": ["a", "b"], "n": [1, 2]}))
+before = len(os.listdir("/proc/self/task"))
+from_parquet(data)
+read_records(data, ".parquet", "table")
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"

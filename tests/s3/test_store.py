@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_the_secret_is_nowhere_in_the_output(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda patch: patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong"), "Forbidden"),
+        (lambda patch: patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong"), "Forbidden|signature"),
         (lambda patch: patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9"), "Could not connect to the endpoint"),
         (lambda patch: patch.delenv("AWS_SECRET_ACCESS_KEY"), "credentials"),
     ],
@@ -140,11 +141,16 @@ def test_a_store_that_refuses_is_one_line(
     said: str,
 ) -> None:
     change(monkeypatch)
-    process = start_command("classify", f"{bucket}/in", "-o", f"{bucket}/out", cwd=tmp_path)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert said in error.splitlines()[-1]
-    assert "Traceback" not in error
+    inputs = (f"{bucket}/in", f"{bucket}/in/*.wav", f"{bucket}/list.csv")
+    commands = [("classify", place, "-o", "out") for place in inputs]
+    commands += [("classify", ".", "-o", f"{bucket}/out"), ("predict", f"{bucket}/in/a.wav")]
+    for command in commands:
+        process = start_command(*command, cwd=tmp_path)
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 2, error
+        assert re.search(said, error.splitlines()[-1])
+        assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_bucket_or_prefix_is_one_line(bucket: str, tmp_path: Path) -> None:
