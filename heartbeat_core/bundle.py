@@ -70,7 +70,7 @@ class Bundle:
     @property
     def model_id(self) -> str:
         """Name and digest; every prediction row carries it."""
-        return f"{self.manifest.name}@{self.manifest.digest}"
+        return self.manifest.model_id
 
     def score(self, frames: Sequence[Frames], offsets: Sequence[int]) -> Scores:
         """Score aligned sequences in batches.

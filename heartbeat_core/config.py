@@ -133,12 +133,25 @@ def parse_settings(model: type[SettingsT], content: Any, source: str) -> Setting
 
 def parse_yaml(model: type[SettingsT], text: str, source: str) -> SettingsT:
     """Read YAML ``text`` as ``model``; raises ConfigError as ``parse_settings`` does."""
+    return parse_settings(model, parse_mapping(text, source), source)
+
+
+def parse_mapping(text: str, source: str) -> dict[str, Any]:
+    """Read YAML ``text`` as a mapping; nothing at all is an empty one.
+
+    Raises:
+        ConfigError: it is not YAML, or something else than a mapping.
+    """
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # A date that is none is a ValueError.
         reason = " ".join(str(error).split())
         raise ConfigError(f"{source}: not valid YAML: {reason}") from None
-    return parse_settings(model, {} if content is None else content, source)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: expected a mapping of settings, found {type(content).__name__}")
+    return content
 
 
 def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

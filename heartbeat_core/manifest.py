@@ -52,6 +52,11 @@ class BundleManifest(Settings):
     weights_sha256: str
     digest: str
 
+    @property
+    def model_id(self) -> str:
+        """Name and digest; every prediction row carries it."""
+        return f"{self.name}@{self.digest}"
+
     def expected_digest(self) -> str:
         """Return the digest that this content should carry."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"digest"}))).hexdigest()

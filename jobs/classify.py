@@ -40,7 +40,7 @@ def classify(inputs: Sequence[str], out: str, settings: JobSettings, console: Co
         JobError: the work began and could not be finished.
     """
     manifest = read_manifest(settings.model)
-    model_id = f"{manifest.name}@{manifest.digest}"
+    model_id = manifest.model_id
     identity = job_identity("classify", inputs, settings, model=model_id, features=list(settings.features))
 
     def make_plan() -> list[list[Recording]]:

@@ -269,7 +269,7 @@ def train(
 ) -> None:
     """Train a model on an aligned dataset and write it as a bundle.
 
-    One row in five is held out by patient; the bundle states the figures on these rows beside those of the rule
+    One fold of five is held out by patient; the bundle states the figures on these rows beside those of the rule
     that always says the commonest label.
 
     Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**

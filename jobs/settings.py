@@ -9,12 +9,20 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
-from heartbeat_core.config import Limits, PositiveFloat, PositiveInt, Recipe, Settings, parse_settings, parse_yaml
+from heartbeat_core.config import (
+    Limits,
+    PositiveFloat,
+    PositiveInt,
+    Recipe,
+    Settings,
+    parse_mapping,
+    parse_settings,
+    parse_yaml,
+)
 from heartbeat_core.errors import ConfigError, InputError, StorageError
 
 DEFAULT_MODEL = "seed-small"
@@ -75,7 +83,7 @@ def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSe
         ConfigError: a key is unknown or a value out of range.
         InputError: the file is not there.
     """
-    content = {} if config is None else _read_mapping(config)
+    content = {} if config is None else parse_mapping(_read_text(config), config)
     content |= {key: value for key, value in overrides.items() if value is not None}
     return parse_settings(JobSettings, content, config or "options")
 
@@ -85,7 +93,7 @@ def load_cluster_settings(text: str, workers: int | None) -> ClusterSettings:
     if text == "local":
         content: dict[str, Any] = {"kind": "local"}
     elif text.endswith((".yaml", ".yml")):
-        content = _read_mapping(text)
+        content = parse_mapping(_read_text(text), text)
     elif text.endswith(".json"):
         content = {"kind": "scheduler-file", "scheduler_file": text}
     elif "://" in text:
@@ -114,19 +122,6 @@ def load_recipe(text: str) -> Recipe:
     if text not in names:
         raise ConfigError(f"unknown recipe '{text}': shipped ones are {', '.join(names)}, or give a .yaml file")
     return parse_yaml(Recipe, (folder / f"{text}.yaml").read_text(encoding="utf-8"), f"{text}.yaml")
-
-
-def _read_mapping(path: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(_read_text(path))
-    except (yaml.YAMLError, ValueError) as error:  # A date that is none is a ValueError.
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not valid YAML: {reason}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
-    return content
 
 
 def _read_text(path: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import s3fs
+from botocore.exceptions import BotoCoreError
 
 KEY = "heartbeat"
 SECRET = "canary5ECRETcanary"
@@ -96,8 +97,7 @@ def _wait_until_it_takes_an_object(store: Store, process: subprocess.Popen[bytes
                 client.mkdir("hearts")
             client.pipe_file("hearts/ready", b"yes")
             return
-        except Exception:
-            # Until it is up, a server can answer with anything.
+        except (OSError, BotoCoreError):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"SeaweedFS did not start:\n{log.read_text()[-2000:]}") from None
             time.sleep(0.2)
