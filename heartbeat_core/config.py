@@ -1,7 +1,8 @@
 """Frozen settings: what a recording is put through, and within which limits.
 
 ``Recipe`` holds everything that changes a model's results (frames, alignment, network, training);
-``Limits`` holds what a recording may ask of the machine. Unknown keys are refused by name.
+``Limits`` holds what a recording may ask of the machine; ``S3Settings`` names how a bucket is reached, and never a
+secret. Unknown keys are refused by name.
 Each model has a ``fingerprint``: the SHA-256 of its canonical JSON without what is only a name.
 """
 
@@ -9,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from heartbeat_core.errors import ConfigError
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised by every change of the code that changes a result; part of each job's fingerprint."""
 
 LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")
@@ -96,6 +98,30 @@ class Limits(Settings):
     min_sample_rate_hz: PositiveInt = 1_000
     max_sample_rate_hz: PositiveInt = 384_000
     max_duration_s: PositiveFloat = 1_800.0
+    deadline_s: PositiveFloat = 120.0
+    """For reading it, with all retries; and for processing it."""
+    max_memory_bytes: PositiveInt = 3 * 2**30
+    """For processing it in a process of its own, after one like it ended a worker."""
+
+
+class S3Settings(Settings):
+    """How ``s3://`` is reached, beside the standard AWS variables; only names, which may travel to workers."""
+
+    endpoint_url: Annotated[str, Field(pattern=r"^https?://[^@?#]+$")] | None = None
+    region: str | None = None
+    profile: str | None = None
+    """A profile of each process's own AWS configuration files."""
+    role_arn: Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d+:role/.+$")] | None = None
+    """A role to assume with the credentials that the process has."""
+    requester_pays: bool = False
+    anonymous: bool = False
+    """Sign nothing: public buckets, without credentials."""
+
+    @model_validator(mode="after")
+    def _check_identity(self) -> Self:
+        if self.anonymous and (self.profile or self.role_arn):
+            raise PydanticCustomError("identity", "anonymous access has neither profile nor role")
+        return self
 
 
 def fingerprint(content: Any) -> str:

@@ -54,8 +54,8 @@ class StorageError(JobError):
 class RecordingError(HeartbeatError):
     """One recording cannot be processed.
 
-    ``stage`` is where in the walk it failed (``read``, ``decode``, ``frames``) and
-    ``error_type`` the stable snake_case name that is written to the failures table.
+    ``stage`` is where in the walk it failed (``read``, ``decode``, ``frames``, or ``process`` where it
+    is not known which) and ``error_type`` the stable snake_case name that is written to the failures table.
     """
 
     stage: ClassVar[str]
@@ -73,6 +73,20 @@ class RecordingNotFound(RecordingUnreadable):
     """The object was listed or named, and is not there."""
 
     error_type = "not_found"
+
+
+class ChangedSinceListed(RecordingError):
+    """The object is no longer the one that was listed: its ETag, or its size and time, are others."""
+
+    stage = "read"
+    error_type = "changed_since_listed"
+
+
+class ReadTimeout(RecordingError):
+    """The object was not read within the deadline, though its store answers."""
+
+    stage = "read"
+    error_type = "timeout"
 
 
 class RecordingTooLarge(RecordingError):
@@ -128,3 +142,24 @@ class TooShort(RecordingError):
 
     stage = "frames"
     error_type = "too_short"
+
+
+class ProcessTimeout(RecordingError):
+    """Processing took longer than the deadline and was ended."""
+
+    stage = "process"
+    error_type = "timeout"
+
+
+class WorkerCrash(RecordingError):
+    """The process that worked on the recording, and on nothing else, died."""
+
+    stage = "process"
+    error_type = "worker_crash"
+
+
+class OutOfMemory(RecordingError):
+    """The process that worked on the recording, and on nothing else, asked for more memory than the limit."""
+
+    stage = "process"
+    error_type = "out_of_memory"

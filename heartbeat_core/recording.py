@@ -22,14 +22,19 @@ class Recording:
     """What is known of a recording before its bytes are read.
 
     ``uri`` opens it, ``relative_path`` is its place below the input that it was found in, ``size_bytes`` is None
-    where only reading tells. ``label`` and ``patient_id`` come from a label file.
+    where only reading tells. ``version`` is what the store said of its content when it was listed (an ETag, or size
+    and time), None where it says nothing. ``label`` and ``patient_id`` come from a label file. Where the address in a
+    manifest holds a secret, ``uri`` goes without it, and ``manifest`` and ``manifest_row`` say where the whole one is.
     """
 
     uri: str
     relative_path: str
     size_bytes: int | None = None
+    version: str | None = None
     label: str | None = None
     patient_id: str | None = None
+    manifest: str | None = None
+    manifest_row: int | None = None
 
     @property
     def public_uri(self) -> str:

@@ -21,7 +21,7 @@ from heartbeat_core.config import LABELS
 from heartbeat_core.quality import Quality
 from heartbeat_core.recording import Failure, Recording, RecordingResult
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TEXT = pa.string()
 _TIME = pa.timestamp("us", tz="UTC")
@@ -63,10 +63,13 @@ PREDICTIONS = _schema(
     logits=_FLOATS,
     model_id=_TEXT,
     recipe=_TEXT,
+    generation=pa.int32(),
     run_id=_TEXT,
     processed_at=_TIME,
 )
-"""``confidence`` is the largest probability; ``logits`` are the network's outputs in the order of the codes."""
+"""``generation`` counts the updates of the folder, from 0; the newest row of a recording has the highest.
+
+``confidence`` is the largest probability; ``logits`` are the network's outputs in the order of the codes."""
 
 FEATURES = _schema(
     recording_id=_TEXT,
@@ -80,12 +83,13 @@ FEATURES = _schema(
     alignment_distance=pa.float64(),
     frequency_hz=_FLOATS,
     amplitude=_FLOATS,
+    generation=pa.int32(),
 )
 """One row a recording; the two lists are unpadded and ``offset_frames`` says where they lie."""
 
 RECORDINGS = pa.schema(
     [
-        *FEATURES,
+        *(field for field in FEATURES if field.name != "generation"),
         pa.field("label", _TEXT),
         pa.field("label_code", pa.int8()),
         pa.field("patient_id", _TEXT),
@@ -101,6 +105,7 @@ FAILURES = _schema(
     error_type=_TEXT,
     message=_TEXT,
     attempts=pa.int16(),
+    generation=pa.int32(),
     run_id=_TEXT,
     failed_at=_TIME,
 )
@@ -110,9 +115,13 @@ PLAN = _schema(
     uri=_TEXT,
     relative_path=_TEXT,
     size_bytes_=pa.int64(),
+    version_=_TEXT,
     label_=_TEXT,
     patient_id_=_TEXT,
+    manifest_=_TEXT,
+    manifest_row_=pa.int64(),
 )
+"""What was listed, in shards; the columns but the first are ``Recording``'s."""
 
 HOLDOUT = _schema(
     audio_sha256=_TEXT,
@@ -131,6 +140,7 @@ def predictions_table(
     *,
     model_id: str,
     recipe: str,
+    generation: int,
     run_id: str,
     now: datetime,
 ) -> pa.Table:
@@ -145,15 +155,17 @@ def predictions_table(
         "logits": list_column(list(logits)),
         "model_id": [model_id] * n,
         "recipe": [recipe] * n,
+        "generation": [generation] * n,
         "run_id": [run_id] * n,
         "processed_at": [now] * n,
     }
     return _table(columns, PREDICTIONS)
 
 
-def features_table(results: Sequence[RecordingResult]) -> pa.Table:
+def features_table(results: Sequence[RecordingResult], *, generation: int) -> pa.Table:
     """Return one feature row a result, frames unpadded."""
-    return _table(_feature_columns(results, [result.frames for result in results]), FEATURES)
+    columns = _feature_columns(results, [result.frames for result in results])
+    return _table({**columns, "generation": [generation] * len(results)}, FEATURES)
 
 
 def recordings_table(results: Sequence[RecordingResult], padded_length: int | None) -> pa.Table:
@@ -172,7 +184,7 @@ def recordings_table(results: Sequence[RecordingResult], padded_length: int | No
     return _table(columns, RECORDINGS)
 
 
-def failures_table(failures: Sequence[Failure], *, run_id: str, now: datetime) -> pa.Table:
+def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime) -> pa.Table:
     """Return one row a failure."""
     n = len(failures)
     columns = {
@@ -183,33 +195,27 @@ def failures_table(failures: Sequence[Failure], *, run_id: str, now: datetime) -
         "error_type": [failure.error_type for failure in failures],
         "message": [failure.message for failure in failures],
         "attempts": [failure.attempts for failure in failures],
+        "generation": [generation] * n,
         "run_id": [run_id] * n,
         "failed_at": [now] * n,
     }
     return _table(columns, FAILURES)
 
 
-def plan_table(shards: Sequence[Sequence[Recording]]) -> pa.Table:
-    """Return the plan: one row a recording, shard by shard."""
-    rows = [(index, recording) for index, shard in enumerate(shards) for recording in shard]
-    columns = {
-        "shard": [index for index, _ in rows],
-        "uri": [recording.uri for _, recording in rows],
-        "relative_path": [recording.relative_path for _, recording in rows],
-        "size_bytes": [recording.size_bytes for _, recording in rows],
-        "label": [recording.label for _, recording in rows],
-        "patient_id": [recording.patient_id for _, recording in rows],
-    }
+def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
+    """Return a piece of the plan: numbered shards, one row a recording."""
+    rows = [(index, recording) for index, recordings in shards for recording in recordings]
+    columns: dict[str, Any] = {"shard": [index for index, _ in rows]}
+    for name in PLAN.names[1:]:
+        columns[name] = [getattr(recording, name) for _, recording in rows]
     return _table(columns, PLAN)
 
 
-def plan_shards(table: pa.Table) -> list[list[Recording]]:
-    """Read ``plan_table`` back."""
-    shards: list[list[Recording]] = []
+def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
+    """Read ``plan_table`` back: recordings by shard, in order."""
+    shards: dict[int, list[Recording]] = {}
     for row in table.to_pylist():
-        while len(shards) <= row["shard"]:
-            shards.append([])
-        shards[row.pop("shard")].append(Recording(**row))
+        shards.setdefault(row.pop("shard"), []).append(Recording(**row))
     return shards
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -56,13 +56,41 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
         InputError: the bytes are not Parquet, are damaged, or lack a column that was asked for.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
-        if missing:
-            raise InputError(f"no column {', '.join(missing)}")
-        return file.read(columns=columns, use_threads=False)
+        return _open_parquet(data, columns or ()).read(columns=columns, use_threads=False)
     except _DAMAGED as error:
         raise InputError(f"not a Parquet file: {_one_line(error)}") from None
+
+
+def iter_parquet_rows(data: bytes, columns: Sequence[str], batch_rows: int = 16_384) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of one Parquet file as Python values, in the order of ``columns``, None where a cell is null.
+
+    No more than ``batch_rows`` rows are decoded at a time. Damage late in the file is met after the rows before it.
+
+    Raises:
+        InputError: as ``from_parquet``; also a column that is there twice, or a value that Python cannot hold.
+    """
+    try:
+        file = _open_parquet(data, columns)
+        twice = sorted(name for name in columns if file.schema_arrow.names.count(name) > 1)
+        if twice:
+            raise InputError(f"two columns are called {twice[0]!r}")
+        for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns), use_threads=False):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    except (*_DAMAGED, ValueError, OverflowError) as error:
+        raise InputError(f"not a Parquet file: {_one_line(error)}") from None
+
+
+def _open_parquet(data: bytes, columns: Sequence[str]) -> pq.ParquetFile:
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, coerce_int96_timestamp_unit="us")
+    missing = sorted(set(columns) - set(file.schema_arrow.names))
+    if missing:
+        raise InputError(f"no column {', '.join(missing)}")
+    return file
+
+
+def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of tables of one schema, in order, with the metadata of the first."""
+    return pa.concat_tables(tables)
 
 
 def footer_length(tail: bytes) -> int:

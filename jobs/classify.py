@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.manifest import read_manifest, resolve, shipped_models
+from heartbeat_core.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.recording import Recording
-from heartbeat_core.tables import Table, from_parquet
-from jobs.cluster import connect
-from jobs.driver import announce, begin, finish, job_identity, run_facts, run_shards
+from jobs.cluster import check_certificates, connect
+from jobs.driver import (
+    Run,
+    announce,
+    begin,
+    finish,
+    job_identity,
+    reaching,
+    run_facts,
+    run_shards,
+)
+from jobs.known import KnownRecordings
 from jobs.ledger import FAILURES, RUN_NAME, Totals
-from jobs.plan import Listing, list_inputs, make_shards
+from jobs.newest import read_newest
+from jobs.plan import Listing, make_shards
 from jobs.settings import JobSettings
 from jobs.shard import ClassifyJob, classify_shard
 
@@ -25,44 +36,84 @@ TABLES = ("predictions", "features", FAILURES)
 
 @dataclass(frozen=True, slots=True)
 class ClassifySummary:
-    """What the job left behind."""
+    """What the job left behind; ``totals`` and ``labels`` count every recording once, by its newest row."""
 
     out: str
     model_id: str
     totals: Totals
+    labels: dict[str, int]
 
 
-def classify(inputs: Sequence[str], out: str, settings: JobSettings, console: Console) -> ClassifySummary:
+def classify(
+    inputs: Sequence[str], out: str, settings: JobSettings, console: Console, *, update: bool = False
+) -> ClassifySummary:
     """Classify all recordings of ``inputs`` into the folder ``out``; goes on where an earlier run stopped.
+
+    With ``update``, what is new or has changed since the folder was finished is taken as a further generation.
 
     Raises:
         UsageError: an input, the output or the model cannot be used; no work has begun.
         JobError: the work began and could not be finished.
     """
-    manifest = read_manifest(settings.model)
-    model_id = manifest.model_id
-    identity = job_identity("classify", inputs, settings, model=model_id, features=list(settings.features))
+    with reaching(settings):
+        check_certificates(settings.cluster)
+        manifest = read_manifest(settings.model)
+        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
+        listing = Listing(inputs, settings.path_column, settings.selection)
 
-    def make_plan() -> list[list[Recording]]:
-        listing = list_inputs(inputs, settings.path_column)
-        report_listing(listing, console)
-        return make_shards(listing.recordings, settings.shards)
+        def make_plan() -> Iterable[list[Recording]]:
+            yield from make_shards(listing, settings.shards)
+            report_listing(listing, console)
 
-    run = begin(out, identity, make_plan, console)
-    if run.remaining:
-        facts = run_facts(run, settings, {"model_id": model_id, "recipe": manifest.recipe.name})
-        # A worker finds a shipped model in its own installation, and a path not from its own working directory.
-        model = settings.model if settings.model in shipped_models() else resolve(settings.model)
+        with begin(out, identity, settings, make_plan, console) as run:
+            totals = _work(run, manifest, settings, console)
+            if update and not run.is_new:
+                run = _add_generation(run, listing, settings, console)
+                totals = _work(run, manifest, settings, console)
+            labels = count_values(run.ledger.out, "predictions", "predicted_label")
+            totals = _newest_totals(run, totals)
+    return ClassifySummary(run.ledger.out, manifest.model_id, totals, dict(labels.most_common()))
+
+
+def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
+    """Run what is left, and mark the folder as finished."""
+    if run.is_committed:
+        return finish(run)
+    # A worker finds a shipped model in its own installation, and a path not from its own working directory.
+    model = settings.model if settings.model in shipped_models() else resolve(settings.model)
+    with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME), run.access) as connection:
+        # An update's plan may have been settled by a driver that died then, with the mark of what was finished before.
+        run.ledger.unmark_success()
+        announce(connection, console)
+        facts = run_facts(run, settings, {"model_id": manifest.model_id, "recipe": manifest.recipe.name})
         job = ClassifyJob(facts, model, manifest.digest)
-        with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME)) as connection:
-            announce(connection, console)
-            run_shards(run, connection, classify_shard, job, settings, console, "classify")
-    return ClassifySummary(run.ledger.out, model_id, finish(run))
+        run_shards(run, connection, classify_shard, job, settings, console, "classify")
+        return finish(run)
+
+
+def _add_generation(run: Run, listing: Listing, settings: JobSettings, console: Console) -> Run:
+    """List again and plan what is new or has changed; the run as it is where nothing is."""
+    with KnownRecordings() as known:
+        for shard in run.shards():
+            known.update(shard.recordings)
+        fresh = (recording for recording in listing if not known.is_current(recording))
+        shards = make_shards(fresh, settings.shards)
+        first = next(shards, None)
+        if first is None:
+            report_listing(listing, console)
+            console.print("nothing is new and nothing has changed")
+            return run
+        generation = run.plans.settle(len(run.generations), run.n_shards, chain([first], shards))
+    report_listing(listing, console)
+    console.print(f"update {generation.number}: {generation.n_recordings} recordings are new or have changed")
+    return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
 
 
 def report_listing(listing: Listing, console: Console) -> None:
     """Print what the inputs hold."""
-    parts = [f"{len(listing.recordings)} recordings listed"]
+    parts = [f"{listing.n_recordings} recordings listed"]
+    if listing.n_filtered:
+        parts.append(f"{listing.n_filtered} left out by the filters")
     if listing.n_skipped:
         parts.append(f"{listing.n_skipped} other files skipped")
     if listing.n_duplicates:
@@ -71,21 +122,22 @@ def report_listing(listing: Listing, console: Console) -> None:
 
 
 def count_values(out: str, table: str, column: str) -> Counter[str]:
-    """Return how often each text occurs in a column of a finished table."""
+    """Return how often each text occurs in a column of a finished table, by the newest row of each recording."""
     counts: Counter[str] = Counter()
-    for part in _parts(out, table, [column]):
+    for part in read_newest(out, table, [column]):
         counts.update(part.column(column).to_pylist())
     return counts
 
 
 def read_failures(out: str) -> list[dict[str, Any]]:
     """Return the rows of a finished failures table."""
-    return [row for part in _parts(out, FAILURES, None) for row in part.to_pylist()]
+    return [row for part in read_newest(out, FAILURES) for row in part.to_pylist()]
 
 
-def _parts(out: str, table: str, columns: list[str] | None) -> Iterator[Table]:
-    folder = storage.join(out, table)
-    for name in storage.list_names(folder):
-        # A worker that was killed may have left a temporary file.
-        if name.endswith(".parquet"):
-            yield from_parquet(storage.read(storage.join(folder, name)), columns)
+def _newest_totals(run: Run, totals: Totals) -> Totals:
+    """Count every recording once, though updates may have taken it again."""
+    if len(run.generations) == 1:
+        return totals
+    out = run.ledger.out
+    done, failed = (sum(part.num_rows for part in read_newest(out, table, [])) for table in ("predictions", FAILURES))
+    return Totals(done + failed, failed)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from jobs.classify import ClassifySummary
     from jobs.ledger import Totals
     from jobs.settings import JobSettings
+    from jobs.status import Status
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -88,8 +91,8 @@ Cluster = Annotated[
     typer.Option(
         "--cluster",
         metavar="local|ADDRESS|FILE",
-        help="This machine, a scheduler (tcp://host:8786), its scheduler file (.json), or a cluster file (.yaml). "
-        "[default: local]",
+        help="This machine, a scheduler (tcp://host:8786 or tls://…), its scheduler file (.json), or a cluster file "
+        "(.yaml). [default: local]",
     ),
 ]
 Workers = Annotated[
@@ -118,6 +121,27 @@ MaxFailureRate = Annotated[
         help="End with 3 if a larger share fails. [default: 1.0]",
     ),
 ]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="PATTERN",
+        help="Take only recordings whose path below the input matches ('*' matches '/' too); may be repeated.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="PATTERN", help="Leave out recordings whose path matches; may be repeated."),
+]
+MinSize = Annotated[
+    str | None, typer.Option("--min-size", metavar="SIZE", help="Leave out smaller files: '4kB', '1MiB', bytes.")
+]
+MaxSize = Annotated[str | None, typer.Option("--max-size", metavar="SIZE", help="Leave out larger files.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only what was modified then or later: '2026-11-01', ISO 8601, UTC."),
+]
+Before = Annotated[str | None, typer.Option("--before", metavar="TIME", help="Only what was modified before.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -146,14 +170,27 @@ def classify(
         str | None,
         typer.Option("--features", metavar="SET,...", help="Feature sets to write. [default: aligned]"),
     ] = None,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update", help="Then take what is new in the inputs or has changed there, as a further generation."
+        ),
+    ] = False,
     path_column: PathColumn = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    min_size: MinSize = None,
+    max_size: MaxSize = None,
+    since: Since = None,
+    before: Before = None,
     max_failure_rate: MaxFailureRate = None,
     config: Config = None,
 ) -> None:
     """Classify recordings: predictions, features and failures as Parquet.
 
     Every listed recording ends as exactly one row of predictions (and one of features), or one of failures with
-    its stage and reason. Running the same command again goes on where it stopped.
+    its stage and reason. Running the same command again goes on where it stopped; 'heartbeat status OUT' tells how
+    far it is.
 
     Example: **heartbeat classify recordings/ -o results/**
     """
@@ -168,9 +205,10 @@ def classify(
             model=model,
             features=None if features is None else [name.strip() for name in features.split(",")],
             path_column=path_column,
+            selection=_selection(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
         )
-        summary = run_job(inputs, output, settings, log)
+        summary = run_job(inputs, output, settings, log, update=update)
         _print_classified(summary)
         if exceeds(summary.totals, settings):
             _refuse_failures(summary.totals, settings)
@@ -207,6 +245,12 @@ def build_dataset(
     cluster: Cluster = None,
     workers: Workers = None,
     path_column: PathColumn = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    min_size: MinSize = None,
+    max_size: MaxSize = None,
+    since: Since = None,
+    before: Before = None,
     max_failure_rate: MaxFailureRate = None,
     config: Config = None,
 ) -> None:
@@ -226,7 +270,14 @@ def build_dataset(
 
         if labels is not None and label_from is not None:
             raise UsageError("give --labels or --label-from, not both")
-        settings = _job_settings(config, cluster, workers, path_column=path_column, max_failure_rate=max_failure_rate)
+        settings = _job_settings(
+            config,
+            cluster,
+            workers,
+            path_column=path_column,
+            selection=_selection(include, exclude, min_size, max_size, since, before),
+            max_failure_rate=max_failure_rate,
+        )
         options = DatasetOptions(
             recipe=load_recipe(recipe),
             layout=layout.value,
@@ -327,6 +378,97 @@ def predict(
             raise typer.Exit(EXIT_FAILED)
 
 
+Folder = Annotated[str, typer.Argument(metavar="OUT", help="A job's output: folder or URL.", show_default=False)]
+StoreConfig = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE.yaml", help="The job's settings, where its store needs them (s3: …)."),
+]
+
+
+@app.command(epilog="Exit codes: 0 told, 2 usage.")
+def status(
+    output: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    config: StoreConfig = None,
+) -> None:
+    """Tell what is done, running, failed and left in a job's output, also while another process runs the job.
+
+    Example: **heartbeat status results/**
+    """
+    with _exit_codes("interrupted"):
+        from dataclasses import asdict
+
+        from jobs.driver import reaching
+        from jobs.status import read_status
+
+        with reaching(_job_settings(config, None, None)):
+            found = read_status(output)
+        if as_json:
+            typer.echo(json.dumps({**asdict(found), "left": found.left}, indent=2))
+        else:
+            _print_status(found)
+
+
+@app.command(epilog="Exit codes: 0 done, 1 the store failed, 2 usage, 130 interrupted (the same command goes on).")
+def compact(output: Folder, config: StoreConfig = None) -> None:
+    """Make plain files of a finished output: the newest row of each recording, in few parts, in place.
+
+    Meanwhile the folder has no _SUCCESS, and queries may see a row twice.
+
+    Example: **heartbeat compact results/**
+    """
+    with _exit_codes():
+        from jobs.compact import compact as run_job
+        from jobs.driver import reaching
+
+        with reaching(_job_settings(config, None, None)):
+            done = run_job(output, log)
+        for table, rows in done.n_rows.items():
+            out.print(f"{table}: {rows} rows in {done.n_parts[table]} parts, before in {len(done.old[table])}")
+
+
+@app.command(epilog="Exit codes: 0 made, 2 usage, 130 interrupted.")
+def certs(
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER", help="New folder; every machine finds the files under the same path.", show_default=False
+        ),
+    ],
+    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=3650, help="For how long they are good.")] = 30,
+) -> None:
+    """Make certificates, for one cluster that encrypts: ca.pem, cert.pem, key.pem and a dask.yaml that names them.
+
+    Whoever has these files can run code on the cluster: copy them to its machines only, and make new ones for the
+    next cluster. The authority's own key is thrown away, so nobody can add a certificate later.
+
+    Example: **heartbeat certs certs/ --days 7**
+    """
+    with _exit_codes("interrupted"):
+        from socket import gethostname
+
+        from jobs.certs import make_certs
+
+        made = make_certs(folder, (gethostname(), "localhost", "127.0.0.1"), days)
+        for path in (made.ca_file, made.cert_file, made.key_file, made.config):
+            out.print(f"  {path}")
+        config = f"DASK_CONFIG={shlex.quote(str(made.config))}"
+        out.print(
+            f"good until {made.not_after:%Y-%m-%d %H:%M} UTC; whoever has them can run code on the cluster"
+            "\n\nThe scheduler, with its machine's address for HOST; workers on each machine; then the job:\n"
+            f"\n  {config} dask scheduler --host HOST --port 8786 --dashboard-address 127.0.0.1:8787"
+            f"\n  {config} dask worker tls://HOST:8786 --nworkers 8 --nthreads 1 --dashboard-address 127.0.0.1:0"
+            f"\n  {config} heartbeat classify INPUT -o OUT --cluster tls://HOST:8786"
+            "\n\nOr the job without DASK_CONFIG: --cluster cluster.yaml, a file that holds\n"
+            "\n  kind: address"
+            "\n  address: tls://HOST:8786"
+            "\n  tls:"
+            f"\n    ca_file: {json.dumps(str(made.ca_file), ensure_ascii=False)}"
+            f"\n    cert_file: {json.dumps(str(made.cert_file), ensure_ascii=False)}"
+            f"\n    key_file: {json.dumps(str(made.key_file), ensure_ascii=False)}"
+        )
+
+
 @app.command(epilog=EXIT_CODES)
 def demo(
     folder: Annotated[
@@ -400,11 +542,47 @@ def _job_settings(config: str | None, cluster: str | None, workers: int | None, 
     return settings
 
 
+def _selection(
+    include: list[str] | None,
+    exclude: list[str] | None,
+    min_size: str | None,
+    max_size: str | None,
+    since: str | None,
+    before: str | None,
+) -> dict[str, Any] | None:
+    given = {
+        "include": include,
+        "exclude": exclude,
+        "min_size": min_size,
+        "max_size": max_size,
+        "since": since,
+        "before": before,
+    }
+    return {key: value for key, value in given.items() if value} or None
+
+
+def _print_status(found: Status) -> None:
+    state = "finished" if found.finished else "running" if found.drivers else "not running: the same command goes on"
+    if not found.finished and not found.listed:
+        state = "being listed" if found.drivers else "not listed yet: the same command goes on"
+    out.print(f"{found.job}: {state}")
+    out.print(
+        f"  {found.listed:>9} recordings listed" + (f" in {found.generations} generations" * (found.generations > 1))
+    )
+    out.print(f"  {found.done:>9} done")
+    out.print(f"  {found.failed:>9} failed")
+    out.print(f"  {found.left:>9} left")
+    out.print(f"  {found.committed:>9} of {found.shards} shards committed, {len(found.running)} handed to workers")
+    for driver in found.drivers:
+        ago = max(0, round(time.time() - driver.seen_at))
+        out.print(f"driver on {driver.host}, process {driver.pid}: heard of {ago} s ago, {driver.done} recordings done")
+
+
 def _print_classified(summary: ClassifySummary) -> None:
-    from jobs.classify import TABLES, count_values
+    from jobs.classify import TABLES
 
     _print_totals(summary.totals, "predictions")
-    for label, count in count_values(summary.out, "predictions", "predicted_label").most_common():
+    for label, count in summary.labels.items():
         out.print(f"  {count:>8} {label}")
     out.print(f"model {summary.model_id}")
     _print_places(summary.out, TABLES)

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, Worker, WorkerPlugin
+from distributed import Client, LocalCluster, Security, Worker, WorkerPlugin
+from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.core import CommClosedError
 
 import heartbeat_core
@@ -31,6 +32,7 @@ from heartbeat_core.config import RESULTS_VERSION
 from heartbeat_core.errors import ConfigError, JobError
 from heartbeat_core.frames import warm_up
 from jobs.settings import ClusterSettings
+from jobs.tls import check_files, shake_hands
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 WORKER_ENVIRONMENT = {
@@ -38,6 +40,16 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
+LOCAL_CONFIG = {
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    # All tasks of a worker that died are blamed at once: what did not kill it is done again in isolation, soon.
+    "distributed.scheduler.allowed-failures": 0,
+}
+
+PROBE_PATIENCE_S = 20.0
+
+THREADS_A_WORKER = 4
+"""Tasks that a worker runs at once where a store's latency has to be hidden; one of them computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class Connection:
     """A client with its workers ready."""
 
     client: Client
+    n_workers: int
     n_threads: int
     address: str
     dashboard: str
@@ -52,23 +65,24 @@ class Connection:
 
 
 @contextmanager
-def connect(settings: ClusterSettings, shared: str) -> Iterator[Connection]:
+def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> Iterator[Connection]:
     """Open the cluster and close what this call started.
 
     Args:
         settings: which cluster.
         shared: URI of a file that every worker must be able to read.
+        access: how it is reached.
 
     Raises:
         JobError: no scheduler or worker answers in time, or a worker cannot do this job.
     """
     if settings.kind == "local":
-        with _local(settings) as client:
+        with _local(settings, 2 if storage.is_local(shared) else THREADS_A_WORKER) as client:
             client.register_plugin(WorkerSetup())
             yield _connection(client, is_local=True)
         return
     with _remote(settings) as client:
-        _check_workers(client, shared)
+        _check_workers(client, shared, access)
         setup = WorkerSetup()
         client.register_plugin(setup)
         try:
@@ -79,9 +93,32 @@ def connect(settings: ClusterSettings, shared: str) -> Iterator[Connection]:
                 client.unregister_worker_plugin(setup.name)
 
 
-def probe_worker(shared: str) -> tuple[str, int, bool]:
+def check_certificates(settings: ClusterSettings) -> Security:
+    """Return the certificates to connect with: the settings', else those of Dask's own configuration (DASK_CONFIG).
+
+    Raises:
+        ConfigError: one of the files cannot be used.
+    """
+    if settings.tls is None:
+        security = Security()
+    else:
+        security = Security(
+            require_encryption=True,
+            tls_ca_file=settings.tls.ca_file,
+            tls_client_cert=settings.tls.cert_file,
+            tls_client_key=settings.tls.key_file,
+        )
+    files = security.get_tls_config_for_role("client")
+    # Dask's configuration may also hold the certificates themselves.
+    if files["ca_file"] and files["cert"] and "\n" not in files["ca_file"] + files["cert"]:
+        check_files(files["ca_file"], files["cert"], files["key"])
+    return security
+
+
+def probe_worker(shared: str, access: storage.Access) -> tuple[str, int, bool]:
     """Return a worker's package version and results version, and whether it can read ``shared``."""
-    return heartbeat_core.__version__, RESULTS_VERSION, storage.exists(shared)
+    with storage.using(access, PROBE_PATIENCE_S):
+        return heartbeat_core.__version__, RESULTS_VERSION, storage.find(shared) is not None
 
 
 class WorkerSetup(WorkerPlugin):
@@ -105,19 +142,24 @@ class WorkerSetup(WorkerPlugin):
 
 
 @contextmanager
-def _local(settings: ClusterSettings) -> Iterator[Client]:
-    environment = {"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
-    with dask.config.set(environment), ExitStack() as stack:
+def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
+    with dask.config.set(LOCAL_CONFIG), ExitStack() as stack:
         with _interrupts_held():
-            cluster = LocalCluster(
-                n_workers=settings.workers or os.cpu_count() or 1,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                memory_limit=settings.memory_limit,
-                dashboard_address=_free_address(settings.dashboard),
-                silence_logs=logging.CRITICAL,
-            )
+            try:
+                cluster = LocalCluster(
+                    n_workers=settings.workers or os.cpu_count() or 1,
+                    threads_per_worker=n_threads,
+                    processes=True,
+                    host="127.0.0.1",
+                    memory_limit=settings.memory_limit,
+                    dashboard_address=_free_address(settings.dashboard),
+                    silence_logs=logging.CRITICAL,
+                )
+            except RuntimeError as error:
+                cause = error.__cause__ or error
+                raise JobError(
+                    f"the workers on this machine did not start: {cause}: run the same command again"
+                ) from None
             stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster))
         yield client
@@ -143,9 +185,17 @@ def _remote(settings: ClusterSettings) -> Iterator[Client]:
     # A lost scheduler is reported once, by the runner.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     where = settings.address or settings.scheduler_file
+    security = check_certificates(settings)
     try:
-        client = Client(settings.address or _read_scheduler_file(settings), timeout=settings.wait_s)
-    except (OSError, TimeoutError, ValueError, CommClosedError) as error:
+        address = settings.address or _read_scheduler_file(settings)
+        _check_encryption(address, security, settings.wait_s)
+        client = Client(address, security=security, timeout=settings.wait_s)
+    except CommClosedError:
+        raise JobError(
+            f"the scheduler at {where} hangs up: if it encrypts, give its tls:// address and its certificates "
+            "(DASK_CONFIG, or 'tls' in a cluster file)"
+        ) from None
+    except (OSError, TimeoutError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise JobError(
             f"no Dask scheduler answers at {where} ({reason}): start one with 'dask scheduler', "
@@ -164,6 +214,23 @@ def _remote(settings: ClusterSettings) -> Iterator[Client]:
         yield client
 
 
+def _check_encryption(address: str, security: Security, wait_s: float) -> None:
+    """Find out what Dask would tell late or badly: whether both ends want TLS, with certificates of one CA."""
+    scheme, rest = parse_address(address)
+    context = security.get_connection_args("client")["ssl_context"]
+    if scheme == "tcp" and security.require_encryption:
+        raise JobError(f"{address} is not encrypted, and the settings want TLS: start the scheduler with certificates")
+    if scheme != "tls":
+        return
+    if context is None:
+        raise JobError(
+            f"{address} wants certificates: set DASK_CONFIG to the dask.yaml of 'heartbeat certs', "
+            "or give --cluster a file with 'tls'"
+        )
+    host, port = parse_host_port(rest)
+    shake_hands(host, port, context, wait_s)
+
+
 def _read_scheduler_file(settings: ClusterSettings) -> str:
     """Wait for the file that a starting scheduler writes, and return the address in it."""
     path = Path(settings.scheduler_file or "")
@@ -178,9 +245,9 @@ def _read_scheduler_file(settings: ClusterSettings) -> str:
             time.sleep(0.1)
 
 
-def _check_workers(client: Client, shared: str) -> None:
+def _check_workers(client: Client, shared: str, access: storage.Access) -> None:
     """Find out before the first task what would fail in each of them."""
-    answers: dict[str, Any] = client.run(probe_worker, shared, on_error="return")
+    answers: dict[str, Any] = client.run(probe_worker, shared, access, on_error="return")
     ours = (heartbeat_core.__version__, RESULTS_VERSION)
     for worker, answer in answers.items():
         if isinstance(answer, Exception):
@@ -201,9 +268,9 @@ def _check_workers(client: Client, shared: str) -> None:
 
 
 def _connection(client: Client, *, is_local: bool) -> Connection:
-    n_threads = sum(client.nthreads().values())
+    threads = client.nthreads()
     address = str(client.scheduler_info(n_workers=0)["address"])
-    return Connection(client, n_threads, address, client.dashboard_link, is_local)
+    return Connection(client, len(threads), sum(threads.values()), address, client.dashboard_link, is_local)
 
 
 def _free_address(wanted: str) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import safetensors.numpy
@@ -20,16 +20,26 @@ from heartbeat_core.scaling import ScalerFit
 from heartbeat_core.tables import from_parquet
 from jobs import reference
 from jobs.classify import report_listing
-from jobs.cluster import Connection, connect
-from jobs.driver import Run, announce, begin, finish, job_identity, run_facts, run_shards
+from jobs.cluster import Connection, check_certificates, connect
+from jobs.driver import (
+    Run,
+    announce,
+    begin,
+    count,
+    finish,
+    job_identity,
+    reaching,
+    run_facts,
+    run_shards,
+)
 from jobs.labels import LabelTable, Matching, label_from_parent_folder, match_labels
 from jobs.ledger import RUN_NAME, Totals, part_uri
-from jobs.plan import list_inputs, make_shards
+from jobs.plan import Listing, make_shards
 from jobs.progress import meter
 from jobs.reference import Longest, ScanJob, scan_shard
-from jobs.runner import run_tasks
+from jobs.runner import Tasks, run_tasks
 from jobs.settings import JobSettings
-from jobs.shard import DatasetJob, Shard, dataset_shard, scaler_uri
+from jobs.shard import DatasetJob, dataset_shard, in_isolation, scaler_uri
 
 UNMATCHED_NAME = "_unmatched_labels.csv"
 
@@ -67,34 +77,42 @@ def build_dataset(
         JobError: the work began and could not be finished.
     """
     recipe = options.recipe
-    identity = job_identity(
-        "build-dataset",
-        inputs,
-        settings,
-        recipe=recipe.dataset_settings(),
-        layout=options.layout,
-        labels=None if options.labels is None else options.labels.fingerprint(),
-        label_from_folder=options.label_from_folder,
-    )
+    check_certificates(settings.cluster)
+    with reaching(settings):
+        identity = job_identity(
+            "build-dataset",
+            inputs,
+            settings,
+            recipe=recipe.dataset_settings(),
+            layout=options.layout,
+            labels=None if options.labels is None else options.labels.fingerprint(),
+            label_from_folder=options.label_from_folder,
+        )
 
-    def make_plan() -> list[list[Recording]]:
-        listing = list_inputs(inputs, settings.path_column)
-        report_listing(listing, console)
-        return make_shards(_match(listing.recordings, options).recordings, settings.shards)
+        def make_plan() -> Iterable[list[Recording]]:
+            # Labels are matched by names that must be unique, so that all recordings are looked at together.
+            listing = Listing(inputs, settings.path_column, settings.selection)
+            recordings = list(listing)
+            report_listing(listing, console)
+            return make_shards(_match(recordings, options).recordings, settings.shards)
 
-    run = begin(out, identity, make_plan, console)
-    recordings = [recording for shard in run.shards for recording in shard]
+        with begin(out, identity, settings, make_plan, console) as run:
+            return _build(run, options, settings, console)
+
+
+def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:
+    recordings = [recording for shard in run.shards() for recording in shard.recordings]
     unmatched = _unmatched(_match(recordings, options))
     _write_unmatched(run.ledger.out, unmatched)
-    if run.remaining or reference.read_choice(run.ledger.out) is None:
-        with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME)) as connection:
+    if not run.is_committed or reference.read_choice(run.ledger.out) is None:
+        with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME), run.access) as connection:
             announce(connection, console)
-            scan = ScanJob(run.ledger.out, recipe.frames, settings.limits)
-            reference_uri = _find_reference(run, connection, scan, settings, console)
-            facts = run_facts(run, settings, {"recipe": recipe.name, "layout": options.layout})
-            job = DatasetJob(facts, recipe, reference_uri, options.layout == "padded")
+            provenance = {"recipe": options.recipe.name, "layout": options.layout}
+            facts = run_facts(run, settings, provenance)
+            reference_uri = _find_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            job = DatasetJob(facts, options.recipe, reference_uri, options.layout == "padded")
             run_shards(run, connection, dataset_shard, job, settings, console, "build-dataset")
-    totals = run.ledger.reconcile(run.shards)
+    totals = count(run)
     facts_written = _write_facts(run, options, totals)
     finish(run)
     _remove_partial_scalers(run)
@@ -116,17 +134,16 @@ def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: J
     longest = reference.read_choice(run.ledger.out)
     if longest is None:
         found: list[Longest | None] = []
-        shards = [Shard(index, tuple(recordings)) for index, recordings in enumerate(run.shards)]
-        with meter(console, "scan headers", len(shards), "shards") as shown:
+        with meter(console, "scan headers", run.n_shards, "shards") as shown:
 
             def take(candidate: Longest | None) -> None:
                 found.append(candidate)
                 shown.advance()
 
-            run_tasks(connection, scan_shard, shards, scan, settings.task_retries, take)
+            run_tasks(connection, Tasks(scan_shard, scan, settings.task_retries, take, in_isolation), run.shards())
         longest = reference.choose(found)
     stored: list[str] = []
-    run_tasks(connection, reference.store, [longest], scan, settings.task_retries, stored.append)
+    run_tasks(connection, Tasks(reference.store, scan, settings.task_retries, stored.append), [longest])
     console.print(f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}")
     return stored[0]
 
@@ -160,14 +177,14 @@ def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFa
 
 def _merge_scalers(run: Run, length: int) -> ScalerFit:
     merged = ScalerFit(length)
-    for index in range(len(run.shards)):
+    for index in range(run.n_shards):
         state = safetensors.numpy.load(storage.read(scaler_uri(run.ledger.out, index)))
         merged.merge(ScalerFit.from_state(state))
     return merged
 
 
 def _remove_partial_scalers(run: Run) -> None:
-    for index in range(len(run.shards)):
+    for index in range(run.n_shards):
         uri = scaler_uri(run.ledger.out, index)
         if storage.exists(uri):
             storage.remove(uri)
@@ -176,7 +193,7 @@ def _remove_partial_scalers(run: Run) -> None:
 def _count_labels(run: Run) -> dict[str, int]:
     """Count the stored rows of each label, as they were written."""
     counts: Counter[str | None] = Counter()
-    for index in range(len(run.shards)):
+    for index in range(run.n_shards):
         part = from_parquet(storage.read(part_uri(run.ledger.out, ROWS_FOLDER, index)), ["label"])
         counts.update(part.column("label").to_pylist())
     return {label: counts[label] for label in LABELS if counts[label]}

@@ -34,6 +34,8 @@ def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
     """
     root = storage.to_uri(folder)
     recordings = storage.join(root, RECORDINGS_FOLDER)
+    if storage.is_local(root) and storage.exists(root) and not storage.is_folder(root):
+        raise OutputError(f"{folder} is a file: name a folder for the demo")
     foreign = sorted(set(list_output(root)) - {RECORDINGS_FOLDER, RESULTS_FOLDER})
     if foreign:
         raise OutputError(f"{folder} holds something else ({foreign[0]}): name another folder for the demo")

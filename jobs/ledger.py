@@ -1,38 +1,43 @@
-"""What is done: the run's identity, the plan, commit records, and the success mark.
+"""What is done: the run's identity, commit records, and the success mark.
 
 On disk, or under any URL::
 
     OUT/_run.json                   identity and run_id; claims the folder for one job
-    OUT/_plan/plan.parquet          shards and their recordings; listed once
+    OUT/_plan/                      shards and their recordings (``planfile``)
     OUT/TABLE/part-000042.parquet   parts, named by their shard
     OUT/_commits/part-000042.json   the shard is done; written after its parts were read back
     OUT/_SUCCESS                    every listed recording is accounted for; written last
 
 Invariants: each file is created whole by one winner and never changes. A shard's failures part is written first
 and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in exactly
-one of the tables however often the shard is run. Only the commit record says done.
+one of the tables however often the shard is run. Only the commit record says done. While an update of a finished
+folder is under way, its success mark is away.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from heartbeat_core import storage
+from heartbeat_core import retry, storage
 from heartbeat_core.config import canonical_json, fingerprint
 from heartbeat_core.errors import InputError, JobError, OutputError, StorageError
-from heartbeat_core.recording import Recording
-from heartbeat_core.schema import plan_shards, plan_table
-from heartbeat_core.tables import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet, to_parquet
+from heartbeat_core.tables import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
 
 RUN_NAME = "_run.json"
-PLAN_NAME = "_plan/plan.parquet"
+PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
+COMPACT_FOLDER = "_compact"
+DRIVERS_FOLDER = "_drivers"
 SUCCESS_NAME = "_SUCCESS"
 FAILURES = "failures"
+
+RECORDS_AT_ONCE = 16
+"""Commit records that are read at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,12 @@ class Ledger:
             record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
             run_id, found = str(record["run_id"]), dict(record["identity"])
         except FileNotFoundError:
-            # A driver that died while it wrote its record has left no more than the start of it.
-            temporary = (f".{RUN_NAME}.", ".tmp")
-            names = list_output(self.out)
-            if not all(name.startswith(temporary[0]) and name.endswith(temporary[1]) for name in names):
+            # A driver that died before it had its record has left no more than these.
+            # Some stores go on listing prefixes of which all objects are gone.
+            names = set(list_output(self.out) if storage.is_folder(self.out) else [])
+            if PLAN_FOLDER in names and not self._has_plan():
+                names.remove(PLAN_FOLDER)
+            if not all(_is_left_over(name) for name in names):
                 raise OutputError(
                     f"{shown} is not empty and not the output of a heartbeat job: name another folder"
                 ) from None
@@ -100,65 +107,101 @@ class Ledger:
             differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
             told = "; ".join(f"{key}: {found.get(key)} there, {wanted.get(key)} here" for key in differing)
             raise OutputError(f"{shown} holds another job ({told}): name another folder, or run that job again")
+        if any(name.endswith(".json") for name in storage.list_names(storage.join(self.out, COMPACT_FOLDER))):
+            raise OutputError(f"{shown}: a compaction was interrupted: finish it with 'heartbeat compact {shown}'")
         return run_id
 
     def claim(self, identity: Mapping[str, Any]) -> str:
-        """Take a free folder for this job and return its new run_id.
+        """Take a free folder for this job and return its run_id: another driver's of the same job, if that was first.
 
         Raises:
-            OutputError: the folder cannot be written, or another driver was first.
+            OutputError: the folder cannot be written, or another job was first.
         """
-        run_id = uuid.uuid4().hex
-        record = {"run_id": run_id, "fingerprint": fingerprint(identity), "identity": identity}
+        record = {"run_id": uuid.uuid4().hex, "fingerprint": fingerprint(identity), "identity": identity}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         try:
-            created = storage.create(storage.join(self.out, RUN_NAME), text.encode())
+            storage.create(storage.join(self.out, RUN_NAME), text.encode())
         except StorageError as error:
             raise OutputError(str(error)) from None
-        if not created:
-            raise OutputError(f"{storage.display(self.out)} was taken by another job a moment ago")
+        # Read back whoever won: after a lost answer it may be this very record.
+        run_id = self.find_run(identity)
+        if run_id is None:
+            raise OutputError(f"{storage.display(self.out)}/{RUN_NAME} was written and is not there")
         return run_id
 
-    def settle_plan(self, shards: Sequence[Sequence[Recording]]) -> list[list[Recording]]:
-        """Store the plan and return the stored one: another driver's, if that was first."""
-        storage.create(storage.join(self.out, PLAN_NAME), to_parquet(plan_table(shards)))
-        return self.read_plan() or []
+    def release(self, run_id: str) -> None:
+        """Give a folder back that was claimed by ``run_id``, unless another driver of the job has begun there."""
+        uri = storage.join(self.out, RUN_NAME)
+        if not self._has_plan() and json.loads(storage.read(uri))["run_id"] == run_id:
+            storage.remove(uri)
 
-    def read_plan(self) -> list[list[Recording]] | None:
-        """Return the stored plan, None where the driver died before it was written."""
-        try:
-            return plan_shards(from_parquet(storage.read(storage.join(self.out, PLAN_NAME))))
-        except FileNotFoundError:
-            return None
-        except InputError as error:
-            raise JobError(f"{storage.display(self.out)}/{PLAN_NAME}: {error}") from None
+    def _has_plan(self) -> bool:
+        """Tell whether a plan or a piece of one is there; on disk, a listing that failed leaves empty folders."""
+        folder = storage.join(self.out, PLAN_FOLDER)
+        return storage.is_folder(folder) and next(storage.walk(folder), None) is not None
 
-    def commits(self) -> dict[int, Commit]:
-        """Return the commit records that are there, by shard."""
+    def committed(self) -> set[int]:
+        """Return the numbers of the shards that have a commit record."""
         folder = storage.join(self.out, COMMITS_FOLDER)
-        names = [name for name in storage.list_names(folder) if name.endswith(".json")]
-        found = (Commit(**json.loads(storage.read(storage.join(folder, name)))) for name in names)
-        return {commit.shard: commit for commit in found}
+        # Beside the records, a writer that was killed may have left a temporary file.
+        names = (name for name in storage.list_names(folder) if name.startswith("part-") and name.endswith(".json"))
+        return {int(name[len("part-") : -len(".json")]) for name in names}
 
-    def reconcile(self, shards: Sequence[Sequence[Recording]]) -> Totals:
-        """Hold the commit records against the plan.
-
-        Raises:
-            JobError: a shard is not committed, or rows and recordings do not add up.
-        """
-        commits = self.commits()
-        missing = [index for index in range(len(shards)) if index not in commits]
-        if missing:
-            raise JobError(f"shards not committed: {missing}; run the same command again to go on")
-        wrong = [index for index, shard in enumerate(shards) if commits[index].listed != len(shard)]
-        if wrong:
-            raise JobError(f"shards whose rows do not add up to their recordings: {wrong}")
-        return Totals(sum(map(len, shards)), sum(commit.failed for commit in commits.values()))
+    def commits(self, shards: Iterable[int]) -> dict[int, Commit]:
+        """Read the commit records of shards that have one."""
+        with ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="commits") as pool:
+            pending = [(shard, retry.submit(pool, find_commit, self.out, shard)) for shard in shards]
+            found = {shard: future.result() for shard, future in pending}
+        return {shard: commit for shard, commit in found.items() if commit is not None}
 
     def mark_success(self, totals: Totals) -> None:
         """Write the success mark, last of all."""
         text = json.dumps({"listed": totals.listed, "done": totals.done, "failed": totals.failed})
         storage.create(storage.join(self.out, SUCCESS_NAME), (text + "\n").encode())
+
+    def is_finished(self) -> bool:
+        """Tell whether the success mark is there."""
+        return storage.find(storage.join(self.out, SUCCESS_NAME)) is not None
+
+    def unmark_success(self) -> None:
+        """Take the success mark away, since more is to be done."""
+        storage.remove(storage.join(self.out, SUCCESS_NAME))
+
+
+def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit]) -> Totals:
+    """Hold the commit records against the plan.
+
+    Raises:
+        JobError: a shard is not committed, or rows and recordings do not add up.
+    """
+    missing = [index for index in range(n_shards) if index not in commits]
+    if missing:
+        more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+        raise JobError(f"shards not committed: {missing[:20]}{more}; run the same command again to go on")
+    listed = sum(commit.listed for commit in commits.values())
+    if listed != n_recordings:
+        raise JobError(f"{n_recordings} recordings were listed and {listed} are committed")
+    return Totals(listed, sum(commit.failed for commit in commits.values()))
+
+
+def find_commit(out: str, shard: int) -> Commit | None:
+    """Return a shard's commit record, if it is there.
+
+    Raises:
+        JobError: it is damaged.
+    """
+    uri = _commit_uri(out, shard)
+    try:
+        return Commit(**json.loads(storage.read(uri)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise JobError(f"{storage.display(uri)}: not a commit record: {error}") from None
+
+
+def _is_left_over(name: str) -> bool:
+    is_temporary = name.startswith(f".{RUN_NAME}.") and name.endswith(".tmp")
+    return is_temporary or name == DRIVERS_FOLDER or name.startswith(storage.PROBE_PREFIX)
 
 
 def list_output(folder: str) -> list[str]:
@@ -186,9 +229,9 @@ def part_uri(out: str, table: str, index: int) -> str:
 def settle_failures(out: str, index: int, failures: bytes) -> set[str]:
     """Store the shard's failures part, or adopt the one that is there; returns the failed recordings' ids."""
     uri = part_uri(out, FAILURES, index)
-    storage.create(uri, failures)
     try:
-        settled = from_parquet(storage.read(uri), ["recording_id"])
+        stored = failures if storage.create(uri, failures) else storage.read(uri)
+        settled = from_parquet(stored, ["recording_id"])
     except InputError as error:
         raise StorageError(f"{storage.display(uri)}: {error}") from None
     return set(settled.column("recording_id").to_pylist())
@@ -202,17 +245,26 @@ def commit_shard(
     Raises:
         StorageError: what is stored does not add up to the shard's recordings; nothing is committed.
     """
-    rows = {}
-    for name, data in tables.items():
-        storage.create(part_uri(out, name, index), data)
-        rows[name] = _stored_rows(part_uri(out, name, index))
-    rows[FAILURES] = _stored_rows(part_uri(out, FAILURES, index))
+
+    def store(name: str) -> int:
+        uri = part_uri(out, name, index)
+        if name in tables:
+            storage.create(uri, tables[name])
+        return _stored_rows(uri)
+
+    names = [*tables, FAILURES]
+    with ThreadPoolExecutor(len(names), thread_name_prefix="store") as pool:
+        pending = [retry.submit(pool, store, name) for name in names]
+        rows = {name: future.result() for name, future in zip(names, pending, strict=True)}
     if rows[FAILURES] != n_failed or any(rows[name] + n_failed != n_listed for name in tables):
         raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
     commit = Commit(index, n_listed, rows, run_id)
-    uri = storage.join(out, COMMITS_FOLDER, f"{part_name(index)}.json")
-    storage.create(uri, canonical_json(asdict(commit)))
+    storage.create(_commit_uri(out, index), canonical_json(asdict(commit)))
     return commit
+
+
+def _commit_uri(out: str, shard: int) -> str:
+    return storage.join(out, COMMITS_FOLDER, f"{part_name(shard)}.json")
 
 
 def _stored_rows(uri: str) -> int:

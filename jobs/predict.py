@@ -8,7 +8,8 @@ from typing import Any
 from heartbeat_core import bundle as bundles
 from heartbeat_core.config import LABELS, Limits
 from heartbeat_core.recording import Failure, RecordingResult
-from jobs.plan import list_inputs
+from jobs.isolation import Here
+from jobs.plan import Listing
 from jobs.shard import process_recordings
 
 
@@ -20,9 +21,9 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
     Raises:
         UsageError: an input or the model cannot be used.
     """
-    listing = list_inputs(inputs)
+    recordings = list(Listing(inputs, in_process=True))
     bundle = bundles.load(model)
-    results, failures = process_recordings(listing.recordings, bundle.manifest.recipe, bundle.reference, limits)
+    results, failures = process_recordings(recordings, bundle.manifest.recipe, bundle.reference, limits, Here(limits))
     scores = bundle.score([r.frames for r in results], [r.placement.offset_frames for r in results])
     rows = {failure.recording.uri: _failed(failure) for failure in failures}
     for result, code, chances in zip(results, scores.codes.tolist(), scores.probabilities, strict=True):
@@ -34,7 +35,7 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
             "probabilities": dict(zip(LABELS, chances.tolist(), strict=True)),
             "model_id": bundle.model_id,
         }
-    return [rows[recording.uri] for recording in listing.recordings]
+    return [rows[recording.uri] for recording in recordings]
 
 
 def _facts(result: RecordingResult) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 import safetensors.numpy
@@ -21,9 +22,12 @@ from heartbeat_core.alignment import Frames
 from heartbeat_core.config import FramesSettings, Limits, canonical_json
 from heartbeat_core.dataset import REFERENCE_NAME
 from heartbeat_core.errors import JobError, RecordingError
+from heartbeat_core.fetch import read_recording, read_recordings
 from heartbeat_core.frames import compute_frames, count_frames
 from heartbeat_core.recording import Recording
-from jobs.shard import Shard
+from jobs.isolation import Place
+from jobs.plan import reveal
+from jobs.shard import TASK_PATIENCE_S, RunFacts, Shard, working_place
 
 CHOICE_NAME = "_reference.json"
 
@@ -32,9 +36,8 @@ CHOICE_NAME = "_reference.json"
 class ScanJob:
     """What the tasks that find the reference need."""
 
-    out: str
+    run: RunFacts
     frames: FramesSettings
-    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Longest:
     audio_sha256: str
     sample_rate_hz: int
     n_frames: int
+    manifest: str | None = None
+    manifest_row: int | None = None
 
 
 def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
@@ -54,15 +59,22 @@ def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
 
     A shard with one readable header costs one decoding; each claim that proves false costs one more.
     """
-    claims = _claimed_frames(shard.recordings, job)
+    with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
+        place = working_place(stack, shard, job.run.limits)
+        recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
+        return _scan(shard.index, recordings, job, place)
+
+
+def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place) -> Longest | None:
+    claims = _claimed_frames(recordings, job, place)
     best: tuple[int, int] | None = None
     longest: Longest | None = None
-    for place, (claimed, recording) in sorted(enumerate(claims), key=lambda claim: (-claim[1][0], claim[0])):
-        if best is not None and (-claimed, place) > best:
+    for order, (claimed, recording) in sorted(enumerate(claims), key=lambda claim: (-claim[1][0], claim[0])):
+        if best is not None and (-claimed, order) > best:
             continue
-        found = _decode_claim(shard.index, recording, job)
-        if found is not None and (best is None or (-found.n_frames, place) < best):
-            best, longest = (-found.n_frames, place), found
+        found = _decode_claim(shard, recording, job, place)
+        if found is not None and (best is None or (-found.n_frames, order) < best):
+            best, longest = (-found.n_frames, order), found
     return longest
 
 
@@ -94,48 +106,66 @@ def store(longest: Longest, job: ScanJob) -> str:
     Raises:
         JobError: the recording is no longer the one that was scanned.
     """
-    storage.create(storage.join(job.out, CHOICE_NAME), canonical_json(asdict(longest)))
-    uri = storage.join(job.out, REFERENCE_NAME)
-    if not storage.exists(uri):
-        storage.create(uri, safetensors.numpy.save({"reference.frames": _frames(longest, job)}))
+    with storage.using(job.run.access, TASK_PATIENCE_S):
+        storage.create(storage.join(job.run.out, CHOICE_NAME), canonical_json(asdict(longest)))
+        uri = storage.join(job.run.out, REFERENCE_NAME)
+        if storage.find(uri) is None:
+            storage.create(uri, safetensors.numpy.save({"reference.frames": _reference_frames(longest, job)}))
     return uri
 
 
-def _frames(longest: Longest, job: ScanJob) -> Frames:
+def _reference_frames(longest: Longest, job: ScanJob) -> Frames:
+    recording = Recording(longest.uri, "", manifest=longest.manifest, manifest_row=longest.manifest_row)
+    shown = storage.display(longest.uri)
     try:
-        data = storage.read(longest.uri)
+        data = read_recording(reveal(recording, job.run.path_column, job.run.driver), job.run.limits)
         if hashlib.sha256(data).hexdigest() != longest.audio_sha256:
-            raise JobError(f"{storage.display(longest.uri)} changed while the job ran: start it in a new folder")
-        waveform = audio.decode(data, job.limits)
-        return compute_frames(waveform.samples, waveform.sample_rate_hz, job.frames)
-    except (FileNotFoundError, RecordingError) as error:
-        raise JobError(f"the reference {storage.display(longest.uri)} can't be read any more: {error}") from None
+            raise JobError(f"{shown} changed while the job ran: start it in a new folder")
+        return decode_frames(data, job.run.limits, job.frames)[0]
+    except RecordingError as error:
+        raise JobError(f"the reference {shown} can't be read any more: {error}") from None
 
 
-def _claimed_frames(recordings: Iterable[Recording], job: ScanJob) -> list[tuple[int, Recording]]:
+def _claimed_frames(recordings: Iterable[Recording], job: ScanJob, place: Place) -> list[tuple[int, Recording]]:
     claims = []
-    for recording, data in storage.read_recordings(recordings, job.limits):
+    for recording, data in read_recordings(recordings, job.run.limits):
         if isinstance(data, RecordingError):
             continue
         try:
-            header = audio.read_header(data, job.limits)
-            n_samples = header.n_samples
-            if n_samples is None:  # A streamed file does not know its length.
-                n_samples = audio.decode(data, job.limits).samples.size
-            claimed = count_frames(n_samples, header.sample_rate_hz, job.frames.delta_time_s)
+            claims.append((place.call(claim_frames, data, job.run.limits, job.frames), recording))
         except RecordingError:
             continue  # The shard's own task gives it its failure row.
-        claims.append((claimed, recording))
     return claims
 
 
-def _decode_claim(shard: int, recording: Recording, job: ScanJob) -> Longest | None:
+def _decode_claim(shard: int, recording: Recording, job: ScanJob, place: Place) -> Longest | None:
     try:
-        data = storage.read_recording(recording, job.limits)
-        waveform = audio.decode(data, job.limits)
-        frames = compute_frames(waveform.samples, waveform.sample_rate_hz, job.frames)
+        data = read_recording(recording, job.run.limits)
+        frames, rate = place.call(decode_frames, data, job.run.limits, job.frames)
     except RecordingError:
         return None
-    digest = hashlib.sha256(data).hexdigest()
-    rate = waveform.sample_rate_hz
-    return Longest(shard, recording.uri, recording.recording_id, digest, rate, len(frames))
+    return Longest(
+        shard,
+        recording.public_uri,
+        recording.recording_id,
+        hashlib.sha256(data).hexdigest(),
+        rate,
+        len(frames),
+        recording.manifest,
+        recording.manifest_row,
+    )
+
+
+def claim_frames(data: bytes, limits: Limits, settings: FramesSettings) -> int:
+    """Return how many frames a recording's header promises; raises RecordingError as ``audio.decode``."""
+    header = audio.read_header(data, limits)
+    n_samples = header.n_samples
+    if n_samples is None:  # A streamed file does not know its length.
+        n_samples = audio.decode(data, limits).samples.size
+    return count_frames(n_samples, header.sample_rate_hz, settings.delta_time_s)
+
+
+def decode_frames(data: bytes, limits: Limits, settings: FramesSettings) -> tuple[Frames, int]:
+    """Return a recording's frames and its sample rate in Hz; raises RecordingError as ``audio.decode``."""
+    waveform = audio.decode(data, limits)
+    return compute_frames(waveform.samples, waveform.sample_rate_hz, settings), waveform.sample_rate_hz

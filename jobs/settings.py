@@ -6,10 +6,11 @@ Options of the command line override the file; the file overrides the defaults.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, ByteSize, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
@@ -18,6 +19,7 @@ from heartbeat_core.config import (
     PositiveFloat,
     PositiveInt,
     Recipe,
+    S3Settings,
     Settings,
     parse_mapping,
     parse_settings,
@@ -28,6 +30,23 @@ from heartbeat_core.errors import ConfigError, InputError, StorageError
 DEFAULT_MODEL = "seed-small"
 
 FeatureSet = Literal["aligned"]
+
+
+def _as_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+AwareTime = Annotated[datetime, AfterValidator(_as_utc)]
+"""A moment; UTC where it names no zone."""
+
+
+class TlsSettings(Settings):
+    """Certificate files (PEM) of this machine, with which the driver reaches a scheduler; never sent anywhere."""
+
+    ca_file: str
+    """Who signs what scheduler and workers show."""
+    cert_file: str
+    key_file: str
 
 
 class ClusterSettings(Settings):
@@ -42,6 +61,8 @@ class ClusterSettings(Settings):
     """Local: where the dashboard listens; the next free port where this one is taken."""
     address: str | None = None
     scheduler_file: str | None = None
+    tls: TlsSettings | None = None
+    """Elsewhere: encrypt with these; where not given, as Dask's own configuration (DASK_CONFIG) says."""
     wait_s: PositiveFloat = 60.0
     """Elsewhere: how long to wait for the scheduler and its workers."""
 
@@ -50,6 +71,10 @@ class ClusterSettings(Settings):
         needed = {"address": "address", "scheduler-file": "scheduler_file"}.get(self.kind)
         if needed is not None and not getattr(self, needed):
             raise PydanticCustomError("missing", f"kind '{self.kind}' needs the key '{needed}'")
+        # A scheduler file's address is seen when it is read.
+        place = {"local": "kind 'local'", "address": self.address}.get(self.kind)
+        if self.tls and place and not place.startswith("tls://"):
+            raise PydanticCustomError("tls", f"'tls' goes with a scheduler at tls://host:port, not with {place}")
         host, _, port = self.dashboard.rpartition(":")
         if not host or not port.isdecimal() or int(port) >= 2**16:
             raise PydanticCustomError("address", f"dashboard: '{self.dashboard}' is not host:port")
@@ -63,12 +88,29 @@ class ShardSettings(Settings):
     bytes: PositiveInt = 64 * 2**20
 
 
+class Selection(Settings):
+    """Which of the listed recordings are taken; part of a job's fingerprint."""
+
+    include: tuple[str, ...] = ()
+    """Patterns of the path below the input, of which one must match; '*' matches '/' as well."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of which none may match."""
+    min_size: ByteSize | None = None
+    max_size: ByteSize | None = None
+    """As in '4kB' or '10MiB'; a plain number is bytes."""
+    since: AwareTime | None = None
+    """Modified then or later."""
+    before: AwareTime | None = None
+
+
 class JobSettings(Settings):
     """What a job may be told beside its inputs and its output."""
 
     model: str = DEFAULT_MODEL
     features: tuple[FeatureSet, ...] = ("aligned",)
     path_column: str | None = None
+    selection: Selection = Selection()
+    s3: S3Settings = S3Settings()
     cluster: ClusterSettings = ClusterSettings()
     shards: ShardSettings = ShardSettings()
     limits: Limits = Limits()
@@ -84,7 +126,11 @@ def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSe
         InputError: the file is not there.
     """
     content = {} if config is None else parse_mapping(_read_text(config), config)
-    content |= {key: value for key, value in overrides.items() if value is not None}
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and isinstance(content.get(key), Mapping):
+            content[key] = {**content[key], **value}
+        elif value is not None:
+            content[key] = value
     return parse_settings(JobSettings, content, config or "options")
 
 

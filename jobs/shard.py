@@ -2,12 +2,16 @@
 
 Every function here is plain and can be called by hand, without a cluster. This is the only place where a
 ``RecordingError`` becomes a failure row; any other error stays loud.
+
+A worker runs several tasks at once: one computes while others read and write, so that a store's latency costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,7 +21,8 @@ import safetensors.numpy
 from heartbeat_core import storage
 from heartbeat_core.alignment import Reference
 from heartbeat_core.config import Limits, Recipe
-from heartbeat_core.errors import RecordingError, StorageError
+from heartbeat_core.errors import JobError, RecordingError, StorageError
+from heartbeat_core.fetch import read_recordings
 from heartbeat_core.recording import Failure, Recording, RecordingResult, failure, process
 from heartbeat_core.scaling import ScalerFit
 from heartbeat_core.schema import (
@@ -28,7 +33,9 @@ from heartbeat_core.schema import (
     with_metadata,
 )
 from heartbeat_core.tables import Table, to_parquet
-from jobs.ledger import Commit, commit_shard, part_name, settle_failures
+from jobs.isolation import Here, Place, child, computing
+from jobs.ledger import Commit, commit_shard, find_commit, part_name, settle_failures
+from jobs.plan import reveal
 
 if TYPE_CHECKING:
     from heartbeat_core.bundle import Bundle
@@ -36,22 +43,41 @@ if TYPE_CHECKING:
 SCALERS_FOLDER = "_scalers"
 
 
+TASK_PATIENCE_S = 600.0
+"""For how long a task asks its store again for what the job cannot go on without."""
+
+
+class Stopped(JobError):
+    """The driver was asked to stop before this shard had begun to commit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One task's recordings; the index names its parts."""
+    """One task's recordings; the index names its parts.
+
+    ``isolated``: work on each recording in a child process, since an attempt on this shard ended its worker.
+    """
 
     index: int
     recordings: tuple[Recording, ...]
+    generation: int = 0
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What every part of a run says of it, and where it goes."""
+    """What every part of a run says of it, where it goes, and how stores are reached; nothing secret.
+
+    ``driver`` names the process that wants the work done now.
+    """
 
     out: str
     run_id: str
     limits: Limits
     provenance: tuple[tuple[str, str], ...]
+    access: storage.Access = storage.FROM_ENVIRONMENT
+    path_column: str | None = None
+    driver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +99,90 @@ class DatasetJob:
     padded: bool
 
 
+_STOPPING = threading.Lock()
+_stopped_drivers: set[str] = set()
+_committing: set[tuple[str, int]] = set()
+"""Drivers and the shards that this process is committing for them."""
+
+
+def stop_work(driver: str) -> int:
+    """Let this process's tasks of a driver end before they commit; returns how many are committing, which go on."""
+    with _STOPPING:
+        _stopped_drivers.add(driver)
+        return sum(one == driver for one, _ in _committing)
+
+
+def _is_stopped(driver: str) -> bool:
+    return driver in _stopped_drivers
+
+
+def _begin_commit(driver: str, shard: int) -> None:
+    with _STOPPING:
+        if _is_stopped(driver):
+            raise Stopped("stopped before it had begun to commit")
+        _committing.add((driver, shard))
+
+
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
     """Store predictions, features and failures of one shard."""
-    bundle = _load_bundle(job.model, job.model_digest)
-    recipe = bundle.manifest.recipe
-    results, n_failed = _process_shard(shard, job.run, recipe, bundle.reference)
-    scores = bundle.score([r.frames for r in results], [r.placement.offset_frames for r in results])
-    predictions = predictions_table(
-        results,
-        scores.logits,
-        scores.probabilities,
-        scores.codes,
-        model_id=bundle.model_id,
-        recipe=recipe.name,
-        run_id=job.run.run_id,
-        now=datetime.now(UTC),
-    )
-    tables = {
-        "features": _encode(features_table(results), job.run),
-        "predictions": _encode(predictions, job.run),
-    }
-    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id)
+    return _once(shard, job.run, lambda: _classify(shard, job))
 
 
 def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     """Store the aligned rows and failures of one shard, and its part of the scaler."""
+    return _once(shard, job.run, lambda: _add_to_dataset(shard, job))
+
+
+def in_isolation(shard: Shard) -> Shard | None:
+    """Return what to run in place of a shard whose worker died, None where that was no help."""
+    return None if shard.isolated else replace(shard, isolated=True)
+
+
+def _once(shard: Shard, run: RunFacts, work: Callable[[], Commit]) -> Commit:
+    """Do a shard's work, unless another driver or an earlier attempt has committed it."""
+    if _is_stopped(run.driver):
+        raise Stopped("stopped before it had begun")
+    try:
+        with storage.using(run.access, TASK_PATIENCE_S):
+            return find_commit(run.out, shard.index) or work()
+    finally:
+        _committing.discard((run.driver, shard.index))
+
+
+def _classify(shard: Shard, job: ClassifyJob) -> Commit:
+    bundle = _load_bundle(job.model, job.model_digest)
+    recipe = bundle.manifest.recipe
+    results, n_failed = _process_shard(shard, job.run, recipe, bundle.reference)
+    with computing():
+        scores = bundle.score([r.frames for r in results], [r.placement.offset_frames for r in results])
+        predictions = predictions_table(
+            results,
+            scores.logits,
+            scores.probabilities,
+            scores.codes,
+            model_id=bundle.model_id,
+            recipe=recipe.name,
+            generation=shard.generation,
+            run_id=job.run.run_id,
+            now=datetime.now(UTC),
+        )
+        tables = {
+            "features": _encode(features_table(results, generation=shard.generation), job.run),
+            "predictions": _encode(predictions, job.run),
+        }
+    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id)
+
+
+def _add_to_dataset(shard: Shard, job: DatasetJob) -> Commit:
     reference = _load_reference(job.reference_uri, job.run.run_id)
     results, n_failed = _process_shard(shard, job.run, job.recipe, reference)
-    fit = ScalerFit(len(reference))
-    for result in results:
-        fit.add(result.frames, result.placement.offset_frames)
+    with computing():
+        fit = ScalerFit(len(reference))
+        for result in results:
+            fit.add(result.frames, result.placement.offset_frames)
+        table = recordings_table(results, len(reference) if job.padded else None)
+        tables = {"recordings": _encode(table, job.run)}
     storage.create(scaler_uri(job.run.out, shard.index), safetensors.numpy.save(fit.state()))
-    table = recordings_table(results, len(reference) if job.padded else None)
-    tables = {"recordings": _encode(table, job.run)}
     return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id)
 
 
@@ -115,19 +192,37 @@ def scaler_uri(out: str, index: int) -> str:
 
 
 def process_recordings(
-    recordings: Sequence[Recording], recipe: Recipe, reference: Reference, limits: Limits
+    recordings: Sequence[Recording],
+    recipe: Recipe,
+    reference: Reference,
+    limits: Limits,
+    place: Place,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[RecordingResult], list[Failure]]:
-    """Read and process recordings; each ends in exactly one of the two lists, in order."""
+    """Read and process recordings; each ends in exactly one of the two lists, in order.
+
+    Raises:
+        Stopped: ``is_stopped`` says so between two recordings.
+    """
     results: list[RecordingResult] = []
     failures: list[Failure] = []
-    for recording, data in storage.read_recordings(recordings, limits):
+    for recording, data in read_recordings(recordings, limits):
+        if is_stopped():
+            raise Stopped("stopped before it had begun to commit")
         try:
             if isinstance(data, RecordingError):
                 raise data
-            results.append(process(recording, data, recipe, reference, limits))
+            results.append(place.call(process, recording, data, recipe, reference, limits))
         except RecordingError as error:
             failures.append(failure(recording, error))
     return results, failures
+
+
+def working_place(stack: ExitStack, shard: Shard, limits: Limits) -> Place:
+    """Return where a task works on its recordings: here, or in a child process that lives as long as the stack."""
+    if shard.isolated:
+        return stack.enter_context(child(limits))
+    return Here(limits, limits.deadline_s)
 
 
 def _process_shard(
@@ -138,8 +233,18 @@ def _process_shard(
     Raises:
         StorageError: a recording that an earlier attempt could read can't be read now; the task is tried again.
     """
-    results, failures = process_recordings(shard.recordings, recipe, reference, run.limits)
-    table = failures_table(failures, run_id=run.run_id, now=datetime.now(UTC))
+    recordings = [reveal(recording, run.path_column, run.driver) for recording in shard.recordings]
+    with ExitStack() as stack:
+        results, failures = process_recordings(
+            recordings,
+            recipe,
+            reference,
+            run.limits,
+            working_place(stack, shard, run.limits),
+            lambda: _is_stopped(run.driver),
+        )
+    _begin_commit(run.driver, shard.index)
+    table = failures_table(failures, generation=shard.generation, run_id=run.run_id, now=datetime.now(UTC))
     settled = settle_failures(run.out, shard.index, _encode(table, run))
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,21 +29,16 @@ training: {epochs: 4, batch_size: 8, learning_rate: 0.01, holdout_folds: 5, seed
 
 
 @contextmanager
-def _connect(settings: Any, shared: str) -> Iterator[SimpleNamespace]:
-    yield SimpleNamespace(client=None, n_threads=1, address="none", dashboard="none", is_local=True)
+def _connect(settings: Any, shared: str, access: Any) -> Iterator[SimpleNamespace]:
+    yield SimpleNamespace(client=None, n_workers=1, n_threads=1, address="none", dashboard="none", is_local=True)
 
 
-def _run_tasks(
-    connection: Any,
-    function: Callable[[Any, Any], Any],
-    items: Sequence[Any],
-    job: Any,
-    retries: int,
-    on_result: Callable[[Any], None],
-) -> None:
+def _run_tasks(connection: Any, tasks: Any, items: Iterable[Any]) -> None:
     for item in items:
+        tasks.on_submit(item)
         # What a cluster would do to the arguments and to the result.
-        on_result(pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps((item, job)))))))
+        item, job = pickle.loads(pickle.dumps((item, tasks.job)))
+        tasks.on_result(pickle.loads(pickle.dumps(tasks.function(item, job))))
 
 
 def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

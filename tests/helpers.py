@@ -72,6 +72,13 @@ def write_library(folder: Path) -> Path:
     return folder
 
 
+def write_many(folder: Path, count: int) -> None:
+    """Write short recordings, no two of them equal."""
+    folder.mkdir(parents=True)
+    for i in range(count):
+        (folder / f"{i:05d}.wav").write_bytes(heart_bytes(LABELS[i % 5], i, 0.6, 2_000))
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
     """Write a CSV file."""
     with path.open("w", newline="") as file:
@@ -243,7 +250,7 @@ def start_command(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 90) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], timeout_s: float = 90) -> None:
     """Poll until something holds; a process that ends before, or time that runs out, is an error."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import yaml
 
-from jobs.cluster import WORKER_ENVIRONMENT
+from jobs.cluster import LOCAL_CONFIG
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
-def test_workers_started_by_hand_get_the_same_environment() -> None:
-    settings = yaml.safe_load((DEPLOY / "dask.yaml").read_text())
-    assert settings["distributed"]["nanny"]["pre-spawn-environ"] == WORKER_ENVIRONMENT
+def test_what_is_started_by_hand_gets_the_same_settings() -> None:
+    settings = yaml.safe_load((DEPLOY / "dask.yaml").read_text())["distributed"]
+    assert settings["nanny"]["pre-spawn-environ"] == LOCAL_CONFIG["distributed.nanny.pre-spawn-environ"]
+    assert settings["scheduler"]["allowed-failures"] == LOCAL_CONFIG["distributed.scheduler.allowed-failures"]

@@ -63,7 +63,7 @@ def make_results() -> tuple[Reference, list[RecordingResult]]:
             frames[0] = frames[-1] = 0
         results.append(
             RecordingResult(
-                recording=Recording(f"file:///r/{number}.wav", f"{number}.wav", 1, label, patient_id),
+                recording=Recording(f"file:///r/{number}.wav", f"{number}.wav", 1, None, label, patient_id),
                 # The last two hold the same bytes.
                 audio_sha256=f"{min(number, 5):064x}",
                 size_bytes=1,

@@ -51,7 +51,7 @@ def test_public_uri(uri: str, public: str) -> None:
 def test_recording_id_is_of_the_public_uri() -> None:
     digest = hashlib.sha256("https://host/ü.wav".encode()).hexdigest()
     assert Recording("https://user:pw@host/ü.wav?signature=1", "ü.wav").recording_id == digest[:16]
-    assert Recording("https://host/ü.wav?signature=2", "elsewhere", 3, "normal", "p").recording_id == digest[:16]
+    assert Recording("https://host/ü.wav?signature=2", "elsewhere", 3, "v", "normal", "p").recording_id == digest[:16]
     assert Recording("s3://b/k?1", "").recording_id != Recording("s3://b/k?2", "").recording_id
 
 

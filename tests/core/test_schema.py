@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -38,10 +38,11 @@ PREDICTIONS = """
     logits: list<float>
     model_id: string
     recipe: string
+    generation: int32
     run_id: string
     processed_at: timestamp[us, tz=UTC]
 """
-FEATURES = """
+FEATURE_COLUMNS = """
     recording_id: string
     uri: string
     audio_sha256: string
@@ -66,7 +67,10 @@ FEATURES = """
     frequency_hz: list<float>
     amplitude: list<float>
 """
-RECORDINGS = f"""{FEATURES}
+FEATURES = f"""{FEATURE_COLUMNS}
+    generation: int32
+"""
+RECORDINGS = f"""{FEATURE_COLUMNS}
     label: string?
     label_code: int8?
     patient_id: string?
@@ -79,6 +83,7 @@ FAILURES = """
     error_type: string
     message: string
     attempts: int16
+    generation: int32
     run_id: string
     failed_at: timestamp[us, tz=UTC]
 """
@@ -87,8 +92,11 @@ PLAN = """
     uri: string
     relative_path: string
     size_bytes: int64?
+    version: string?
     label: string?
     patient_id: string?
+    manifest: string?
+    manifest_row: int64?
 """
 HOLDOUT = """
     audio_sha256: string
@@ -121,7 +129,7 @@ def described(table_schema: pa.Schema) -> list[str]:
 
 def result(n_frames: int = 3, *, label: str | None = "murmur", patient_id: str | None = "007") -> RecordingResult:
     rng = np.random.default_rng(n_frames)
-    recording = Recording(f"file:///r/{n_frames} ü.wav", f"{n_frames} ü.wav", 99, label, patient_id)
+    recording = Recording(f"file:///r/{n_frames} ü.wav", f"{n_frames} ü.wav", 99, None, label, patient_id)
     return RecordingResult(
         recording=recording,
         audio_sha256=f"{n_frames:064x}",
@@ -146,8 +154,21 @@ def predictions(results: list[RecordingResult], now: datetime = NOW) -> pa.Table
     probabilities = np.tile(np.float32([0.125, 0.0, 0.5, 0.0, 0.375]), (n, 1))
     logits = np.arange(5 * n, dtype=np.float32).reshape(n, 5)
     return schema.predictions_table(
-        results, logits, probabilities, np.full(n, 2), model_id="m@0", recipe="r", run_id="run", now=now
+        *(results, logits, probabilities, np.full(n, 2)),
+        model_id="m@0",
+        recipe="r",
+        generation=7,
+        run_id="run",
+        now=now,
     )
+
+
+def features(results: list[RecordingResult]) -> pa.Table:
+    return schema.features_table(results, generation=7)
+
+
+def failures(rows: list[Failure]) -> pa.Table:
+    return schema.failures_table(rows, generation=7, run_id="run", now=NOW)
 
 
 def failure(**changes: object) -> Failure:
@@ -158,18 +179,14 @@ def failure(**changes: object) -> Failure:
 def tables() -> dict[str, tuple[pa.Table, pa.Table, str]]:
     """Return a full and an empty table of each kind, and its columns."""
     results = [result(3), result(4, label=None, patient_id=None)]
-    shards = [[one.recording for one in results], [Recording("memory://x", "x")]]
+    shards = [(4, [one.recording for one in results]), (5, [Recording("memory://x", "x")])]
     codes, logits = np.array([2, 0]), np.zeros((2, 5), np.float32)
     return {
         "predictions": (predictions(results), predictions([]), PREDICTIONS),
-        "features": (schema.features_table(results), schema.features_table([]), FEATURES),
+        "features": (features(results), features([]), FEATURES),
         "recordings": (schema.recordings_table(results, None), schema.recordings_table([], None), RECORDINGS),
         "padded": (schema.recordings_table(results, 9), schema.recordings_table([], 9), RECORDINGS),
-        "failures": (
-            schema.failures_table([failure()], run_id="run", now=NOW),
-            schema.failures_table([], run_id="run", now=NOW),
-            FAILURES,
-        ),
+        "failures": (failures([failure()]), failures([]), FAILURES),
         "plan": (schema.plan_table(shards), schema.plan_table([]), PLAN),
         "holdout": (
             schema.holdout_table(["a", "b"], codes, codes, logits),
@@ -202,7 +219,8 @@ def test_the_columns_that_were_asked_for_are_there_in_their_order(name: str) -> 
 
 
 def test_a_datasets_rows_are_the_features_and_what_is_known() -> None:
-    assert schema.RECORDINGS.names == [*schema.FEATURES.names, "label", "label_code", "patient_id"]
+    of_features = [name for name in schema.FEATURES.names if name != "generation"]
+    assert schema.RECORDINGS.names == [*of_features, "label", "label_code", "patient_id"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -229,7 +247,7 @@ def test_one_row_group_zstd_and_no_index_column(kind: str) -> None:
 
 def test_many_rows_still_make_one_row_group() -> None:
     results = [result(1)] * 3_000
-    file = pq.ParquetFile(io.BytesIO(to_parquet(schema.features_table(results))))
+    file = pq.ParquetFile(io.BytesIO(to_parquet(features(results))))
     assert (file.num_row_groups, file.metadata.num_rows) == (1, 3_000)
 
 
@@ -251,6 +269,7 @@ def test_predictions_by_hand() -> None:
         "logits": [0, 1, 2, 3, 4],
         "model_id": "m@0",
         "recipe": "r",
+        "generation": 7,
         "run_id": "run",
         "processed_at": NOW,
     }
@@ -258,7 +277,7 @@ def test_predictions_by_hand() -> None:
 
 def test_features_by_hand() -> None:
     one = result(3)
-    row = schema.features_table([one]).to_pylist()[0]
+    row = features([one]).to_pylist()[0]
     assert row == {
         "recording_id": one.recording.recording_id,
         "uri": "file:///r/3 ü.wav",
@@ -283,6 +302,7 @@ def test_features_by_hand() -> None:
         "alignment_distance": 12.5,
         "frequency_hz": one.frames[:, 0].tolist(),
         "amplitude": one.frames[:, 1].tolist(),
+        "generation": 7,
     }
 
 
@@ -302,7 +322,7 @@ def test_what_is_not_known_is_null() -> None:
     [row] = schema.recordings_table([result(4, label=None, patient_id=None)], None).to_pylist()
     assert (row["label"], row["label_code"], row["patient_id"]) == (None, None, None)
     assert row["header_n_samples"] == 8
-    [failed] = schema.failures_table([failure()], run_id="run", now=NOW).to_pylist()
+    [failed] = failures([failure()]).to_pylist()
     assert failed == {
         "recording_id": Recording("s3://b/k?x", "k").recording_id,
         "uri": "s3://b/k?x",
@@ -311,6 +331,7 @@ def test_what_is_not_known_is_null() -> None:
         "error_type": "not_found",
         "message": "gone",
         "attempts": 3,
+        "generation": 7,
         "run_id": "run",
         "failed_at": NOW,
     }
@@ -321,9 +342,9 @@ def test_no_secret_of_an_address_is_written() -> None:
     one = replace(result(3), recording=secret)
     parts = [
         predictions([one]),
-        schema.features_table([one]),
+        features([one]),
         schema.recordings_table([one], None),
-        schema.failures_table([failure(recording=secret)], run_id="run", now=NOW),
+        failures([failure(recording=secret)]),
     ]
     for table in parts:
         assert "hunter2" not in str(table.to_pylist())
@@ -336,7 +357,7 @@ def test_times_of_any_zone_are_written_in_utc() -> None:
 
 
 def test_a_missing_value_where_none_may_be_is_no_silent_null() -> None:
-    table = schema.failures_table([failure(message=None)], run_id="run", now=NOW)
+    table = failures([failure(message=None)])
     with pytest.raises(pa.ArrowInvalid, match="message"):
         to_parquet(table)
 
@@ -355,13 +376,19 @@ def test_metadata_carry_the_schemas_version_and_the_provenance() -> None:
 
 def test_a_plan_is_read_back_as_it_was() -> None:
     recordings = [
-        Recording("file:///r/a b.wav", "a b.wav", 0, "normal", "007"),
-        Recording("s3://b/k?x#y", "k", None),
-        Recording("file:///r/line\nbreak.wav", "line\nbreak.wav", 2**40, None, "p"),
+        Recording("file:///r/a b.wav", "a b.wav", 0, "0-17", "normal", "007"),
+        Recording("s3://b/k?x#y", "k", None, "3f5e-2"),
+        Recording("file:///r/line\nbreak.wav", "line\nbreak.wav", 2**40, None, None, "p"),
+        Recording("https://host/a.wav", "a.wav", manifest="s3://b/m.csv", manifest_row=2**40),
     ]
-    shards = [recordings[:1], recordings[1:]]
-    assert schema.plan_shards(from_parquet(to_parquet(schema.plan_table(shards)))) == shards
-    assert schema.plan_shards(schema.plan_table([])) == []
+    shards = [(41, recordings[:1]), (42, recordings[1:3]), (2**31 - 1, recordings[3:])]
+    found = schema.plan_shards(from_parquet(to_parquet(schema.plan_table(shards))))
+    assert list(found.items()) == shards
+    assert schema.plan_shards(schema.plan_table([])) == {}
+
+
+def test_the_plan_has_a_column_for_all_that_is_known_of_a_recording() -> None:
+    assert schema.PLAN.names == ["shard", *(field.name for field in fields(Recording))]
 
 
 def test_lists_are_read_back_as_arrays() -> None:

@@ -10,26 +10,16 @@ import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 from pathlib import Path
 
-import fsspec
 import pytest
 
-from heartbeat_core import storage
+from heartbeat_core import fetch, storage
 from heartbeat_core.config import Limits
-from heartbeat_core.errors import (
-    InputError,
-    ObjectTooLarge,
-    RecordingError,
-    RecordingNotFound,
-    RecordingUnreadable,
-    StorageError,
-)
+from heartbeat_core.errors import InputError, RecordingNotFound, RecordingUnreadable, StorageError
 from heartbeat_core.recording import Recording
-from heartbeat_core.storage import READ_AHEAD, Entry
+from heartbeat_core.stores import Entry, FsspecStore
 
 ODD_NAMES = [
     *("with space.wav", " lead", "trail ", "ünïcödé.wav", "心音.wav", "line\nbreak.wav", "tab\t.wav"),
@@ -81,17 +71,24 @@ def test_display_and_join() -> None:
     assert storage.join("s3://b", "k") == "s3://b/k"
 
 
-def test_create_read_size_and_remove(root: str) -> None:
+def test_create_read_find_and_remove(root: str) -> None:
     uri = storage.join(root, "folder", "part.parquet")
     assert not storage.exists(uri)
     assert storage.create(uri, b"content")
     assert storage.read(uri) == b"content"
-    assert storage.size(uri) == 7
+    found = storage.find(uri)
+    assert found is not None
+    assert (found.relative_path, found.size_bytes) == ("part.parquet", 7)
+    assert storage.read(found.uri) == b"content"
     assert storage.exists(uri)
     assert not storage.is_folder(uri)
     assert storage.is_folder(storage.join(root, "folder"))
+    assert storage.find(storage.join(root, "folder")) is None
+    assert storage.exists(storage.join(root, "folder"))
     storage.remove(uri)
     assert not storage.exists(uri)
+    assert storage.find(uri) is None
+    storage.remove(uri)
 
 
 def test_the_first_writer_wins_and_the_second_is_told(root: str) -> None:
@@ -202,18 +199,29 @@ def test_a_file_in_the_place_of_a_folder_is_no_first_writer(tmp_path: Path) -> N
             storage.create(f"file://{tmp_path}/{name}", b"content")
 
 
-class _Store:
-    """A store that answers a conditional write with an error of one's choice."""
+class _Refusing:
+    """A filesystem that answers a conditional write with an error of one's choice."""
 
     def __init__(self, error: Exception, is_there: bool) -> None:
         self.error, self.is_there = error, is_there
 
+    def _strip_protocol(self, uri: str) -> str:
+        return uri.removeprefix("s3://")
+
+    def unstrip_protocol(self, path: str) -> str:
+        return f"s3://{path}"
+
     def pipe_file(self, path: str, data: bytes, mode: str) -> None:
-        assert mode == "create"
+        assert (path, data, mode) == ("b/k", b"x", "create")
         raise self.error
 
-    def exists(self, path: str) -> bool:
-        return self.is_there
+    def info(self, path: str) -> dict[str, object]:
+        if not self.is_there:
+            raise FileNotFoundError(path)
+        return {"name": path, "size": 1, "type": "file"}
+
+    def isdir(self, path: str) -> bool:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -229,7 +237,8 @@ class _Store:
 def test_what_stores_answer_to_a_conditional_write(
     monkeypatch: pytest.MonkeyPatch, error: Exception, is_there: bool, outcome: bool | str
 ) -> None:
-    monkeypatch.setattr(storage, "_open", lambda uri: (_Store(error, is_there), uri))
+    store = FsspecStore(_Refusing(error, is_there), storage.is_transient, "refusing")
+    monkeypatch.setattr(storage, "store_of", lambda uri: store)
     if isinstance(outcome, str):
         with pytest.raises(StorageError, match=f"^s3://b/k: cannot be written: {outcome}$"):
             storage.create("s3://b/k", b"x")
@@ -275,12 +284,15 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
     uri = storage.to_uri(f"{tmp_path}/folder/{name}")
     assert storage.create(uri, name.encode())
     assert storage.exists(uri)
-    assert storage.size(uri) == len(name.encode())
     assert storage.read(uri) == name.encode()
     assert storage.read_tail(uri, 1) == name.encode()[-1:]
     assert storage.list_names(f"file://{tmp_path}/folder") == [name]
-    assert storage.walk(f"file://{tmp_path}/folder") == [Entry(uri, name, len(name.encode()))]
-    assert storage.read_recording(Recording(uri, name), Limits()) == name.encode()
+    status = os.stat(f"{tmp_path}/folder/{name}")
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    entry = Entry(uri, name, len(name.encode()), f"{status.st_size}-{status.st_mtime_ns}", modified)
+    assert list(storage.walk(f"file://{tmp_path}/folder")) == [entry]
+    assert storage.find(uri) == entry
+    assert fetch.read_recording(Recording(uri, name, entry.size_bytes, entry.version), Limits()) == name.encode()
     storage.remove(uri)
     assert not storage.exists(uri)
 
@@ -291,7 +303,7 @@ def test_walk_lists_all_files_in_order_with_their_sizes(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * number)
     (tmp_path / "empty").mkdir()
-    found = storage.walk(f"file://{tmp_path}")
+    found = list(storage.walk(f"file://{tmp_path}"))
     assert {entry.relative_path for entry in found} == {
         *("b.wav", "a/z.wav", "a/b/c.wav", "a.wav", ".hidden"),
         *ODD_NAMES,
@@ -299,8 +311,8 @@ def test_walk_lists_all_files_in_order_with_their_sizes(tmp_path: Path) -> None:
     for entry in found:
         assert entry.uri == f"file://{tmp_path}/{entry.relative_path}"
         assert entry.size_bytes == (tmp_path / entry.relative_path).stat().st_size
-    assert storage.walk(f"file://{tmp_path}") == found
-    assert storage.walk(f"file://{tmp_path}/empty") == []
+    assert list(storage.walk(f"file://{tmp_path}")) == found
+    assert list(storage.walk(f"file://{tmp_path}/empty")) == []
 
 
 def test_walk_is_sorted(root: str) -> None:
@@ -322,11 +334,11 @@ def test_links(tmp_path: Path) -> None:
     found = {entry.relative_path: entry.size_bytes for entry in storage.walk(f"file://{tmp_path}")}
     assert found == {"real.wav": 3, "link.wav": 3, "dangling.wav": None, "itself.wav": None}
     limits = Limits()
-    assert storage.read_recording(Recording(f"file://{tmp_path}/link.wav", ""), limits) == b"abc"
+    assert fetch.read_recording(Recording(f"file://{tmp_path}/link.wav", ""), limits) == b"abc"
     with pytest.raises(RecordingNotFound, match=r"dangling\.wav: not found$"):
-        storage.read_recording(Recording(f"file://{tmp_path}/dangling.wav", ""), limits)
+        fetch.read_recording(Recording(f"file://{tmp_path}/dangling.wav", ""), limits)
     with pytest.raises(RecordingUnreadable, match=r"itself\.wav: Too many levels of symbolic links$"):
-        storage.read_recording(Recording(f"file://{tmp_path}/itself.wav", ""), limits)
+        fetch.read_recording(Recording(f"file://{tmp_path}/itself.wav", ""), limits)
 
 
 def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,12 +354,12 @@ def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: p
     real = os.scandir
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(InputError, match=rf"^{closed}: cannot be listed: Permission denied$"):
-        storage.walk(f"file://{tmp_path}")
+        list(storage.walk(f"file://{tmp_path}"))
 
 
 def test_a_folder_that_is_not_there_cannot_be_walked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing: cannot be listed: No such file or directory$"):
-        storage.walk(f"file://{tmp_path}/nothing")
+        list(storage.walk(f"file://{tmp_path}/nothing"))
 
 
 def test_globs_give_paths_below_the_part_without_wildcards(root: str) -> None:
@@ -366,161 +378,6 @@ def test_globs_give_paths_below_the_part_without_wildcards(root: str) -> None:
     [entry] = storage.expand_glob(storage.join(root, "oth*/1.wav"))
     assert storage.read(entry.uri) == b"abc"
     assert entry.size_bytes == 3
-
-
-def recordings(root: str, n: int) -> list[Recording]:
-    for number in range(n):
-        storage.create(storage.join(root, f"{number:03d}"), str(number).encode())
-    return [Recording(storage.join(root, f"{number:03d}"), f"{number:03d}") for number in range(n)]
-
-
-def test_recordings_come_in_order(root: str) -> None:
-    wanted = recordings(root, 50)[::-1]
-    found = list(storage.read_recordings(wanted, Limits()))
-    assert [recording for recording, _ in found] == wanted
-    assert [data for _, data in found] == [str(number).encode() for number in range(49, -1, -1)]
-    assert list(storage.read_recordings([], Limits())) == []
-
-
-def test_a_slow_first_recording_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    second_was_read = threading.Event()
-
-    def read(recording: Recording, _: Limits) -> bytes:
-        if recording.uri == "memory://0":
-            assert second_was_read.wait(30)
-        if recording.uri == "memory://1":
-            second_was_read.set()
-        return recording.uri.encode()
-
-    monkeypatch.setattr(storage, "read_recording", read)
-    wanted = [Recording(f"memory://{number}", "") for number in range(3)]
-    assert [data for _, data in storage.read_recordings(wanted, Limits())] == [
-        b"memory://0",
-        b"memory://1",
-        b"memory://2",
-    ]
-
-
-def test_only_a_few_recordings_are_read_ahead(root: str) -> None:
-    wanted = recordings(root, 60)
-    asked = 0
-
-    def counted() -> Iterator[Recording]:
-        nonlocal asked
-        for one in wanted:
-            asked += 1
-            yield one
-
-    reading = storage.read_recordings(counted(), Limits())
-    for taken in range(1, 41):
-        next(reading)
-        assert asked == min(60, taken + READ_AHEAD)
-    reading.close()
-    assert asked == 56
-
-
-def test_each_error_stands_in_its_recordings_place(tmp_path: Path) -> None:
-    (tmp_path / "good.wav").write_bytes(b"ok")
-    (tmp_path / "folder.wav").mkdir()
-    (tmp_path / "large.wav").write_bytes(b"x" * 1_000_001)
-    (tmp_path / "limit.wav").write_bytes(b"x" * 1_000_000)
-    names = ["good.wav", "missing.wav", "folder.wav", "large.wav", "limit.wav", "good.wav/x", "n" * 300, "nul\0.wav"]
-    wanted = [Recording(f"file://{tmp_path}/{name}", name) for name in names]
-    wanted.append(Recording("gopher://user:hunter2@host/x.wav", "x.wav"))
-    wanted.append(wanted[0])
-    found = list(storage.read_recordings(wanted, Limits(max_object_bytes=1_000_000)))
-    assert [recording for recording, _ in found] == wanted
-    told = [data if isinstance(data, bytes) else (type(data), data.stage, data.error_type) for _, data in found]
-    unreadable = (RecordingUnreadable, "read", "unreadable")
-    assert told == [
-        b"ok",
-        (RecordingNotFound, "read", "not_found"),
-        unreadable,
-        (ObjectTooLarge, "read", "too_large"),
-        b"x" * 1_000_000,
-        unreadable,
-        unreadable,
-        unreadable,
-        unreadable,
-        b"ok",
-    ]
-    for _, data in found:
-        assert isinstance(data, bytes) or ("\n" not in str(data) and "hunter2" not in str(data))
-
-
-def test_too_large_is_told_without_reading(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = storage.join(root, "large")
-    storage.create(uri, b"x" * 101)
-    filesystem = type(fsspec.filesystem(root.partition(":")[0]))
-    monkeypatch.setattr(filesystem, "cat_file", lambda *_, **__: pytest.fail("it was read"))
-    limits = Limits(max_object_bytes=100)
-    for size_bytes in (None, 101):
-        with pytest.raises(ObjectTooLarge, match="101 bytes are over the limit of 100"):
-            storage.read_recording(Recording(uri, "", size_bytes), limits)
-    # A size that the listing told is believed: nothing is asked of the store.
-    with pytest.raises(ObjectTooLarge, match="999 bytes"):
-        storage.read_recording(Recording(storage.join(root, "not there"), "", 999), limits)
-
-
-def test_errors_of_the_program_stay_loud(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> bytes:
-        raise AssertionError("a defect")
-
-    monkeypatch.setattr(storage, "read_recording", fail)
-    with pytest.raises(AssertionError, match="a defect"):
-        list(storage.read_recordings([Recording("memory://x", "x")], Limits()))
-
-
-class _Web(BaseHTTPRequestHandler):
-    def __init__(self, requests: list[str], *arguments: object) -> None:
-        self.requests = requests
-        super().__init__(*arguments)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        self.requests.append(self.path)
-        status = {"/good.wav": 200, "/missing.wav": 404}.get(self.path.partition("?")[0], 403)
-        self.send_response(status)
-        self.send_header("Content-Length", "4")
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(b"data")
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def web_server() -> Iterator[tuple[str, list[str]]]:
-    requests: list[str] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Web, requests)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", requests
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_the_web() -> None:
-    with web_server() as (address, requests):
-        wanted = [
-            Recording(f"{address}/{name}?token=hunter2", name) for name in ("good.wav", "missing.wav", "closed.wav")
-        ]
-        good, missing, closed = (data for _, data in storage.read_recordings(wanted, Limits()))
-    assert good == b"data"
-    assert "/good.wav?token=hunter2" in requests
-    assert isinstance(missing, RecordingNotFound)
-    assert str(missing) == f"{address}/missing.wav: not found"
-    assert isinstance(closed, RecordingError)
-    assert str(closed) == f"{address}/closed.wav: HTTP status 403"
-    with web_server() as (address, _):
-        pass
-    with pytest.raises(RecordingUnreadable, match=r"/a\.wav: ") as caught:
-        storage.read_recording(Recording(f"{address}/a.wav?token=hunter2", ""), Limits())
-    assert "hunter2" not in str(caught.value)
 
 
 def test_a_large_file_survives(root: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from heartbeat_core.errors import InputError
-from heartbeat_core.tables import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet, read_records, to_parquet
+from heartbeat_core.tables import (
+    FOOTER_TAIL_BYTES,
+    footer_length,
+    footer_rows,
+    from_parquet,
+    iter_parquet_rows,
+    read_records,
+    to_parquet,
+)
 
 
 def small_table(n_rows: int = 3) -> pa.Table:
@@ -86,13 +95,74 @@ def test_any_damaged_byte_is_a_named_error_or_harmless() -> None:
     refusals = []
     for at in range(len(data)):
         damaged = data[:at] + bytes([data[at] ^ 0x90]) + data[at + 1 :]
-        for read in (from_parquet, footer_rows, lambda bytes_: read_records(bytes_, ".parquet", "m")):
+        readers: tuple[Callable[[bytes], object], ...] = (
+            from_parquet,
+            footer_rows,
+            lambda bytes_: read_records(bytes_, ".parquet", "m"),
+            lambda bytes_: list(iter_parquet_rows(bytes_, ["text", "number"])),
+        )
+        for read in readers:
             try:
                 read(damaged)
             except InputError as error:
                 refusals.append(str(error))
     assert len(refusals) > len(data)
     assert not any("\n" in text for text in refusals)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3, 10, 1000])
+@pytest.mark.parametrize("row_group_size", [4, 10])
+def test_rows_one_after_the_other(batch_rows: int, row_group_size: int) -> None:
+    sink = io.BytesIO()
+    pq.write_table(small_table(10), sink, row_group_size=row_group_size)
+    data = sink.getvalue()
+    expected = [("ä", i) for i in range(10)]
+    assert list(iter_parquet_rows(data, ["text", "number"], batch_rows)) == expected
+    assert list(iter_parquet_rows(data, ("number",), batch_rows)) == [(i,) for i in range(10)]
+
+
+def test_rows_have_the_order_of_the_columns_that_were_asked_for() -> None:
+    assert list(iter_parquet_rows(to_parquet(small_table(2)), ["number", "text"])) == [(0, "ä"), (1, "ä")]
+
+
+def test_rows_with_nulls_and_no_rows() -> None:
+    table = pa.table({"a": pa.array([None, 1]), "b": pa.array(["x", None])})
+    assert list(iter_parquet_rows(to_parquet(table), ["a", "b"])) == [(None, "x"), (1, None)]
+    assert list(iter_parquet_rows(to_parquet(small_table(0)), ["text"])) == []
+
+
+def test_rows_of_columns_that_are_not_there_or_there_twice() -> None:
+    with pytest.raises(InputError, match=r"^no column colour, shape$"):
+        next(iter_parquet_rows(to_parquet(small_table()), ["text", "shape", "colour"]))
+    twice = pa.table([pa.array([1]), pa.array([2]), pa.array([3])], names=["a", "b", "a"])
+    assert list(iter_parquet_rows(to_parquet(twice), ["b"])) == [(2,)]
+    with pytest.raises(InputError, match=r"^two columns are called 'a'$"):
+        next(iter_parquet_rows(to_parquet(twice), ["b", "a"]))
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1PAR1", b"\0\0\0\0PAR1"])
+def test_rows_of_what_is_no_parquet(data: bytes) -> None:
+    with pytest.raises(InputError, match=r"^not a Parquet file: ") as caught:
+        next(iter_parquet_rows(data, ["a"]))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_date_that_python_cannot_hold_is_damage() -> None:
+    data = to_parquet(pa.table({"when": pa.array([0, 2**62], pa.timestamp("us"))}))
+    with pytest.raises(InputError, match=r"^not a Parquet file: "):
+        list(iter_parquet_rows(data, ["when"]))
+
+
+def test_rows_before_the_damage_are_read() -> None:
+    sink = io.BytesIO()
+    pq.write_table(small_table(10), sink, row_group_size=5, use_dictionary=False, compression="none")
+    data = bytearray(sink.getvalue())
+    start = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0).data_page_offset
+    data[start : start + 10] = bytes(10)
+    rows = iter_parquet_rows(bytes(data), ["text", "number"], batch_rows=5)
+    assert [next(rows) for _ in range(5)] == [("ä", i) for i in range(5)]
+    with pytest.raises(InputError, match=r"^not a Parquet file: "):
+        next(rows)
 
 
 CSV = b"path,label,patient\na.wav,normal,007\nb.wav,,\n"
@@ -241,10 +311,11 @@ def test_a_flipped_bit_in_a_page_is_noticed() -> None:
 def test_reading_starts_no_threads() -> None:
     code = """
 import os, pyarrow
-from heartbeat_core.tables import from_parquet, read_records, to_parquet
+from heartbeat_core.tables import from_parquet, iter_parquet_rows, read_records, to_parquet
 data = to_parquet(pyarrow.table({"path": ["a", "b"], "n": [1, 2]}))
 before = len(os.listdir("/proc/self/task"))
 from_parquet(data)
+list(iter_parquet_rows(data, ["path", "n"]))
 read_records(data, ".parquet", "table")
 print(len(os.listdir("/proc/self/task")) - before)
 """

@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from rich.console import Console
 from heartbeat_core.config import LABELS
 from heartbeat_core.errors import BundleError, JobError, OutputError
 from heartbeat_core.schema import FAILURES, FEATURES, PREDICTIONS
-from jobs.classify import ClassifySummary, classify, count_values
-from jobs.ledger import Totals
+from heartbeat_core.tables import from_parquet
+from jobs import shard as tasks
+from jobs.classify import ClassifySummary, classify, count_values, read_failures
+from jobs.ledger import Ledger, Totals
 from jobs.settings import JobSettings
 from jobs.shard import classify_shard
 from tests.conftest import quiet_console, without_cluster
@@ -71,6 +74,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, library: Path, bundle: Pa
     return Finished(inputs, folder / "out", summary, console.file.getvalue(), broken)
 
 
+def text_of(console: Console) -> str:
+    """Return what was told since it was asked last."""
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    console.file.seek(0)
+    console.file.truncate()
+    return text
+
+
 def test_predictions_and_failures_are_the_listed_recordings(finished: Finished, library: Path) -> None:
     n_good = sum(COUNTS.values())
     assert len(finished.broken) >= 30
@@ -112,7 +124,7 @@ def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: 
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     assert metadata["heartbeat.model_id"] == finished.summary.model_id
     assert metadata["heartbeat.recipe"] == "tiny"
-    assert metadata["heartbeat.schema_version"] == "1"
+    assert metadata["heartbeat.schema_version"] == "2"
 
 
 def test_predictions_are_probabilities_of_trained_labels(finished: Finished) -> None:
@@ -169,7 +181,7 @@ def test_the_same_command_again_does_nothing(
         raise AssertionError("a finished job asked for a cluster")
 
     monkeypatch.setattr("jobs.classify.connect", refuse)
-    monkeypatch.setattr("jobs.classify.list_inputs", refuse)
+    monkeypatch.setattr("jobs.plan.Listing.__iter__", refuse)
     before = tree(finished.out)
     assert classify(finished.inputs, str(finished.out), settings_for(bundle), console) == finished.summary
     assert tree(finished.out) == before
@@ -289,9 +301,15 @@ def test_over_http_and_without_secrets(
     )
     assert rows[f"{address}/gone.wav"]["error_type"] == "not_found"
     assert rows[f"{address}/labels.csv"]["error_type"] == "not_audio"
-    for name, data in tree(tmp_path / "out").items():
-        if not name.startswith("_plan/"):  # The plan has to open what it names.
-            assert b"hunter2" not in data
+    files = tree(tmp_path / "out")
+    assert {name.partition("/")[0] for name in files} == {"_run.json", "_plan", "_commits", "_SUCCESS", *TABLES}
+    for name, data in files.items():
+        assert b"hunter2" not in data
+        if name.endswith(".parquet"):  # Compressed, its bytes do not tell.
+            table = from_parquet(data)
+            assert "hunter2" not in repr(table.to_pylist())
+            assert b"hunter2" not in repr(table.schema.metadata).encode()
+    assert "hunter2" not in text_of(console)
 
 
 def test_truncated_long_and_stereo_recordings_are_marked(
@@ -368,3 +386,252 @@ def test_a_missing_model_is_refused_before_anything_is_written(library: Path, tm
     with pytest.raises(BundleError, match="no model bundle there"):
         classify([str(library)], str(tmp_path / "out"), settings_for(tmp_path / "none"), console)
     assert not (tmp_path / "out").exists()
+
+
+# Updates.
+
+NEWEST_SQL = """
+WITH newest AS (
+    SELECT recording_id, max(generation) AS generation
+    FROM (
+        SELECT recording_id, generation FROM '{out}/predictions/*.parquet'
+        UNION ALL
+        SELECT recording_id, generation FROM '{out}/failures/*.parquet'
+    )
+    GROUP BY ALL
+)
+SELECT p.* FROM '{out}/predictions/*.parquet' p JOIN newest USING (recording_id, generation)
+"""
+"""The documented query for the newest row of each recording."""
+
+
+def newest_in_duckdb(out: Path) -> dict[str, dict[str, Any]]:
+    relation = duckdb.sql(NEWEST_SQL.format(out=out))
+    rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    found = {Path(row["uri"]).name: row for row in rows}
+    assert len(found) == len(rows), "a recording has two newest rows"
+    return found
+
+
+@dataclass
+class Clinic:
+    """A folder of recordings that grows, the job over it, and which recordings its tasks have read."""
+
+    folder: Path
+    out: Path
+    settings: JobSettings
+    console: Console
+    read: list[str]
+
+    def put(self, name: str, seed: int | None) -> None:
+        """Write a recording, or what is none."""
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_bytes(b"no sound" if seed is None else heart_bytes("normal", seed))
+
+    def classify(self, *, update: bool) -> ClassifySummary:
+        self.read.clear()
+        return classify([str(self.folder)], str(self.out), self.settings, self.console, update=update)
+
+    def generations(self, table: str) -> list[tuple[str, int]]:
+        return sorted((Path(row["uri"]).name, row["generation"]) for row in read_rows(self.out, table))
+
+    def success(self) -> Any:
+        return json.loads((self.out / "_SUCCESS").read_text())
+
+
+@pytest.fixture
+def clinic(bundle: Path, tmp_path: Path, console: Console, in_process: None, monkeypatch: pytest.MonkeyPatch) -> Clinic:
+    """Three good recordings and a broken one."""
+    read: list[str] = []
+    real = tasks.read_recordings
+
+    def reading(recordings: Any, limits: Any) -> Any:
+        read.extend(recording.relative_path for recording in recordings)
+        return real(recordings, limits)
+
+    monkeypatch.setattr(tasks, "read_recordings", reading)
+    made = Clinic(tmp_path / "in", tmp_path / "out", settings_for(bundle), console, read)
+    for seed, name in enumerate(("a.wav", "b.wav", "c.wav")):
+        made.put(name, seed)
+    made.put("broken.wav", None)
+    return made
+
+
+def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> None:
+    first = clinic.classify(update=False)
+    assert first.totals == Totals(4, 1)
+    before = tree(clinic.out)
+    clinic.put("new/d.wav", 10)
+    clinic.put("new/e.wav", None)
+    clinic.put("b.wav", 11)
+    clinic.put("broken.wav", 12)
+    text_of(clinic.console)
+    second = clinic.classify(update=True)
+    assert clinic.read == ["b.wav", "broken.wav", "new/d.wav", "new/e.wav"]
+    assert "update 1: 4 recordings are new or have changed" in text_of(clinic.console)
+    assert second.totals == Totals(6, 1)
+    assert clinic.generations("predictions") == [
+        *(("a.wav", 0), ("b.wav", 0), ("b.wav", 1), ("broken.wav", 1), ("c.wav", 0), ("d.wav", 1))
+    ]
+    assert clinic.generations("features") == clinic.generations("predictions")
+    assert clinic.generations("failures") == [("broken.wav", 0), ("e.wav", 1)]
+    # What was there stays as it is, and the new parts go on in the numbers.
+    after = tree(clinic.out)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"_SUCCESS"}
+    assert {name for name in after.keys() - before.keys() if not name.startswith("_plan/")} == {
+        "_commits/part-000001.json",
+        *(f"{table}/part-000001.parquet" for table in TABLES),
+    }
+    assert clinic.success() == {"listed": 8, "done": 6, "failed": 2}
+    # By the newest row, each recording counts once.
+    assert [(Path(row["uri"]).name, row["error_type"]) for row in read_failures(str(clinic.out))] == [
+        ("e.wav", "not_audio")
+    ]
+    assert count_values(str(clinic.out), "predictions", "uri").total() == 5
+    newest = newest_in_duckdb(clinic.out)
+    assert {name: row["generation"] for name, row in newest.items()} == {
+        "a.wav": 0,
+        "b.wav": 1,
+        "broken.wav": 1,
+        "c.wav": 0,
+        "d.wav": 1,
+    }
+    assert newest["b.wav"]["audio_sha256"] == sha256((clinic.folder / "b.wav").read_bytes()).hexdigest()
+    # The same command without the option tells the same, and does nothing.
+    assert clinic.classify(update=False) == second
+    assert clinic.read == []
+    assert tree(clinic.out) == after
+
+
+def test_an_update_of_what_failed_since_is_no_prediction_any_more(clinic: Clinic) -> None:
+    clinic.classify(update=False)
+    clinic.put("b.wav", None)
+    clinic.put("c.wav", 20)
+    assert clinic.classify(update=True).totals == Totals(4, 2)
+    assert newest_in_duckdb(clinic.out).keys() == {"a.wav", "c.wav"}
+    clinic.put("b.wav", 21)
+    assert clinic.classify(update=True).totals == Totals(4, 1)
+    newest = newest_in_duckdb(clinic.out)
+    assert {name: row["generation"] for name, row in newest.items()} == {"a.wav": 0, "b.wav": 2, "c.wav": 1}
+    assert sorted(path.name for path in (clinic.out / "predictions").iterdir()) == [
+        f"part-00000{number}.parquet" for number in range(3)
+    ]
+
+
+def test_an_update_where_nothing_is_new_adds_nothing(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = clinic.classify(update=False)
+    before = tree(clinic.out)
+    text_of(clinic.console)
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("an update without work asked for a cluster")
+
+    monkeypatch.setattr("jobs.classify.connect", refuse)
+    (clinic.folder / "c.wav").rename(clinic.folder / "c.txt")  # What is gone from the inputs keeps its row.
+    assert clinic.classify(update=True) == first
+    text = text_of(clinic.console)
+    assert "3 recordings listed, 1 other files skipped" in text
+    assert "nothing is new and nothing has changed" in text
+    assert tree(clinic.out) == before
+
+
+def test_an_update_of_a_free_folder_is_the_job_itself(clinic: Clinic) -> None:
+    assert clinic.classify(update=True).totals == Totals(4, 1)
+    # What was listed just now is not listed again.
+    assert text_of(clinic.console).count("4 recordings listed") == 1
+    assert {generation for _, generation in clinic.generations("predictions")} == {0}
+
+
+def test_an_update_first_finishes_what_was_begun(clinic: Clinic) -> None:
+    clinic.classify(update=False)
+    for name in ("_SUCCESS", "_commits/part-000000.json", "predictions/part-000000.parquet"):
+        (clinic.out / name).unlink()
+    clinic.put("d.wav", 10)
+    assert clinic.classify(update=True).totals == Totals(5, 1)
+    assert clinic.read == ["a.wav", "b.wav", "broken.wav", "c.wav", "d.wav"]
+    assert clinic.generations("predictions") == [("a.wav", 0), ("b.wav", 0), ("c.wav", 0), ("d.wav", 1)]
+
+
+@pytest.mark.parametrize("update", [True, False], ids=["with-update", "without"])
+@pytest.mark.parametrize("moment", ["plan", "mark", "first-shard", "second-shard", "success"])
+def test_an_update_killed_in_the_middle_goes_on(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, moment: str, update: bool
+) -> None:
+    clinic.classify(update=False)
+    for number in range(12):
+        clinic.put(f"new/{number:02d}.wav", 30 + number)
+    with monkeypatch.context() as patch:
+
+        def dying(*arguments: Any, **options: Any) -> None:
+            raise KeyboardInterrupt
+
+        def dying_shard(shard: Any, job: Any) -> Any:
+            if shard.index == (1 if moment == "first-shard" else 2):
+                raise KeyboardInterrupt
+            return classify_shard(shard, job)
+
+        match moment:
+            case "plan":
+                patch.setattr("jobs.planfile.PlanFolder.settle", dying)
+            case "mark":
+                patch.setattr("jobs.ledger.Ledger.unmark_success", dying)
+            case "success":
+                unmark = Ledger.unmark_success
+
+                def unmarking(self: Ledger) -> None:
+                    unmark(self)
+                    patch.setattr("jobs.ledger.Ledger.mark_success", dying)
+
+                patch.setattr("jobs.ledger.Ledger.unmark_success", unmarking)
+            case _:
+                patch.setattr("jobs.classify.classify_shard", dying_shard)
+        with pytest.raises(KeyboardInterrupt):
+            clinic.classify(update=True)
+    begun = len(list((clinic.out / "_plan").glob("*.json"))) == 2
+    assert begun == (moment != "plan")
+    if moment in ("first-shard", "second-shard", "success"):
+        assert not (clinic.out / "_SUCCESS").exists()
+    left = {name: data for name, data in tree(clinic.out).items() if name != "_SUCCESS"}
+    again = clinic.classify(update=update)
+    whole = begun or update
+    assert again.totals == (Totals(16, 1) if whole else Totals(4, 1))
+    n_read = {"plan": 12 * update, "mark": 12, "first-shard": 12, "second-shard": 4, "success": 0}[moment]
+    assert len(clinic.read) == n_read
+    assert left.items() <= tree(clinic.out).items()
+    listed = 16 if whole else 4
+    assert clinic.success() == {"listed": listed, "done": listed - 1, "failed": 1}
+    assert len(newest_in_duckdb(clinic.out)) == listed - 1
+    assert len(list((clinic.out / "_plan").glob("*.json"))) == 1 + whole, "the update was planned again"
+    if whole:
+        assert Counter(generation for _, generation in clinic.generations("predictions")) == {0: 3, 1: 12}
+
+
+def test_a_recording_that_changed_after_it_was_listed_is_taken_anew_by_an_update(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = tasks.read_recordings
+
+    def changing(recordings: Any, limits: Any) -> Any:
+        clinic.put("b.wav", 40)
+        return reading(recordings, limits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "read_recordings", changing)
+        assert clinic.classify(update=False).totals == Totals(4, 2)
+    failures = {Path(row["uri"]).name: row for row in read_rows(clinic.out, "failures")}
+    assert (failures["b.wav"]["stage"], failures["b.wav"]["error_type"]) == ("read", "changed_since_listed")
+    assert clinic.classify(update=True).totals == Totals(4, 1)
+    assert clinic.read == ["b.wav"]
+    newest = newest_in_duckdb(clinic.out)
+    assert newest["b.wav"]["audio_sha256"] == sha256((clinic.folder / "b.wav").read_bytes()).hexdigest()
+    assert newest["b.wav"]["generation"] == 1
+
+
+def test_filters_are_part_of_the_job(clinic: Clinic, bundle: Path) -> None:
+    clinic.settings = settings_for(bundle, selection={"exclude": ["b*"]})
+    assert clinic.classify(update=False).totals == Totals(2, 0)
+    assert "2 recordings listed, 2 left out by the filters" in text_of(clinic.console)
+    clinic.settings = settings_for(bundle, selection={"exclude": ["a*"]})
+    with pytest.raises(OutputError, match=r"holds another job \(selection: "):
+        clinic.classify(update=True)

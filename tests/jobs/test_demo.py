@@ -55,7 +55,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, bundle
     settings = JobSettings(model=str(bundle))
     with pytest.raises(OutputError, match=r"holds something else \(letter\.txt\)"):
         demo(str(tmp_path), settings, console)
-    with pytest.raises(OutputError, match="holds something else"):
+    with pytest.raises(OutputError, match=r"letter\.txt is a file: name a folder"):
         demo(str(tmp_path / "letter.txt"), settings, console)
     assert tree(tmp_path) == {"letter.txt": b"mine"}
 

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
+import io
 import json
+import math
 import os
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heartbeat_core.errors import InputError
+from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.recording import Recording
 from heartbeat_core.schema import plan_shards, plan_table
+from heartbeat_core.stores import Entry
 from heartbeat_core.tables import from_parquet, to_parquet
-from jobs.plan import AUDIO_SUFFIXES, PATH_COLUMNS, Listing, list_inputs, make_shards
-from jobs.settings import ShardSettings
+from jobs import plan
+from jobs.plan import AUDIO_SUFFIXES, PATH_COLUMNS, Listing, is_selected, make_shards, reveal
+from jobs.settings import Selection, ShardSettings
 from tests.helpers import web_server, write_csv
 
 MANIFEST_SUFFIXES = ("csv", "parquet", "jsonl")
@@ -33,8 +45,31 @@ def touch(folder: Path, *names: str) -> None:
         path.write_bytes(b"x" * number)
 
 
-def names(listing: Listing) -> list[str]:
+@dataclass(frozen=True)
+class Listed:
+    """A listing that was iterated over to its end."""
+
+    recordings: list[Recording]
+    n_skipped: int
+    n_filtered: int
+    n_duplicates: int
+
+
+def list_inputs(inputs: list[str], path_column: str | None = None, **selection: Any) -> Listed:
+    listing = Listing(inputs, path_column, Selection.model_validate(selection))
+    recordings = list(listing)
+    assert listing.n_recordings == len(recordings)
+    return Listed(recordings, listing.n_skipped, listing.n_filtered, listing.n_duplicates)
+
+
+def names(listing: Listed) -> list[str]:
     return [recording.relative_path for recording in listing.recordings]
+
+
+def listed(path: Path, relative_path: str) -> Recording:
+    """Return a local file as listing gives it."""
+    found = path.stat()
+    return Recording(f"file://{path}", relative_path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
 
 
 def write_manifest(path: Path, column: str, paths: list[str]) -> Path:
@@ -65,9 +100,10 @@ def test_the_endings_are_those_of_the_issue() -> None:
 def test_recordings_carry_uri_relative_path_and_size(tmp_path: Path) -> None:
     touch(tmp_path, "one.wav", "sub/two.wav")
     assert list_inputs([str(tmp_path)]).recordings == [
-        Recording(f"file://{tmp_path}/one.wav", "one.wav", 1),
-        Recording(f"file://{tmp_path}/sub/two.wav", "sub/two.wav", 2),
+        listed(tmp_path / "one.wav", "one.wav"),
+        listed(tmp_path / "sub/two.wav", "sub/two.wav"),
     ]
+    assert [one.size_bytes for one in list_inputs([str(tmp_path)]).recordings] == [1, 2]
 
 
 def test_ids_come_from_the_uri(tmp_path: Path) -> None:
@@ -87,7 +123,7 @@ def test_order_is_that_of_the_inputs_and_of_paths_within(tmp_path: Path) -> None
 def test_a_file_named_outright_is_always_taken(tmp_path: Path, name: str) -> None:
     touch(tmp_path, name)
     listing = list_inputs([str(tmp_path / name)])
-    assert listing.recordings == [Recording(f"file://{tmp_path}/{name}", name, 1)]
+    assert listing.recordings == [listed(tmp_path / name, name)]
     assert listing.n_skipped == 0
 
 
@@ -95,7 +131,7 @@ def test_a_relative_path_and_a_file_url_are_the_same_recording(tmp_path: Path, m
     touch(tmp_path, "sub/a.wav")
     monkeypatch.chdir(tmp_path)
     listing = list_inputs(["sub/a.wav", f"file://{tmp_path}/sub/a.wav", str(tmp_path / "sub" / ".." / "sub")])
-    assert listing.recordings == [Recording(f"file://{tmp_path}/sub/a.wav", "a.wav", 1)]
+    assert listing.recordings == [listed(tmp_path / "sub/a.wav", "a.wav")]
     assert listing.n_duplicates == 2
 
 
@@ -204,9 +240,263 @@ def test_a_missing_manifest_and_a_folder_named_like_one(tmp_path: Path) -> None:
 def test_other_schemes(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav", "b.wav")
     with web_server(tmp_path) as (address, _):
-        listing = list_inputs([f"{address}/a.wav", f"{address.replace('//', '//user:secret@')}/b.wav?token=1"])
+        listing = list_inputs([f"{address}/a.wav", f"{address}/b.wav"])
     assert [one.public_uri for one in listing.recordings] == [f"{address}/a.wav", f"{address}/b.wav"]
-    assert listing.recordings[0].size_bytes == 1
+    assert [one.size_bytes for one in listing.recordings] == [1, 2]
+
+
+SECRET_URLS = (
+    "http://127.0.0.1:9/a.wav?token=hunter2",
+    "https://user:hunter2@example.org/a.wav",
+    "https://example.org/a.wav#hunter2",
+    "https://example.org/list.csv?X-Amz-Signature=hunter2",
+    "https://example.org/manifest.json?hunter2",
+    "s3://key:hunter2@bucket/a.wav",
+    "ftp://user:hunter2@host/folder",
+)
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_an_address_with_a_secret_is_refused_with_the_way_out(url: str) -> None:
+    """Nothing is asked of the server: refused before."""
+    with pytest.raises(InputError, match="is not handed to workers: put it in a manifest that they can read") as caught:
+        list_inputs([url])
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_process_that_hands_nothing_on_may_use_a_secret(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    with web_server(tmp_path) as (address, _):
+        secret = f"{address.replace('//', '//user:secret@')}/b.wav?token=1"
+        write_csv(tmp_path / "m.csv", ("url",), [(secret,)])
+        for given in (secret, str(tmp_path / "m.csv")):
+            (recording,) = Listing([f"{given}"], in_process=True)
+            assert recording.uri == secret
+            assert recording.public_uri == f"{address}/b.wav"
+            assert recording.manifest is None
+
+
+# Secrets in a manifest.
+
+
+@pytest.fixture(autouse=True)
+def _no_manifest_is_remembered() -> None:
+    plan._whole_manifest.cache_clear()
+
+
+@pytest.mark.parametrize("suffix", MANIFEST_SUFFIXES)
+def test_a_manifests_secrets_are_revealed_by_reveal_alone(tmp_path: Path, suffix: str) -> None:
+    urls = ["https://h/a.wav?sig=hunter2", "b.wav", "https://u:hunter2@h/c.wav", "https://h/d.wav"]
+    manifest = write_manifest(tmp_path / f"m.{suffix}", "url", urls)
+    listing = list_inputs([str(manifest)])
+    assert "hunter2" not in repr(listing.recordings)
+    uri = f"file://{manifest}"
+    assert [(one.uri, one.manifest, one.manifest_row) for one in listing.recordings] == [
+        ("https://h/a.wav", uri, 0),
+        (f"file://{tmp_path}/b.wav", None, None),
+        ("https://h/c.wav", uri, 2),
+        ("https://h/d.wav", None, None),
+    ]
+    revealed = [reveal(one, None, "driver") for one in listing.recordings]
+    assert [one.uri for one in revealed] == [urls[0], f"file://{tmp_path}/b.wav", *urls[2:]]
+    assert [one.recording_id for one in revealed] == [one.recording_id for one in listing.recordings]
+    # What is stored of it later has none, whichever is asked.
+    assert "hunter2" not in repr([one.public_uri for one in revealed])
+
+
+def test_revealing_takes_the_column_that_was_named(tmp_path: Path) -> None:
+    manifest = write_csv(
+        tmp_path / "m.csv", ("path", "signed"), [("https://h/x.wav", "https://h/a.wav?hunter2"), ("y", "https://h/b?2")]
+    )
+    listing = list_inputs([str(manifest)], "signed")
+    assert [reveal(one, "signed", "driver").uri for one in listing.recordings] == [
+        "https://h/a.wav?hunter2",
+        "https://h/b?2",
+    ]
+
+
+def test_a_manifest_that_changed_reveals_nothing(tmp_path: Path) -> None:
+    manifest = write_csv(tmp_path / "m.csv", ("url",), [("https://h/a.wav?1",), ("https://h/b.wav?2",)])
+    first, second = list_inputs([str(manifest)]).recordings
+    write_csv(manifest, ("url",), [("https://h/b.wav?2",)])
+    with pytest.raises(StorageError, match=r"m\.csv: changed while the job ran$"):
+        reveal(first, None, "driver")
+    with pytest.raises(StorageError, match=r"m\.csv: cannot be read again"):
+        reveal(second, None, "driver")
+    plan._whole_manifest.cache_clear()
+    # New signatures of the same recordings are what renewing them means.
+    write_csv(manifest, ("url",), [("https://h/a.wav?3",), ("https://h/b.wav?4",)])
+    assert reveal(first, None, "driver").uri == "https://h/a.wav?3"
+    plan._whole_manifest.cache_clear()
+    manifest.unlink()
+    with pytest.raises(StorageError, match=r"m\.csv: cannot be read again: .*no such manifest"):
+        reveal(first, None, "driver")
+
+
+# Filters.
+
+WHEN = datetime(2026, 1, 10, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def dated(tmp_path: Path) -> Path:
+    """Three days of recordings of 1 to 5 bytes."""
+    touch(tmp_path, "a/one.wav", "a/two.WAV", "b/three.wav", "b/deep/four.flac", "five.wav")
+    for days, name in enumerate(("a/one.wav", "a/two.WAV", "b/three.wav", "b/deep/four.flac", "five.wav")):
+        moment = (WHEN + timedelta(days=days)).timestamp()
+        os.utime(tmp_path / name, (moment, moment))
+    touch(tmp_path, "notes.txt")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({}, "one two three four five"),
+        ({"include": ["a/*"]}, "one two"),
+        ({"include": ["*.wav"]}, "one three five"),
+        ({"include": ["five*", "b/*"]}, "three four five"),
+        ({"include": ["b/?hree.wav"]}, "three"),
+        ({"include": ["[ab]/*.wav"]}, "one three"),
+        ({"exclude": ["b/*"]}, "one two five"),
+        ({"exclude": ["*.flac", "a/*"]}, "three five"),
+        ({"include": ["b/*"], "exclude": ["*/deep/*"]}, "three"),
+        ({"min_size": 3}, "three four five"),
+        ({"max_size": "3"}, "one two three"),
+        ({"min_size": 2, "max_size": 2}, "two"),
+        ({"max_size": "1kB"}, "one two three four five"),
+        ({"since": WHEN + timedelta(days=3)}, "four five"),
+        ({"since": "2026-01-13T12:00:00Z"}, "four five"),
+        ({"since": "2026-01-13T12:00:01Z"}, "five"),
+        ({"before": WHEN + timedelta(days=3)}, "one two three"),
+        ({"before": "2026-01-13T12:00:01"}, "one two three four"),  # UTC where no zone is named
+        ({"since": "2026-01-11", "before": "2026-01-13"}, "two three"),
+        ({"since": "2026-01-11T13:30:00+02:00"}, "two three four five"),
+        ({"include": ["a/*"], "min_size": 2, "since": "2026-01-01"}, "two"),
+    ],
+)
+def test_filters(dated: Path, selection: dict[str, Any], expected: str) -> None:
+    listing = list_inputs([str(dated)], **selection)
+    found = {Path(name).stem for name in names(listing)}
+    assert found == set(expected.split())
+    assert listing.n_filtered == 5 - len(found)
+    assert listing.n_skipped == 1
+
+
+def test_filters_hold_for_globs_and_manifests_by_what_is_known(dated: Path) -> None:
+    glob = list_inputs([f"{dated}/**/*.wav"], exclude=["a/*"], max_size=4)
+    assert (names(glob), glob.n_filtered) == (["b/three.wav"], 2)
+    paths = ["a/one.wav", "b/three.wav", "https://h/b/signed.wav?hunter2", "https://h/a/x.wav?y"]
+    manifest = write_csv(dated / "m.csv", ("path",), [(path,) for path in paths])
+    # Size and time of a manifest's rows are not known before they are read.
+    listing = list_inputs([str(manifest)], include=["*b/*"], min_size=4, since="2030-01-01")
+    assert (names(listing), listing.n_filtered) == (["b/three.wav", "https://h/b/signed.wav"], 2)
+    # A row of a manifest that is left out keeps its number.
+    assert reveal(listing.recordings[1], None, "driver").uri == paths[2]
+
+
+def test_filters_that_leave_nothing_are_told(dated: Path) -> None:
+    with pytest.raises(InputError, match=r"no recordings in .*; 5 were left out by the filters; 1 other files were sk"):
+        list_inputs([str(dated)], include=["nothing*"])
+
+
+def test_a_file_named_outright_is_taken_whatever_the_filters(dated: Path) -> None:
+    assert names(list_inputs([str(dated / "five.wav")], max_size=1, exclude=["*"])) == ["five.wav"]
+
+
+def test_what_a_store_does_not_say_is_not_filtered_by() -> None:
+    selection = Selection.model_validate({"min_size": 5, "since": "2030-01-01"})
+    assert is_selected(Entry("x://a.wav", "a.wav"), selection)
+    assert not is_selected(Entry("x://a.wav", "a.wav", 4), selection)
+    assert not is_selected(Entry("x://a.wav", "a.wav", 5, modified=WHEN), selection)
+
+
+# An S3 Inventory, copied to disk.
+
+KEYS = ("in/a b.wav", "in/ä+1%.flac", "in/notes.txt", "in/a//b.wav", "../up.wav")
+
+
+def write_inventory(folder: Path, file_format: str, n_files: int = 2) -> Path:
+    """Write ``manifest.json`` and its data files beside it; objects are of 10, 11, … bytes, a day apart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        ("clinic", key, 10 + n, (WHEN + timedelta(days=n)).isoformat().replace("+00:00", "Z"), f"etag{n}")
+        for n, key in enumerate(KEYS)
+    ]
+    files = []
+    for number in range(n_files):
+        mine = rows[number::n_files]
+        if file_format == "CSV":
+            text = io.StringIO()
+            quoted = [(bucket, quote_plus(key), *rest) for bucket, key, *rest in mine]
+            csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(quoted)
+            name, data = f"part{number}.csv.gz", gzip.compress(text.getvalue().encode())
+            schema = "Bucket, Key, Size, LastModifiedDate, ETag"
+        else:
+            columns = ("bucket", "key", "size", "last_modified_date", "e_tag")
+            cells = dict(zip(columns, map(list, zip(*mine, strict=True)), strict=True))
+            cells["last_modified_date"] = [datetime.fromisoformat(one) for one in cells["last_modified_date"]]
+            buffer = io.BytesIO()
+            pq.write_table(pa.table(cells), buffer)
+            name, data = f"part{number}.parquet", buffer.getvalue()
+            schema = (
+                "message s3.inventory { required binary bucket (UTF8); required binary key (UTF8); "
+                "optional int64 size; optional int64 last_modified_date (TIMESTAMP_MILLIS); "
+                "optional binary e_tag (UTF8); }"
+            )
+        (folder / name).write_bytes(data)
+        digest = hashlib.md5(data).hexdigest()
+        files.append({"key": f"inventory/clinic/daily/data/{name}", "size": len(data), "MD5checksum": digest})
+    content = {
+        "sourceBucket": "clinic",
+        "destinationBucket": "arn:aws:s3:::elsewhere",
+        "version": "2016-11-30",
+        "creationTimestamp": "1514944800000",
+        "fileFormat": file_format,
+        "fileSchema": schema,
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder / "manifest.json"
+
+
+@pytest.mark.parametrize("file_format", ["CSV", "Parquet"])
+def test_an_s3_inventory_beside_its_files(tmp_path: Path, file_format: str) -> None:
+    manifest = write_inventory(tmp_path / "copy", file_format)
+    listing = list_inputs([str(manifest)])
+    expected = [
+        Recording(f"s3://clinic/{key}", key, 10 + KEYS.index(key), f"etag{KEYS.index(key)}")
+        for key in (KEYS[0], KEYS[4], KEYS[1], KEYS[3])  # file by file
+    ]
+    assert listing.recordings == expected
+    assert (listing.n_skipped, listing.n_filtered, listing.n_duplicates) == (1, 0, 0)
+    again = list_inputs([str(manifest), f"file://{manifest}"])
+    assert again.recordings == expected
+    assert again.n_duplicates == 4
+    some = list_inputs([str(manifest)], include=["in/*"], min_size=11, before=WHEN + timedelta(days=3))
+    assert (names(some), some.n_filtered) == (["in/ä+1%.flac"], 3)
+
+
+def test_an_inventory_whose_files_are_not_there_or_not_its_own(tmp_path: Path) -> None:
+    manifest = write_inventory(tmp_path, "CSV")
+    (tmp_path / "part1.csv.gz").write_bytes((tmp_path / "part0.csv.gz").read_bytes())
+    with pytest.raises(InputError, match=r"part1\.csv\.gz: the file does not match its manifest"):
+        list_inputs([str(manifest)])
+    (tmp_path / "part1.csv.gz").unlink()
+    with pytest.raises(InputError, match=r"part1\.csv\.gz: named by .*/manifest\.json and not there$"):
+        list_inputs([str(manifest)])
+    manifest.write_text("{}")
+    with pytest.raises(InputError, match=r"manifest\.json: "):
+        list_inputs([str(manifest)])
+    manifest.unlink()
+    with pytest.raises(InputError, match=r"manifest\.json: no such inventory$"):
+        list_inputs([str(manifest)])
+    touch(tmp_path, "f/manifest.json/a.wav")
+    assert names(list_inputs([str(tmp_path / "f" / "manifest.json")])) == ["a.wav"]
+
+
+# A list of any length.
 
 
 def test_duplicates_are_taken_once(tmp_path: Path) -> None:
@@ -214,6 +504,63 @@ def test_duplicates_are_taken_once(tmp_path: Path) -> None:
     listing = list_inputs([str(tmp_path / "b.wav"), str(tmp_path), f"{tmp_path}/*.wav"])
     assert names(listing) == ["b.wav", "a.wav"]
     assert listing.n_duplicates == 3
+    # Overlapping folders, a manifest among them, and another spelling.
+    touch(tmp_path, "deep/c.wav", "deep/er/d.wav")
+    manifest = write_csv(tmp_path / "m.csv", ("path",), [("deep/c.wav",), ("./a.wav",), ("new.wav",)])
+    inputs = [str(tmp_path / "deep/er"), str(tmp_path / "deep"), f"file://{tmp_path}", str(manifest), f"{tmp_path}/"]
+    listing = list_inputs(inputs)
+    assert names(listing) == ["d.wav", "c.wav", "a.wav", "b.wav", "new.wav"]
+    assert listing.n_duplicates == 1 + 2 + 2 + 4
+
+
+def test_a_listing_can_be_taken_twice(tmp_path: Path) -> None:
+    """An update lists again; the counts are those of the last time."""
+    touch(tmp_path, "a.wav", "b.txt", "c.mp3")
+    listing = Listing([str(tmp_path), str(tmp_path)], selection=Selection(exclude=("c*",)))
+    for _ in range(2):
+        assert [one.relative_path for one in listing] == ["a.wav"]
+        counts = (listing.n_recordings, listing.n_skipped, listing.n_filtered, listing.n_duplicates)
+        assert counts == (1, 2, 2, 1)
+
+
+def test_what_is_listed_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 200_000
+
+    def walk(folder: str) -> Iterator[Entry]:
+        for number in range(n):
+            key = f"ward-{number % 7}/patient-{number:09d}/recording.wav"
+            yield Entry(f"{folder}/{key}", key, number, f"etag-{number}", WHEN)
+
+    monkeypatch.setattr("heartbeat_core.storage.walk", walk)
+    monkeypatch.setattr("heartbeat_core.storage.is_folder", lambda uri: True)
+    listing = Listing(["memory://bucket"])
+    n_shards = n_recordings = 0
+    tracemalloc.start()
+    try:
+        for shard in make_shards(listing, ShardSettings()):
+            n_shards += 1
+            n_recordings += len(shard)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (n_shards, n_recordings) == (n // 32, n)
+    # Held, they would take a hundred megabytes.
+    assert peak_bytes < 4 * 2**20
+
+
+def test_an_input_that_fails_in_the_middle_is_told_after_what_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walk(folder: str) -> Iterator[Entry]:
+        yield Entry(f"{folder}/a.wav", "a.wav")
+        raise StorageError("memory://bucket: HTTP status 503")
+
+    monkeypatch.setattr("heartbeat_core.storage.walk", walk)
+    monkeypatch.setattr("heartbeat_core.storage.is_folder", lambda uri: True)
+    listing = iter(Listing(["memory://bucket"]))
+    assert next(listing).relative_path == "a.wav"
+    with pytest.raises(InputError, match="503"):
+        next(listing)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
@@ -270,7 +617,7 @@ def test_shards_hold_every_recording_in_order_within_bounds(
     sizes_bytes: list[int | None], most: int, most_bytes: int
 ) -> None:
     recordings = recordings_of(sizes_bytes)
-    shards = make_shards(recordings, ShardSettings(recordings=most, bytes=most_bytes))
+    shards = list(make_shards(recordings, ShardSettings(recordings=most, bytes=most_bytes)))
     assert [one for shard in shards for one in shard] == recordings
     for shard in shards:
         assert 1 <= len(shard) <= most
@@ -287,12 +634,39 @@ def test_shards_are_deterministic_and_survive_the_plan(
     sizes_bytes: list[int | None], most: int, most_bytes: int
 ) -> None:
     settings = ShardSettings(recordings=most, bytes=most_bytes)
-    shards = make_shards(recordings_of(sizes_bytes), settings)
-    assert make_shards(recordings_of(sizes_bytes), settings) == shards
-    assert plan_shards(from_parquet(to_parquet(plan_table(shards)))) == shards
+    shards = list(make_shards(recordings_of(sizes_bytes), settings))
+    assert list(make_shards(iter(recordings_of(sizes_bytes)), settings)) == shards
+    numbered = dict(enumerate(shards, start=17))
+    assert plan_shards(from_parquet(to_parquet(plan_table(list(numbered.items()))))) == numbered
+
+
+def whole_list_shards(recordings: list[Recording], settings: ShardSettings) -> list[list[Recording]]:
+    """Return the shards as a loop over the whole list cuts them, whose length it knows from the beginning."""
+    most = min(settings.recordings, max(8, math.ceil(len(recordings) / settings.recordings)))
+    shards: list[list[Recording]] = []
+    for recording in recordings:
+        n_bytes = sum(2**20 if one.size_bytes is None else one.size_bytes for one in [*(shards or [[]])[-1], recording])
+        if not shards or len(shards[-1]) == most or n_bytes > settings.bytes:
+            shards.append([])
+        shards[-1].append(recording)
+    return shards
+
+
+@given(st.integers(0, 260), st.integers(1, 15), st.sampled_from([40, 500, 2**30]), st.integers(0, 2**32))
+def test_shards_are_those_of_the_whole_list(n: int, most: int, most_bytes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    recordings = recordings_of([None if one > 48 else int(one) for one in rng.integers(0, 50, n)])
+    settings = ShardSettings(recordings=most, bytes=most_bytes)
+    assert list(make_shards(iter(recordings), settings)) == whole_list_shards(recordings, settings)
+
+
+@pytest.mark.parametrize("n", [0, 1, 8, 9, 256, 257, 258, 990, 992, 993, 1023, 1024, 1025, 5_000])
+def test_shards_of_the_default_settings_are_those_of_the_whole_list(n: int) -> None:
+    recordings = recordings_of([1] * n)
+    assert list(make_shards(iter(recordings), ShardSettings())) == whole_list_shards(recordings, ShardSettings())
 
 
 @pytest.mark.parametrize("make_input", [str, lambda folder: f"file://{folder}", lambda folder: f"{folder}/"])
 def test_spellings_of_a_folder(tmp_path: Path, make_input: Callable[[Path], str]) -> None:
     touch(tmp_path, "s/a.wav")
-    assert list_inputs([make_input(tmp_path)]).recordings == [Recording(f"file://{tmp_path}/s/a.wav", "s/a.wav", 1)]
+    assert list_inputs([make_input(tmp_path)]).recordings == [listed(tmp_path / "s/a.wav", "s/a.wav")]

