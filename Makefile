@@ -6,7 +6,7 @@ BIN    := .venv/bin
 STAMP  := .venv/.installed
 PIP    := -m pip --quiet --quiet --disable-pip-version-check
 
-# More arguments for the command of test, types, demo and bench: make test ARGS="-k alignment"
+# More arguments for the command of test, types, demo, bench and faults: make test ARGS="-k alignment"
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -37,6 +37,9 @@ format: $(STAMP) ## put the code into the layout that lint asks for
 
 bench: $(STAMP) ## run the benchmarks
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+faults: $(STAMP) ## break store, workers, drivers and files on purpose; half an hour: make faults ARGS="soak kills"
+	$(BIN)/python -m tests.faults $(ARGS)
 
 offsets: $(STAMP) ## hold the alignment against the plain loop: make offsets DATA=FOLDER
 	@test -n "$(DATA)" || { echo "which recordings? make offsets DATA=FOLDER" >&2; exit 2; }

@@ -44,6 +44,9 @@ LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     # All tasks of a worker that died are blamed at once: what did not kill it is done again in isolation, soon.
     "distributed.scheduler.allowed-failures": 0,
+    # The profiler's look at all threads can meet the garbage collector and lock the process up for ever
+    # (python/cpython#106883): seen in one of ten short jobs.
+    "distributed.worker.profile.enabled": False,
 }
 
 PROBE_PATIENCE_S = 20.0

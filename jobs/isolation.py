@@ -96,12 +96,12 @@ class Child:
                 outcome, value = connection.recv()
             except (EOFError, ConnectionError):
                 raise WorkerCrash(f"the process that worked on it {self._describe_end()}") from None
+            # Still with the lock: another thread's call would be made to the child that ends here.
+            if outcome == "memory" or (outcome == "error" and not isinstance(value, RecordingError)):
+                self.close()  # What it still holds is not known; a bug has ended it.
         if outcome == "memory":
-            self.close()  # What it still holds is not known.
             raise OutOfMemory(f"processing asked for more than {self._limits.max_memory_bytes} bytes")
         if outcome == "error":
-            if not isinstance(value, RecordingError):
-                self.close()  # A bug has ended it.
             raise value
         result: T = value
         return result

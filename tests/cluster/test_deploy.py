@@ -15,3 +15,4 @@ def test_what_is_started_by_hand_gets_the_same_settings() -> None:
     settings = yaml.safe_load((DEPLOY / "dask.yaml").read_text())["distributed"]
     assert settings["nanny"]["pre-spawn-environ"] == LOCAL_CONFIG["distributed.nanny.pre-spawn-environ"]
     assert settings["scheduler"]["allowed-failures"] == LOCAL_CONFIG["distributed.scheduler.allowed-failures"]
+    assert settings["worker"]["profile"]["enabled"] == LOCAL_CONFIG["distributed.worker.profile.enabled"]

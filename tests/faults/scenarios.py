@@ -164,11 +164,11 @@ def lost_responses(store: Store, n_commits: int) -> list[Finding]:
 def killer_files(store: Store, folder: Path, n_recordings: int) -> list[Finding]:
     """Recordings that crash, hang and eat the process that decodes them, among good ones."""
     found = []
+    files = tiny_recordings(n_recordings)
+    good = upload(store, "killer/good", files)
+    expected = undisturbed(store, good, "s3://hearts/killer/clean", folder / "killer-clean.log")
     for marker, error_type in (("KILL", "worker_crash"), ("HANG", "timeout"), ("EATS", "out_of_memory")):
         files = tiny_recordings(n_recordings)
-        good = upload(store, f"killer-{marker}/good", files)
-        clean = f"s3://hearts/killer-{marker}/clean"
-        expected = undisturbed(store, good, clean, folder / f"{marker}-clean.log")
         poison = f"{sorted(files)[n_recordings // 2]}.wav"
         files[poison] = next(iter(files.values())) + marker.encode()
         inputs = upload(store, f"killer-{marker}/in", files)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,22 @@ def test_the_threads_of_a_worker_share_a_child_until_the_last_is_done() -> None:
             assert second.call(os.getpid) == pid
         assert first.call(os.getpid) == pid
     assert not is_alive(pid)
+
+
+def test_a_thread_whose_child_is_ended_does_not_take_anothers_along() -> None:
+    def work(number: int) -> str:
+        with child(OTHER_LIMITS) as place:
+            try:
+                if number % 3 == 0:
+                    place.call(misbehaviour.take_memory, 2**31)
+                place.call(os.getpid)
+            except OutOfMemory:
+                return "out of memory"
+            return "done"
+
+    with ThreadPoolExecutor(4) as pool, child(OTHER_LIMITS):
+        found = list(pool.map(work, range(12)))
+    assert found == ["out of memory" if number % 3 == 0 else "done" for number in range(12)]
 
 
 # In this process.

@@ -34,7 +34,7 @@ def test_soak(s3: Store, tmp_path: Path) -> None:
 
 
 def test_a_driver_killed_at_random_moments(s3: Store, tmp_path: Path) -> None:
-    hold(scenarios.driver_kills(s3, tmp_path, 150, 3))
+    hold(scenarios.driver_kills(s3, tmp_path, 150, 2))
 
 
 def test_lost_responses(s3: Store) -> None:
