@@ -21,6 +21,7 @@ RUNS: dict[str, Callable[[Store, Path, argparse.Namespace], list[Finding]]] = {
     "kills": lambda store, folder, options: scenarios.driver_kills(store, folder, 400, 50),
     "lost": lambda store, folder, options: scenarios.lost_responses(store, 100),
     "killers": lambda store, folder, options: scenarios.killer_files(store, folder, 200),
+    "mutants": lambda store, folder, options: scenarios.mutants(folder, 10_000),
     "flips": lambda store, folder, options: scenarios.flips(store, folder, 2_000),
     "away": lambda store, folder, options: scenarios.store_away(store, folder, 3_000, 60.0),
     "writers": lambda store, folder, options: scenarios.writer_kills(folder, 200),

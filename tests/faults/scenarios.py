@@ -7,8 +7,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
 
 from heartbeat_core import storage
 from heartbeat_core.config import S3Settings
@@ -32,6 +38,7 @@ from tests.faults.rig import (
     wait_until,
     workers_of,
 )
+from tests.helpers import audio_bytes
 from tests.s3.proxy import Fault, FaultProxy
 from tests.s3.server import Store
 
@@ -44,6 +51,7 @@ SOAK_RATES = {
     Fault.STALL: 0.01,
     Fault.FLIP: 0.01,
 }
+MEMORY_LIMIT_BYTES = 4 * 2**30
 WINDOW_SHARDS = 2 * 2 * 4
 """Two tasks for each of two workers' four threads."""
 
@@ -200,6 +208,82 @@ def killer_files(store: Store, folder: Path, n_recordings: int) -> list[Finding]
         figure = f"{len(failures)} failure row ({error_type}), {deaths} worker deaths, all other rows there: {same}"
         found.append(Finding(f"a file that makes its worker {marker.lower()}", figure, holds))
     return found
+
+
+def mutants(folder: Path, n_mutants: int) -> list[Finding]:
+    """Classify damaged files of every format, headers that claim 64 GiB, and a decompression bomb."""
+    files = {f"{i:05d}.{suffix}": data for i, (suffix, data) in enumerate(_mutated(n_mutants))}
+    files |= _bombs()
+    (folder / "in").mkdir()
+    for name, data in files.items():
+        (folder / "in" / name).write_bytes(data)
+    (folder / "job.yaml").write_text(f"cluster: {{memory_limit: '{MEMORY_LIMIT_BYTES}'}}\n")
+    log, out = folder / "log", folder / "out"
+    driver = start("classify", folder / "in", "-o", out, "--config", folder / "job.yaml", log=log)
+    pids: set[int] = set()
+    peak = 0
+    while driver.poll() is None:
+        for worker in workers_of(driver):
+            pids.add(worker.pid)
+            with suppress(psutil.NoSuchProcess):
+                peak = max(peak, worker.memory_info().rss)
+        time.sleep(0.05)
+    rows = [
+        row["uri"]
+        for table in ("predictions", "failures")
+        for part in sorted((out / table).glob("*.parquet"))
+        for row in pq.ParquetFile(part).read(["uri"]).to_pylist()
+    ]
+    deaths = len(pids) - 2
+    figure = (
+        f"{len(rows)} rows for {len(files)} files, {len(rows) - len(set(rows))} twice; {deaths} deaths of a worker; "
+        f"at most {peak / 2**30:.1f} GiB a worker (limit {MEMORY_LIMIT_BYTES / 2**30:.0f} GiB)"
+    )
+    is_one_each = sorted(rows) == sorted(f"file://{folder}/in/{name}" for name in files)
+    holds = driver.returncode == 0 and is_one_each and deaths == 0 and peak < MEMORY_LIMIT_BYTES
+    return [Finding("mutated files, 64 GiB headers, a decompression bomb", figure, holds)]
+
+
+def _mutated(count: int) -> Iterator[tuple[str, bytes]]:
+    """Yield damaged files: cut, with bytes changed in the header or anywhere, with blocks swapped."""
+    rng = random.Random(13)
+    tone = np.sin(np.arange(3_000) * 0.1).astype(np.float32)
+    wholes = [
+        (name.lower(), audio_bytes(tone, 4_000 if name != "MP3" else 16_000, name, subtype))
+        for name in ("WAV", "W64", "FLAC", "OGG", "AIFF", "AU", "CAF", "MP3", "RF64", "WAVEX", "NIST", "VOC", "SVX")
+        for subtype in [None, *(["FLOAT", "PCM_24", "ULAW"] if name in ("WAV", "AIFF", "AU", "CAF") else [])]
+    ]
+    audio = {"wav", "w64", "flac", "ogg", "aiff", "au", "caf", "mp3"}
+    for _ in range(count):
+        suffix, whole = rng.choice(wholes)
+        data = bytearray(whole)
+        kind = rng.randrange(4)
+        if kind == 0:
+            del data[rng.randrange(len(data)) :]
+        elif kind in (1, 2):
+            reach = 64 if kind == 1 else len(data)
+            for _ in range(rng.randint(1, 8)):
+                data[rng.randrange(min(reach, len(data)))] = rng.choice((0, 0xFF, 0x7F, 0x80, rng.randrange(256)))
+        else:
+            size = rng.randint(4, 256)
+            one, two = (rng.randrange(max(1, len(data) - size)) for _ in range(2))
+            data[one : one + size], data[two : two + size] = data[two : two + size], data[one : one + size]
+        yield suffix if suffix in audio else "wav", bytes(data)
+
+
+def _bombs() -> dict[str, bytes]:
+    """Return headers that claim 64 GiB, and a small file that is 29 minutes of silence at 96 kHz."""
+    wav = bytearray(audio_bytes(np.zeros(3_000), 4_000))
+    wav[4:8] = wav[40:44] = (2**32 - 1).to_bytes(4, "little")
+    w64 = bytearray(audio_bytes(np.zeros(3_000), 4_000, "W64"))
+    w64[16:24] = (2**36).to_bytes(8, "little")
+    at = w64.index(b"data\xf3\xac\xd3\x11")
+    w64[at + 16 : at + 24] = (2**36).to_bytes(8, "little")
+    flac = bytearray(audio_bytes(np.zeros(3_000), 4_000, "FLAC"))
+    flac[21] |= 0x0F
+    flac[22:26] = b"\xff" * 4
+    silence = audio_bytes(np.zeros(96_000 * 29 * 60, np.int16), 96_000, "FLAC")
+    return {"claims.wav": bytes(wav), "claims.w64": bytes(w64), "claims.flac": bytes(flac), "bomb.flac": silence}
 
 
 def flips(store: Store, folder: Path, n_recordings: int) -> list[Finding]:
