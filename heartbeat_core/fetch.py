@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,9 +25,33 @@ from heartbeat_core.stores import Store
 READ_AHEAD = 16
 """Recordings that are read at the same time, ahead of the computing."""
 READ_AHEAD_BYTES = 64 * 2**20
-"""Bytes that are read ahead, at most; one recording is read whatever its size."""
+"""Bytes that a process reads ahead, at most; each task has one recording whatever its size."""
 UNKNOWN_SIZE_BYTES = 2**20
 PROBE_PATIENCE_S = 5.0
+
+
+class _Budget:
+    """The bytes that the threads of this process have read ahead, or are reading."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held = 0
+
+    def take(self, n_bytes: int, *, at_least_this: bool) -> bool:
+        """Take bytes from the budget, if they are there or are needed to go on at all; tells whether they were."""
+        with self._lock:
+            if not at_least_this and self._held + n_bytes > READ_AHEAD_BYTES:
+                return False
+            self._held += n_bytes
+            return True
+
+    def give_back(self, n_bytes: int) -> None:
+        """Give bytes back."""
+        with self._lock:
+            self._held -= n_bytes
+
+
+_budget = _Budget()
 
 
 def read_recording(recording: Recording, limits: Limits) -> bytes:
@@ -72,8 +97,8 @@ def read_recordings(
 ) -> Iterator[tuple[Recording, bytes | RecordingError]]:
     """Yield each recording, in order, with its bytes or the named error that stands for them.
 
-    A few are read ahead of the computing, side by side, which hides a store's latency; no more than
-    ``READ_AHEAD_BYTES`` of them are held.
+    A few are read ahead of the computing, side by side, which hides a store's latency; a process holds no more than
+    ``READ_AHEAD_BYTES`` of them, for all of its threads.
 
     Raises:
         StorageError: the store itself is away.
@@ -87,19 +112,21 @@ def read_recordings(
 
     pending = deque(recordings)
     queue: deque[tuple[Recording, Future[bytes | RecordingError]]] = deque()
-    held = 0
     pool = ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="read-ahead")
     try:
         while queue or pending:
-            while pending and len(queue) < READ_AHEAD and (not queue or held + _size(pending[0]) <= READ_AHEAD_BYTES):
+            while pending and len(queue) < READ_AHEAD and _budget.take(_size(pending[0]), at_least_this=not queue):
                 recording = pending.popleft()
-                held += _size(recording)
                 queue.append((recording, retry.submit(pool, attempt, recording)))
             recording, future = queue.popleft()
-            data = future.result()
-            held -= _size(recording)
+            try:
+                data = future.result()
+            finally:
+                _budget.give_back(_size(recording))
             yield recording, data
     finally:
+        for recording, _ in queue:
+            _budget.give_back(_size(recording))
         # Who stops in the middle does not wait for answers that nobody wants.
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -71,8 +71,9 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="Files, folders, globs, fsspec URLs (s3://bucket/prefix), or manifests (.csv, .parquet, .jsonl with a "
-        "column of paths). Folders give their audio files; a file named outright is always taken.",
+        help="Files, folders, globs, fsspec URLs (s3://bucket/prefix), manifests (.csv, .parquet, .jsonl with a "
+        "column of paths), or an S3 Inventory's manifest.json. Folders give their audio files; a file named outright "
+        "is always taken.",
         show_default=False,
     ),
 ]
@@ -511,6 +512,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Stop in order the first time; at once the second time, when closing the cluster takes too long."""
     signal.signal(signal.SIGINT, _interrupt_again)
     signal.signal(signal.SIGTERM, _interrupt_again)
+    os.write(2, b"\nstopping in order; once more stops at once\n")
     raise KeyboardInterrupt
 
 

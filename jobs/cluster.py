@@ -15,7 +15,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -81,13 +81,13 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
     """
     if settings.kind == "local":
         with _local(settings, 2 if storage.is_local(shared) else THREADS_A_WORKER) as client:
-            client.register_plugin(WorkerSetup())
+            _set_up_workers(client, WorkerSetup())
             yield _connection(client, is_local=True)
         return
     with _remote(settings) as client:
         _check_workers(client, shared, access)
         setup = WorkerSetup()
-        client.register_plugin(setup)
+        _set_up_workers(client, setup)
         try:
             yield _connection(client, is_local=False)
         finally:
@@ -142,6 +142,13 @@ class WorkerSetup(WorkerPlugin):
         warm_up()
         gc.collect()
         gc.freeze()
+
+
+def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
+    # What asyncio says of a worker that dies meanwhile; its successor is set up by the scheduler.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    with suppress(CommClosedError):
+        client.register_plugin(setup)
 
 
 @contextmanager

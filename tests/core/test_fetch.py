@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -154,6 +155,27 @@ def test_no_more_bytes_than_the_budget_are_held(monkeypatch: pytest.MonkeyPatch,
     assert found == wanted
     # Filled as far as it goes, and no further, and again by who comes later.
     assert 900 <= reads.most_bytes <= 1_000
+
+
+def test_all_threads_of_a_process_share_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = Reads(opened=False)
+    monkeypatch.setattr(fetch, "read_recording", reads)
+    monkeypatch.setattr(fetch, "READ_AHEAD_BYTES", 1_000)
+    wanted = [Recording(f"memory://{number}", "", 250) for number in range(12)]
+    with ThreadPoolExecutor(3) as pool:
+        readings = [pool.submit(lambda: list(fetch.read_recordings(wanted, Limits()))) for _ in range(3)]
+        reads.wait_for(4)
+        time.sleep(0.2)
+        # They fill it together, and who comes to a full one has one all the same; each first one is handed over.
+        # Alone, each of the three would hold four.
+        assert 4 <= len(reads.begun) <= 6 + 3
+        reads.opened.set()
+        assert [[recording for recording, _ in reading.result(20)] for reading in readings] == [wanted] * 3
+    # What was taken was given back, also by who stopped in the middle.
+    reading = fetch.read_recordings(wanted, Limits())
+    next(reading)
+    reading.close()
+    assert fetch._budget._held == 0
 
 
 def test_one_recording_over_the_whole_budget_is_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
