@@ -62,11 +62,7 @@ _MD5 = re.compile("[0-9a-f]{32}")
 
 
 class DamagedInTransit(OSError):
-    """What arrived is not what the store has; ``digest`` names what arrived."""
-
-    def __init__(self, told: str, digest: str = "") -> None:
-        super().__init__(told)
-        self.digest = digest
+    """What arrived is not what the store has."""
 
 
 _PASSING = (
@@ -160,23 +156,27 @@ class S3Store:
 
     def get(self, uri: str, max_bytes: int | None, *, versioned: bool) -> Blob:
         bucket, key = _split(uri)
-        seen: set[str] = set()
 
-        async def fetch() -> Blob:
+        async def fetch() -> tuple[Blob, bool]:
             answer = await self._filesystem._call_s3("get_object", Bucket=bucket, Key=key)
             async with answer["Body"] as body:
                 check_size(answer["ContentLength"], max_bytes)
                 data: bytes = await body.read()
-            try:
-                _check_arrived(answer, data)
-            except DamagedInTransit as error:
-                # The same twice was not damaged on its way: this store's ETag is no MD5.
-                if not error.digest or error.digest not in seen:
-                    seen.add(error.digest)
-                    raise
-            return Blob(data, answer["ETag"].strip('"'))
+            if len(data) != answer["ContentLength"] or "ETag" not in answer:
+                raise DamagedInTransit(f"{len(data)} bytes of {answer['ContentLength']} arrived")
+            return Blob(data, answer["ETag"].strip('"')), _has_its_md5(answer, data)
 
-        return self._run(fetch)
+        async def fetch_checked() -> Blob:
+            blob, is_right = await fetch()
+            if not is_right:
+                again, is_right = await fetch()
+                # The same twice was not damaged on its way: this store's ETags are no MD5.
+                if not is_right and again != blob:
+                    raise DamagedInTransit("the bytes that arrived do not have the object's MD5")
+                blob = again
+            return blob
+
+        return self._run(fetch_checked)
 
     def tail(self, uri: str, n_bytes: int) -> bytes:
         bucket, key = _split(uri)
@@ -318,16 +318,13 @@ def _entry(bucket: str, found: dict[str, Any], root: str) -> Entry:
     return Entry(f"{SCHEME}{bucket}/{found['Key']}", relative_path, found["Size"], version, found.get("LastModified"))
 
 
-def _check_arrived(answer: dict[str, Any], data: bytes) -> None:
-    """Raise DamagedInTransit where a whole object is not what the store has; its ETag is the MD5 of most."""
-    if len(data) != answer["ContentLength"] or "ETag" not in answer:
-        raise DamagedInTransit(f"{len(data)} bytes of {answer['ContentLength']} arrived")
+def _has_its_md5(answer: dict[str, Any], data: bytes) -> bool:
+    """Tell whether a whole object has the MD5 that its ETag is, unless it was encrypted or came in parts."""
+    etag: str = answer["ETag"].strip('"')
     is_encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
-    etag = answer["ETag"].strip('"')
-    if _MD5.fullmatch(etag) and not is_encrypted:
-        digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        if digest != etag:
-            raise DamagedInTransit("the bytes that arrived do not have the object's MD5", digest)
+    if is_encrypted or not _MD5.fullmatch(etag):
+        return True
+    return hashlib.md5(data, usedforsecurity=False).hexdigest() == etag
 
 
 def _code(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import time
@@ -68,6 +69,18 @@ def test_a_flipped_bit_is_found_by_the_etag_where_there_is_no_checksum(s3: Store
             proxy.rates = {Fault.FLIP: 1.0}
             assert storage.read("s3://hearts/plain") == b"content" * 100
         assert proxy.count("GET", Fault.FLIP) == 2
+
+
+def test_an_etag_that_is_no_md5_costs_a_second_look(s3: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.client().pipe_file(f"{bucket}/a", b"content")
+    # A store whose ETags only look like one, as some are that encrypt or compress.
+    monkeypatch.setattr("heartbeat_core.s3.hashlib.md5", lambda data, **more: hashlib.sha1(data))
+    with (
+        FaultProxy(s3.endpoint) as proxy,
+        storage.using(storage.Access(S3Settings(endpoint_url=proxy.endpoint)), 20),
+    ):
+        assert storage.read(f"{bucket}/a") == b"content"
+        assert proxy.count("GET") == 2
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATE, Fault.ERROR_BODY, Fault.TOO_MANY, Fault.INTERNAL, Fault.RESET])
