@@ -55,6 +55,10 @@ THREADS_A_WORKER = 4
 """Tasks that a worker runs at once where a store's latency has to be hidden; one of them computes."""
 
 
+class SchedulerGone(JobError):
+    """The scheduler does not answer any more; nothing that it is asked for is worth waiting for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """A client with its workers ready."""
@@ -88,12 +92,17 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
         _check_workers(client, shared, access)
         setup = WorkerSetup()
         _set_up_workers(client, setup)
+        is_there = True
         try:
             yield _connection(client, is_local=False)
+        except SchedulerGone:
+            is_there = False
+            raise
         finally:
             # The cluster goes on without us; unless it is gone, which asking would find out in half a minute.
-            if client.status == "running":
-                client.unregister_worker_plugin(setup.name)
+            if is_there and client.status == "running":
+                with suppress(CommClosedError):
+                    client.unregister_worker_plugin(setup.name)
 
 
 def check_certificates(settings: ClusterSettings) -> Security:

@@ -14,9 +14,10 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker, as_completed
+from distributed.comm.core import CommClosedError
 
 from heartbeat_core.errors import JobError, UsageError
-from jobs.cluster import Connection
+from jobs.cluster import Connection, SchedulerGone
 
 TASKS_A_THREAD = 2
 
@@ -59,7 +60,8 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
     """Run the tasks of all items. KeyboardInterrupt lets those that are committing end first.
 
     Raises:
-        JobError: workers keep dying, or the scheduler is gone.
+        JobError: workers keep dying.
+        SchedulerGone: nothing can be asked of the cluster any more.
         Exception: whatever a task raised after its retries.
     """
     client = connection.client
@@ -97,6 +99,8 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
         else:
             _stop(client, tasks.stop, list(handed_out))
         raise
+    except SchedulerGone:
+        raise
     except BaseException:
         client.cancel(list(handed_out))
         raise
@@ -116,6 +120,7 @@ def _result(future: Future[ResultT]) -> ResultT:
     except UsageError as error:
         # It would have been the command's fault before; now work has begun.
         raise JobError(str(error)) from None
-    except CancelledError:
-        raise JobError("the scheduler is gone: run the same command again to go on where it stopped") from None
+    except (CancelledError, CommClosedError):
+        # Told by the futures, or by the fetching of a result; tasks have no connections of their own.
+        raise SchedulerGone("the scheduler is gone: run the same command again to go on where it stopped") from None
     return result
