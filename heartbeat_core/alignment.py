@@ -1,8 +1,11 @@
 """Alignment padding: place a sequence where it lies nearest to the reference, zeros elsewhere.
 
 The original project tries every offset in a Python loop (its preprocessor 2). Here the distance profile
-comes from one cross-correlation by real FFTs, and every offset that rounding could have confused with the
+comes from a cross-correlation by real FFTs, and every offset that rounding could have confused with the
 minimum is evaluated again as the loop does it. The offset is the loop's, always, ties included.
+
+The profile is made in float32 first. Where that leaves many offsets in question, as in a constant tone, it is
+made again in float64.
 
 Terms follow the matrix-profile literature: the sequence is the query, a window of the reference a
 subsequence, and the distances at all offsets are the distance profile (Mueen et al., MASS, 2017).
@@ -10,16 +13,24 @@ subsequence, and the distances at all offsets are the distance profile (Mueen et
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from heartbeat_core.config import PadMode
+from heartbeat_core.correlation import (
+    EPSILON,
+    BlockCorrelator,
+    Correlator,
+    Frames,
+    WholeCorrelator,
+    running_energy,
+)
 
-Frames = NDArray[np.float32]
-_EPSILON = float(np.finfo(np.float64).eps)
+FEW_CANDIDATES = 16
+"""So many windows are sooner evaluated as the loop does it than told apart by a profile in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,49 +49,53 @@ class Placement:
 class Reference:
     """The longest sequence of a training set, with what is computed from it once.
 
+    Args:
+        frames: [length, 2] float32: Hz, linear magnitude.
+        correlator: what makes the cross terms, given the frames; this processor, first in float32, where it is None.
+
     Attributes:
         frames: [length, 2] float32, read-only: Hz, linear magnitude.
     """
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, correlator: Callable[[Frames], Correlator] | None = None) -> None:
         if frames.ndim != 2 or frames.shape[1] != 2 or len(frames) == 0:
             raise ValueError(f"a reference is [length > 0, 2], not {frames.shape}")
         self.frames: Frames = np.array(frames, dtype=np.float32, order="C")
         self.frames.flags.writeable = False
-        self._mean: NDArray[np.float64] = self.frames.mean(axis=0, dtype=np.float64)
-        centred = (self.frames - self._mean).T
-        self._fft_length: int = scipy.fft.next_fast_len(len(frames), real=True)
-        self._spectra: NDArray[np.complex128] = scipy.fft.rfft(centred, self._fft_length)
-        self._energy = _running_sum(np.square(centred).sum(axis=0))
+        self._energy = running_energy(self.frames)
         self._run = _run_lengths(self.frames)
+        self._correlators: tuple[Correlator, ...] = (
+            (BlockCorrelator(self.frames), WholeCorrelator(self.frames))
+            if correlator is None
+            else (correlator(self.frames),)
+        )
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def distance_profile(self, query: Frames) -> tuple[NDArray[np.float64], float]:
+    def distance_profile(
+        self, query: Frames, correlator: Correlator | None = None
+    ) -> tuple[NDArray[np.float64], float]:
         """Return the squared distances at all offsets, and the bound of their absolute error.
 
         Args:
             query: [n, 2] float32 with ``1 <= n <= length``.
+            correlator: what makes the cross terms; the most precise one of this reference where it is None.
 
         Returns:
             [length - n + 1] float64, ``D2[i] = sum |x|^2 + (S[i+n] - S[i]) - 2 sum_t x[t] r[i+t]`` where ``S`` is
             the running sum of ``|r|^2``, both less the reference's mean (which leaves the distance as it is and
             shrinks the rounding); and the largest error that any of them can have against the loop's own value.
         """
-        n_offsets = len(self) - len(query) + 1
-        centred = (query - self._mean).T
-        spectra = scipy.fft.rfft(centred, self._fft_length)
-        np.conjugate(spectra, out=spectra)
-        spectra *= self._spectra
-        spectra[0] += spectra[1]
-        cross = scipy.fft.irfft(spectra[0], self._fft_length, overwrite_x=True)[:n_offsets]
-        query_energy = float(np.square(centred).sum())
-        profile: NDArray[np.float64] = self._energy[len(query) :] - self._energy[:n_offsets]
+        profile, query_energy, error = (correlator or self._correlators[-1]).cross(query)
+        profile *= -2.0
+        profile += self._energy[len(query) :]
+        profile -= self._energy[: len(profile)]
         profile += query_energy
-        cross *= 2.0
-        profile -= cross
-        return profile, self._error_bound(query_energy)
+        # The running sum has two levels of about sqrt(length) additions each. This also covers the loop's own sum,
+        # which is pairwise, and its root.
+        sums = 8.0 * (np.sqrt(len(self)) + 16.0) * (float(self._energy[-1]) + query_energy)
+        return profile, float(error + EPSILON * sums)
 
     def best_offset(self, query: Frames) -> tuple[int, float]:
         """Return the first offset of least Euclidean distance, and that distance, exactly as the loop does.
@@ -88,14 +103,14 @@ class Reference:
         Args:
             query: [n, 2] float32 with ``1 <= n <= length``.
         """
-        profile, error = self.distance_profile(query)
-        candidates = np.flatnonzero(profile <= profile.min() + 2.0 * error)
-        # A window that equals the one before it has the same distance and comes later: it can't be the first.
-        repeated = np.zeros(len(candidates), dtype=bool)
-        repeated[1:] = (np.diff(candidates) == 1) & (self._run[candidates[1:] + len(query) - 1] >= len(query))
+        candidates = np.empty(0, np.intp)
+        for correlator in self._correlators:
+            candidates = self._candidates(query, correlator)
+            if len(candidates) <= FEW_CANDIDATES:
+                break
         exact_query = query.astype(np.float64)
         best, least = -1, np.inf
-        for offset in candidates[~repeated].tolist():
+        for offset in candidates.tolist():
             distance = euclidean_distance(exact_query, self.frames[offset : offset + len(query)])
             if distance < least:
                 best, least = offset, distance
@@ -103,17 +118,14 @@ class Reference:
                     break
         return best, least
 
-    def _error_bound(self, query_energy: float) -> float:
-        """Bound the rounding of ``distance_profile`` and of the loop's own sum, in squared units.
-
-        Convolution by FFT: ``|error| <= c eps log2(N) |x| |r|`` (Higham, Accuracy and Stability of Numerical
-        Algorithms, 2002, section 24.1), c generous for three transforms of mixed radix. Running sum: two levels
-        of about sqrt(length) additions each, which also covers the loop's pairwise summation and its root.
-        """
-        reference_energy = float(self._energy[-1])
-        transforms = 32.0 * np.log2(self._fft_length + 1) * np.sqrt(query_energy * reference_energy)
-        sums = 8.0 * (np.sqrt(len(self)) + 16.0) * (reference_energy + query_energy)
-        return float(_EPSILON * (transforms + sums))
+    def _candidates(self, query: Frames, correlator: Correlator) -> NDArray[np.intp]:
+        """Return, ascending, the offsets that may be the first of least distance."""
+        profile, error = self.distance_profile(query, correlator)
+        candidates = np.flatnonzero(profile <= profile.min() + 2.0 * error)
+        # A window that equals the one before it has the same distance and comes later: it can't be the first.
+        repeated = np.zeros(len(candidates), dtype=bool)
+        repeated[1:] = (np.diff(candidates) == 1) & (self._run[candidates[1:] + len(query) - 1] >= len(query))
+        return candidates[~repeated]
 
 
 def euclidean_distance(query: NDArray[np.float64], subsequence: Frames) -> float:
@@ -146,17 +158,6 @@ def pad(query: Frames, offset_frames: int, length: int) -> Frames:
     kept = query[: length - offset_frames]
     padded[offset_frames : offset_frames + len(kept)] = kept
     return padded
-
-
-def _running_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return [n + 1] sums of the first 0, 1, … n values, added in two levels so that errors stay near sqrt(n)."""
-    block = max(1, int(np.sqrt(len(values))))
-    padded = np.zeros(-(-len(values) // block) * block)
-    padded[: len(values)] = values
-    within = np.cumsum(padded.reshape(-1, block), axis=1)
-    before = np.concatenate(([0.0], np.cumsum(within[:-1, -1])))
-    sums = (within + before[:, np.newaxis]).ravel()[: len(values)]
-    return np.concatenate(([0.0], sums))
 
 
 def _run_lengths(frames: Frames) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.config import RESULTS_VERSION
 from heartbeat_core.errors import ConfigError, JobError
-from heartbeat_core.frames import warm_up
 from jobs.settings import ClusterSettings
 from jobs.tls import check_files, shake_hands
 
@@ -148,7 +148,7 @@ class WorkerSetup(WorkerPlugin):
         """Run once on each worker."""
         for name in THREAD_VARIABLES:  # Read by the libraries that are not loaded yet; torch is one.
             os.environ.setdefault(name, "1")
-        warm_up()
+        import_module("jobs.shard")
         gc.collect()
         gc.freeze()
 

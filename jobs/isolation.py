@@ -167,11 +167,8 @@ def child(limits: Limits) -> Iterator[Child]:
 
 def serve(connection: Connection, deadline_s: float) -> None:
     """Answer calls until the parent is gone; a call that outlives even its parent is ended."""
-    from heartbeat_core.frames import warm_up
-
     # Loaded here, so that it does not count as the first recording's time.
     import_module("heartbeat_core.recording")
-    warm_up()
     connection.send("ready")
     while True:
         try:

@@ -88,7 +88,7 @@ def test_stft_parameters_by_hand() -> None:
 @pytest.mark.parametrize("extra_frames", [-1, 0, 1, "a block"])
 def test_lengths_around_the_end_of_a_block(sample_rate_hz: int, delta_time_s: float, extra_frames: int | str) -> None:
     n_fft, hop_length = stft_parameters(sample_rate_hz, delta_time_s)
-    block = BLOCK_VALUES // (1 + n_fft // 2)
+    block = BLOCK_VALUES // n_fft
     n_frames = 2 * block if extra_frames == "a block" else block + int(extra_frames)
     samples = sound((n_frames - 1) * hop_length + hop_length // 2)
     found = compute_frames(samples, sample_rate_hz, FramesSettings(delta_time_s=delta_time_s))
@@ -96,7 +96,22 @@ def test_lengths_around_the_end_of_a_block(sample_rate_hz: int, delta_time_s: fl
     peak = whole.argmax(axis=1)
     assert found.shape == (n_frames, 2)
     assert np.array_equal(found[:, 0], (peak * (sample_rate_hz / n_fft)).astype(np.float32))
-    np.testing.assert_allclose(found[:, 1], whole.max(axis=1), rtol=2e-6)
+    assert np.array_equal(found[:, 1], whole.max(axis=1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(n_fft=st.sampled_from([2**k for k in range(1, 13)]), n=st.integers(1, 20_000), seed=st.integers(0, 2**32 - 1))
+def test_the_spectra_are_librosas_to_the_last_bit(n_fft: int, n: int, seed: int) -> None:
+    samples = sound(max(n, n_fft), seed)
+    hop_length = max(1, n_fft // 4)
+    ours = np.concatenate([block for _, block in frames_module._magnitude_blocks(samples, n_fft, hop_length)])
+    assert np.array_equal(ours, np.abs(librosa.stft(samples, n_fft=n_fft, hop_length=hop_length)).T)
+
+
+def test_frames_of_one_sample_are_the_samples() -> None:
+    samples = sound(50)
+    found = compute_frames(samples, 1_000, FramesSettings(delta_time_s=0.001))
+    assert np.array_equal(found, np.stack((np.zeros(50, np.float32), np.abs(samples)), axis=1))
 
 
 @pytest.mark.parametrize("block_values", [1, 100, 129, 1_000])
