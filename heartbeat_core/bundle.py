@@ -25,8 +25,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from heartbeat_core.alignment import Frames, Reference, pad
+from heartbeat_core.alignment import Reference, pad
 from heartbeat_core.config import LABELS
+from heartbeat_core.correlation import Frames
 from heartbeat_core.errors import BundleError
 from heartbeat_core.fcnn import FCNN
 from heartbeat_core.manifest import WEIGHTS_NAME, BundleManifest, read_file, read_manifest, resolve

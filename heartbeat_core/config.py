@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from heartbeat_core.errors import ConfigError
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised by every change of the code that changes a result; part of each job's fingerprint."""
 
 LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")

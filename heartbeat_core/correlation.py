@@ -22,7 +22,7 @@ Frames = NDArray[np.float32]
 EPSILON = float(np.finfo(np.float64).eps)
 _EPSILON_32 = float(np.finfo(np.float32).eps)
 
-_BLOCKS = tuple(2**k for k in range(8, 21))
+_BLOCKS: tuple[int, ...] = tuple(2**k for k in range(8, 21))
 _MULTIPLICATION = 0.35
 _ROW = 1_500
 """Costs in units of one value in a vectorised transform: a complex multiplication, and a block's call from Python."""
@@ -135,7 +135,7 @@ def best_block(n_frames: int, n_offsets: int) -> int:
     """Return the length of the blocks by which a query of ``n_frames`` is cheapest at so many offsets."""
 
     def transforms(rows: int) -> int:
-        return rows + rows % _VECTOR
+        return int(rows + rows % _VECTOR)
 
     def cost(block: int) -> float:
         n_query, n_out = -(-n_frames // block), -(-n_offsets // block)

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from heartbeat_core import storage
-from heartbeat_core.alignment import Frames, Reference, pad
+from heartbeat_core.alignment import Reference, pad
+from heartbeat_core.columns import list_values, numbers
 from heartbeat_core.config import LABELS, Recipe, Settings, fingerprint, parse_settings
+from heartbeat_core.correlation import Frames
 from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError
 from heartbeat_core.scaling import Scaler
-from heartbeat_core.schema import list_values
 from heartbeat_core.tables import from_parquet
 
 FACTS_NAME = "_dataset.json"
@@ -159,8 +160,8 @@ class Dataset:
             table = from_parquet(storage.read(uri), columns)
         except (FileNotFoundError, InputError) as error:
             raise DatasetError(f"{storage.display(uri)}: {error}") from None
-        offsets = table.column("offset_frames").to_numpy().astype(np.int64)
-        n_frames = table.column("n_frames").to_numpy()
+        offsets = numbers(table.column("offset_frames")).astype(np.int64)
+        n_frames = numbers(table.column("n_frames"))
         frequency, amplitude = (list_values(table.column(name)) for name in ("frequency_hz", "amplitude"))
         start = offsets if self.facts.layout == "padded" else np.zeros_like(offsets)
         frames = [

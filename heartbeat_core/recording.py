@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 
 from heartbeat_core import audio, quality
-from heartbeat_core.alignment import Frames, Placement, Reference, place
+from heartbeat_core.alignment import Placement, Reference, place
 from heartbeat_core.config import Limits, Recipe
+from heartbeat_core.correlation import Frames
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.frames import compute_frames
 from heartbeat_core.quality import Quality

@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from heartbeat_core.alignment import Frames, pad
+from heartbeat_core.alignment import pad
+from heartbeat_core.columns import FLOATS, column, list_column
 from heartbeat_core.config import LABELS
+from heartbeat_core.correlation import Frames
 from heartbeat_core.quality import Quality
 from heartbeat_core.recording import Failure, Recording, RecordingResult
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TEXT = pa.string()
 _TIME = pa.timestamp("us", tz="UTC")
-_FLOATS = pa.list_(pa.float32())
 
 
 def _column_name(marked: str) -> str:
@@ -60,7 +60,7 @@ PREDICTIONS = _schema(
     predicted_code=pa.int8(),
     confidence=pa.float32(),
     **{f"prob_{label}": pa.float32() for label in LABELS},
-    logits=_FLOATS,
+    logits=FLOATS,
     model_id=_TEXT,
     recipe=_TEXT,
     generation=pa.int32(),
@@ -81,8 +81,8 @@ FEATURES = _schema(
     n_frames_cut=pa.int32(),
     offset_frames=pa.int32(),
     alignment_distance=pa.float64(),
-    frequency_hz=_FLOATS,
-    amplitude=_FLOATS,
+    frequency_hz=FLOATS,
+    amplitude=FLOATS,
     generation=pa.int32(),
 )
 """One row a recording; the two lists are unpadded and ``offset_frames`` says where they lie."""
@@ -127,7 +127,7 @@ HOLDOUT = _schema(
     audio_sha256=_TEXT,
     label=_TEXT,
     predicted_label=_TEXT,
-    logits=_FLOATS,
+    logits=FLOATS,
 )
 """The rows that ``train`` held out, with the outputs that its figures were computed from."""
 
@@ -242,23 +242,6 @@ def with_metadata(table: pa.Table, provenance: Mapping[str, str]) -> pa.Table:
     return table.replace_schema_metadata(entries)
 
 
-def list_column(rows: Sequence[NDArray[np.float32]]) -> pa.ListArray:
-    """Return rows of floats as one list<float32> column, without a Python object a value."""
-    lengths = [len(row) for row in rows]
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int32)
-    values = np.concatenate(rows, dtype=np.float32) if rows else np.empty(0, np.float32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
-
-
-def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
-    """Read a list<float32> column back as one array a row."""
-    rows: list[NDArray[np.float32]] = []
-    for chunk in column.chunks:
-        values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
-        rows += [values[start:stop] for start, stop in pairwise(offsets)]
-    return rows
-
-
 def _identity(results: Sequence[RecordingResult]) -> dict[str, list[str]]:
     return {
         "recording_id": [result.recording.recording_id for result in results],
@@ -282,11 +265,8 @@ def _feature_columns(results: Sequence[RecordingResult], frames: Sequence[Frames
 
 
 def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
-    arrays = [_array(columns[field.name], field.type) for field in schema]
+    arrays = [
+        values if isinstance(values := columns[field.name], pa.Array) else column(values, field.type)
+        for field in schema
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _array(values: Any, kind: pa.DataType) -> pa.Array:
-    if isinstance(values, pa.Array):
-        return values
-    return pa.array(values, type=kind)

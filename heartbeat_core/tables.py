@@ -32,8 +32,9 @@ _DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
 def to_parquet(table: pa.Table) -> bytes:
     """Return ``table`` as one Parquet file with one row group, zstd-compressed.
 
-    Lists of floats do without a dictionary, which would only cost time; text keeps it.
+    Lists of floats do without a dictionary and without statistics, which would only cost time.
     """
+    flat = [column.name for column in table.schema if not pa.types.is_list(column.type)]
     text = [column.name for column in table.schema if pa.types.is_string(column.type)]
     sink = io.BytesIO()
     pq.write_table(
@@ -42,6 +43,7 @@ def to_parquet(table: pa.Table) -> bytes:
         compression="zstd",
         compression_level=1,
         use_dictionary=text,
+        write_statistics=flat,
         row_group_size=max(1, table.num_rows),
         coerce_timestamps="us",
         write_page_checksum=True,

@@ -25,7 +25,7 @@ from jobs.driver import (
     run_shards,
 )
 from jobs.known import KnownRecordings
-from jobs.ledger import FAILURES, RUN_NAME, Totals
+from jobs.ledger import FAILURES, RUN_NAME, Totals, count_labels
 from jobs.newest import read_newest
 from jobs.plan import Listing, make_shards
 from jobs.settings import JobSettings
@@ -70,7 +70,7 @@ def classify(
             if update and not run.is_new:
                 run = _add_generation(run, listing, settings, console)
                 totals = _work(run, manifest, settings, console)
-            labels = count_values(run.ledger.out, "predictions", "predicted_label")
+            labels = _newest_labels(run)
             totals = _newest_totals(run, totals)
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, dict(labels.most_common()))
 
@@ -121,11 +121,13 @@ def report_listing(listing: Listing, console: Console) -> None:
     console.print(", ".join(parts))
 
 
-def count_values(out: str, table: str, column: str) -> Counter[str]:
-    """Return how often each text occurs in a column of a finished table, by the newest row of each recording."""
+def _newest_labels(run: Run) -> Counter[str]:
+    """Count the newest prediction of every recording, by label."""
+    if len(run.generations) == 1:
+        return count_labels(run.commits.values())
     counts: Counter[str] = Counter()
-    for part in read_newest(out, table, [column]):
-        counts.update(part.column(column).to_pylist())
+    for part in read_newest(run.ledger.out, "predictions", ["predicted_label"]):
+        counts.update(part.column("predicted_label").to_pylist())
     return counts
 
 

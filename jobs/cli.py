@@ -5,6 +5,7 @@ Jobs are imported by the command that runs them, so that ``--help`` does not wai
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -22,9 +23,11 @@ from rich.table import Table
 
 from heartbeat_core import __version__
 from heartbeat_core.errors import HeartbeatError, UsageError
+from jobs.nursery import open_nursery
 
 if TYPE_CHECKING:
     from jobs.classify import ClassifySummary
+    from jobs.estimate import Estimate
     from jobs.ledger import Totals
     from jobs.settings import JobSettings
     from jobs.status import Status
@@ -38,6 +41,8 @@ EXIT_CODES = (
     "Exit codes: 0 every listed recording is accounted for, 1 the job failed, 2 usage, "
     "3 more failures than --max-failure-rate, 130 interrupted (the same command goes on)."
 )
+
+_PLAN_PATIENCE_S = 5.0
 
 app = typer.Typer(
     name="heartbeat",
@@ -196,6 +201,7 @@ def classify(
     Example: **heartbeat classify recordings/ -o results/**
     """
     with _exit_codes():
+        _prepare_workers(cluster, "heartbeat_core.bundle")
         from jobs.classify import classify as run_job
         from jobs.driver import exceeds
 
@@ -263,6 +269,7 @@ def build_dataset(
     Example: **heartbeat build-dataset recordings/ -o dataset/ --recipe seed-small --labels labels.csv**
     """
     with _exit_codes():
+        _prepare_workers(cluster)
         from jobs.dataset import DatasetOptions
         from jobs.dataset import build_dataset as run_job
         from jobs.driver import exceeds
@@ -379,6 +386,90 @@ def predict(
             raise typer.Exit(EXIT_FAILED)
 
 
+@app.command(epilog="Exit codes: 0 told, 1 the store failed or no recording can be decoded, 2 usage, 130 interrupted.")
+def plan(
+    inputs: Inputs,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="Worker processes, each with a core. [default: one a core]"),
+    ] = None,
+    model: Model = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME|FILE.yaml", help="Plan build-dataset with it, in place of classify."),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=1, help="Recordings that are read and processed here.")
+    ] = 300,
+    scale_to: Annotated[
+        int | None,
+        typer.Option("--scale-to", metavar="N", min=1, help="Plan for so many recordings like those of the inputs."),
+    ] = None,
+    put_price: Annotated[
+        float | None,
+        typer.Option("--put-price", metavar="PRICE", min=0.0, help="Of 1,000 PUT or LIST requests, in any currency."),
+    ] = None,
+    get_price: Annotated[
+        float | None,
+        typer.Option("--get-price", metavar="PRICE", min=0.0, help="Of 1,000 GET or HEAD requests."),
+    ] = None,
+    path_column: PathColumn = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    min_size: MinSize = None,
+    max_size: MaxSize = None,
+    since: Since = None,
+    before: Before = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    config: Config = None,
+) -> None:
+    """Tell what a run will take before it is paid for: time, requests, output, memory and expected failures.
+
+    All inputs are listed as the job lists them; a random sample is read and processed in this process as a worker
+    would, on one core. Nothing is written.
+
+    Example: **heartbeat plan s3://bucket/2026/ --workers 64**
+    """
+    with _exit_codes("interrupted"):
+        if model is not None and recipe is not None:
+            raise UsageError("give --model or --recipe, not both")
+        from jobs.nursery import THREAD_VARIABLES
+
+        for name in THREAD_VARIABLES:  # Before the numeric libraries are loaded, so that they have one, as a worker's.
+            os.environ.setdefault(name, "1")
+
+        from heartbeat_core import storage
+        from jobs.estimate import count_shards, estimate
+        from jobs.progress import meter
+        from jobs.sample import classify_work, dataset_work, list_inputs, measure
+        from jobs.settings import load_recipe
+
+        settings = _job_settings(
+            config,
+            None,
+            workers,
+            model=model,
+            path_column=path_column,
+            selection=_selection(include, exclude, min_size, max_size, since, before),
+        )
+        wanted = None if recipe is None else load_recipe(recipe)
+        with storage.using(storage.Access(settings.s3), _PLAN_PATIENCE_S):
+            listed = list_inputs(inputs, settings, sample)
+            n_recordings = scale_to or listed.n_recordings
+            work = classify_work(settings.model) if wanted is None else dataset_work(wanted, listed.sample, settings)
+            shard_size = -(-n_recordings // count_shards(listed.sample, n_recordings, settings.shards))
+            with meter(log, "sample", len(listed.sample)) as shown:
+                measured = measure(listed.sample, work, settings, shard_size, shown.advance)
+        n_workers = settings.cluster.workers or os.cpu_count() or 1
+        found = estimate(listed, measured, settings.shards, n_workers, n_recordings, put_price, get_price)
+        if as_json:
+            from dataclasses import asdict
+
+            typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        else:
+            _print_estimate(found)
+
+
 Folder = Annotated[str, typer.Argument(metavar="OUT", help="A job's output: folder or URL.", show_default=False)]
 StoreConfig = Annotated[
     str | None,
@@ -482,6 +573,7 @@ def demo(
     The sounds are synthetic; two of the files are broken on purpose.
     """
     with _exit_codes():
+        _prepare_workers(None, "heartbeat_core.bundle")
         from heartbeat_core import storage
         from jobs.classify import read_failures
         from jobs.demo import demo as run_job
@@ -505,7 +597,17 @@ def main() -> None:
     """Run the command line; SIGTERM is taken as Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
-    app()
+    try:
+        app()
+    finally:
+        # The process ends: what it holds need not be looked through once more, which takes half a second.
+        gc.freeze()
+
+
+def _prepare_workers(cluster: str | None, *modules: str) -> None:
+    """Have the workers' libraries loaded while this process loads its own, where workers will be started here."""
+    if cluster in (None, "local"):
+        open_nursery(modules)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -621,3 +723,66 @@ def _print_predictions(rows: list[dict[str, Any]]) -> None:
         confidence, duration = f"{row['confidence']:.2f}", f"{row['duration_s']:.1f} s"
         table.add_row(name, row["predicted_label"], confidence, duration, note)
     out.print(table)
+
+
+def _print_estimate(found: Estimate) -> None:
+    from rich.filesize import decimal
+
+    from jobs.estimate import TASK_RECORDING_S, TASK_S
+
+    times, requests = found.times, found.requests
+    sampled = f"{found.n_sample} of {found.n_listed} listed were sampled"
+    table = Table("what", "figure", "how it was found", title=f"{found.job}: {found.n_recordings:,} recordings")
+    table.add_row("recordings", f"{found.n_recordings:,}", sampled)
+    table.add_row("their bytes", decimal(round(found.input_bytes)), "as listed; the sample's where no size is told")
+    longest = f"longest in the sample {_span(found.longest_sampled_s)}"
+    table.add_row("their duration", _span(found.audio_s), longest)
+    table.add_row("shards", f"{found.n_shards:,}", "as the job cuts them; one part of each table a shard")
+    table.add_section()
+    low, high = _span(times.total_s.low), _span(times.total_s.high)
+    table.add_row(f"time, {found.n_workers} workers", _span(times.total_s.value), f"95 %: {low} to {high}")
+    table.add_row("  start and end", _span(times.start_s), "a cluster on this machine; fixed")
+    table.add_row("  listing", _span(times.listing_s), "as long as here, for each recording")
+    each = f"{1e3 * found.compute_s_a_recording:.1f} ms of CPU each on this machine; one core a worker"
+    table.add_row("  computing", _span(times.compute_s), each)
+    read = f"{1e3 * found.read_s_a_recording:.1f} ms each from here, 16 at once; hidden by computing unless longer"
+    table.add_row("  reading", _span(times.reading_s), read)
+    table.add_row(
+        "  driver",
+        _span(times.driver_s),
+        f"{1e3 * TASK_S:g} ms a task, {1e3 * TASK_RECORDING_S:g} a recording; hidden likewise",
+    )
+    table.add_row("  closing", _span(times.end_s), "what is no longer needed is removed, one by one")
+    table.add_row("memory a worker", decimal(round(found.worker_memory_bytes)), "this process's peak, and 4 shards")
+    table.add_section()
+    for name, n_bytes in found.output_bytes.items():
+        a_recording = f"{n_bytes / found.n_recordings:,.0f} bytes a recording"
+        table.add_row(f"output: {name}", decimal(round(n_bytes)), a_recording)
+    table.add_row("output", decimal(round(sum(found.output_bytes.values()))), "zstd Parquet")
+    table.add_section()
+    put = "" if found.costs.put is None else f"with LIST {found.costs.put:,.2f}"
+    get = "" if found.costs.get is None else f"with HEAD {found.costs.get:,.2f}"
+    table.add_row("PUT", f"{requests.put:,}", put or "output in a bucket, no retries")
+    table.add_row("LIST", f"{requests.list:,}", "1,000 keys a page")
+    table.add_row("GET", f"{requests.get:,}", get or "inputs on disk cost none")
+    table.add_row("HEAD, DELETE", f"{requests.head:,}, {requests.delete:,}", "")
+    table.add_section()
+    share = found.failures
+    bounds = f"95 %: {_count(share.low * found.n_recordings)} to {_count(share.high * found.n_recordings)}"
+    table.add_row("failures", _count(share.value * found.n_recordings), bounds)
+    for kind in found.failure_kinds:
+        low, high = (_count(bound * found.n_recordings) for bound in (kind.share.low, kind.share.high))
+        told = f"95 %: {low} to {high}; {kind.n_sample} in the sample, {kind.example}"
+        table.add_row(f"  {kind.error_type}", _count(kind.share.value * found.n_recordings), told)
+    out.print(table)
+
+
+def _count(number: float) -> str:
+    return f"{round(number):,}"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.1f} s"

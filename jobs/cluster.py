@@ -1,8 +1,4 @@
-"""Cluster settings to a Dask client: embedded on this machine, at an address, or by a scheduler file.
-
-The worker environment set here is the one that the recipes in ``deploy`` set: one thread for every numeric
-library, and glibc thresholds that keep NumPy's temporaries from being handed back and faulted in again.
-"""
+"""Cluster settings to a Dask client: embedded on this machine, at an address, or by a scheduler file."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import socket
 import time
 import uuid
@@ -18,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 import dask
+import distributed.utils
 from distributed import Client, LocalCluster, Security, Worker, WorkerPlugin
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.core import CommClosedError
@@ -31,15 +26,10 @@ import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.config import RESULTS_VERSION
 from heartbeat_core.errors import ConfigError, JobError
+from jobs.nursery import THREAD_VARIABLES, WORKER_ENVIRONMENT, interrupts_held, start_method
 from jobs.settings import ClusterSettings
 from jobs.tls import check_files, shake_hands
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-WORKER_ENVIRONMENT = {
-    **dict.fromkeys(THREAD_VARIABLES, "1"),
-    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-}
 LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     # All tasks of a worker that died are blamed at once: what did not kill it is done again in isolation, soon.
@@ -162,8 +152,13 @@ def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
 
 @contextmanager
 def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
-    with dask.config.set(LOCAL_CONFIG), ExitStack() as stack:
-        with _interrupts_held():
+    method = start_method()
+    if method == "forkserver":
+        # Dask would import every package that it knows of, to name it to a fork server that runs already.
+        distributed.utils._forkserver_preload_set = True
+    config = {**LOCAL_CONFIG, "distributed.worker.multiprocessing-method": method}
+    with dask.config.set(config), ExitStack() as stack:
+        with interrupts_held():
             try:
                 cluster = LocalCluster(
                     n_workers=settings.workers or os.cpu_count() or 1,
@@ -182,21 +177,6 @@ def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
             stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster))
         yield client
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold SIGINT back while the block runs, and for ever in the threads and processes that it starts.
-
-    Ctrl-C reaches a terminal's whole process group. Only the driver acts on it; workers would die of it noisily.
-    """
-    # Started here, since the thread that starts it lifts the block again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +13,8 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.config import LABELS, Recipe, parse_settings
-from heartbeat_core.dataset import FACTS_NAME, ROWS_FOLDER, SCALER_NAME, DatasetFacts, Layout
+from heartbeat_core.dataset import FACTS_NAME, SCALER_NAME, DatasetFacts, Layout
 from heartbeat_core.recording import Recording
-from heartbeat_core.scaling import ScalerFit
-from heartbeat_core.tables import from_parquet
 from jobs import reference
 from jobs.classify import report_listing
 from jobs.cluster import Connection, check_certificates, connect
@@ -33,13 +30,14 @@ from jobs.driver import (
     run_shards,
 )
 from jobs.labels import LabelTable, Matching, label_from_parent_folder, match_labels
-from jobs.ledger import RUN_NAME, Totals, part_uri
+from jobs.ledger import RUN_NAME, Totals, count_labels
 from jobs.plan import Listing, make_shards
 from jobs.progress import meter
-from jobs.reference import Longest, ScanJob, scan_shard
+from jobs.reference import Claim, Longest, ScanJob, claim_shard, scan_shard
 from jobs.runner import Tasks, run_tasks
+from jobs.scalers import MergeJob, levels, merge, read_fit, remove_fits
 from jobs.settings import JobSettings
-from jobs.shard import DatasetJob, dataset_shard, in_isolation, scaler_uri
+from jobs.shard import TASK_PATIENCE_S, DatasetJob, dataset_shard, in_isolation
 
 UNMATCHED_NAME = "_unmatched_labels.csv"
 
@@ -104,7 +102,8 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
     recordings = [recording for shard in run.shards() for recording in shard.recordings]
     unmatched = _unmatched(_match(recordings, options))
     _write_unmatched(run.ledger.out, unmatched)
-    if not run.is_committed or reference.read_choice(run.ledger.out) is None:
+    scaler = storage.join(run.ledger.out, SCALER_NAME)
+    if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
         with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME), run.access) as connection:
             announce(connection, console)
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
@@ -112,10 +111,12 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
             reference_uri = _find_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
             job = DatasetJob(facts, options.recipe, reference_uri, options.layout == "padded")
             run_shards(run, connection, dataset_shard, job, settings, console, "build-dataset")
+            if not storage.exists(scaler):
+                _store_scaler(run, connection, scaler, settings)
     totals = count(run)
     facts_written = _write_facts(run, options, totals)
     finish(run)
-    _remove_partial_scalers(run)
+    remove_fits(run.ledger.out)
     return DatasetSummary(
         run.ledger.out, facts_written, totals, {what: len(paths) for what, paths in unmatched.items()}
     )
@@ -133,27 +134,45 @@ def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: J
     """Return the URI of the reference's frames: those of an earlier run, or of the longest recording."""
     longest = reference.read_choice(run.ledger.out)
     if longest is None:
-        found: list[Longest | None] = []
+        claims: dict[int, int] = {}
         with meter(console, "scan headers", run.n_shards, "shards") as shown:
 
-            def take(candidate: Longest | None) -> None:
-                found.append(candidate)
+            def take(claim: Claim) -> None:
+                claims[claim.shard] = claim.n_frames
                 shown.advance()
 
-            run_tasks(connection, Tasks(scan_shard, scan, settings.task_retries, take, in_isolation), run.shards())
-        longest = reference.choose(found)
+            run_tasks(connection, Tasks(claim_shard, scan, settings.task_retries, take, in_isolation), run.shards())
+
+        def decode(shards: set[int]) -> list[Longest | None]:
+            found: list[Longest | None] = []
+            tasks = Tasks(scan_shard, scan, settings.task_retries, found.append, in_isolation)
+            run_tasks(connection, tasks, (shard for shard in run.shards() if shard.index in shards))
+            return found
+
+        longest = reference.choose(claims, decode)
     stored: list[str] = []
     run_tasks(connection, Tasks(reference.store, scan, settings.task_retries, stored.append), [longest])
     console.print(f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}")
     return stored[0]
 
 
+def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSettings) -> None:
+    """Merge the shards' fits on the workers, level by level, and store the scaler over all rows."""
+    job = MergeJob(run.ledger.out, run.access, TASK_PATIENCE_S)
+    tree = levels(run.n_shards)
+    for level in tree:
+        run_tasks(connection, Tasks(merge, job, settings.task_retries, lambda _: None), level)
+    fit = read_fit(run.ledger.out, len(tree), 0).finish()
+    storage.create(uri, safetensors.numpy.save({"scaler.mean": fit.mean, "scaler.scale": fit.scale}))
+
+
 def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFacts:
-    """Merge the scalers in the order of the shards, and write what the dataset is."""
+    """Write what the dataset is."""
     out = run.ledger.out
     longest = reference.read_choice(out)
     if longest is None:
         raise RuntimeError("a dataset whose shards are committed has no reference")
+    counts = count_labels(run.commits.values())
     facts = DatasetFacts(
         recipe=options.recipe,
         layout=options.layout,
@@ -163,40 +182,12 @@ def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFa
         reference_sample_rate_hz=longest.sample_rate_hz,
         n_rows=totals.done,
         n_failures=totals.failed,
-        rows_by_label=_count_labels(run),
+        rows_by_label={label: counts[label] for label in LABELS if counts[label]},
         run_id=run.run_id,
     )
-    scaler = storage.join(out, SCALER_NAME)
-    if not storage.exists(scaler):
-        fit = _merge_scalers(run, longest.n_frames).finish()
-        storage.create(scaler, safetensors.numpy.save({"scaler.mean": fit.mean, "scaler.scale": fit.scale}))
     text = json.dumps(facts.model_dump(mode="json"), indent=2) + "\n"
     storage.create(storage.join(out, FACTS_NAME), text.encode())
     return parse_settings(DatasetFacts, json.loads(storage.read(storage.join(out, FACTS_NAME))), FACTS_NAME)
-
-
-def _merge_scalers(run: Run, length: int) -> ScalerFit:
-    merged = ScalerFit(length)
-    for index in range(run.n_shards):
-        state = safetensors.numpy.load(storage.read(scaler_uri(run.ledger.out, index)))
-        merged.merge(ScalerFit.from_state(state))
-    return merged
-
-
-def _remove_partial_scalers(run: Run) -> None:
-    for index in range(run.n_shards):
-        uri = scaler_uri(run.ledger.out, index)
-        if storage.exists(uri):
-            storage.remove(uri)
-
-
-def _count_labels(run: Run) -> dict[str, int]:
-    """Count the stored rows of each label, as they were written."""
-    counts: Counter[str | None] = Counter()
-    for index in range(run.n_shards):
-        part = from_parquet(storage.read(part_uri(run.ledger.out, ROWS_FOLDER, index)), ["label"])
-        counts.update(part.column("label").to_pylist())
-    return {label: counts[label] for label in LABELS if counts[label]}
 
 
 def _unmatched(matching: Matching) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from heartbeat_core.errors import OutputError, StorageError
 from heartbeat_core.recording import Recording, public_uri
 from jobs.cluster import Connection
 from jobs.ledger import Commit, Ledger, Totals, reconcile
+from jobs.plan import expected_cost
 from jobs.planfile import Generation, PlanFolder
 from jobs.presence import Presence, present
 from jobs.progress import meter
@@ -71,8 +72,14 @@ class Run:
             yield from self.plans.shards(generation)
 
     def remaining(self) -> Iterator[Shard]:
-        """Yield the shards that were not committed when this driver began."""
-        return (shard for shard in self.shards() if shard.index not in self.commits)
+        """Yield the shards that were not committed when this driver began.
+
+        Of those that are read from the plan together the long ones come first, so that no worker waits at the end.
+        """
+        for generation in self.generations:
+            for piece in self.plans.pieces(generation):
+                left = [shard for shard in piece if shard.index not in self.commits]
+                yield from sorted(left, key=lambda shard: -sum(map(expected_cost, shard.recordings)))
 
 
 def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more: Any) -> dict[str, Any]:

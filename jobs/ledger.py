@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heartbeat_core import retry, storage
@@ -42,12 +43,17 @@ RECORDS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One shard's commit record; ``rows`` counts what was read back from each stored table."""
+    """One shard's commit record.
+
+    ``rows`` counts what was read back from each stored table; ``labels`` counts the rows by label, those without one
+    left out, so that nobody has to read the parts again for it.
+    """
 
     shard: int
     listed: int
     rows: dict[str, int]
     run_id: str
+    labels: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -184,6 +190,14 @@ def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit]) -
     return Totals(listed, sum(commit.failed for commit in commits.values()))
 
 
+def count_labels(commits: Iterable[Commit]) -> Counter[str]:
+    """Return how many rows of all these shards have each label."""
+    counts: Counter[str] = Counter()
+    for commit in commits:
+        counts.update(commit.labels)
+    return counts
+
+
 def find_commit(out: str, shard: int) -> Commit | None:
     """Return a shard's commit record, if it is there.
 
@@ -238,9 +252,17 @@ def settle_failures(out: str, index: int, failures: bytes) -> set[str]:
 
 
 def commit_shard(
-    out: str, index: int, n_listed: int, n_failed: int, tables: Mapping[str, bytes], run_id: str
+    out: str,
+    index: int,
+    n_listed: int,
+    n_failed: int,
+    tables: Mapping[str, bytes],
+    run_id: str,
+    labels: Iterable[str | None] = (),
 ) -> Commit:
     """Store the shard's other parts, read all row counts back from what is stored, and write the commit record.
+
+    ``labels`` are those of the rows, in any order.
 
     Raises:
         StorageError: what is stored does not add up to the shard's recordings; nothing is committed.
@@ -258,7 +280,8 @@ def commit_shard(
         rows = {name: future.result() for name, future in zip(names, pending, strict=True)}
     if rows[FAILURES] != n_failed or any(rows[name] + n_failed != n_listed for name in tables):
         raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
-    commit = Commit(index, n_listed, rows, run_id)
+    counts = dict(Counter(label for label in labels if label is not None))
+    commit = Commit(index, n_listed, rows, run_id, counts)
     storage.create(_commit_uri(out, index), canonical_json(asdict(commit)))
     return commit
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import chain, islice
+from math import ceil, sqrt
 
 from heartbeat_core import inventory, storage
 from heartbeat_core.errors import InputError, StorageError
@@ -32,6 +33,8 @@ PATH_COLUMNS = ("path", "uri", "url", "filename", "file", "fname", "file_name", 
 INVENTORY_NAME = "manifest.json"
 
 UNKNOWN_SIZE_BYTES = 2**20
+RECORDING_BYTES = 2**16
+"""What a recording costs beside its own bytes, in bytes of audio: a short one takes time as well."""
 SMALLEST_SHARD = 8
 """Recordings below which cutting finer costs more in tasks and parts than it gains."""
 
@@ -166,26 +169,38 @@ def is_selected(entry: Entry, selection: Selection) -> bool:
 
 
 def make_shards(recordings: Iterable[Recording], settings: ShardSettings) -> Iterator[list[Recording]]:
-    """Group recordings, in order, into shards of bounded count and bytes.
+    """Group recordings, in order, into shards of about the same cost, and of bounded count and bytes.
 
-    A short list is cut finer than the bound, so that several workers share it. The shards depend on the list and the
-    settings alone, never on the cluster.
+    A short list is cut into as many shards as a shard has recordings, so that several workers share it. The shards
+    depend on the list and the settings alone, never on the cluster. What a recording costs is told from its size.
     """
     pending = iter(recordings)
     # Beyond this many, a list is cut at the bound.
     start = list(islice(pending, settings.recordings**2))
-    n_recordings = min(settings.recordings, max(SMALLEST_SHARD, -(-len(start) // settings.recordings)))
+    n_recordings = min(settings.recordings, max(SMALLEST_SHARD, ceil(sqrt(len(start)))))
+    most = sum(map(expected_cost, start)) * n_recordings / max(1, len(start))
     shard: list[Recording] = []
-    shard_bytes = 0
+    shard_bytes = cost = 0
     for recording in chain(start, pending):
-        size = UNKNOWN_SIZE_BYTES if recording.size_bytes is None else recording.size_bytes
-        if shard and (len(shard) >= n_recordings or shard_bytes + size > settings.bytes):
+        size = _size(recording)
+        full = len(shard) >= settings.recordings or shard_bytes + size > settings.bytes
+        if shard and (full or cost + expected_cost(recording) > most):
             yield shard
-            shard, shard_bytes = [], 0
+            shard, shard_bytes, cost = [], 0, 0
         shard.append(recording)
         shard_bytes += size
+        cost += expected_cost(recording)
     if shard:
         yield shard
+
+
+def expected_cost(recording: Recording) -> int:
+    """Return what a recording costs to read and process, in bytes of audio."""
+    return RECORDING_BYTES + _size(recording)
+
+
+def _size(recording: Recording) -> int:
+    return UNKNOWN_SIZE_BYTES if recording.size_bytes is None else recording.size_bytes
 
 
 def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence[str], source: str, option: str) -> str:

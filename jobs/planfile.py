@@ -15,6 +15,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 
 from heartbeat_core import storage
 from heartbeat_core.config import canonical_json
@@ -85,7 +86,11 @@ class PlanFolder:
         return settled
 
     def shards(self, generation: Generation) -> Iterator[Shard]:
-        """Yield the shards of a generation, in order, reading a piece at a time.
+        """Yield the shards of a generation, in order; as ``pieces``."""
+        return chain.from_iterable(self.pieces(generation))
+
+    def pieces(self, generation: Generation) -> Iterator[list[Shard]]:
+        """Yield the shards of a generation, in order, a piece at a time.
 
         Raises:
             JobError: a piece is damaged or gone.
@@ -96,8 +101,9 @@ class PlanFolder:
                 table = from_parquet(storage.read(uri))
             except (InputError, FileNotFoundError) as error:
                 raise JobError(f"{storage.display(uri)}: the plan cannot be read: {error}") from None
-            for index, recordings in plan_shards(table).items():
-                yield Shard(index, tuple(recordings), generation.number)
+            yield [
+                Shard(index, tuple(recordings), generation.number) for index, recordings in plan_shards(table).items()
+            ]
 
     def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]]) -> Generation:
         n_shards = n_recordings = n_pieces = 0

@@ -1,8 +1,8 @@
 """The alignment reference of a dataset: the longest sequence of all its recordings.
 
-Headers are scanned on the cluster; a header's claim counts only after the recording was decoded, since a truncated
-file promises more frames than it has. Each shard gives its own longest, the driver takes the longest of these, the
-first of equals.
+Headers are scanned on the cluster, and each shard gives its largest claim. A claim counts only after the recording was
+decoded, since a truncated file promises more frames than it has: shards with the largest claims are decoded first,
+until what was found is as long as any claim that is left. The first of equals is taken.
 
 On disk: ``OUT/_reference.json`` settles which recording it is, ``OUT/_reference.safetensors`` holds its frames.
 """
@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 import safetensors.numpy
 
 from heartbeat_core import audio, storage
-from heartbeat_core.alignment import Frames
 from heartbeat_core.config import FramesSettings, Limits, canonical_json
+from heartbeat_core.correlation import Frames
 from heartbeat_core.dataset import REFERENCE_NAME
 from heartbeat_core.errors import JobError, RecordingError
 from heartbeat_core.fetch import read_recording, read_recordings
@@ -54,6 +55,22 @@ class Longest:
     manifest_row: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The most frames that a header of a shard promises; 0 where none can be read."""
+
+    shard: int
+    n_frames: int
+
+
+def claim_shard(shard: Shard, job: ScanJob) -> Claim:
+    """Return the largest claim of a shard's headers."""
+    with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
+        place = working_place(stack, shard, job.run.limits)
+        recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
+        return Claim(shard.index, max((n for n, _ in _claimed_frames(recordings, job, place)), default=0))
+
+
 def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
     """Return the longest recording of a shard, the first of equals, None where none can be decoded.
 
@@ -78,16 +95,28 @@ def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place) -
     return longest
 
 
-def choose(candidates: Iterable[Longest | None]) -> Longest:
-    """Return the longest of all, the one of the first shard where several are equal.
+def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Longest | None]]) -> Longest:
+    """Return the longest recording of all shards, the one of the first shard where several are equal.
+
+    Args:
+        claims: the most frames that each shard's headers promise.
+        decode: gives what ``scan_shard`` finds in these shards. It is asked for one, and for twice as many each time
+            that a promise was not kept.
 
     Raises:
         JobError: there is none.
     """
-    found = [candidate for candidate in candidates if candidate is not None]
-    if not found:
+    pending = deque(sorted((-n_frames, shard) for shard, n_frames in claims.items() if n_frames))
+    best: Longest | None = None
+    n_asked = 1
+    while pending and (best is None or pending[0] < (-best.n_frames, best.shard)):
+        asked = {pending.popleft()[1] for _ in range(min(n_asked, len(pending)))}
+        found = [best, *decode(asked)]
+        best = min((one for one in found if one), key=lambda one: (-one.n_frames, one.shard), default=None)
+        n_asked *= 2
+    if best is None:
         raise JobError("none of the recordings can be decoded: there is no reference to align with")
-    return min(found, key=lambda candidate: (-candidate.n_frames, candidate.shard))
+    return best
 
 
 def read_choice(out: str) -> Longest | None:

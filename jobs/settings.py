@@ -84,7 +84,7 @@ class ClusterSettings(Settings):
 class ShardSettings(Settings):
     """How recordings are grouped into tasks; part of a job's fingerprint, since parts are named by shard."""
 
-    recordings: PositiveInt = 32
+    recordings: PositiveInt = 128
     bytes: PositiveInt = 64 * 2**20
 
 

@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from heartbeat_core import storage
 from heartbeat_core.alignment import Reference
-from heartbeat_core.config import Limits, Recipe
+from heartbeat_core.config import LABELS, Limits, Recipe
 from heartbeat_core.errors import JobError, RecordingError, StorageError
 from heartbeat_core.fetch import read_recordings
 from heartbeat_core.recording import Failure, Recording, RecordingResult, failure, process
@@ -34,14 +34,12 @@ from heartbeat_core.schema import (
 )
 from heartbeat_core.tables import Table, to_parquet
 from jobs.isolation import Here, Place, child, computing
-from jobs.ledger import Commit, commit_shard, find_commit, part_name, settle_failures
+from jobs.ledger import Commit, commit_shard, find_commit, settle_failures
 from jobs.plan import reveal
+from jobs.scalers import store_fit
 
 if TYPE_CHECKING:
     from heartbeat_core.bundle import Bundle
-
-SCALERS_FOLDER = "_scalers"
-
 
 TASK_PATIENCE_S = 600.0
 """For how long a task asks its store again for what the job cannot go on without."""
@@ -170,7 +168,8 @@ def _classify(shard: Shard, job: ClassifyJob) -> Commit:
             "features": _encode(features_table(results, generation=shard.generation), job.run),
             "predictions": _encode(predictions, job.run),
         }
-    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id)
+    labels = [LABELS[code] for code in scores.codes.tolist()]
+    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id, labels)
 
 
 def _add_to_dataset(shard: Shard, job: DatasetJob) -> Commit:
@@ -182,13 +181,9 @@ def _add_to_dataset(shard: Shard, job: DatasetJob) -> Commit:
             fit.add(result.frames, result.placement.offset_frames)
         table = recordings_table(results, len(reference) if job.padded else None)
         tables = {"recordings": _encode(table, job.run)}
-    storage.create(scaler_uri(job.run.out, shard.index), safetensors.numpy.save(fit.state()))
-    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id)
-
-
-def scaler_uri(out: str, index: int) -> str:
-    """Return where a shard keeps its part of the scaler until the parts are merged."""
-    return storage.join(out, SCALERS_FOLDER, f"{part_name(index)}.safetensors")
+    store_fit(job.run.out, 0, shard.index, fit)
+    labels = [result.recording.label for result in results]
+    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id, labels)
 
 
 def process_recordings(

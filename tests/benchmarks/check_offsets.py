@@ -23,7 +23,7 @@ from heartbeat_core.alignment import Frames, Reference, place
 from heartbeat_core.config import Limits
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.frames import compute_frames
-from jobs.plan import list_inputs
+from jobs.plan import Listing
 from jobs.settings import load_recipe
 from tests import naive
 
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--main", type=int, default=20, help="recordings at main level [default: 20]")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    uris = [recording.uri for recording in list_inputs([arguments.folder]).recordings]
+    uris = [recording.uri for recording in Listing([arguments.folder])]
     chosen = np.random.default_rng(arguments.seed).permutation(len(uris))[: arguments.main]
     differences = _compare("seed-small", uris, uris)
     differences += _compare("seed-main", uris, [uris[i] for i in sorted(chosen.tolist())])

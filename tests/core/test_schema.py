@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from heartbeat_core import schema
+from heartbeat_core import columns, schema
 from heartbeat_core.alignment import Placement
 from heartbeat_core.quality import Quality
 from heartbeat_core.recording import Failure, Recording, RecordingResult
@@ -393,15 +393,15 @@ def test_the_plan_has_a_column_for_all_that_is_known_of_a_recording() -> None:
 
 def test_lists_are_read_back_as_arrays() -> None:
     rows = [np.float32([1, 2, 3]), np.float32([]), np.float32([4.5])]
-    column = schema.list_column(rows)
+    column = columns.list_column(rows)
     assert column.type.value_type == pa.float32()
     assert column.to_pylist() == [[1, 2, 3], [], [4.5]]
-    chunked = pa.chunked_array([column, column.slice(1), schema.list_column([])])
-    for found, expected in zip(schema.list_values(chunked), [*rows, *rows[1:]], strict=True):
+    chunked = pa.chunked_array([column, column.slice(1), columns.list_column([])])
+    for found, expected in zip(columns.list_values(chunked), [*rows, *rows[1:]], strict=True):
         assert found.dtype == np.float32
         assert np.array_equal(found, expected)
     strided = np.arange(12, dtype=np.float32).reshape(6, 2)
-    assert schema.list_column([strided[:, 1]]).to_pylist() == [[1, 3, 5, 7, 9, 11]]
+    assert columns.list_column([strided[:, 1]]).to_pylist() == [[1, 3, 5, 7, 9, 11]]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plan"])

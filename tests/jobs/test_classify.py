@@ -24,7 +24,7 @@ from heartbeat_core.errors import BundleError, JobError, OutputError
 from heartbeat_core.schema import FAILURES, FEATURES, PREDICTIONS
 from heartbeat_core.tables import from_parquet
 from jobs import shard as tasks
-from jobs.classify import ClassifySummary, classify, count_values, read_failures
+from jobs.classify import ClassifySummary, classify, read_failures
 from jobs.ledger import Ledger, Totals
 from jobs.settings import JobSettings
 from jobs.shard import classify_shard
@@ -124,7 +124,7 @@ def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: 
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     assert metadata["heartbeat.model_id"] == finished.summary.model_id
     assert metadata["heartbeat.recipe"] == "tiny"
-    assert metadata["heartbeat.schema_version"] == "2"
+    assert metadata["heartbeat.schema_version"] == "3"
 
 
 def test_predictions_are_probabilities_of_trained_labels(finished: Finished) -> None:
@@ -171,7 +171,7 @@ def test_what_is_told(finished: Finished) -> None:
     assert f"classify: {n_listed}/{n_listed} recordings" in finished.text
     assert f"{len(finished.broken)} failures" in finished.text
     expected = Counter(row["error_type"] for row in read_rows(finished.out, "failures"))
-    assert count_values(finished.summary.out, "failures", "error_type") == expected
+    assert Counter(row["error_type"] for row in read_failures(finished.summary.out)) == expected
 
 
 def test_the_same_command_again_does_nothing(
@@ -216,7 +216,7 @@ def test_a_job_goes_on_where_it_stopped(
     assert (out / "_SUCCESS").exists()
     for name in TABLES:
         assert comparable(out, name) == comparable(finished.out, name)
-    assert count_values(summary.out, "predictions", "predicted_label").total() == summary.totals.done
+    assert summary.labels == Counter(row["predicted_label"] for row in read_rows(out, "predictions"))
 
 
 def test_inputs_are_listed_once(bundle: Path, tmp_path: Path, console: Console, in_process: None) -> None:
@@ -354,7 +354,9 @@ def test_a_task_that_keeps_failing_ends_the_job_and_it_goes_on_later(
         with pytest.raises(JobError, match="the store went away"):
             classify(inputs, out, settings_for(bundle), console)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
-    assert len(list((tmp_path / "out" / "_commits").iterdir())) == 2
+    committed = {path.name for path in (tmp_path / "out" / "_commits").iterdir()}
+    assert 0 < len(committed) < 4
+    assert "part-000002.json" not in committed
     totals = classify(inputs, out, settings_for(bundle), console).totals
     assert totals == Totals(sum(COUNTS.values()), 0)
     assert len(comparable(out, "predictions")) == totals.listed
@@ -488,7 +490,7 @@ def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> Non
     assert [(Path(row["uri"]).name, row["error_type"]) for row in read_failures(str(clinic.out))] == [
         ("e.wav", "not_audio")
     ]
-    assert count_values(str(clinic.out), "predictions", "uri").total() == 5
+    assert sum(second.labels.values()) == 5
     newest = newest_in_duckdb(clinic.out)
     assert {name: row["generation"] for name, row in newest.items()} == {
         "a.wav": 0,

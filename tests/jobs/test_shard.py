@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from heartbeat_core import storage
@@ -46,7 +49,6 @@ from jobs.shard import (
     dataset_shard,
     in_isolation,
     process_recordings,
-    scaler_uri,
     stop_work,
 )
 from tests.helpers import audio_bytes, comparable, heart_bytes, read_rows, read_table, recording_of, tree
@@ -95,7 +97,8 @@ def assert_complete(job: ClassifyJob, shard: Shard, n_failed: int) -> None:
 
 def test_a_shard_becomes_three_parts_and_a_commit(shard: Shard, job: ClassifyJob) -> None:
     commit = classify_shard(shard, job)
-    assert commit == Commit(3, 6, {"predictions": 4, "features": 4, "failures": 2}, "run-1")
+    labels = Counter(row["predicted_label"] for row in read_rows(out_of(job), "predictions"))
+    assert commit == Commit(3, 6, {"predictions": 4, "features": 4, "failures": 2}, "run-1", labels)
     assert commit.failed == 2
     assert sorted(tree(out_of(job))) == [
         "_commits/part-000003.json",
@@ -122,7 +125,7 @@ def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob
     assert file.schema_arrow.equals(schema, check_metadata=False)
     metadata = {key.decode(): value.decode() for key, value in file.schema_arrow.metadata.items()}
     assert metadata == {
-        "heartbeat.schema_version": "2",
+        "heartbeat.schema_version": "3",
         "heartbeat.run_id": "run-1",
         "heartbeat.heartbeat_version": "x",
     }
@@ -414,7 +417,7 @@ def test_an_isolated_shard_gives_the_same_rows(
         parts.append(tree(tmp_path / folder))
         rows = comparable(tmp_path / folder, "recordings")
     assert comparable(tmp_path / "plain", "recordings") == rows
-    scaler = "_scalers/part-000003.safetensors"
+    scaler = "_scalers/0-part-000003.safetensors"
     assert parts[0][scaler] == parts[1][scaler]
 
 
@@ -594,7 +597,7 @@ def test_a_dataset_shard(shard: Shard, tmp_path: Path, recipe: Recipe, padded: b
         assert len(row["frequency_hz"]) == len(row["amplitude"]) == (length if padded else row["n_frames"])
         assert 0 <= row["offset_frames"] <= length - row["n_frames"]
         assert row["label"] is row["label_code"] is row["patient_id"] is None
-    assert storage.exists(scaler_uri(job.run.out, 3))
+    assert storage.exists(storage.join(job.run.out, "_scalers/0-part-000003.safetensors"))
     before = tree(tmp_path / "out")
     assert dataset_shard(shard, job) == commit
     assert tree(tmp_path / "out") == before
@@ -608,16 +611,16 @@ def test_the_scaler_part_belongs_to_the_rows_that_are_stored(shard: Shard, tmp_p
     data = missing.read_bytes()
     missing.unlink()
     dataset_shard(shard, job)
-    for name in ("recordings/part-000003.parquet", "_commits/part-000003.json", "_scalers/part-000003.safetensors"):
+    for name in ("recordings/part-000003.parquet", "_commits/part-000003.json", "_scalers/0-part-000003.safetensors"):
         (tmp_path / "out" / name).unlink()
     missing.write_bytes(data)
     commit = dataset_shard(shard, job)
     assert commit.rows == {"recordings": 3, "failures": 3}
-    state = safetensors.numpy.load((tmp_path / "out/_scalers/part-000003.safetensors").read_bytes())
+    state = safetensors.numpy.load((tmp_path / "out/_scalers/0-part-000003.safetensors").read_bytes())
     without = Shard(3, tuple(one for one in shard.recordings if one.relative_path != "2.wav"))
     uri = store_reference(tmp_path / "other", frames_of(recipe, 1, 2.5))
     dataset_shard(without, DatasetJob(run_facts(tmp_path / "other", "run-2"), recipe, uri, False))
-    expected = safetensors.numpy.load((tmp_path / "other/_scalers/part-000003.safetensors").read_bytes())
+    expected = safetensors.numpy.load((tmp_path / "other/_scalers/0-part-000003.safetensors").read_bytes())
     assert state.keys() == expected.keys()
     for name in state:
         np.testing.assert_array_equal(state[name], expected[name])
@@ -720,13 +723,29 @@ def test_nothing_that_can_be_decoded_gives_no_reference(tmp_path: Path) -> None:
     short = audio_bytes(np.zeros(100))
     assert scan_shard(write_recordings(tmp_path, text=b"text", short=short), SCAN) is None
     with pytest.raises(JobError, match="none of the recordings can be decoded"):
-        choose([None, None])
+        choose({0: 0, 1: 5}, lambda shards: [None for _ in shards])
 
 
-def test_the_longest_of_the_shards_is_chosen_whatever_their_order() -> None:
-    found = [Longest(shard, f"file:///{shard}", "i", "s", 4_000, n) for shard, n in ((2, 9), (0, 7), (1, 9))]
-    assert choose([None, *found]).shard == 1
-    assert choose([*reversed(found), None]).shard == 1
+@given(st.dictionaries(st.integers(0, 9), st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1))
+def test_the_longest_of_the_shards_is_chosen_though_headers_promise_more(shards: dict[int, tuple[int, int]]) -> None:
+    true = {shard: min(pair) for shard, pair in shards.items()}
+    asked: list[int] = []
+
+    def decode(wanted: set[int]) -> list[Longest | None]:
+        asked.extend(wanted)
+        return [Longest(one, f"file:///{one}", "i", "s", 4_000, true[one]) if true[one] else None for one in wanted]
+
+    claims = {shard: max(pair) for shard, pair in shards.items()}
+    if not any(true.values()):
+        with pytest.raises(JobError, match="none of the recordings can be decoded"):
+            choose(claims, decode)
+        return
+    longest = max(true.values())
+    expected = min(shard for shard, n in true.items() if n == longest)
+    assert choose(claims, decode).shard == expected
+    assert len(asked) == len(set(asked))
+    if claims == true:
+        assert asked == [expected], "a promise that was kept costs one decoding"
 
 
 def test_a_reference_that_changed_meanwhile_is_not_taken(tmp_path: Path) -> None:
