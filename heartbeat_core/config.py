@@ -26,6 +26,8 @@ LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrasto
 
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
+Device = Literal["auto", "cpu", "cuda"]
+""""auto" is a GPU where there is one."""
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

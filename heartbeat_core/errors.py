@@ -35,6 +35,10 @@ class OutputError(UsageError):
     """The output place cannot be used: not ours, another job's, or not writable."""
 
 
+class DeviceError(UsageError):
+    """The device that was asked for is not there."""
+
+
 class BundleError(UsageError):
     """A model bundle is missing, damaged, or of a version that this program does not read."""
 

@@ -66,6 +66,14 @@ class LayoutChoice(StrEnum):
     padded = "padded"
 
 
+class DeviceChoice(StrEnum):
+    """Where workers compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class LabelSource(StrEnum):
     """Where labels come from when there is no label file."""
 
@@ -109,6 +117,10 @@ Workers = Annotated[
         min=1,
         help="Local: worker processes [default: one a core]. Elsewhere: workers to wait for [default: 1].",
     ),
+]
+DeviceOption = Annotated[
+    DeviceChoice | None,
+    typer.Option("--device", help="Of the workers, for alignment and inference. [default: auto, a GPU if there is one]"),
 ]
 Config = Annotated[
     str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the job; options override them.")
@@ -190,6 +202,7 @@ def classify(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    device: DeviceOption = None,
     config: Config = None,
 ) -> None:
     """Classify recordings: predictions, features and failures as Parquet.
@@ -214,6 +227,7 @@ def classify(
             path_column=path_column,
             selection=_selection(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
+            device=device,
         )
         summary = run_job(inputs, output, settings, log, update=update)
         _print_classified(summary)
@@ -259,6 +273,7 @@ def build_dataset(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    device: DeviceOption = None,
     config: Config = None,
 ) -> None:
     """Build an aligned dataset: frames of every recording, placed where they lie nearest to the longest one.
@@ -285,6 +300,7 @@ def build_dataset(
             path_column=path_column,
             selection=_selection(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
+            device=device,
         )
         options = DatasetOptions(
             recipe=load_recipe(recipe),

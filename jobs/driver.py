@@ -157,6 +157,7 @@ def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) ->
         run.access,
         settings.path_column,
         run.presence.id,
+        settings.device,
     )
 
 

@@ -137,9 +137,7 @@ def estimate(
         read_s_a_recording=median(measured.read_s),
         compute_s_a_recording=_compute_s(measured),
         times=times,
-        output_bytes={
-            table: n_recordings * n_bytes / len(listed.sample) for table, n_bytes in measured.table_bytes.items()
-        },
+        output_bytes={table: _output_bytes(measured, table, n_recordings, n_shards) for table in measured.table_bytes},
         requests=requests,
         costs=Costs(_cost(requests.put + requests.list, put_price), _cost(requests.get + requests.head, get_price)),
         worker_memory_bytes=_worker_memory(measured),
@@ -171,6 +169,13 @@ def _times(listed: Listed, measured: Measured, n_workers: int, n_recordings: int
         end_s,
         Range(total_s, total_s + least, total_s + most),
     )
+
+
+def _output_bytes(measured: Measured, table: str, n_recordings: int, n_shards: int) -> float:
+    """Return the bytes of a table: what a part takes even without rows, and what each recording adds."""
+    empty = measured.empty_bytes.get(table, 0)
+    added = measured.table_bytes[table] - measured.n_parts * empty
+    return n_shards * empty + n_recordings * added / len(measured.compute_s)
 
 
 def _compute_s(measured: Measured) -> float:

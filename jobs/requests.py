@@ -56,7 +56,7 @@ A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
 
 A_RUN = {
     "classify": Requests(put=6, get=6, list=3, delete=3),
-    "build-dataset": Requests(put=11, get=10, head=1, list=3, delete=2),
+    "build-dataset": Requests(put=11, get=10, head=2, list=4, delete=2),
 }
 """Claiming the folder, probing what the store does, settling the plan, telling of the driver, the success mark."""
 
@@ -86,9 +86,8 @@ def requests_of_run(
         + Requests(put=int(seconds // BEAT_S))
     )
     if job == "build-dataset":
-        merges = [len(level) for level in levels(n_shards)]
-        found += A_MERGE * sum(merges)
-        found += Requests(list=sum(_ceil(n_fits, PAGE_KEYS) for n_fits in (n_shards, *merges)))
+        n_merges = sum(map(len, levels(n_shards)))
+        found += A_MERGE * n_merges + Requests(list=_ceil(n_shards + n_merges, PAGE_KEYS))
         # The shard that claims the longest recording is read again, and this recording once more to be decoded.
         found += Requests(get=_ceil(n_remote, n_shards) + min(n_remote, 1))
     return found

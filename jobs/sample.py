@@ -79,7 +79,8 @@ class Measured:
         compute_s: CPU seconds that each took, reading included.
         sizes: bytes of each that could be processed; ``durations_s`` of the same.
         shared_s: CPU seconds of what is done a shard at a time: scoring, tables, Parquet; a dataset's header scan.
-        table_bytes: Parquet bytes by table, all of the sample together; the plan is one of them.
+        table_bytes: Parquet bytes by table, all of the sample together, in ``n_parts`` parts; the plan is one of them.
+        empty_bytes: Parquet bytes of a part without a row, by table.
         failures: those that could not be processed.
         shard_bytes: most memory that one shard's frames took.
         peak_bytes: most memory that this process has held.
@@ -92,6 +93,8 @@ class Measured:
     durations_s: list[float] = field(default_factory=list)
     shared_s: float = 0.0
     table_bytes: dict[str, int] = field(default_factory=dict)
+    empty_bytes: dict[str, int] = field(default_factory=dict)
+    n_parts: int = 0
     failures: list[Failure] = field(default_factory=list)
     shard_bytes: int = 0
     peak_bytes: int = 0
@@ -238,14 +241,15 @@ def measure(
             failures += failed
             on_recording()
         began = time.process_time()
-        table = failures_table(failures, generation=0, run_id=_RUN_ID, now=datetime.now(UTC))
-        parts = {**work.encode(results), FAILURES: _encode(table, work)}
+        parts = _parts(work, results, failures)
         measured.shared_s += time.process_time() - began
         measured.failures += failures
         measured.sizes += [result.size_bytes for result in results]
         measured.durations_s += [result.duration_s for result in results]
         measured.shard_bytes = max(measured.shard_bytes, sum(result.frames.nbytes for result in results))
+        measured.n_parts += 1
         _add_bytes(measured, parts)
+    measured.empty_bytes = {table: len(data) for table, data in _parts(work, [], []).items()}
     measured.peak_bytes = _peak_bytes()
     return measured
 
@@ -281,6 +285,12 @@ def _warm_up(recordings: Sequence[Recording], work: Work, limits: Limits) -> Non
         if done:
             work.encode(done)
             return
+
+
+def _parts(work: Work, results: Sequence[RecordingResult], failures: Sequence[Failure]) -> dict[str, bytes]:
+    """Return a shard's parts of all tables."""
+    table = failures_table(failures, generation=0, run_id=_RUN_ID, now=datetime.now(UTC))
+    return {**work.encode(results), FAILURES: _encode(table, work)}
 
 
 def _provenance(**more: str) -> dict[str, str]:

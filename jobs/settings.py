@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
 from heartbeat_core.config import (
+    Device,
     Limits,
     PositiveFloat,
     PositiveInt,
@@ -113,6 +114,8 @@ class JobSettings(Settings):
     s3: S3Settings = S3Settings()
     cluster: ClusterSettings = ClusterSettings()
     shards: ShardSettings = ShardSettings()
+    device: Device = "auto"
+    """Of the workers, for alignment and inference; changes no offset, and logits by rounding only."""
     limits: Limits = Limits()
     task_retries: Annotated[int, Field(ge=0)] = 2
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1.0

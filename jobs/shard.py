@@ -20,7 +20,8 @@ import safetensors.numpy
 
 from heartbeat_core import storage
 from heartbeat_core.alignment import Reference
-from heartbeat_core.config import LABELS, Limits, Recipe
+from heartbeat_core.config import LABELS, Device, Limits, Recipe
+from heartbeat_core.devices import has_gpu
 from heartbeat_core.errors import JobError, RecordingError, StorageError
 from heartbeat_core.fetch import read_recordings
 from heartbeat_core.recording import Failure, Recording, RecordingResult, failure, process
@@ -76,6 +77,7 @@ class RunFacts:
     access: storage.Access = storage.FROM_ENVIRONMENT
     path_column: str | None = None
     driver: str = ""
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _once(shard: Shard, run: RunFacts, work: Callable[[], Commit]) -> Commit:
 
 
 def _classify(shard: Shard, job: ClassifyJob) -> Commit:
-    bundle = _load_bundle(job.model, job.model_digest)
+    bundle = _load_bundle(job.model, job.model_digest, job.run.device)
     recipe = bundle.manifest.recipe
     results, n_failed = _process_shard(shard, job.run, recipe, bundle.reference)
     with computing():
@@ -173,7 +175,7 @@ def _classify(shard: Shard, job: ClassifyJob) -> Commit:
 
 
 def _add_to_dataset(shard: Shard, job: DatasetJob) -> Commit:
-    reference = _load_reference(job.reference_uri, job.run.run_id)
+    reference = _load_reference(job.reference_uri, job.run.run_id, job.run.device)
     results, n_failed = _process_shard(shard, job.run, job.recipe, reference)
     with computing():
         fit = ScalerFit(len(reference))
@@ -255,14 +257,20 @@ def _encode(table: Table, run: RunFacts) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _load_bundle(model: str, digest: str) -> Bundle:
+def _load_bundle(model: str, digest: str, device: Device) -> Bundle:
     # Imported here: torch takes seconds, and dataset tasks do without it.
     from heartbeat_core import bundle
 
-    return bundle.load(model, digest)
+    return bundle.load(model, digest, device)
 
 
 @lru_cache(maxsize=1)
-def _load_reference(uri: str, run_id: str) -> Reference:
+def _load_reference(uri: str, run_id: str, device: Device) -> Reference:
     # One run has one reference; a worker may outlive the run, and another begin in the same place.
-    return Reference(safetensors.numpy.load(storage.read(uri))["reference.frames"])
+    frames = safetensors.numpy.load(storage.read(uri))["reference.frames"]
+    if device == "cpu" or (device == "auto" and not has_gpu()):
+        return Reference(frames)
+    # Imported here, as above.
+    from heartbeat_core import accelerator
+
+    return accelerator.make_reference(frames, accelerator.resolve_device(device))

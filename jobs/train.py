@@ -18,6 +18,7 @@ from heartbeat_core.config import LABELS, Recipe
 from heartbeat_core.dataset import Dataset, Rows
 from heartbeat_core.errors import DatasetError, OutputError, StorageError
 from heartbeat_core.evaluation import holdout_split, report_holdout
+from heartbeat_core.inference import Scorer
 from heartbeat_core.manifest import (
     CARD_NAME,
     HOLDOUT_NAME,
@@ -72,7 +73,7 @@ def train(dataset_uri: str, out: str, options: TrainOptions, console: Console) -
     with meter(console, "train", settings.epochs, "epochs") as shown:
         network = train_network(inputs, recipe, lambda epoch, loss: shown.advance())
     trained = np.unique(training_rows.codes)
-    scores = bundles.score(network, scaler, trained, holdout_rows.frames, holdout_rows.offsets.tolist())
+    scores = Scorer(network, scaler, trained).score(holdout_rows.frames, holdout_rows.offsets.tolist())
     report = report_holdout(
         training_rows.codes,
         holdout_rows.codes,

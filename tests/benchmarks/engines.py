@@ -5,9 +5,9 @@
 
 Each builds the aligned dataset of all recordings with ``labels.csv`` from a local folder, as a whole process from its
 start to its exit, in turn: headers scanned for the longest recording, every recording decoded, framed and aligned, rows
-as zstd Parquet, the scaler fitted and written. All call the functions of ``engine_work``, which are the core's own, with
-as many processes as there are cores and the same settings of malloc. How each is tuned stands in its script; only the
-job syncs what it writes to disk, commits it and reads it back.
+as zstd Parquet, the scaler fitted and written. All call the functions of ``engine_work``, which are the core's own, by
+as many processes as there are cores and with the same settings of malloc. How each is tuned stands in its script; only
+the job syncs what it writes to disk, commits it and reads it back.
 
 The first run of each is not counted: its rows and its scaler are compared with the loop's (with the first of ``--only``
 where the loop is left out), and who differs is not reported.
@@ -38,11 +38,11 @@ from heartbeat_core.scaling import Scaler
 from tests.benchmarks import common
 
 TITLES = {
-    "loop": "plain loop, 1 process",
+    "loop": "plain loop",
     "pool": "multiprocessing",
-    "job": "heartbeat build-dataset",
+    "job": "heartbeat job",
     "ray": "Ray Data",
-    "spark": "PySpark, mapInArrow",
+    "spark": "PySpark",
 }
 SCRIPTS = {"loop": "plain_loop", "pool": "engine_pool", "ray": "engine_ray", "spark": "engine_spark"}
 PEERS = {"ray": ("ray", "ray[data]"), "spark": ("pyspark", "pyspark")}
@@ -193,8 +193,9 @@ def _qualify(contestants: Sequence[Contestant], scratch: Path) -> tuple[list[Con
 
 def _table(contestants: Sequence[Contestant], n_rows: int, title: str) -> Table:
     table = Table(title=title)
-    for heading in ("", "median, s", "job / it", "it / loop", "largest process, MB", "recordings a second"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table.add_column("", no_wrap=True)
+    for heading in ("median, s", "job / it", "it / loop", "largest process, MB", "recordings a second"):
+        table.add_column(heading, justify="right")
     by_name = {one.name: one for one in contestants}
     for one in contestants:
         table.add_row(

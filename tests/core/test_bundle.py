@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from heartbeat_core import storage
-from heartbeat_core.bundle import BATCH_ROWS, Bundle, load, unpack
+from heartbeat_core.bundle import Bundle, load, unpack
 from heartbeat_core.config import LABELS
 from heartbeat_core.errors import BundleError
 from heartbeat_core.manifest import (
@@ -285,14 +285,6 @@ def test_scores(packed: Packed, rows: MadeUp) -> None:
             np.exp(logits[code]) if LABELS[code] in ("normal", "murmur", "extrastole") else 0 for code in range(5)
         ]
         np.testing.assert_allclose(probabilities, np.array(powers) / sum(powers), rtol=1e-5)
-
-
-def test_more_rows_than_one_batch(packed: Packed, rows: MadeUp) -> None:
-    n = 2 * BATCH_ROWS + 3
-    frames, offsets = ([values[i % 30] for i in range(n)] for values in (rows.frames, rows.offsets.tolist()))
-    many, few = packed[0].score(frames, offsets), packed[0].score(rows.frames, rows.offsets.tolist())
-    assert many.logits.shape == (n, 5)
-    np.testing.assert_allclose(many.logits, few.logits[np.arange(n) % 30], rtol=1e-5, atol=1e-6)
 
 
 def test_no_rows_at_all(packed: Packed) -> None:

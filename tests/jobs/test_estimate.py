@@ -68,7 +68,9 @@ def measured(n_sample: int = 100, n_failed: int = 0, read_s: float = 0.01, **mor
         "compute_s": [0.015, 0.025] * (n_sample // 2),
         "sizes": [1000] * n_done,
         "durations_s": [10.0] * n_done,
-        "table_bytes": {"features": 500 * n_sample, "failures": 7 * n_sample},
+        "table_bytes": {"features": 500 * n_sample, "failures": 400 + 6 * n_sample},
+        "empty_bytes": {"failures": 200},
+        "n_parts": 2,
         "failures": [Failure(one, error.stage, error.error_type, "") for one in recordings(n_failed)],
         "shard_bytes": 2**20,
         "peak_bytes": 300 * 2**20,
@@ -266,7 +268,7 @@ def test_everything_grows_with_the_count() -> None:
     assert many.n_shards == 1000 * few.n_shards
     assert many.input_bytes == 10**11
     assert many.audio_s == 10**9
-    assert many.output_bytes == {"features": 500 * 10**8, "failures": 7 * 10**8}
+    assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 * many.n_shards + 6 * 10**8}
     assert many.times.listing_s == 1000 * few.times.listing_s
     # A recording's GET, four of each shard, one of each of the plan's pieces, six of the run.
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)

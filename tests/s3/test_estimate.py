@@ -67,7 +67,10 @@ def test_requests_of_a_run(
     assert n_shards == len(s3.client().find(f"{bucket}/out/_commits")) > 2
     assert listed.n_recordings == listed.n_remote == 31
     run = requests_of_run(job, listed.n_recordings, listed.n_remote, n_shards, 1, seconds)
-    assert asdict(run + listing) == found
+    told = asdict(run + listing)
+    # The shard with the longest recording is read again, and how many are in it is not known before.
+    assert told.pop("get") == pytest.approx(found.pop("get"), rel=0.03 if job == "build-dataset" else 0)
+    assert told == found
 
 
 def test_the_command_tells_what_a_cluster_asks(s3: Store, bucket: str, uploaded: str, tmp_path: Path) -> None:
