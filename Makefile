@@ -11,10 +11,12 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test lint types format demo bench offsets model lock clean
+BENCHMARKS := alignment stages engines scale training-input
+
+.PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets model lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 venv: $(STAMP) ## make or renew .venv with the pinned packages
 
@@ -35,8 +37,14 @@ format: $(STAMP) ## put the code into the layout that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## run the benchmarks
-	$(BIN)/python -m tests.benchmarks $(ARGS)
+bench: $(STAMP) ## list the benchmarks: make bench-engines ARGS="--data FOLDER", and so on
+	-@$(BIN)/python -m tests.benchmarks
+
+$(addprefix bench-,$(BENCHMARKS)): bench-%: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.$(subst -,_,$*) $(ARGS)
+
+peers: $(STAMP) ## install what the benchmarks compare with: Ray Data, PySpark (needs Java 17), stumpy
+	$(BIN)/python $(PIP) install --constraint requirements.lock '.[peers]'
 
 faults: $(STAMP) ## break store, workers, drivers and files on purpose; half an hour: make faults ARGS="soak kills"
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import scipy.fft
+import scipy  # scipy.fft is loaded when it is used first: a driver does without
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.fft
+import scipy  # scipy.fft is loaded when it is used first: a driver does without
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 

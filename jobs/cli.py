@@ -120,7 +120,9 @@ Workers = Annotated[
 ]
 DeviceOption = Annotated[
     DeviceChoice | None,
-    typer.Option("--device", help="Of the workers, for alignment and inference. [default: auto, a GPU if there is one]"),
+    typer.Option(
+        "--device", help="Of the workers, for alignment and inference. [default: auto, a GPU if there is one]"
+    ),
 ]
 Config = Annotated[
     str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the job; options override them.")

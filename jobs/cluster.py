@@ -26,9 +26,14 @@ import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.config import RESULTS_VERSION
 from heartbeat_core.errors import ConfigError, JobError
-from jobs.nursery import THREAD_VARIABLES, WORKER_ENVIRONMENT, interrupts_held, start_method
+from jobs.nursery import (
+    THREAD_VARIABLES,
+    WORKER_ENVIRONMENT,
+    WORKER_MODULES,
+    interrupts_held,
+    start_method,
+)
 from jobs.settings import ClusterSettings
-from jobs.tls import check_files, shake_hands
 
 LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
@@ -113,6 +118,8 @@ def check_certificates(settings: ClusterSettings) -> Security:
     files = security.get_tls_config_for_role("client")
     # Dask's configuration may also hold the certificates themselves.
     if files["ca_file"] and files["cert"] and "\n" not in files["ca_file"] + files["cert"]:
+        from jobs.tls import check_files  # Only where it is used: cryptography takes its time to load.
+
         check_files(files["ca_file"], files["cert"], files["key"])
     return security
 
@@ -138,7 +145,8 @@ class WorkerSetup(WorkerPlugin):
         """Run once on each worker."""
         for name in THREAD_VARIABLES:  # Read by the libraries that are not loaded yet; torch is one.
             os.environ.setdefault(name, "1")
-        import_module("jobs.shard")
+        for module in WORKER_MODULES:
+            import_module(module)
         gc.collect()
         gc.freeze()
 
@@ -226,6 +234,8 @@ def _check_encryption(address: str, security: Security, wait_s: float) -> None:
             f"{address} wants certificates: set DASK_CONFIG to the dask.yaml of 'heartbeat certs', "
             "or give --cluster a file with 'tls'"
         )
+    from jobs.tls import shake_hands  # As above.
+
     host, port = parse_host_port(rest)
     shake_hands(host, port, context, wait_s)
 

@@ -7,7 +7,6 @@ again through a ``Child``, whose death or delay is the failure of the one record
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import resource
 import signal
@@ -32,7 +31,6 @@ _COMPUTING = threading.Lock()
 _SHARING = threading.Lock()
 _children: dict[Limits, tuple[Child, int]] = {}
 
-_NOWHERE = os.open(os.devnull, os.O_WRONLY)
 _START_S = 60.0
 _GRACE_S = 1.0
 """A child ends itself so long after its parent should have ended it."""
@@ -43,6 +41,22 @@ def computing() -> Iterator[None]:
     """Hold the worker's core: one of its threads computes, the others read and write meanwhile."""
     with _COMPUTING:
         yield
+
+
+@contextmanager
+def _watched(deadline_s: float | None) -> Iterator[None]:
+    """End this process where the block takes longer, whatever it is doing: SIGALRM does, which nobody handles here.
+
+    Not a thread of Python's, since a decoder may hold the interpreter's lock. One thread computes, and has the timer.
+    """
+    if deadline_s is None:
+        yield
+        return
+    before = signal.setitimer(signal.ITIMER_REAL, deadline_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
 
 
 class Place(Protocol):
@@ -60,17 +74,11 @@ class Here:
         self._deadline_s = deadline_s
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        with computing():
-            # Not a thread of Python's: a decoder may hold the interpreter's lock.
-            if self._deadline_s is not None:
-                faulthandler.dump_traceback_later(self._deadline_s, exit=True, file=_NOWHERE)
+        with computing(), _watched(self._deadline_s):
             try:
                 return function(*arguments)
             except MemoryError:
                 pass
-            finally:
-                if self._deadline_s is not None:
-                    faulthandler.cancel_dump_traceback_later()
         with child(self._limits) as place:
             return place.call(function, *arguments)
 
@@ -175,18 +183,16 @@ def serve(connection: Connection, deadline_s: float) -> None:
             function, arguments = connection.recv()
         except EOFError:
             return
-        faulthandler.dump_traceback_later(deadline_s + _GRACE_S, exit=True, file=_NOWHERE)
-        try:
-            answer = ("done", function(*arguments))
-        except RecordingError as error:
-            answer = ("error", error)
-        except MemoryError:
-            answer = ("memory", None)
-        except Exception as error:
-            connection.send(("error", error))
-            raise
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        with _watched(deadline_s + _GRACE_S):
+            try:
+                answer = ("done", function(*arguments))
+            except RecordingError as error:
+                answer = ("error", error)
+            except MemoryError:
+                answer = ("memory", None)
+            except Exception as error:
+                connection.send(("error", error))
+                raise
         connection.send(answer)
 
 

