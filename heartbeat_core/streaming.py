@@ -135,7 +135,8 @@ def loader(stream: AlignedStream, workers: int = 0) -> DataLoader[Batch]:
     """Return a loader of the stream's batches, read by so many processes; none reads in this one.
 
     The processes are spawned, since open filesystems do not survive a fork, and stay for all epochs, since starting
-    them takes seconds. Each is two batches ahead. Call ``stream.set_epoch`` before each iteration.
+    them takes seconds. Each is two batches ahead, which lie in shared memory (``/dev/shm``): containers often have too
+    little of it for long references. Call ``stream.set_epoch`` before each iteration.
     """
     if workers == 0:
         return DataLoader(stream, batch_size=None)

@@ -13,6 +13,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,11 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from heartbeat_core.synthesis import synthesise
+from jobs.nursery import WORKER_ENVIRONMENT
 from jobs.plan import Listing
 
 N_SYNTHETIC = 200
 
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(256 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
+MALLOC = {name: value for name, value in WORKER_ENVIRONMENT.items() if name.startswith("MALLOC")}
 """What our workers run with; whoever is compared with them gets it as well."""
 
 
@@ -40,6 +42,12 @@ class Timing:
 
     seconds: float
     peak_mb: float
+
+
+def run_as_a_worker() -> None:
+    """Begin this process anew with a worker's environment, which libraries read when they are loaded."""
+    if not WORKER_ENVIRONMENT.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **WORKER_ENVIRONMENT})
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -126,7 +134,11 @@ def timed_process(command: Sequence[str], **variables: str) -> Timing:
     """
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **variables}, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **variables},
+        start_new_session=True,
     )
     peak = 0.0
     output = b""

@@ -42,7 +42,7 @@ from tests.helpers import (
     write_csv,
 )
 
-COMMANDS = ("classify", "build-dataset", "train", "predict", "certs", "demo")
+COMMANDS = ("classify", "build-dataset", "train", "predict", "plan", "certs", "demo")
 CONFIGS = Path(str(files("heartbeat_core.configs")))
 
 
@@ -199,7 +199,10 @@ def test_a_wrong_recipe_file(place: Place, content: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("modell: x", "unknown key 'modell'; allowed here: cluster, features, limits, max_failure_rate, model, "),
+        (
+            "modell: x",
+            "unknown key 'modell'; allowed here: cluster, device, features, limits, max_failure_rate, model, ",
+        ),
         ("limits: {max_bytes: 1}", "unknown key 'limits.max_bytes'; allowed here: deadline_s, max_channels, "),
         ("cluster: {kind: local, threads: 2}", "unknown key 'cluster.threads'; allowed here: address, dashboard"),
         ("cluster: {kind: slurmy}", "cluster.kind: Input should be 'local', 'address' or 'scheduler-file'"),

@@ -1,0 +1,122 @@
+"""Where a recording's time goes, on one core: milliseconds a recording, and the share of the whole.
+
+    python -m tests.benchmarks.stages [--data FOLDER] [--recipe seed-main] [--runs 3] [--json FILE]
+
+The stages are called one after the other over all recordings, as ``recording.process`` and the tasks call them. The
+network is one of the recipe's with random weights, since what it has learned costs no time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from heartbeat_core import audio, quality
+from heartbeat_core.alignment import Reference, place
+from heartbeat_core.config import LABELS, Limits, Recipe
+from heartbeat_core.errors import RecordingError
+from heartbeat_core.fcnn import FCNN
+from heartbeat_core.frames import compute_frames
+from heartbeat_core.inference import Scorer
+from heartbeat_core.recording import Recording, RecordingResult, process
+from heartbeat_core.scaling import ScalerFit
+from heartbeat_core.schema import recordings_table
+from heartbeat_core.tables import to_parquet
+from jobs.settings import ShardSettings, load_recipe
+from tests.benchmarks.common import arguments, audio_files, recordings, report, run_as_a_worker
+
+T = TypeVar("T")
+
+
+def main() -> None:
+    """Time the stages and print the table."""
+    run_as_a_worker()
+    parser = arguments("Time the stages of a recording on one core.")
+    parser.add_argument("--recipe", default="seed-main")
+    parser.set_defaults(runs=3)
+    options = parser.parse_args()
+    recipe = load_recipe(options.recipe)
+    with TemporaryDirectory() as scratch:
+        files = audio_files(recordings(options.data, Path(scratch)))
+        stages = _Stages(files, recipe)
+        runs = [stages.run() for _ in range(options.runs)]
+    medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    whole = sum(medians.values())
+    table = Table("stage", "ms a recording", "share", title=f"{options.recipe}, {len(files)} recordings, one core")
+    for name, value in medians.items():
+        table.add_row(name, f"{value:.2f}", f"{value / whole:.0%}")
+    table.add_row("all", f"{whole:.2f}", "100%", style="bold")
+    report("stages", [table], {"recipe": options.recipe, "recordings": len(files), "ms": medians}, options.json)
+
+
+class _Stages:
+    """The stages over all recordings; what is made once is made before the first run."""
+
+    def __init__(self, files: list[Path], recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.files = []
+        longest = np.empty((0, 2), np.float32)
+        for path in files:
+            try:
+                waveform = audio.decode(path.read_bytes())
+                frames = compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
+            except RecordingError:
+                continue
+            self.files.append(path)
+            longest = max(longest, frames, key=len)
+        self.reference = Reference(longest)
+        fit = ScalerFit(len(longest))
+        fit.add(longest, 0)
+        fit.add(longest[: len(longest) // 2], 0)
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        network = FCNN(2 * len(longest), recipe.network.hidden, len(LABELS), recipe.network.dropout).eval()
+        self.scorer = Scorer(network, fit.finish(), np.arange(len(LABELS)))
+
+    def run(self) -> dict[str, float]:
+        """Return each stage's milliseconds a recording."""
+        spent: Counter[str] = Counter()
+
+        def timed(name: str, function: Callable[..., T], *arguments: Any) -> T:
+            started = time.perf_counter()
+            value = function(*arguments)
+            spent[name] += time.perf_counter() - started
+            return value
+
+        fit = ScalerFit(len(self.reference))
+        held: list[RecordingResult] = []
+        for path in self.files:
+            data = timed("read", path.read_bytes)
+            waveform = timed("decode", audio.decode, data)
+            arguments = waveform.samples, waveform.sample_rate_hz, self.recipe.frames
+            frames = timed("frames", compute_frames, *arguments)
+            placement = timed("align", place, frames, self.reference, self.recipe.alignment.pad_mode)
+            timed("quality", quality.measure, waveform)
+            timed("digest", lambda data=data: sha256(data).hexdigest())
+            timed("scaler fit", fit.add, frames[: placement.n_frames], placement.offset_frames)
+            timed("infer", self.scorer.score, [frames], [placement.offset_frames])
+            held.append(self._result(path, data))
+            if len(held) == ShardSettings().recordings:
+                timed("write", lambda held=held: to_parquet(recordings_table(held, None)))
+                held = []
+        if held:
+            timed("write", lambda: to_parquet(recordings_table(held, None)))
+        return {name: 1e3 * seconds / len(self.files) for name, seconds in spent.items()}
+
+    def _result(self, path: Path, data: bytes) -> RecordingResult:
+        recording = Recording(path.as_uri(), path.name, len(data))
+        return process(recording, data, self.recipe, self.reference, Limits())
+
+
+if __name__ == "__main__":
+    main()
