@@ -42,6 +42,8 @@ LOCAL_CONFIG = {
     # The profiler's look at all threads can meet the garbage collector and lock the process up for ever
     # (python/cpython#106883): seen in one of ten short jobs.
     "distributed.worker.profile.enabled": False,
+    # Each connection remembers its last messages, and one that hands out a shard names all its recordings.
+    "distributed.admin.low-level-log-length": 20,
 }
 
 PROBE_PATIENCE_S = 20.0

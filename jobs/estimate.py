@@ -21,7 +21,7 @@ from jobs.settings import ShardSettings
 
 EFFICIENCY = 0.9
 """Share of a worker's core that goes into the job's own functions: 0.91 of its CPU time over 4,160 recordings."""
-START_S = 4.0
+START_S = 3.0
 """For starting a cluster on this machine, loading the libraries and ending it."""
 TASK_S = 0.004
 """Driver and scheduler for one task, from handing it out to taking its result."""

@@ -2,7 +2,9 @@
 
     python -m tests.benchmarks.stages [--data FOLDER] [--recipe seed-main] [--runs 3] [--json FILE]
 
-The stages are called one after the other over all recordings, as ``recording.process`` and the tasks call them. The
+The stages are called one after the other over all recordings, as ``recording.process`` and the tasks call them; infer
+and write take a shard's results together. No one command pays all of them: "scale" is what training pays for a row, its
+padding and z-scores, and what serving pays for them is in "infer", where the scaler is folded into the network. The
 network is one of the recipe's with random weights, since what it has learned costs no time.
 """
 
@@ -10,8 +12,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +21,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.table import Table
 
 from heartbeat_core import audio, quality
-from heartbeat_core.alignment import Reference, place
+from heartbeat_core.alignment import Reference, pad, place
 from heartbeat_core.config import LABELS, Limits, Recipe
+from heartbeat_core.correlation import Frames
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.fcnn import FCNN
 from heartbeat_core.frames import compute_frames
@@ -81,11 +85,12 @@ class _Stages:
         torch.manual_seed(0)
         torch.set_num_threads(1)
         network = FCNN(2 * len(longest), recipe.network.hidden, len(LABELS), recipe.network.dropout).eval()
-        self.scorer = Scorer(network, fit.finish(), np.arange(len(LABELS)))
+        self.scaler = fit.finish()
+        self.scorer = Scorer(network, self.scaler, np.arange(len(LABELS)))
 
     def run(self) -> dict[str, float]:
         """Return each stage's milliseconds a recording."""
-        spent: Counter[str] = Counter()
+        spent: defaultdict[str, float] = defaultdict(float)
 
         def timed(name: str, function: Callable[..., T], *arguments: Any) -> T:
             started = time.perf_counter()
@@ -94,28 +99,39 @@ class _Stages:
             return value
 
         fit = ScalerFit(len(self.reference))
-        held: list[RecordingResult] = []
-        for path in self.files:
-            data = timed("read", path.read_bytes)
-            waveform = timed("decode", audio.decode, data)
-            arguments = waveform.samples, waveform.sample_rate_hz, self.recipe.frames
-            frames = timed("frames", compute_frames, *arguments)
-            placement = timed("align", place, frames, self.reference, self.recipe.alignment.pad_mode)
-            timed("quality", quality.measure, waveform)
-            timed("digest", lambda data=data: sha256(data).hexdigest())
-            timed("scaler fit", fit.add, frames[: placement.n_frames], placement.offset_frames)
-            timed("infer", self.scorer.score, [frames], [placement.offset_frames])
-            held.append(self._result(path, data))
-            if len(held) == ShardSettings().recordings:
-                timed("write", lambda held=held: to_parquet(recordings_table(held, None)))
-                held = []
-        if held:
-            timed("write", lambda: to_parquet(recordings_table(held, None)))
+        size = ShardSettings().recordings
+        for shard in (self.files[begin : begin + size] for begin in range(0, len(self.files), size)):
+            results = []
+            for path in shard:
+                data = timed("read", path.read_bytes)
+                waveform = timed("decode", audio.decode, data)
+                framing = waveform.samples, waveform.sample_rate_hz, self.recipe.frames
+                frames = timed("frames", compute_frames, *framing)
+                placement = timed("align", place, frames, self.reference, self.recipe.alignment.pad_mode)
+                timed("quality", quality.measure, waveform)
+                timed("digest", _digest, data)
+                timed("scaler fit", fit.add, frames, placement.offset_frames)
+                timed("scale", self._scale, frames, placement.offset_frames)
+                results.append(self._result(path, data))
+            offsets = [one.placement.offset_frames for one in results]
+            timed("infer", self.scorer.score, [one.frames for one in results], offsets)
+            timed("write", _encode, results)
         return {name: 1e3 * seconds / len(self.files) for name, seconds in spent.items()}
+
+    def _scale(self, frames: Frames, offset: int) -> NDArray[np.float32]:
+        return self.scaler.transform(pad(frames, offset, len(self.reference)))
 
     def _result(self, path: Path, data: bytes) -> RecordingResult:
         recording = Recording(path.as_uri(), path.name, len(data))
         return process(recording, data, self.recipe, self.reference, Limits())
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def _encode(results: Sequence[RecordingResult]) -> bytes:
+    return to_parquet(recordings_table(results, None))
 
 
 if __name__ == "__main__":

@@ -16,3 +16,4 @@ def test_what_is_started_by_hand_gets_the_same_settings() -> None:
     assert settings["nanny"]["pre-spawn-environ"] == LOCAL_CONFIG["distributed.nanny.pre-spawn-environ"]
     assert settings["scheduler"]["allowed-failures"] == LOCAL_CONFIG["distributed.scheduler.allowed-failures"]
     assert settings["worker"]["profile"]["enabled"] == LOCAL_CONFIG["distributed.worker.profile.enabled"]
+    assert settings["admin"]["low-level-log-length"] == LOCAL_CONFIG["distributed.admin.low-level-log-length"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from heartbeat_core import correlation
 from heartbeat_core.alignment import FEW_CANDIDATES, Reference
 from heartbeat_core.correlation import BlockCorrelator, Correlator, Frames, WholeCorrelator, best_block
 from tests import naive
 
-KINDS = ("noise", "steps", "constant", "one spike", "copies")
+KINDS = ("noise", "steps", "constant", "whisper", "one spike", "alternating", "copies")
+BLOCKS = correlation._BLOCKS
+MAGNITUDES = st.sampled_from([1e-42, 1e-30, 1e-6, 1.0, 1e6, 1e30, 1e34])
+"""From below float32's normal numbers to where the energies are far beyond it."""
 
 
 def make_frames(n: int, kind: str, rng: np.random.Generator) -> Frames:
@@ -20,61 +26,93 @@ def make_frames(n: int, kind: str, rng: np.random.Generator) -> Frames:
     noise = np.stack((rng.uniform(0, 2_000, n), rng.exponential(0.1, n)), axis=1)
     if kind == "steps":
         noise = np.round(noise / [500, 0.2]) * [500, 0.2]
-    elif kind == "constant":
+    elif kind in ("constant", "whisper", "one spike"):
         noise = np.tile([300.0, 0.1], (n, 1))
-    elif kind == "one spike":
-        noise = np.tile([300.0, 0.1], (n, 1))
-        noise[rng.integers(n)] = [1e4, 5]
+    elif kind == "alternating":
+        noise = np.tile([[2_000, -0.1], [-2_000, 0.1]], (n, 1))[:n]
     elif kind == "copies":
         noise = np.tile(noise[: max(1, n // 5)], (6, 1))[:n]
+    if kind == "whisper":
+        noise += 1e-4 * rng.standard_normal((n, 2))
+    elif kind == "one spike":
+        noise[rng.integers(n)] = [1e4, 5]
     return noise.astype(np.float32)
 
 
-def exact_terms(query: Frames, reference: Frames) -> tuple[np.ndarray, float]:
-    mean = reference.mean(axis=0, dtype=np.float64)
-    x, r = query - mean, reference - mean
-    offsets = range(len(reference) - len(query) + 1)
-    return np.array([np.sum(x * r[i : i + len(x)]) for i in offsets]), float(np.sum(x * x))
+def exact_terms(query: Frames, reference: Frames, offsets: range) -> NDArray[np.longdouble]:
+    """Return the plain sums of the centred float64 values, in the widest type that the machine has."""
+    x, r = ((one - reference.mean(axis=0, dtype=np.float64)).astype(np.longdouble) for one in (query, reference))
+    return np.array([np.sum(x * r[i : i + len(x)]) for i in offsets])
 
 
-def assert_within_the_bound(correlator: Correlator, query: Frames, reference: Frames) -> float:
-    cross, energy, error = correlator.cross(query)
-    expected, expected_energy = exact_terms(query, reference)
+def share_of_the_bound(correlator: Correlator, query: Frames, reference: Frames, step: int = 1) -> float:
+    """Check what a correlator returns, and return its largest error as a share of its bound.
+
+    Of all offsets, every ``step``-th is held against the plain sum.
+    """
+    cross, energy, bound = correlator.cross(query)
     assert cross.dtype == np.float64
-    assert cross.shape == expected.shape
-    assert energy == pytest.approx(expected_energy, rel=1e-9, abs=1e-12)
-    assert np.isfinite(error)
-    found = float(2 * np.abs(cross - expected).max())
-    # The expected values round as well.
-    assert found <= error + 1e-12 * expected_energy + 1e-300
-    return found / error if error else 0.0
+    assert cross.shape == (len(reference) - len(query) + 1,)
+    centred = query - reference.mean(axis=0, dtype=np.float64)
+    assert energy == pytest.approx(float(np.sum(np.square(centred))), rel=1e-13, abs=0)
+    assert np.isfinite(bound)
+    error = float(2 * np.abs(cross[::step] - exact_terms(query, reference, range(0, len(cross), step))).max())
+    assert error <= bound
+    return error / bound if bound else 0.0
 
 
 @pytest.mark.parametrize("make", [WholeCorrelator, BlockCorrelator])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
-    length=st.integers(1, 700),
+    length=st.integers(1, 1_500),
     part=st.floats(0, 1),
-    kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)),
-    magnitude=st.sampled_from([1e-30, 1e-6, 1.0, 1e6, 1e30]),
+    kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from((*KINDS, "planted"))),
+    magnitudes=st.tuples(MAGNITUDES, MAGNITUDES),
+    block=st.sampled_from([None, 256, 512, 1024]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_the_terms_are_within_their_bound(
-    make: type[BlockCorrelator], length: int, part: float, kinds: tuple[str, str], magnitude: float, seed: int
+    make: type[BlockCorrelator],
+    length: int,
+    part: float,
+    kinds: tuple[str, str],
+    magnitudes: tuple[float, float],
+    block: int | None,
+    seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
-    reference = make_frames(length, kinds[0], rng) * np.float32(magnitude)
-    query = make_frames(max(1, round(part * length)), kinds[1], rng) * np.float32(magnitude)
-    assert_within_the_bound(make(reference), query, reference)
+    n = max(1, round(part * length))
+    reference = make_frames(length, kinds[0], rng) * np.float32(magnitudes[0])
+    if kinds[1] == "planted":
+        start = int(rng.integers(0, length - n + 1))
+        query = reference[start : start + n].copy()
+    else:
+        query = make_frames(n, kinds[1], rng) * np.float32(magnitudes[1])
+    with patch.object(correlation, "best_block", lambda *lengths: block or best_block(*lengths)):
+        share_of_the_bound(make(reference), query, reference)
 
 
-@pytest.mark.parametrize("block", [256, 512, 1024, 2048, 8192])
+@pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("n", [1, 255, 256, 257, 1_000, 2_999, 3_000])
 def test_any_block_gives_the_same_terms(monkeypatch: pytest.MonkeyPatch, block: int, n: int) -> None:
     rng = np.random.default_rng(n)
     reference, query = make_frames(3_000, "noise", rng), make_frames(n, "noise", rng)
     monkeypatch.setattr(correlation, "best_block", lambda n_frames, n_offsets: block)
-    assert assert_within_the_bound(BlockCorrelator(reference), query, reference) < 0.2
+    assert share_of_the_bound(BlockCorrelator(reference), query, reference, step=13) < 0.2
+
+
+@pytest.mark.parametrize(("n", "length"), [(1, 40_000), (5_000, 40_000), (30_000, 40_000), (39_990, 40_000)])
+def test_the_terms_at_the_lengths_of_recordings(n: int, length: int) -> None:
+    rng = np.random.default_rng(n)
+    reference, query = make_frames(length, "noise", rng), make_frames(n, "steps", rng)
+    for correlator in (BlockCorrelator(reference), WholeCorrelator(reference)):
+        assert share_of_the_bound(correlator, query, reference, step=max(1, (length - n) // 60)) < 0.2
+
+
+def test_recordings_are_cut_into_several_blocks_of_both() -> None:
+    block = best_block(5_000, 35_001)
+    assert block < 5_000
+    assert block < 35_001
 
 
 def test_the_blocks_that_are_chosen() -> None:
@@ -84,12 +122,37 @@ def test_the_blocks_that_are_chosen() -> None:
             assert best_block(n_frames, n_offsets) <= max(256, 4 * max(n_frames, n_offsets))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_block_never_changes_the_offset(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    rng = np.random.default_rng(KINDS.index(kind))
+    reference, query = make_frames(900, kind, rng), make_frames(300, kind, rng)
+    expected = naive.best_offset(query, reference)
+    for block in BLOCKS:
+        monkeypatch.setattr(correlation, "best_block", lambda n_frames, n_offsets, block=block: block)
+        assert Reference(reference).best_offset(query) == expected
+
+
+@pytest.mark.parametrize("make", [WholeCorrelator, BlockCorrelator])
+def test_the_order_in_memory_changes_nothing(make: type[BlockCorrelator]) -> None:
+    rng = np.random.default_rng(2)
+    reference, query = make_frames(1_000, "noise", rng), make_frames(300, "noise", rng)
+    expected, energy, bound = make(reference).cross(query)
+    wide = np.zeros((600, 4), np.float32)
+    wide[::2, ::2] = query
+    for same in (np.asfortranarray(query), wide[::2, ::2], np.ascontiguousarray(query[::-1])[::-1]):
+        cross, *others = make(reference).cross(same)
+        assert np.array_equal(cross, expected)
+        assert others == [energy, bound]
+    assert np.array_equal(make(np.asfortranarray(reference)).cross(query)[0], expected)
+
+
+@pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count the calls to the precise correlator."""
+    """Return the lengths of the queries that the precise correlator is asked for, as they come."""
     calls: list[int] = []
     cross = WholeCorrelator.cross
 
-    def counting(self: WholeCorrelator, query: Frames) -> tuple[np.ndarray, float, float]:
+    def counting(self: WholeCorrelator, query: Frames) -> tuple[NDArray[np.float64], float, float]:
         calls.append(len(query))
         return cross(self, query)
 
@@ -97,26 +160,37 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_float32_is_enough_for_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = asked(monkeypatch)
+def test_float32_is_enough_for_sounds(asked: list[int]) -> None:
     rng = np.random.default_rng(0)
     reference = make_frames(5_000, "noise", rng)
     query = make_frames(1_200, "noise", rng)
     assert Reference(reference).best_offset(query) == naive.best_offset(query, reference)
-    assert calls == []
+    assert asked == []
 
 
-def test_what_float32_leaves_open_is_told_apart_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = asked(monkeypatch)
+@pytest.mark.parametrize("noise", [1e-4, 1e-3])
+def test_what_float32_leaves_open_is_told_apart_in_float64(asked: list[int], noise: float) -> None:
     rng = np.random.default_rng(0)
     # A constant tone with a whisper in it: in float32 all offsets look alike.
-    reference = (np.tile([300.0, 0.1], (3_000, 1)) + 1e-3 * rng.standard_normal((3_000, 2))).astype(np.float32)
+    reference = (np.tile([300.0, 0.1], (3_000, 1)) + noise * rng.standard_normal((3_000, 2))).astype(np.float32)
     reference[0] = [20_000, 3]
-    query = (np.tile([301.0, 0.1], (700, 1)) + 1e-3 * rng.standard_normal((700, 2))).astype(np.float32)
+    query = (np.tile([301.0, 0.1], (700, 1)) + noise * rng.standard_normal((700, 2))).astype(np.float32)
     ours = Reference(reference)
     assert len(ours._candidates(query, BlockCorrelator(ours.frames))) > FEW_CANDIDATES
     assert ours.best_offset(query) == naive.best_offset(query, reference)
-    assert calls == [700]
+    assert asked == [700]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_float64_is_asked_beyond_so_many_candidates(asked: list[int], more: int) -> None:
+    rng = np.random.default_rng(0)
+    query = make_frames(60, "noise", rng)
+    # Copies of the query with noise between: each is as near as the others, and nothing else is.
+    reference = np.concatenate([np.concatenate((make_frames(40, "noise", rng), query))] * (FEW_CANDIDATES + more))
+    ours = Reference(reference)
+    assert len(ours._candidates(query, BlockCorrelator(ours.frames))) == FEW_CANDIDATES + more
+    assert ours.best_offset(query) == naive.best_offset(query, reference) == (40, 0.0)
+    assert asked == [60] * more
 
 
 @pytest.mark.parametrize("magnitude", [1e-30, 1e18, 1e30])
