@@ -163,7 +163,7 @@ def mean_of(frames: Frames) -> NDArray[np.float64]:
 def centre(frames: Frames, mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return [n, 2] float64, ``frames - mean``."""
     # As complex numbers: NumPy is five times slower over rows of two.
-    pairs = np.ascontiguousarray(frames).view(np.complex64) - np.complex128(complex(*mean.tolist()))
+    pairs = np.ascontiguousarray(frames).view(np.complex64) - np.array([complex(*mean.tolist())])
     centred: NDArray[np.float64] = pairs.view(np.float64)
     return centred
 

@@ -45,7 +45,10 @@ class Timing:
 
 
 def run_as_a_worker() -> None:
-    """Begin this process anew with a worker's environment, which libraries read when they are loaded."""
+    """Begin this process anew with a worker's environment, which libraries read when they are loaded.
+
+    To be called after the arguments were parsed, so that ``--help`` ends before.
+    """
     if not WORKER_ENVIRONMENT.items() <= os.environ.items():
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **WORKER_ENVIRONMENT})
 

@@ -44,11 +44,11 @@ T = TypeVar("T")
 
 def main() -> None:
     """Time the stages and print the table."""
-    run_as_a_worker()
     parser = arguments("Time the stages of a recording on one core.")
     parser.add_argument("--recipe", default="seed-main")
     parser.set_defaults(runs=3)
     options = parser.parse_args()
+    run_as_a_worker()
     recipe = load_recipe(options.recipe)
     with TemporaryDirectory() as scratch:
         files = audio_files(recordings(options.data, Path(scratch)))

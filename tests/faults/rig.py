@@ -75,10 +75,12 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the worker processes of a command's local cluster."""
+    """Return the worker processes of a command's local cluster, which are forked from its nursery."""
     try:
         children = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return [
+            child for child in children if child.ppid() != process.pid and "forkserver" in " ".join(child.cmdline())
+        ]
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return []
 
