@@ -169,6 +169,8 @@ def test_a_store_that_ignores_conditions_takes_one_driver_at_a_time(
         with storage.using(storage.Access(S3Settings(endpoint_url=proxy.endpoint)), 5):
             assert not storage.honours_conditions(f"{bucket}/probe")
         command = ("classify", inputs, "-o", f"{bucket}/out", "--model", bundle)
+        # Slow enough that the first still works when the second begins.
+        proxy.latency_s = 0.1
         first = start(*command, log=tmp_path / "first", variables=variables)
         assert wait_until(lambda: any("_drivers/" in name for name in names_in(s3, f"{bucket}/out")), 60)
         time.sleep(1)
