@@ -28,7 +28,7 @@ from heartbeat_core.config import LABELS, Recipe, Settings, fingerprint, parse_s
 from heartbeat_core.correlation import Frames
 from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError
 from heartbeat_core.scaling import Scaler
-from heartbeat_core.tables import from_parquet
+from heartbeat_core.tables import Table, from_parquet
 
 FACTS_NAME = "_dataset.json"
 REFERENCE_NAME = "_reference.safetensors"
@@ -156,18 +156,8 @@ class Dataset:
     def _read_part(self, uri: str) -> Rows:
         columns = ["recording_id", "audio_sha256", "n_frames", "offset_frames"]
         columns += ["frequency_hz", "amplitude", "label_code", "patient_id"]
-        try:
-            table = from_parquet(storage.read(uri), columns)
-        except (FileNotFoundError, InputError) as error:
-            raise DatasetError(f"{storage.display(uri)}: {error}") from None
-        offsets = numbers(table.column("offset_frames")).astype(np.int64)
-        n_frames = numbers(table.column("n_frames"))
-        frequency, amplitude = (list_values(table.column(name)) for name in ("frequency_hz", "amplitude"))
-        start = offsets if self.facts.layout == "padded" else np.zeros_like(offsets)
-        frames = [
-            np.stack((f[s : s + n], a[s : s + n]), axis=1)
-            for f, a, s, n in zip(frequency, amplitude, start, n_frames, strict=True)
-        ]
+        table = read_part(uri, columns)
+        offsets, frames = unpadded_rows(table, self.facts.layout)
         audio_sha256 = table.column("audio_sha256").to_pylist()
         patients = table.column("patient_id").to_pylist()
         return Rows(
@@ -181,3 +171,28 @@ class Dataset:
                 for content, patient in zip(audio_sha256, patients, strict=True)
             ],
         )
+
+
+def read_part(uri: str, columns: list[str]) -> Table:
+    """Read columns of one part.
+
+    Raises:
+        DatasetError: it is not there, damaged, or lacks a column.
+    """
+    try:
+        return from_parquet(storage.read(uri), columns)
+    except (FileNotFoundError, InputError) as error:
+        raise DatasetError(f"{storage.display(uri)}: {error}") from None
+
+
+def unpadded_rows(table: Table, layout: Layout) -> tuple[NDArray[np.int64], list[Frames]]:
+    """Return the offsets [n] and the unpadded frames [n_frames_i, 2] of a part's rows, whatever the layout."""
+    offsets = numbers(table.column("offset_frames")).astype(np.int64)
+    n_frames = numbers(table.column("n_frames"))
+    frequency, amplitude = (list_values(table.column(name)) for name in ("frequency_hz", "amplitude"))
+    start = offsets if layout == "padded" else np.zeros_like(offsets)
+    frames = [
+        np.stack((f[s : s + n], a[s : s + n]), axis=1)
+        for f, a, s, n in zip(frequency, amplitude, start, n_frames, strict=True)
+    ]
+    return offsets, frames

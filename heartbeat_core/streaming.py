@@ -16,13 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from heartbeat_core import storage
-from heartbeat_core.columns import list_values, numbers
 from heartbeat_core.correlation import Frames
-from heartbeat_core.dataset import Dataset, Layout
-from heartbeat_core.errors import DatasetError, InputError
+from heartbeat_core.dataset import Dataset, Layout, read_part, unpadded_rows
 from heartbeat_core.scaling import Scaler
-from heartbeat_core.tables import from_parquet
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -158,18 +154,11 @@ def _shuffled(parts: list[str], layout: Layout, rng: np.random.Generator) -> Ite
 
 
 def _labelled_rows(uri: str, layout: Layout) -> Iterator[_Row]:
-    try:
-        table = from_parquet(storage.read(uri), _COLUMNS)
-    except (FileNotFoundError, InputError) as error:
-        raise DatasetError(f"{storage.display(uri)}: {error}") from None
-    n_frames, offsets = (numbers(table.column(name)).tolist() for name in ("n_frames", "offset_frames"))
-    frequency, amplitude = (list_values(table.column(name)) for name in ("frequency_hz", "amplitude"))
-    codes = table.column("label_code").to_pylist()
-    for hz, magnitude, n, offset, code in zip(frequency, amplitude, n_frames, offsets, codes, strict=True):
+    table = read_part(uri, _COLUMNS)
+    offsets, frames = unpadded_rows(table, layout)
+    for row, offset, code in zip(frames, offsets.tolist(), table.column("label_code").to_pylist(), strict=True):
         if code is not None:
-            begin = offset if layout == "padded" else 0
-            kept = slice(begin, begin + n)
-            yield _Row(np.stack((hz[kept], magnitude[kept]), axis=1), offset, code)
+            yield _Row(row, offset, code)
 
 
 def _batch(rows: list[_Row], expander: Expander, is_shared: bool) -> Batch:

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from heartbeat_core import __version__
 from heartbeat_core.errors import HeartbeatError, UsageError
-from jobs.nursery import open_nursery
+from jobs.nursery import THREAD_VARIABLES, open_nursery
 
 if TYPE_CHECKING:
     from jobs.classify import ClassifySummary
@@ -451,8 +451,6 @@ def plan(
     with _exit_codes("interrupted"):
         if model is not None and recipe is not None:
             raise UsageError("give --model or --recipe, not both")
-        from jobs.nursery import THREAD_VARIABLES
-
         for name in THREAD_VARIABLES:  # Before the numeric libraries are loaded, so that they have one, as a worker's.
             os.environ.setdefault(name, "1")
 

@@ -160,9 +160,15 @@ def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSetti
     """Merge the shards' fits on the workers, level by level, and store the scaler over all rows."""
     job = MergeJob(run.ledger.out, run.access, TASK_PATIENCE_S)
     tree = levels(run.n_shards)
-    for level in tree:
-        run_tasks(connection, Tasks(merge, job, settings.task_retries, lambda _: None), level)
-    fit = read_fit(run.ledger.out, len(tree), 0).finish()
+    try:
+        for level in tree:
+            run_tasks(connection, Tasks(merge, job, settings.task_retries, lambda _: None), level)
+        fit = read_fit(run.ledger.out, len(tree), 0).finish()
+    except FileNotFoundError:
+        # Another driver may have stored the scaler meanwhile, and taken away what it was made of.
+        if storage.exists(uri):
+            return
+        raise
     storage.create(uri, safetensors.numpy.save({"scaler.mean": fit.mean, "scaler.scale": fit.scale}))
 
 
