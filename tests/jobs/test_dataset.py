@@ -380,3 +380,24 @@ def test_the_scaler_and_the_reference_are_plain_safetensors(dataset: Path) -> No
         "scaler.scale": (length, 2),
     }
     assert {name: array.shape for name, array in reference.items()} == {"reference.frames": (length, 2)}
+
+
+def test_a_scaler_that_another_driver_stores_meanwhile_is_taken(
+    library: Path,
+    recipe: Recipe,
+    dataset: Path,
+    console: Console,
+    tmp_path: Path,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That driver has finished, and taken away what the scaler is made of."""
+    out = tmp_path / "out"
+
+    def too_late(*arguments: Any) -> None:
+        (out / "_scaler.safetensors").write_bytes((dataset / "_scaler.safetensors").read_bytes())
+        raise FileNotFoundError("taken away")
+
+    monkeypatch.setattr("jobs.dataset.merge", too_late)
+    build_dataset([str(library)], str(out), options_of(recipe, library), settings_of(), console)
+    assert (out / "_scaler.safetensors").read_bytes() == (dataset / "_scaler.safetensors").read_bytes()

@@ -64,6 +64,20 @@ def test_a_job_begins_and_goes_on_without_listing_again(tmp_path: Path, console:
     assert begin_here(tmp_path, console, None).is_committed
 
 
+def test_of_the_shards_that_are_left_the_long_ones_come_first(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planfile, "RECORDINGS_A_PIECE", 100)
+    sizes = [(10, 20), (500_000,), (1, 2, 3), (2**20,), (400_000, 200_000)]
+    shards = [
+        [Recording(f"file:///{number}/{i}.wav", "", size) for i, size in enumerate(shard)]
+        for number, shard in enumerate(sizes)
+    ]
+    with begin(str(tmp_path), IDENTITY, JobSettings(), lambda: shards, console) as run:
+        assert indices(run) == [3, 4, 1, 2, 0]
+        assert [shard.index for shard in run.shards()] == [0, 1, 2, 3, 4]
+
+
 def test_a_commit_record_that_went_away_is_missed(tmp_path: Path, console: Console) -> None:
     run = begin_here(tmp_path, console)
     for shard, listed in enumerate((2, 2, 1)):
