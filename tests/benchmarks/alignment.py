@@ -4,7 +4,8 @@
 
 At the three levels the longest recording is the reference and some others, chosen at random, are placed on it; besides,
 recordings of about 9 s at 44.1 kHz on a reference of at least 69 s, which is 381,000 frames. What the data lacks for
-that is synthesised. Everything runs on one thread, each query by all contestants in turn.
+that is synthesised. Everything runs on one thread: a run is one contestant after the other, each over all queries, as a
+worker has them.
 
 The loop takes hours over a folder at main level: it is timed on 200 offsets a query, chosen at random, and
 extrapolated. Its value at our offset is held against those at the 200, and for a few queries it is run whole and the
@@ -135,13 +136,13 @@ def _compare(name: str, frames: Sequence[Frames], n_queries: int, runs: int) -> 
 
 def _run(queries: Sequence[Frames], placers: dict[str, Placer], prepared: Prepared) -> dict[str, float]:
     """Return the seconds of each contestant over all queries."""
-    seconds = dict.fromkeys([*placers, "loop"], 0.0)
-    for number, query in enumerate(queries):
-        for who, placer in placers.items():
-            started = time.perf_counter()
+    seconds = {}
+    for who, placer in placers.items():
+        started = time.perf_counter()
+        for query in queries:
             placer(query)
-            seconds[who] += time.perf_counter() - started
-        seconds["loop"] += _loop_seconds(query, prepared.frames, number)
+        seconds[who] = time.perf_counter() - started
+    seconds["loop"] = sum(_loop_seconds(query, prepared.frames, number) for number, query in enumerate(queries))
     return seconds
 
 
