@@ -2,10 +2,13 @@
 
 On disk, or under any URL::
 
-    BUNDLE/bundle.json           recipe, labels, figures, versions, digests
+    BUNDLE/bundle.json           recipe, labels, decision, figures, versions, digests
     BUNDLE/weights.safetensors   network, reference, scaler
     BUNDLE/MODEL_CARD.md         the same facts for people
-    BUNDLE/holdout.parquet       the held-out rows' logits, by audio_sha256
+    BUNDLE/holdout.parquet       the held-out rows' logits, by audio_sha256, where rows were held out
+
+Two kinds of models make a bundle: the FCNN on aligned frames and the FCNN on summary statistics. Either has an
+alignment reference, since ``classify`` writes aligned frames whatever the model reads.
 
 Invariants: no pickle; ``digest`` is the SHA-256 over the canonical ``bundle.json`` without it, and
 ``bundle.json`` holds the SHA-256 of the weights, so one digest names the whole content. Nothing in it
@@ -17,22 +20,93 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from heartbeat_core.accelerator import make_reference, resolve_device
 from heartbeat_core.alignment import Reference
-from heartbeat_core.config import LABELS, Device
-from heartbeat_core.correlation import Frames
-from heartbeat_core.errors import BundleError
+from heartbeat_core.config import LABELS, Device, Recipe
+from heartbeat_core.decision import Logits
+from heartbeat_core.errors import BundleError, ConfigError
 from heartbeat_core.fcnn import FCNN
-from heartbeat_core.inference import Scorer, Scores
+from heartbeat_core.inference import Scorer
 from heartbeat_core.manifest import WEIGHTS_NAME, BundleManifest, read_file, read_manifest, resolve
+from heartbeat_core.recording import RecordingResult
 from heartbeat_core.scaling import Scaler
+from heartbeat_core.scores import Scores
+from heartbeat_core.statistics_names import NAMES
+from heartbeat_core.vector_models import VectorModel, VectorScaler
+
+
+class Classifier(Protocol):
+    """What reads recordings: of a bundle, the part that differs between kinds of models."""
+
+    def logits(self, results: Sequence[RecordingResult]) -> Logits:
+        """Return [n, 5] float64."""
+
+    def distances(self, results: Sequence[RecordingResult]) -> list[float | None]:
+        """Return how far each lies from the training rows; None where the model has no measure of it."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what is stored of it, by name."""
+
+
+class FrameClassifier:
+    """The FCNN on aligned frames.
+
+    Attributes:
+        scaler: the per-position scaler of the training rows.
+        network: the FCNN in evaluation mode.
+        scorer: both, ready to serve.
+    """
+
+    def __init__(self, scaler: Scaler, network: FCNN, trained: NDArray[np.int64], device: str = "cpu") -> None:
+        self.scaler = scaler
+        self.network = network.eval()
+        self._trained = trained
+        self._device = device
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Fold the scaler into the network, once."""
+        return Scorer(self.network, self.scaler, self._trained, self._device)
+
+    def logits(self, results: Sequence[RecordingResult]) -> Logits:
+        """Return [n, 5] float64."""
+        scores = self.scorer.score([r.frames for r in results], [r.placement.offset_frames for r in results])
+        return scores.logits.astype(np.float64)
+
+    def distances(self, results: Sequence[RecordingResult]) -> list[float | None]:
+        """Return None for each: the distance of aligned frames tells of their length more than of their kind."""
+        return [None] * len(results)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what is stored of it, by name."""
+        return _tensors(self.scaler, self.network)
+
+
+class StatisticsClassifier:
+    """The FCNN on summary statistics."""
+
+    def __init__(self, model: VectorModel) -> None:
+        self.model = model
+
+    def logits(self, results: Sequence[RecordingResult]) -> Logits:
+        """Return [n, 5] float64."""
+        return self.model.logits([row[np.newaxis] for row in _statistics(results)])
+
+    def distances(self, results: Sequence[RecordingResult]) -> list[float | None]:
+        """Return the root mean square of the scaled statistics, 1 for an average training row."""
+        return [*self.model.distances(_statistics(results)).tolist()]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what is stored of it, by name."""
+        return _tensors(self.model.scaler, self.model.network)
 
 
 class Bundle:
@@ -41,55 +115,62 @@ class Bundle:
     Attributes:
         manifest: the facts.
         reference: the alignment reference.
-        scaler: the per-position scaler of the training rows.
-        network: the FCNN in evaluation mode.
-        device: where it scores, of torch's.
+        classifier: what reads the recordings.
     """
 
-    def __init__(
-        self,
-        manifest: BundleManifest,
-        reference: Reference,
-        scaler: Scaler,
-        network: FCNN,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, manifest: BundleManifest, reference: Reference, classifier: Classifier) -> None:
         self.manifest = manifest
         self.reference = reference
-        self.scaler = scaler
-        self.network = network.eval()
-        self.device = device
+        self.classifier = classifier
+        self._trained = np.array([LABELS.index(label) for label in manifest.trained_labels])
 
     @property
     def model_id(self) -> str:
         """Name and digest; every prediction row carries it."""
         return self.manifest.model_id
 
-    def score(self, frames: Sequence[Frames], offsets: Sequence[int]) -> Scores:
-        """Score aligned sequences.
+    @property
+    def reads_statistics(self) -> bool:
+        """Whether results need their summary statistics."""
+        return self.manifest.recipe.input == "statistics"
 
-        Args:
-            frames: n arrays [n_frames_i, 2] float32, unpadded.
-            offsets: n offsets in frames.
-        """
-        return self._scorer.score(frames, offsets)
+    def classify(self, results: Sequence[RecordingResult]) -> Scores:
+        """Say what recordings are; with their summary statistics where the model reads these."""
+        decision, sureness = self.manifest.decision, self.manifest.sureness
+        logits = self.classifier.logits(results)
+        probabilities = decision.probabilities(logits, self._trained)
+        codes = decision.codes(probabilities)
+        confidences = probabilities[np.arange(len(codes)), codes].tolist()
+        unsure = [
+            sureness.reasons(result, confidence, distance)
+            for result, confidence, distance in zip(
+                results, confidences, self.classifier.distances(results), strict=True
+            )
+        ]
+        return Scores(logits.astype(np.float32), probabilities.astype(np.float32), codes, unsure)
 
-    @cached_property
-    def _scorer(self) -> Scorer:
-        trained = np.array([LABELS.index(label) for label in self.manifest.trained_labels])
-        return Scorer(self.network, self.scaler, trained, self.device)
+
+def check_servable(recipe: Recipe) -> None:
+    """Refuse a recipe whose model makes no bundle.
+
+    Raises:
+        ConfigError: it is neither an FCNN on aligned frames nor one on summary statistics.
+    """
+    if recipe.model != "fcnn" or recipe.input not in ("aligned", "statistics"):
+        raise ConfigError(
+            f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) makes no bundle, only figures: bundles hold an "
+            "fcnn on aligned or statistics; judge it with 'heartbeat evaluate'"
+        )
 
 
-def pack(facts: dict[str, Any], reference: Reference, scaler: Scaler, network: FCNN) -> tuple[Bundle, bytes]:
+def pack(facts: dict[str, Any], reference: Reference, classifier: Classifier) -> tuple[Bundle, bytes]:
     """Make a bundle of ``facts`` (the manifest's fields but the two digests); returns it and its weights file."""
-    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
-    tensors["reference.frames"] = torch.from_numpy(reference.frames.copy())
-    tensors["scaler.mean"] = torch.from_numpy(scaler.mean)
-    tensors["scaler.scale"] = torch.from_numpy(scaler.scale)
-    weights = safetensors.torch.save(tensors)
+    weights = safetensors.torch.save(
+        {**classifier.tensors(), "reference.frames": torch.from_numpy(reference.frames.copy())}
+    )
     draft = BundleManifest(**facts, weights_sha256=hashlib.sha256(weights).hexdigest(), digest="")
     manifest = draft.model_copy(update={"digest": draft.expected_digest()})
-    return Bundle(manifest, reference, scaler, network), weights
+    return Bundle(manifest, reference, classifier), weights
 
 
 def load(source: str, digest: str | None = None, device: Device = "cpu") -> Bundle:
@@ -116,11 +197,32 @@ def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = 
     try:
         tensors = safetensors.torch.load(weights)
         reference = make_reference(tensors.pop("reference.frames").numpy(), device)
-        scaler = Scaler(tensors.pop("scaler.mean").numpy(), tensors.pop("scaler.scale").numpy())
-        recipe = manifest.recipe
-        network = FCNN(scaler.mean.size, recipe.network.hidden, len(LABELS), recipe.network.dropout)
-        network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
+        classifier = _unpack_classifier(manifest, tensors, device)
     except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise BundleError(f"{source}: {WEIGHTS_NAME} does not fit its recipe: {reason}") from None
-    return Bundle(manifest, reference, scaler, network, device)
+    return Bundle(manifest, reference, classifier)
+
+
+def _unpack_classifier(manifest: BundleManifest, tensors: dict[str, torch.Tensor], device: str) -> Classifier:
+    recipe = manifest.recipe
+    mean, scale = (tensors.pop(f"scaler.{name}").numpy() for name in ("mean", "scale"))
+    network = FCNN(mean.size, recipe.network.hidden, len(LABELS), recipe.network.dropout)
+    network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
+    if recipe.input == "statistics":
+        return StatisticsClassifier(VectorModel(VectorScaler(mean, scale), network.eval()))
+    trained = np.array([LABELS.index(label) for label in manifest.trained_labels])
+    return FrameClassifier(Scaler(mean, scale), network, trained, device)
+
+
+def _tensors(scaler: Scaler | VectorScaler, network: FCNN) -> dict[str, torch.Tensor]:
+    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
+    return {**tensors, "scaler.mean": torch.from_numpy(scaler.mean), "scaler.scale": torch.from_numpy(scaler.scale)}
+
+
+def _statistics(results: Sequence[RecordingResult]) -> NDArray[np.float32]:
+    """Return [n, 392] float32."""
+    rows = [result.statistics for result in results if result.statistics is not None]
+    if len(rows) != len(results):
+        raise ValueError("the model reads summary statistics, and a result has none")
+    return np.stack(rows) if rows else np.zeros((0, len(NAMES)), np.float32)

@@ -26,6 +26,9 @@ LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrasto
 
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
+InputKind = Literal["aligned", "frequency", "statistics", "mfcc", "spectral-contrast", "log-mel"]
+"""What a model reads: frames, their frequency alone, or what ``inputs`` computes of the waveform."""
+ModelKind = Literal["fcnn", "boosting", "cnn", "rnn", "vote"]
 Device = Literal["auto", "cpu", "cuda"]
 """"auto" is a GPU where there is one."""
 
@@ -59,6 +62,31 @@ class NetworkSettings(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
+class AugmentationSettings(Settings):
+    """Altered copies of each training recording: another device, noise, another speed, a piece of it."""
+
+    copies: Annotated[int, Field(ge=0, le=64)] = 0
+
+
+class CompressionSettings(Settings):
+    """What is done to a trained FCNN to make it smaller."""
+
+    pruned: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each layer's weights, the smallest ones, that are set to 0."""
+    int8: bool = False
+    """Weights and activations in 8 bits, as onnxruntime quantizes them."""
+
+
+class DecisionSettings(Settings):
+    """How outputs become labels; all of it is fitted by inner folds of the training rows."""
+
+    calibrated: bool = False
+    """One temperature for all logits, of least log loss (Guo et al., 2017)."""
+    thresholds: bool = False
+    """One threshold a label: the label of the largest ``probability / threshold`` is predicted."""
+    inner_folds: Annotated[int, Field(ge=2)] = 5
+
+
 class TrainingSettings(Settings):
     """Optimisation and hold-out; the values are the original's best."""
 
@@ -70,6 +98,21 @@ class TrainingSettings(Settings):
     holdout_folds: Annotated[int, Field(ge=2)] = 5
     """One fold of so many is held out, by patient: 5 gives the original's 80/20."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: each label weighs the same in the loss, however many rows it has."""
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    members: PositiveInt = 1
+    """So many networks are trained, each from another seed, and their outputs averaged."""
+
+
+_VECTORS: tuple[InputKind, ...] = ("statistics", "mfcc", "spectral-contrast")
+_READABLE: dict[ModelKind, tuple[InputKind, ...]] = {
+    "fcnn": ("aligned", "frequency", *_VECTORS),
+    "boosting": ("aligned", "frequency", *_VECTORS),
+    "cnn": ("log-mel",),
+    "rnn": ("log-mel",),
+    "vote": _VECTORS,
+}
 
 
 class Recipe(Settings):
@@ -78,14 +121,45 @@ class Recipe(Settings):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     version: Literal[1] = 1
     description: str = ""
+    input: InputKind = "aligned"
+    model: ModelKind = "fcnn"
     frames: FramesSettings = FramesSettings()
+    """What is aligned; for other inputs, what ``classify`` writes beside them."""
     alignment: AlignmentSettings = AlignmentSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
+    decision: DecisionSettings = DecisionSettings()
+    compression: CompressionSettings = CompressionSettings()
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether the model reads frames rather than what is computed of the waveform."""
+        return self.input in ("aligned", "frequency")
+
+    def input_settings(self) -> dict[str, Any]:
+        """Return the part that the model's inputs depend on, before anything is fitted."""
+        if self.reads_frames:
+            return {"kind": "frames", **self.frames.model_dump(mode="json")}
+        return {"kind": self.input, "copies": self.augmentation.copies}
 
     def dataset_settings(self) -> dict[str, Any]:
         """Return the part that an aligned dataset depends on."""
         return self.model_dump(mode="json", include={"version", "frames", "alignment"})
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        readable = _READABLE[self.model]
+        if self.input not in readable:
+            told = f"model '{self.model}' does not read the input '{self.input}': it reads {', '.join(readable)}"
+            raise PydanticCustomError("parts", "{told}", {"told": told})
+        if self.augmentation.copies and self.input != "statistics":
+            raise PydanticCustomError("parts", "altered copies are made for the input 'statistics' only")
+        for part, default in (("network", NetworkSettings()), ("compression", CompressionSettings())):
+            if self.model != "fcnn" and getattr(self, part) != default:
+                told = f"'{part}' goes with the model 'fcnn', not with '{self.model}'"
+                raise PydanticCustomError("parts", "{told}", {"told": told})
+        return self
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over everything but the name and the description."""

@@ -66,6 +66,7 @@ class Rows:
         offsets: [n] int64, frames of zeros in front.
         codes: [n] int64, -1 where there is no label.
         groups: [n] text, the patient; a recording without one is its own group, by its content.
+        devices: [n] text, what each was recorded with: the device that its label names, else its sample rate.
     """
 
     recording_id: list[str]
@@ -74,6 +75,7 @@ class Rows:
     offsets: NDArray[np.int64]
     codes: NDArray[np.int64]
     groups: list[str]
+    devices: list[str]
 
     def __len__(self) -> int:
         return len(self.recording_id)
@@ -88,6 +90,7 @@ class Rows:
             self.offsets[index],
             self.codes[index],
             [self.groups[i] for i in chosen],
+            [self.devices[i] for i in chosen],
         )
 
     def padded(self, length: int) -> NDArray[np.float32]:
@@ -97,8 +100,32 @@ class Rows:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) over content and labels; no path enters it."""
-        labels = [None if code < 0 else LABELS[code] for code in self.codes.tolist()]
-        return fingerprint(sorted(zip(self.audio_sha256, map(str, labels), strict=True)))
+        return content_fingerprint(self.audio_sha256, self.codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The labelled recordings of a dataset without their frames, in the order of its parts.
+
+    Attributes:
+        recording_id, uri, audio_sha256: [n] text.
+        codes: [n] int64.
+        groups, devices: [n] text, as in ``Rows``.
+    """
+
+    recording_id: list[str]
+    uri: list[str]
+    audio_sha256: list[str]
+    codes: NDArray[np.int64]
+    groups: list[str]
+    devices: list[str]
+
+    def __len__(self) -> int:
+        return len(self.recording_id)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 (hex) over content and labels; no path enters it."""
+        return content_fingerprint(self.audio_sha256, self.codes)
 
 
 class Dataset:
@@ -151,26 +178,56 @@ class Dataset:
             np.concatenate([np.zeros(0, np.int64), *(part.offsets for part in parts)]),
             np.concatenate([np.zeros(0, np.int64), *(part.codes for part in parts)]),
             [value for part in parts for value in part.groups],
+            [value for part in parts for value in part.devices],
+        )
+
+    def labelled(self) -> Labelled:
+        """Return the recordings that have a label, without reading their frames."""
+        columns = ["recording_id", "uri", "audio_sha256", "label_code", "patient_id", "device", "sample_rate_hz"]
+        tables = [read_part(uri, columns) for uri in self.part_uris()]
+        rows = [row for table in tables for row in table.to_pylist() if row["label_code"] is not None]
+        return Labelled(
+            [row["recording_id"] for row in rows],
+            [row["uri"] for row in rows],
+            [row["audio_sha256"] for row in rows],
+            np.array([row["label_code"] for row in rows], np.int64),
+            [_group(row["audio_sha256"], row["patient_id"]) for row in rows],
+            [_device(row["device"], row["sample_rate_hz"]) for row in rows],
         )
 
     def _read_part(self, uri: str) -> Rows:
         columns = ["recording_id", "audio_sha256", "n_frames", "offset_frames"]
-        columns += ["frequency_hz", "amplitude", "label_code", "patient_id"]
+        columns += ["frequency_hz", "amplitude", "label_code", "patient_id", "device", "sample_rate_hz"]
         table = read_part(uri, columns)
         offsets, frames = unpadded_rows(table, self.facts.layout)
         audio_sha256 = table.column("audio_sha256").to_pylist()
-        patients = table.column("patient_id").to_pylist()
+        patients, devices, rates_hz = (
+            table.column(name).to_pylist() for name in ("patient_id", "device", "sample_rate_hz")
+        )
         return Rows(
             table.column("recording_id").to_pylist(),
             audio_sha256,
             frames,
             offsets,
             np.array([-1 if code is None else code for code in table.column("label_code").to_pylist()], np.int64),
-            [
-                f"recording:{content}" if patient is None else f"patient:{patient}"
-                for content, patient in zip(audio_sha256, patients, strict=True)
-            ],
+            list(map(_group, audio_sha256, patients)),
+            list(map(_device, devices, rates_hz)),
         )
+
+
+def content_fingerprint(audio_sha256: list[str], codes: NDArray[np.int64]) -> str:
+    """Return a SHA-256 (hex) over rows' content and labels (-1: none), whatever their order."""
+    labels = [None if code < 0 else LABELS[code] for code in codes.tolist()]
+    return fingerprint(sorted(zip(audio_sha256, map(str, labels), strict=True)))
+
+
+def _group(audio_sha256: str, patient: str | None) -> str:
+    """Return the patient; a recording without one is its own group, by its content."""
+    return f"recording:{audio_sha256}" if patient is None else f"patient:{patient}"
+
+
+def _device(device: str | None, sample_rate_hz: int) -> str:
+    return f"{sample_rate_hz} Hz" if device is None else device
 
 
 def read_part(uri: str, columns: list[str]) -> Table:

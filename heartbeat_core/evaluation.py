@@ -13,8 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from heartbeat_core.config import LABELS
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.figures import Figures, HoldoutReport
-
-Codes = NDArray[np.int64]
+from heartbeat_core.rules import Codes, majority, majority_rule
 
 
 def holdout_split(
@@ -31,6 +30,28 @@ def holdout_split(
     Raises:
         DatasetError: too few groups to hold one fold out.
     """
+    names = np.asarray(groups)
+    for training, holdout in folds(codes, groups, n_folds, seed):
+        if kept_in_training not in names[holdout]:
+            return training, holdout
+    raise DatasetError("every fold holds the alignment reference's own patient")
+
+
+def folds(
+    codes: Codes, groups: Sequence[str], n_folds: int, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Split rows into shuffled ``StratifiedGroupKFold`` folds, so that no group is on both sides of one.
+
+    Args:
+        codes: [n_rows] int64, which the folds keep in proportion.
+        groups: each row's patient.
+
+    Returns:
+        For each fold, ascending row numbers ``(training, held out)``, each int64; every row is held out once.
+
+    Raises:
+        DatasetError: too few groups, or too few rows of each label.
+    """
     n_groups = len(set(groups))
     if n_groups < n_folds:
         raise DatasetError(f"{n_groups} patients are too few to hold out one of {n_folds} folds")
@@ -38,14 +59,10 @@ def holdout_split(
     if most < n_folds:
         raise DatasetError(f"no label has the {n_folds} rows that {n_folds} folds need; the most is {most}")
     splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
-    names = np.asarray(groups)
     with warnings.catch_warnings():
         # A label with fewer rows than folds is held out in some folds only; its row count is in the report.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for training, holdout in splitter.split(codes, codes, names):
-            if kept_in_training not in names[holdout]:
-                return training, holdout
-    raise DatasetError("every fold holds the alignment reference's own patient")
+        return list(splitter.split(codes, codes, np.asarray(groups)))
 
 
 def compute_figures(true: Codes, predicted: Codes) -> Figures:
@@ -66,13 +83,13 @@ def report_holdout(
     training_codes: Codes, holdout_codes: Codes, predicted: Codes, n_holdout_patients: int, protocol: str
 ) -> HoldoutReport:
     """Put the model's figures beside those of the rule that always says the training rows' commonest label."""
-    majority = int(np.bincount(training_codes).argmax())
+    commonest = majority(training_codes)
     return HoldoutReport(
         protocol=protocol,
         n_training_rows=len(training_codes),
         n_holdout_rows=len(holdout_codes),
         n_holdout_patients=n_holdout_patients,
         model=compute_figures(holdout_codes, predicted),
-        majority_label=LABELS[majority],
-        majority_rule=compute_figures(holdout_codes, np.full_like(holdout_codes, majority)),
+        majority_label=LABELS[commonest],
+        majority_rule=compute_figures(holdout_codes, majority_rule(training_codes, len(holdout_codes))),
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,22 +19,8 @@ from heartbeat_core.config import LABELS
 from heartbeat_core.correlation import Frames
 from heartbeat_core.fcnn import FCNN
 from heartbeat_core.scaling import Scaler
+from heartbeat_core.scores import Scores
 from heartbeat_core.training import label_mask
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Outputs for a batch of recordings.
-
-    Attributes:
-        logits: [n, 5] float32, as the network gives them.
-        probabilities: [n, 5] float32, softmax over the trained labels, 0 for the others.
-        codes: [n] int64, the most probable label, the first of equals.
-    """
-
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    codes: NDArray[np.int64]
 
 
 class Scorer:

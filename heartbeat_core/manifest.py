@@ -9,10 +9,12 @@ from typing import Literal
 
 from heartbeat_core import storage
 from heartbeat_core.config import Recipe, Settings, canonical_json, parse_settings
+from heartbeat_core.decision import Decision
 from heartbeat_core.errors import BundleError, ConfigError, StorageError
-from heartbeat_core.figures import HoldoutReport
+from heartbeat_core.figures import Evaluation, HoldoutReport
+from heartbeat_core.scores import Sureness
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "bundle.json"
 WEIGHTS_NAME = "weights.safetensors"
 CARD_NAME = "MODEL_CARD.md"
@@ -40,14 +42,19 @@ class BundleManifest(Settings):
     """The content of ``bundle.json``."""
 
     format: Literal["heartbeat-bundle"] = "heartbeat-bundle"
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     name: str
     recipe: Recipe
     labels: tuple[str, ...]
     trained_labels: tuple[str, ...]
     reference: ReferenceFacts
     training_data: TrainingData
-    holdout: HoldoutReport
+    decision: Decision = Decision()
+    sureness: Sureness = Sureness()
+    holdout: HoldoutReport | None = None
+    """Of a model that was trained on the other rows."""
+    cross_validation: Evaluation | None = None
+    """Of the same recipe on the same data by ``evaluate``; this model was then trained on all of its rows."""
     packages: dict[str, str]
     weights_sha256: str
     digest: str

@@ -9,6 +9,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from heartbeat_core import audio, quality
 from heartbeat_core.alignment import Placement, Reference, place
 from heartbeat_core.config import Limits, Recipe
@@ -16,6 +19,7 @@ from heartbeat_core.correlation import Frames
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.frames import compute_frames
 from heartbeat_core.quality import Quality
+from heartbeat_core.statistics import compute_statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,9 @@ class Recording:
 
     ``uri`` opens it, ``relative_path`` is its place below the input that it was found in, ``size_bytes`` is None
     where only reading tells. ``version`` is what the store said of its content when it was listed (an ETag, or size
-    and time), None where it says nothing. ``label`` and ``patient_id`` come from a label file. Where the address in a
-    manifest holds a secret, ``uri`` goes without it, and ``manifest`` and ``manifest_row`` say where the whole one is.
+    and time), None where it says nothing. ``label``, ``patient_id`` and ``device`` come from a label file. Where the
+    address in a manifest holds a secret, ``uri`` goes without it, and ``manifest`` and ``manifest_row`` say where the
+    whole one is.
     """
 
     uri: str
@@ -34,6 +39,7 @@ class Recording:
     version: str | None = None
     label: str | None = None
     patient_id: str | None = None
+    device: str | None = None
     manifest: str | None = None
     manifest_row: int | None = None
 
@@ -59,6 +65,7 @@ class RecordingResult:
         truncated: the data breaks off before the header's claim.
         frames: [n_frames, 2] float32: Hz, linear magnitude; unpadded, cut to the reference's length.
         n_frames_cut: frames beyond the reference's length.
+        statistics: [392] float32, in the order of ``statistics.NAMES``; None where nobody asked for them.
     """
 
     recording: Recording
@@ -76,6 +83,7 @@ class RecordingResult:
     frames: Frames
     n_frames_cut: int
     placement: Placement
+    statistics: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +97,15 @@ class Failure:
     attempts: int = 1
 
 
-def process(recording: Recording, data: bytes, recipe: Recipe, reference: Reference, limits: Limits) -> RecordingResult:
-    """Take one recording from its bytes to its aligned frames.
+def process(
+    recording: Recording,
+    data: bytes,
+    recipe: Recipe,
+    reference: Reference,
+    limits: Limits,
+    with_statistics: bool = False,
+) -> RecordingResult:
+    """Take one recording from its bytes to its aligned frames and, where asked for, its summary statistics.
 
     Raises:
         RecordingError: a named child that says at which stage and why it cannot be processed.
@@ -114,6 +129,7 @@ def process(recording: Recording, data: bytes, recipe: Recipe, reference: Refere
         frames=frames[: placement.n_frames],
         n_frames_cut=len(frames) - placement.n_frames,
         placement=placement,
+        statistics=compute_statistics(waveform.samples, waveform.sample_rate_hz) if with_statistics else None,
     )
 
 

@@ -21,8 +21,10 @@ from heartbeat_core.config import LABELS
 from heartbeat_core.correlation import Frames
 from heartbeat_core.quality import Quality
 from heartbeat_core.recording import Failure, Recording, RecordingResult
+from heartbeat_core.scores import Scores
+from heartbeat_core.statistics_names import NAMES
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _TEXT = pa.string()
 _TIME = pa.timestamp("us", tz="UTC")
@@ -59,6 +61,8 @@ PREDICTIONS = _schema(
     predicted_label=_TEXT,
     predicted_code=pa.int8(),
     confidence=pa.float32(),
+    unsure=pa.bool_(),
+    unsure_reason_=_TEXT,
     **{f"prob_{label}": pa.float32() for label in LABELS},
     logits=FLOATS,
     model_id=_TEXT,
@@ -69,30 +73,39 @@ PREDICTIONS = _schema(
 )
 """``generation`` counts the updates of the folder, from 0; the newest row of a recording has the highest.
 
-``confidence`` is the largest probability; ``logits`` are the network's outputs in the order of the codes."""
+``confidence`` is the predicted label's probability; ``unsure_reason`` says why a prediction is not to be relied on;
+``logits`` are the network's outputs in the order of the codes."""
 
-FEATURES = _schema(
-    recording_id=_TEXT,
-    uri=_TEXT,
-    audio_sha256=_TEXT,
-    **_AUDIO,
-    **_QUALITY,
-    n_frames=pa.int32(),
-    n_frames_cut=pa.int32(),
-    offset_frames=pa.int32(),
-    alignment_distance=pa.float64(),
-    frequency_hz=FLOATS,
-    amplitude=FLOATS,
-    generation=pa.int32(),
-)
-"""One row a recording; the two lists are unpadded and ``offset_frames`` says where they lie."""
+_FACTS = {"recording_id": _TEXT, "uri": _TEXT, "audio_sha256": _TEXT, **_AUDIO, **_QUALITY}
+_ALIGNED = {
+    "n_frames": pa.int32(),
+    "n_frames_cut": pa.int32(),
+    "offset_frames": pa.int32(),
+    "alignment_distance": pa.float64(),
+    "frequency_hz": FLOATS,
+    "amplitude": FLOATS,
+}
+FEATURE_SETS: dict[str, dict[str, pa.DataType]] = {
+    "aligned": _ALIGNED,
+    "statistics": dict.fromkeys(NAMES, pa.float32()),
+}
+"""Columns by feature set. The two lists of ``aligned`` are unpadded, and ``offset_frames`` says where they lie; the
+columns of ``statistics`` are explained in ``configs/pcg-stats-v1.md``."""
+
+
+def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
+    """Return the columns of the features table, one row a recording, with the sets that were asked for."""
+    chosen = {name: kind for one in FEATURE_SETS if one in feature_sets for name, kind in FEATURE_SETS[one].items()}
+    return _schema(**_FACTS, **chosen, generation=pa.int32())
+
 
 RECORDINGS = pa.schema(
     [
-        *(field for field in FEATURES if field.name != "generation"),
+        *_schema(**_FACTS, **_ALIGNED),
         pa.field("label", _TEXT),
         pa.field("label_code", pa.int8()),
         pa.field("patient_id", _TEXT),
+        pa.field("device", _TEXT),
     ]
 )
 """A dataset's rows: the features and what is known of the recording; null where it is not."""
@@ -118,6 +131,7 @@ PLAN = _schema(
     version_=_TEXT,
     label_=_TEXT,
     patient_id_=_TEXT,
+    device_=_TEXT,
     manifest_=_TEXT,
     manifest_row_=pa.int64(),
 )
@@ -134,9 +148,7 @@ HOLDOUT = _schema(
 
 def predictions_table(
     results: Sequence[RecordingResult],
-    logits: NDArray[np.float32],
-    probabilities: NDArray[np.float32],
-    codes: NDArray[np.int64],
+    scores: Scores,
     *,
     model_id: str,
     recipe: str,
@@ -144,15 +156,18 @@ def predictions_table(
     run_id: str,
     now: datetime,
 ) -> pa.Table:
-    """Return one prediction row a result; the arrays are as in ``bundle.Scores``."""
+    """Return one prediction row a result."""
     n = len(results)
+    codes, probabilities = scores.codes, scores.probabilities
     columns: dict[str, Any] = {
         **_identity(results),
         "predicted_label": [LABELS[code] for code in codes.tolist()],
         "predicted_code": codes,
-        "confidence": probabilities.max(axis=1, initial=0.0),
+        "confidence": probabilities[np.arange(n), codes],
+        "unsure": [reason is not None for reason in scores.unsure],
+        "unsure_reason": list(scores.unsure),
         **{f"prob_{label}": probabilities[:, code] for code, label in enumerate(LABELS)},
-        "logits": list_column(list(logits)),
+        "logits": list_column(list(scores.logits)),
         "model_id": [model_id] * n,
         "recipe": [recipe] * n,
         "generation": [generation] * n,
@@ -162,10 +177,18 @@ def predictions_table(
     return _table(columns, PREDICTIONS)
 
 
-def features_table(results: Sequence[RecordingResult], *, generation: int) -> pa.Table:
-    """Return one feature row a result, frames unpadded."""
+def features_table(
+    results: Sequence[RecordingResult], feature_sets: Sequence[str] = ("aligned",), *, generation: int
+) -> pa.Table:
+    """Return one feature row a result, frames unpadded; with ``statistics`` the results must have theirs."""
     columns = _feature_columns(results, [result.frames for result in results])
-    return _table({**columns, "generation": [generation] * len(results)}, FEATURES)
+    if "statistics" in feature_sets:
+        rows = np.zeros((len(results), len(NAMES)), np.float32)
+        for number, result in enumerate(results):
+            rows[number] = result.statistics
+        columns |= dict(zip(NAMES, rows.T, strict=True))
+    columns["generation"] = [generation] * len(results)
+    return _table(columns, features_schema(feature_sets))
 
 
 def recordings_table(results: Sequence[RecordingResult], padded_length: int | None) -> pa.Table:
@@ -180,6 +203,7 @@ def recordings_table(results: Sequence[RecordingResult], padded_length: int | No
         "label": labels,
         "label_code": [None if label is None else LABELS.index(label) for label in labels],
         "patient_id": [result.recording.patient_id for result in results],
+        "device": [result.recording.device for result in results],
     }
     return _table(columns, RECORDINGS)
 

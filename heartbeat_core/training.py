@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +24,51 @@ from heartbeat_core.fcnn import FCNN
 from heartbeat_core.scaling import Scaler, ScalerFit
 
 EpochCallback = Callable[[int, float], None]
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class TrainingRows(Protocol):
+    """Rows that a network is trained on.
+
+    Attributes:
+        codes: [n] int64.
+        n_inputs: values of a row.
+    """
+
+    codes: NDArray[np.int64]
+
+    @property
+    def n_inputs(self) -> int:
+        """Return how many values a row has."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """Return the rows at ``index``: [batch, n_inputs] float32 and [batch] int64."""
+
+
+class MatrixRows(Dataset[Batch]):
+    """Rows that lie in memory, ready for the network: ``inputs`` [n, n_inputs] float32, ``codes`` [n] int64."""
+
+    def __init__(self, inputs: NDArray[np.float32], codes: NDArray[np.int64]) -> None:
+        self.codes = codes
+        self._inputs = torch.from_numpy(inputs)
+        self._codes = torch.from_numpy(codes)
+
+    @property
+    def n_inputs(self) -> int:
+        """Return how many values a row has."""
+        return int(self._inputs.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._inputs[index], self._codes[index]
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """Return the rows at ``index`` as one batch."""
+        return self._inputs[index], self._codes[index]
 
 
 class AlignedFrames(Dataset[tuple[torch.Tensor, int]]):
@@ -43,8 +89,18 @@ class AlignedFrames(Dataset[tuple[torch.Tensor, int]]):
         self.codes = codes
         self.scaler = scaler
 
+    @property
+    def n_inputs(self) -> int:
+        """Return how many values a row has."""
+        return int(self.scaler.mean.size)
+
     def __len__(self) -> int:
         return len(self.frames)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """Return the rows at ``index`` as one batch."""
+        inputs, codes = zip(*(self[i] for i in index), strict=True)
+        return torch.stack(inputs), torch.tensor(codes)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         padded = pad(self.frames[index], int(self.offsets[index]), len(self.scaler.mean))
@@ -59,13 +115,16 @@ def fit_scaler(frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64]
     return fit.finish()
 
 
-def train_network(rows: AlignedFrames, recipe: Recipe, on_epoch: EpochCallback | None = None) -> FCNN:
+def train_network(
+    rows: TrainingRows, recipe: Recipe, on_epoch: EpochCallback | None = None, seed: int | None = None
+) -> FCNN:
     """Fit the recipe's network; the same rows and seed give the same weights on the same machine.
 
     Args:
         rows: training rows only.
         recipe: network and training settings.
         on_epoch: called with the epoch's number from 1 and its mean training loss.
+        seed: in place of the recipe's.
 
     Returns:
         The network in evaluation mode, on the CPU.
@@ -73,34 +132,74 @@ def train_network(rows: AlignedFrames, recipe: Recipe, on_epoch: EpochCallback |
     Raises:
         DatasetError: fewer than two rows, or fewer than two labels.
     """
-    present = np.unique(rows.codes)
-    if len(rows) < 2 or len(present) < 2:
-        found = ", ".join(LABELS[code] for code in present) or "none"
-        raise DatasetError(f"training needs rows of two labels at least; found {len(rows)} rows of: {found}")
-    settings = recipe.training
-    mask = label_mask(present)
-    with _deterministic(settings.seed):
-        n_inputs = rows.scaler.mean.size
-        network = FCNN(n_inputs, recipe.network.hidden, len(LABELS), recipe.network.dropout)
-        loader = DataLoader(
-            rows,
-            batch_size=settings.batch_size,
-            shuffle=True,
-            # BatchNorm1d has no variance in a batch of one row.
-            drop_last=len(rows) % settings.batch_size == 1,
-            generator=torch.Generator().manual_seed(settings.seed),
-        )
-        optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, patience=settings.plateau_patience, factor=settings.plateau_factor
-        )
-        loss_function = nn.CrossEntropyLoss()
-        for epoch in range(1, settings.epochs + 1):
-            loss = _run_epoch(network, loader, loss_function, optimiser, mask)
-            scheduler.step(loss)
-            if on_epoch is not None:
-                on_epoch(epoch, loss)
+    check_labels(rows.codes)
+    seed = recipe.training.seed if seed is None else seed
+    with deterministic(seed):
+        network = FCNN(rows.n_inputs, recipe.network.hidden, len(LABELS), recipe.network.dropout)
+        optimise(network, rows, recipe, recipe.training.epochs, seed, on_epoch)
     return network.eval()
+
+
+def check_labels(codes: NDArray[np.int64]) -> None:
+    """Raise DatasetError where rows with ``codes`` [n] are fewer than two, or of fewer than two labels."""
+    present = np.unique(codes)
+    if len(codes) < 2 or len(present) < 2:
+        found = ", ".join(LABELS[code] for code in present) or "none"
+        raise DatasetError(f"training needs rows of two labels at least; found {len(codes)} rows of: {found}")
+
+
+def optimise(
+    network: nn.Module,
+    rows: TrainingRows,
+    recipe: Recipe,
+    n_epochs: int,
+    seed: int,
+    on_epoch: EpochCallback | None = None,
+) -> None:
+    """Train a network on rows, in place, as the recipe's training settings say; called within ``deterministic``.
+
+    Args:
+        network: left in training mode.
+        rows: training rows only.
+        recipe: training settings.
+        n_epochs: in place of the recipe's.
+        seed: of the rows' order.
+        on_epoch: called with the epoch's number from 1 and its mean training loss.
+    """
+    settings = recipe.training
+    mask = label_mask(np.unique(rows.codes))
+    loader: DataLoader[Any] = DataLoader(
+        rows,  # type: ignore[arg-type]
+        batch_size=settings.batch_size,
+        shuffle=True,
+        # BatchNorm1d has no variance in a batch of one row.
+        drop_last=len(rows) % settings.batch_size == 1,
+        collate_fn=_as_it_is,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser, patience=settings.plateau_patience, factor=settings.plateau_factor
+    )
+    loss_function = nn.CrossEntropyLoss(weight=label_weights(rows.codes, settings.class_weights))
+    for epoch in range(1, n_epochs + 1):
+        loss = _run_epoch(network, loader, loss_function, optimiser, mask)
+        scheduler.step(loss)
+        if on_epoch is not None:
+            on_epoch(epoch, loss)
+
+
+def label_weights(codes: NDArray[np.int64], how: str) -> torch.Tensor | None:
+    """Return [n_labels] float32: ``n / (n_labels_present * n_label)`` where they are balanced, None for equal ones."""
+    if how == "none":
+        return None
+    counts = np.bincount(codes, minlength=len(LABELS))
+    weights = len(codes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def label_mask(trained_codes: NDArray[np.int64]) -> torch.Tensor:
@@ -111,8 +210,8 @@ def label_mask(trained_codes: NDArray[np.int64]) -> torch.Tensor:
 
 
 def _run_epoch(
-    network: FCNN,
-    loader: DataLoader[tuple[torch.Tensor, int]],
+    network: nn.Module,
+    loader: DataLoader[Any],
     loss_function: nn.CrossEntropyLoss,
     optimiser: torch.optim.Optimizer,
     mask: torch.Tensor,
@@ -131,7 +230,7 @@ def _run_epoch(
 
 
 @contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
+def deterministic(seed: int) -> Iterator[None]:
     """Seed torch and keep its sums in one order (one thread); leave its global state as it was found."""
     threads = torch.get_num_threads()
     was_deterministic = torch.are_deterministic_algorithms_enabled()

@@ -4,47 +4,114 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heartbeat_core.figures import Figures
+from heartbeat_core.figures import Figures, HoldoutReport
+from heartbeat_core.leaderboard import leaderboard_entries, markdown_table, recipe_section
 from heartbeat_core.manifest import BundleManifest
+from heartbeat_core.statistics_names import NAMES, VERSION
 
 
 def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequence[str]) -> str:
     """Write the card of a bundle; ``drop_labels`` are the labels that were left out of its training."""
-    report = manifest.holdout
     data = manifest.training_data
     recipe = manifest.recipe
     rows = ", ".join(f"{count} {label}" for label, count in data.rows_by_label.items())
     drops = "".join(f" --drop-label {label}" for label in drop_labels)
     described = f' --data "{data.description}"' if data.description else ""
+    judged = " --evaluation EVALUATION" if manifest.cross_validation else ""
     paragraphs = [
         f"# Model card: {manifest.name}",
-        f"A fully connected network (hidden widths {', '.join(map(str, recipe.network.hidden))}) on frames of "
-        f"{recipe.frames.delta_time_s:g} s ({recipe.frames.method} method), padded by alignment "
-        f"(`{recipe.alignment.pad_mode}`) to {manifest.reference.n_frames} frames. {_labels(manifest)} "
-        "Not a medical device.",
+        f"{recipe.description}. {_reads(manifest)} {_labels(manifest)} Not a medical device.",
         "## Data",
         f"{data.description or 'The recordings were not described'}.",
         f"Trained on {data.n_rows} rows: {rows}. Fingerprint of their content and labels: `{data.fingerprint}`.",
-        "## Figures on held-out rows",
-        f"{report.n_holdout_rows} rows of {report.n_holdout_patients} patients that no training row shares (a "
-        "recording without a known patient counts as one of its own). The rule beside the model always says "
-        f"`{report.majority_label}`. One fold is a small sample, and others can differ by a lot.",
-        _table(("figure", "model", "majority rule"), figure_rows(manifest)),
-        "Confusion matrix of the model (rows: label; columns: prediction):",
-        _confusion(report.model),
-        f"Protocol: {report.protocol}.",
+        *_figures(manifest),
+        *_doubts(manifest),
+        "## What it must not be used for",
+        "Diagnosis, triage, or any decision about a person's care. It was judged on the data above and on nothing "
+        "else; where device and label go together in that data, as in PASCAL CHSC2011, a part of what it finds may be "
+        "the device, and other devices, places on the chest and populations may give other figures.",
         "## Made by",
         f"    heartbeat build-dataset RECORDINGS -o DATASET --recipe {recipe.name} --labels LABELS\n"
-        f"    heartbeat train DATASET -o {manifest.name}{drops}{described}",
+        + (f"    heartbeat evaluate DATASET --recipe {recipe.name} -o EVALUATION\n" if judged else "")
+        + f"    heartbeat train DATASET -o {manifest.name}{judged}{drops}{described}",
         "The same data on the same machine with the packages named in `bundle.json` gives the same digest again: "
-        f"`{manifest.digest}`. Weights: {weights_bytes / 1e6:.1f} MB.",
+        f"`{manifest.digest}`. Weights: {weights_bytes / 1e6:.2f} MB.",
     ]
     return "\n\n".join(paragraphs) + "\n"
 
 
-def figure_rows(manifest: BundleManifest) -> list[tuple[str, str, str]]:
+def _reads(manifest: BundleManifest) -> str:
+    recipe = manifest.recipe
+    network = f"A fully connected network (hidden widths {', '.join(map(str, recipe.network.hidden))})"
+    frames = (
+        f"frames of {recipe.frames.delta_time_s:g} s ({recipe.frames.method} method), padded by alignment "
+        f"(`{recipe.alignment.pad_mode}`) to {manifest.reference.n_frames} frames"
+    )
+    if recipe.reads_frames:
+        return f"{network} on {frames}."
+    return f"{network} on {len(NAMES)} summary statistics (`{VERSION}`). Its reference is for the {frames}."
+
+
+def _figures(manifest: BundleManifest) -> list[str]:
+    """Return the honest figures: of the rows held out, or of the recipe's cross-validation."""
+    report = manifest.holdout
+    found = []
+    if report is not None:
+        found += [
+            "## Figures on held-out rows",
+            f"{report.n_holdout_rows} rows of {report.n_holdout_patients} patients that no training row shares (a "
+            "recording without a known patient counts as one of its own). The rule beside the model always says "
+            f"`{report.majority_label}`. One fold is a small sample, and others can differ by a lot.",
+            markdown_table(("figure", "model", "majority rule"), figure_rows(report)),
+            "Confusion matrix of the model (rows: label; columns: prediction):",
+            _confusion(report.model),
+            f"Protocol: {report.protocol}.",
+        ]
+    if manifest.cross_validation is not None:
+        entries = leaderboard_entries(manifest.cross_validation)
+        found += [
+            "## Figures by cross-validation",
+            "Of the recipe, not of this very model, which was trained on all rows. "
+            f"{manifest.cross_validation.protocol}",
+        ]
+        for entry in entries:
+            if not entry.is_rule:
+                beside = [rule for rule in entries if rule.is_rule and rule.task == entry.task]
+                found.append(recipe_section(entry, beside).rstrip())
+    return found
+
+
+def _doubts(manifest: BundleManifest) -> list[str]:
+    """Say how labels are decided and when a prediction is marked as unsure."""
+    decision, sureness = manifest.decision, manifest.sureness
+    thresholds = ", ".join(
+        f"{label} {threshold:.3g}"
+        for label, threshold in zip(manifest.labels, decision.thresholds, strict=True)
+        if label in manifest.trained_labels
+    )
+    reasons = []
+    if sureness.min_confidence:
+        reasons.append(f"`low_confidence`: the predicted label's probability is below {sureness.min_confidence:.3f}")
+    reasons.append(
+        f"`poor_quality`: truncated, shorter than {sureness.min_duration_s:g} s, more than "
+        f"{100 * sureness.max_clipped_fraction:g} % of the samples clipped or {100 * sureness.max_silent_fraction:g} % "
+        "of the windows silent"
+    )
+    if sureness.max_distance is not None:
+        reasons.append(
+            f"`out_of_distribution`: the root mean square of the scaled statistics is above {sureness.max_distance:.3f}"
+        )
+    return [
+        "## Decision",
+        f"Probabilities are softmax(logits / {decision.temperature:.3g}). Predicted is the label of the largest "
+        f"probability / threshold; thresholds: {thresholds}.",
+        "A prediction is marked as `unsure`, with the reason: " + "; ".join(reasons) + ".",
+    ]
+
+
+def figure_rows(report: HoldoutReport) -> list[tuple[str, str, str]]:
     """Return ``(figure, model, majority rule)`` as text, for a table."""
-    model, rule = manifest.holdout.model, manifest.holdout.majority_rule
+    model, rule = report.model, report.majority_rule
     return [
         ("accuracy", f"{model.accuracy:.3f}", f"{rule.accuracy:.3f}"),
         ("balanced accuracy", f"{model.balanced_accuracy:.3f}", f"{rule.balanced_accuracy:.3f}"),
@@ -60,9 +127,4 @@ def _labels(manifest: BundleManifest) -> str:
 
 def _confusion(figures: Figures) -> str:
     rows = zip(figures.labels, figures.confusion_matrix, strict=True)
-    return _table(("", *figures.labels), [(label, *map(str, counts)) for label, counts in rows])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table(("", *figures.labels), [(label, *map(str, counts)) for label, counts in rows])

@@ -86,7 +86,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         run.ledger.unmark_success()
         announce(connection, console)
         facts = run_facts(run, settings, {"model_id": manifest.model_id, "recipe": manifest.recipe.name})
-        job = ClassifyJob(facts, model, manifest.digest)
+        job = ClassifyJob(facts, model, manifest.digest, settings.features)
         run_shards(run, connection, classify_shard, job, settings, console, "classify")
         return finish(run)
 

@@ -74,6 +74,13 @@ class DeviceChoice(StrEnum):
     cuda = "cuda"
 
 
+class FormatChoice(StrEnum):
+    """What a bundle is exported to."""
+
+    onnx = "onnx"
+    hdf5 = "hdf5"
+
+
 class LabelSource(StrEnum):
     """Where labels come from when there is no label file."""
 
@@ -188,7 +195,9 @@ def classify(
     workers: Workers = None,
     features: Annotated[
         str | None,
-        typer.Option("--features", metavar="SET,...", help="Feature sets to write. [default: aligned]"),
+        typer.Option(
+            "--features", metavar="SET,...", help="Feature sets to write: aligned, statistics. [default: both]"
+        ),
     ] = None,
     update: Annotated[
         bool,
@@ -265,6 +274,10 @@ def build_dataset(
     patient_column: Annotated[
         str | None, typer.Option("--patient-column", metavar="NAME", help="[default: found, or none]")
     ] = None,
+    device_column: Annotated[
+        str | None,
+        typer.Option("--device-column", metavar="NAME", help="What each was recorded with. [default: found, or none]"),
+    ] = None,
     cluster: Cluster = None,
     workers: Workers = None,
     path_column: PathColumn = None,
@@ -307,7 +320,9 @@ def build_dataset(
         options = DatasetOptions(
             recipe=load_recipe(recipe),
             layout=layout.value,
-            labels=None if labels is None else read_labels(labels, label_path_column, label_column, patient_column),
+            labels=None
+            if labels is None
+            else read_labels(labels, label_path_column, label_column, patient_column, device_column),
             label_from_folder=label_from is not None,
         )
         summary = run_job(inputs, output, options, settings, log)
@@ -343,15 +358,28 @@ def train(
     data: Annotated[
         str | None, typer.Option("--data", metavar="TEXT", help="What the recordings are, for the model card.")
     ] = None,
+    evaluation: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluation",
+            metavar="FOLDER",
+            help="What 'evaluate' wrote of this recipe and dataset: its figures go into the bundle, and no row is "
+            "held out.",
+        ),
+    ] = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    config: Config = None,
 ) -> None:
-    """Train a model on an aligned dataset and write it as a bundle.
+    """Train a model on a dataset and write it as a bundle.
 
-    One fold of five is held out by patient; the bundle states the figures on these rows beside those of the rule
-    that always says the commonest label.
+    Without --evaluation one fold of five is held out by patient; the bundle states the figures on these rows beside
+    those of the rule that always says the commonest label. Recipes that read statistics compute them on the cluster.
 
     Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**
     """
     with _exit_codes("interrupted"):
+        from heartbeat_core.leaderboard import HEAD, leaderboard_entries, leaderboard_rows
         from jobs.card import figure_rows
         from jobs.labels import check_label
         from jobs.settings import load_recipe
@@ -359,23 +387,93 @@ def train(
         from jobs.train import train as run_job
 
         dropped = tuple(label for text in drop_label or [] if (label := check_label(text, "--drop-label")))
-        options = TrainOptions(None if recipe is None else load_recipe(recipe), dropped, data)
-        manifest = run_job(dataset, output, options, log).manifest
-        report = manifest.holdout
-        out.print(
-            f"trained on {report.n_training_rows} rows; held out {report.n_holdout_rows} rows "
-            f"of {report.n_holdout_patients} patients",
-        )
-        figures = Table("figure", manifest.name, f"always '{report.majority_label}'")
-        for row in figure_rows(manifest):
-            figures.add_row(*row)
-        out.print(figures)
-        confusion = Table("label \\ predicted", *report.model.labels)
-        for label, counts in zip(report.model.labels, report.model.confusion_matrix, strict=True):
-            confusion.add_row(label, *map(str, counts))
-        out.print(confusion)
+        options = TrainOptions(None if recipe is None else load_recipe(recipe), dropped, data, evaluation)
+        manifest = run_job(dataset, output, options, _job_settings(config, cluster, workers), log).manifest
+        names = ["bundle.json", "weights.safetensors", "MODEL_CARD.md"]
+        if manifest.cross_validation is not None:
+            judged = Table(*HEAD, caption=manifest.cross_validation.protocol)
+            for cells in leaderboard_rows(leaderboard_entries(manifest.cross_validation)):
+                judged.add_row(*cells)
+            out.print(f"trained on {manifest.training_data.n_rows} rows, none held out; by cross-validation:")
+            out.print(judged)
+        if (report := manifest.holdout) is not None:
+            out.print(
+                f"trained on {report.n_training_rows} rows; held out {report.n_holdout_rows} rows "
+                f"of {report.n_holdout_patients} patients",
+            )
+            figures = Table("figure", manifest.name, f"always '{report.majority_label}'")
+            for row in figure_rows(report):
+                figures.add_row(*row)
+            out.print(figures)
+            confusion = Table("label \\ predicted", *report.model.labels)
+            for label, counts in zip(report.model.labels, report.model.confusion_matrix, strict=True):
+                confusion.add_row(label, *map(str, counts))
+            out.print(confusion)
+            names.append("holdout.parquet")
         out.print(f"digest {manifest.digest}")
-        _print_places(output, ("bundle.json", "weights.safetensors", "MODEL_CARD.md", "holdout.parquet"))
+        _print_places(output, tuple(names))
+
+
+@app.command(epilog=EXIT_CODES)
+def evaluate(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="What build-dataset wrote; its recordings are read again.", show_default=False
+        ),
+    ],
+    output: Output,
+    recipe: Annotated[
+        list[str],
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE.yaml",
+            help="A shipped recipe or yours; may be repeated; 'all' is all shipped.",
+        ),
+    ],
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without", metavar="LABEL", help="Judge once more without the rows of this label; may be repeated."
+        ),
+    ] = None,
+    n_folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, help="Folds, by patient.")] = 5,
+    n_seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Repetitions with other folds.")] = 3,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    config: Config = None,
+) -> None:
+    """Judge recipes by cross-validation on the cluster, beside the rules that know nothing of the sound.
+
+    Folds are grouped by patient, and whatever is fitted is fitted in the training folds only. Written are the pooled
+    out-of-fold predictions, all figures (figures.json) and a leaderboard (LEADERBOARD.md). Running the same command
+    again goes on where it stopped.
+
+    Example: **heartbeat evaluate dataset/ --recipe statistics --recipe seed-small --without artifact -o evaluation/**
+    """
+    with _exit_codes():
+        _prepare_workers(cluster, "heartbeat_core.learning")
+        from heartbeat_core.leaderboard import HEAD, leaderboard_entries, leaderboard_rows
+        from jobs import evaluate as job
+        from jobs.labels import check_label
+        from jobs.settings import load_recipe, shipped_recipes
+
+        names = [name for text in recipe for name in (shipped_recipes() if text == "all" else [text])]
+        options = job.EvaluateOptions(
+            tuple(load_recipe(name) for name in dict.fromkeys(names)),
+            tuple(label for text in without or [] if (label := check_label(text, "--without"))),
+            n_folds,
+            n_seeds,
+        )
+        found = job.evaluate(dataset, output, options, _job_settings(config, cluster, workers), log)
+        table = Table(*HEAD, caption=found.protocol)
+        for cells in leaderboard_rows(leaderboard_entries(found)):
+            table.add_row(*cells)
+        out.print(table)
+        for one in found.recipes:
+            if one.no_better_than:
+                out.print(f"{one.name}, {one.task}: no better than the {' and the '.join(one.no_better_than)}")
+        _print_places(output, (job.PREDICTIONS_FOLDER, job.FIGURES_NAME, job.LEADERBOARD_NAME))
 
 
 @app.command(epilog="Exit codes: 0 all were classified, 1 one could not be, 2 usage, 130 interrupted.")
@@ -402,6 +500,58 @@ def predict(
             _print_predictions(rows)
         if any("error_type" in row for row in rows):
             raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(epilog="Exit codes: 0 written, 1 it could not be, 2 usage, 130 interrupted.")
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="BUNDLE", help="Shipped model or a bundle's place.", show_default=False),
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="New file or URL.", show_default=False)],
+    file_format: Annotated[
+        FormatChoice,
+        typer.Option("--format", help="onnx: a network that runs elsewhere. hdf5: its weights, by name."),
+    ] = FormatChoice.onnx,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Store the weights in 8 bits: about a quarter of the size; ONNX only."),
+    ] = False,
+) -> None:
+    """Write a model's network as one file, for a phone or another program.
+
+    An ONNX model reads 'frames' [batch, L, 2] (Hz, linear magnitude; aligned, zeros elsewhere) or 'statistics'
+    [batch, 392], as 'classify' writes these features, and gives 'probabilities' and 'logits' [batch, 5]. Scaler and
+    softmax are in it. The label is that of the largest probability / threshold; labels and thresholds are in its
+    metadata. It is run beside torch on made-up rows before it is written.
+
+    HDF5 has one dataset for each entry of the network's state dict ('layers.0.weight'), the scaler and the reference.
+
+    Example: **heartbeat export seed-small --format onnx --int8 -o model.onnx**
+    """
+    with _exit_codes("interrupted"):
+        try:
+            from jobs.export import export as run_job
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"export needs the package '{error.name}', which is not installed: pip install 'heartbeat[export]'"
+            ) from None
+        from heartbeat_core import storage
+
+        exported = run_job(model, output, file_format.value, int8)
+        out.print(f"model {exported.model_id}")
+        out.print(f"{file_format.value}{', int8' * int8}: {exported.n_bytes / 1e3:,.1f} kB")
+        if (found := exported.comparison) is not None:
+            out.print(
+                f"largest difference from torch over {found.n_rows} made-up rows: probabilities "
+                f"{found.probability_difference:.1e}, logits {found.logit_difference:.1e}; the same label in "
+                f"{100 * found.same_label:.1f} % of them"
+            )
+            out.print(
+                f"one row on one thread, median: onnxruntime {found.onnxruntime_ms:.3f} ms, "
+                f"torch {found.torch_ms:.3f} ms"
+            )
+        out.print(f"  {storage.display(storage.to_uri(output))}")
 
 
 @app.command(epilog="Exit codes: 0 told, 1 the store failed or no recording can be decoded, 2 usage, 130 interrupted.")
@@ -472,7 +622,11 @@ def plan(
         with storage.using(storage.Access(settings.s3), _PLAN_PATIENCE_S):
             listed = list_inputs(inputs, settings, sample)
             n_recordings = scale_to or listed.n_recordings
-            work = classify_work(settings.model) if wanted is None else dataset_work(wanted, listed.sample, settings)
+            work = (
+                classify_work(settings.model, settings.features)
+                if wanted is None
+                else dataset_work(wanted, listed.sample, settings)
+            )
             shard_size = -(-n_recordings // count_shards(listed.sample, n_recordings, settings.shards))
             with meter(log, "sample", len(listed.sample)) as shown:
                 measured = measure(listed.sample, work, settings, shard_size, shown.advance)

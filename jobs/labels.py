@@ -18,6 +18,7 @@ from jobs.plan import PATH_COLUMNS, find_column
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
 PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
+DEVICE_COLUMNS = ("device", "device_id", "recording_device", "stethoscope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class LabelRow:
     path: str
     label: str | None
     patient_id: str | None
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,15 @@ class Matching:
 
 
 def read_labels(
-    source: str, path_column: str | None, label_column: str | None, patient_column: str | None
+    source: str,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    patient_column: str | None = None,
+    device_column: str | None = None,
 ) -> LabelTable:
     """Read a label file (``.csv``, ``.parquet``, ``.jsonl``).
+
+    A column that is not named is found by its name; patients and devices may be missing.
 
     Raises:
         InputError: it is not there, lacks a column, or holds a label that is not one of the five.
@@ -79,17 +87,18 @@ def read_labels(
     columns = list(records)
     paths = records[find_column(columns, path_column, PATH_COLUMNS, source, "--label-path-column")]
     labels = records[find_column(columns, label_column, LABEL_COLUMNS, source, "--label-column")]
-    patients = _patients(records, patient_column, source)
+    patients = _optional(records, patient_column, PATIENT_COLUMNS, source, "--patient-column")
+    devices = _optional(records, device_column, DEVICE_COLUMNS, source, "--device-column")
     rows = []
-    for number, (path, label, patient) in enumerate(zip(paths, labels, patients, strict=True), start=1):
+    for number, (path, label, patient, device) in enumerate(zip(paths, labels, patients, devices, strict=True), 1):
         if path is None:
             raise InputError(f"{source}: row {number} has no path")
-        rows.append(LabelRow(_normal_path(path), check_label(label, f"{source}, row {number}"), patient))
+        rows.append(LabelRow(_normal_path(path), check_label(label, f"{source}, row {number}"), patient, device))
     return LabelTable(source, rows)
 
 
 def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching:
-    """Give each recording its row's label and patient.
+    """Give each recording its row's label, patient and device.
 
     Raises:
         InputError: two rows of the table disagree about one recording.
@@ -112,14 +121,16 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
             matching.without_recording.append(row.path)
         else:
             earlier = found.setdefault(indices[0], row)
-            if (earlier.label, earlier.patient_id) != (row.label, row.patient_id):
+            if astuple(earlier)[1:] != astuple(row)[1:]:
                 raise InputError(
                     f"{table.source}: '{earlier.path}' and '{row.path}' are the same recording and disagree"
                 )
     for index, recording in enumerate(recordings):
         row_found = found.get(index)
         if row_found is not None:
-            recording = replace(recording, label=row_found.label, patient_id=row_found.patient_id)
+            recording = replace(
+                recording, label=row_found.label, patient_id=row_found.patient_id, device=row_found.device
+            )
         _add(matching, recording)
     return matching
 
@@ -158,10 +169,13 @@ def _add(matching: Matching, recording: Recording) -> None:
         matching.without_label.append(recording.relative_path)
 
 
-def _patients(records: dict[str, list[str | None]], wanted: str | None, source: str) -> list[str | None]:
-    if wanted is None and not {name.lower() for name in records} & set(PATIENT_COLUMNS):
+def _optional(
+    records: dict[str, list[str | None]], wanted: str | None, candidates: Sequence[str], source: str, option: str
+) -> list[str | None]:
+    """Return a column, or nothing but None where none was asked for and none is found."""
+    if wanted is None and not {name.lower() for name in records} & set(candidates):
         return [None] * len(next(iter(records.values())))
-    return records[find_column(list(records), wanted, PATIENT_COLUMNS, source, "--patient-column")]
+    return records[find_column(list(records), wanted, candidates, source, option)]
 
 
 def _file_name(path: str) -> str:

@@ -23,15 +23,26 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
     """
     recordings = list(Listing(inputs, in_process=True))
     bundle = bundles.load(model)
-    results, failures = process_recordings(recordings, bundle.manifest.recipe, bundle.reference, limits, Here(limits))
-    scores = bundle.score([r.frames for r in results], [r.placement.offset_frames for r in results])
+    results, failures = process_recordings(
+        recordings,
+        bundle.manifest.recipe,
+        bundle.reference,
+        limits,
+        Here(limits),
+        with_statistics=bundle.reads_statistics,
+    )
+    scores = bundle.classify(results)
     rows = {failure.recording.uri: _failed(failure) for failure in failures}
-    for result, code, chances in zip(results, scores.codes.tolist(), scores.probabilities, strict=True):
+    for result, code, chances, unsure in zip(
+        results, scores.codes.tolist(), scores.probabilities, scores.unsure, strict=True
+    ):
         rows[result.recording.uri] = {
             **_facts(result),
             "predicted_label": LABELS[code],
             "predicted_code": code,
             "confidence": float(chances[code]),
+            "unsure": unsure is not None,
+            "unsure_reason": unsure,
             "probabilities": dict(zip(LABELS, chances.tolist(), strict=True)),
             "model_id": bundle.model_id,
         }

@@ -108,6 +108,7 @@ class Work(Protocol):
     reference: Reference
     scan_s: float
     """CPU seconds in which the headers were read for the longest recording, 0 where none is looked for."""
+    with_statistics: bool
     provenance: dict[str, str]
     """What each part carries as metadata."""
 
@@ -121,26 +122,25 @@ class ClassifyWork:
     job: JobName = "classify"
     scan_s = 0.0
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, features: Sequence[str]) -> None:
         self._bundle = bundle
+        self._features = features
+        self.with_statistics = bundle.reads_statistics or "statistics" in features
         self.provenance = _provenance(model_id=bundle.model_id, recipe=bundle.manifest.recipe.name)
         self.recipe = bundle.manifest.recipe
         self.reference = bundle.reference
 
     def encode(self, results: Sequence[RecordingResult]) -> dict[str, bytes]:
-        scores = self._bundle.score([r.frames for r in results], [r.placement.offset_frames for r in results])
         predictions = predictions_table(
             results,
-            scores.logits,
-            scores.probabilities,
-            scores.codes,
+            self._bundle.classify(results),
             model_id=self._bundle.model_id,
             recipe=self.recipe.name,
             generation=0,
             run_id=_RUN_ID,
             now=datetime.now(UTC),
         )
-        features = features_table(results, generation=0)
+        features = features_table(results, self._features, generation=0)
         return {"predictions": _encode(predictions, self), "features": _encode(features, self)}
 
 
@@ -148,6 +148,7 @@ class DatasetWork:
     """What ``build-dataset`` does with a shard; the reference is the longest recording of the sample."""
 
     job: JobName = "build-dataset"
+    with_statistics = False
 
     def __init__(self, recipe: Recipe, reference: Reference, scan_s: float) -> None:
         self.provenance = _provenance(recipe=recipe.name, layout="compact")
@@ -196,9 +197,9 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
     )
 
 
-def classify_work(model: str) -> ClassifyWork:
+def classify_work(model: str, features: Sequence[str]) -> ClassifyWork:
     """Load a model; raises BundleError as ``bundle.load``."""
-    return ClassifyWork(bundles.load(model))
+    return ClassifyWork(bundles.load(model), features)
 
 
 def dataset_work(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> DatasetWork:
@@ -272,7 +273,9 @@ def _measure_one(
 ) -> tuple[list[RecordingResult], list[Failure]]:
     place = _ClockedHere(limits)
     began, cpu_began = time.perf_counter(), time.process_time()
-    done, failed = process_recordings([recording], work.recipe, work.reference, limits, place)
+    done, failed = process_recordings(
+        [recording], work.recipe, work.reference, limits, place, with_statistics=work.with_statistics
+    )
     measured.compute_s.append(time.process_time() - cpu_began)
     measured.read_s.append(time.perf_counter() - began - place.seconds)
     return done, failed
@@ -281,7 +284,9 @@ def _measure_one(
 def _warm_up(recordings: Sequence[Recording], work: Work, limits: Limits) -> None:
     """Process one recording: a worker loads its libraries and transforms the reference once."""
     for recording in recordings:
-        done, _ = process_recordings([recording], work.recipe, work.reference, limits, Here(limits))
+        done, _ = process_recordings(
+            [recording], work.recipe, work.reference, limits, Here(limits), with_statistics=work.with_statistics
+        )
         if done:
             work.encode(done)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ByteSize, Field, model_validator
@@ -30,7 +31,7 @@ from heartbeat_core.errors import ConfigError, InputError, StorageError
 
 DEFAULT_MODEL = "seed-small"
 
-FeatureSet = Literal["aligned"]
+FeatureSet = Literal["aligned", "statistics"]
 
 
 def _as_utc(moment: datetime) -> datetime:
@@ -108,7 +109,7 @@ class JobSettings(Settings):
     """What a job may be told beside its inputs and its output."""
 
     model: str = DEFAULT_MODEL
-    features: tuple[FeatureSet, ...] = ("aligned",)
+    features: Annotated[tuple[FeatureSet, ...], Field(min_length=1)] = ("aligned", "statistics")
     path_column: str | None = None
     selection: Selection = Selection()
     s3: S3Settings = S3Settings()
@@ -166,11 +167,20 @@ def load_recipe(text: str) -> Recipe:
     """
     if text.endswith((".yaml", ".yml")):
         return parse_yaml(Recipe, _read_text(text), text)
-    folder = files("heartbeat_core.configs") / "recipes"
-    names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    names = shipped_recipes()
     if text not in names:
         raise ConfigError(f"unknown recipe '{text}': shipped ones are {', '.join(names)}, or give a .yaml file")
-    return parse_yaml(Recipe, (folder / f"{text}.yaml").read_text(encoding="utf-8"), f"{text}.yaml")
+    return parse_yaml(Recipe, (_recipes_folder() / f"{text}.yaml").read_text(encoding="utf-8"), f"{text}.yaml")
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes that are part of the package."""
+    names = (entry.name for entry in _recipes_folder().iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def _recipes_folder() -> Traversable:
+    return files("heartbeat_core.configs") / "recipes"
 
 
 def _read_text(path: str) -> str:

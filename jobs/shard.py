@@ -87,6 +87,7 @@ class ClassifyJob:
     run: RunFacts
     model: str
     model_digest: str
+    features: tuple[str, ...] = ("aligned",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +153,13 @@ def _once(shard: Shard, run: RunFacts, work: Callable[[], Commit]) -> Commit:
 def _classify(shard: Shard, job: ClassifyJob) -> Commit:
     bundle = _load_bundle(job.model, job.model_digest, job.run.device)
     recipe = bundle.manifest.recipe
-    results, n_failed = _process_shard(shard, job.run, recipe, bundle.reference)
+    with_statistics = bundle.reads_statistics or "statistics" in job.features
+    results, n_failed = _process_shard(shard, job.run, recipe, bundle.reference, with_statistics)
     with computing():
-        scores = bundle.score([r.frames for r in results], [r.placement.offset_frames for r in results])
+        scores = bundle.classify(results)
         predictions = predictions_table(
             results,
-            scores.logits,
-            scores.probabilities,
-            scores.codes,
+            scores,
             model_id=bundle.model_id,
             recipe=recipe.name,
             generation=shard.generation,
@@ -167,7 +167,7 @@ def _classify(shard: Shard, job: ClassifyJob) -> Commit:
             now=datetime.now(UTC),
         )
         tables = {
-            "features": _encode(features_table(results, generation=shard.generation), job.run),
+            "features": _encode(features_table(results, job.features, generation=shard.generation), job.run),
             "predictions": _encode(predictions, job.run),
         }
     labels = [LABELS[code] for code in scores.codes.tolist()]
@@ -195,6 +195,7 @@ def process_recordings(
     limits: Limits,
     place: Place,
     is_stopped: Callable[[], bool] = lambda: False,
+    with_statistics: bool = False,
 ) -> tuple[list[RecordingResult], list[Failure]]:
     """Read and process recordings; each ends in exactly one of the two lists, in order.
 
@@ -209,7 +210,7 @@ def process_recordings(
         try:
             if isinstance(data, RecordingError):
                 raise data
-            results.append(place.call(process, recording, data, recipe, reference, limits))
+            results.append(place.call(process, recording, data, recipe, reference, limits, with_statistics))
         except RecordingError as error:
             failures.append(failure(recording, error))
     return results, failures
@@ -223,7 +224,7 @@ def working_place(stack: ExitStack, shard: Shard, limits: Limits) -> Place:
 
 
 def _process_shard(
-    shard: Shard, run: RunFacts, recipe: Recipe, reference: Reference
+    shard: Shard, run: RunFacts, recipe: Recipe, reference: Reference, with_statistics: bool = False
 ) -> tuple[list[RecordingResult], int]:
     """Process a shard and settle its failures; returns the results that are to be stored and the failures' count.
 
@@ -239,6 +240,7 @@ def _process_shard(
             run.limits,
             working_place(stack, shard, run.limits),
             lambda: _is_stopped(run.driver),
+            with_statistics,
         )
     _begin_commit(run.driver, shard.index)
     table = failures_table(failures, generation=shard.generation, run_id=run.run_id, now=datetime.now(UTC))

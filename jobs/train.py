@@ -1,24 +1,28 @@
-"""Train a model on an aligned dataset and pack it, with honest figures, as a bundle."""
+"""Train a model on a dataset and pack it, with honest figures, as a bundle."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from heartbeat_core import bundle as bundles
 from heartbeat_core import storage
-from heartbeat_core.bundle import Bundle
-from heartbeat_core.config import LABELS, Recipe
-from heartbeat_core.dataset import Dataset, Rows
-from heartbeat_core.errors import DatasetError, OutputError, StorageError
+from heartbeat_core.bundle import Bundle, check_servable
+from heartbeat_core.config import LABELS, Recipe, parse_settings
+from heartbeat_core.dataset import Dataset, content_fingerprint
+from heartbeat_core.errors import DatasetError, InputError, OutputError, StorageError
 from heartbeat_core.evaluation import holdout_split, report_holdout
-from heartbeat_core.inference import Scorer
+from heartbeat_core.figures import Evaluation
+from heartbeat_core.inputs import Inputs
 from heartbeat_core.manifest import (
     CARD_NAME,
     HOLDOUT_NAME,
@@ -30,76 +34,107 @@ from heartbeat_core.manifest import (
 )
 from heartbeat_core.schema import holdout_table
 from heartbeat_core.tables import to_parquet
-from heartbeat_core.training import AlignedFrames, fit_scaler, train_network
 from jobs.card import model_card
+from jobs.cluster import connect
+from jobs.driver import announce, reaching
+from jobs.evaluate import FIGURES_NAME
+from jobs.extract import Computed, ExtractJob, compute, make_chunks
 from jobs.ledger import list_output
 from jobs.progress import meter
+from jobs.runner import Tasks, run_tasks
+from jobs.settings import JobSettings
+from jobs.shard import TASK_PATIENCE_S
+from jobs.trainable import FrameRows, StatisticsRows, Trainable
 
-PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "torch")
+PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "soxr", "torch")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What to train with; ``recipe`` None takes the dataset's own."""
+    """What to train with.
+
+    Attributes:
+        recipe: None takes the dataset's own.
+        drop_labels: rows of these are left out.
+        data: what the recordings are, in words, for the model card.
+        evaluation: what ``evaluate`` wrote of this recipe and this dataset; then no row is held out.
+    """
 
     recipe: Recipe | None = None
     drop_labels: tuple[str, ...] = ()
     data: str | None = None
-    """What the recordings are, in words, for the model card."""
+    evaluation: str | None = None
 
 
-def train(dataset_uri: str, out: str, options: TrainOptions, console: Console) -> Bundle:
-    """Train on a dataset, hold out rows by patient, and write the bundle to ``out``.
+def train(dataset_uri: str, out: str, options: TrainOptions, settings: JobSettings, console: Console) -> Bundle:
+    """Train on a dataset and write the bundle to ``out``, with honest figures: of rows held out, or of an evaluation.
 
     Raises:
-        DatasetError: the dataset cannot be trained on.
-        OutputError: the folder is not free.
+        UsageError: the dataset, the recipe, the evaluation or the folder cannot be used.
+        JobError: a recording of the dataset can't be read any more.
     """
-    target = storage.to_uri(out)
-    if list_output(target) or (storage.exists(target) and not storage.is_folder(target)):
-        raise OutputError(f"{storage.display(target)} is there already: name another place for the bundle")
-    dataset = Dataset(dataset_uri)
-    recipe = _recipe(dataset, options.recipe)
-    every_row = dataset.rows()
-    rows = _usable_rows(every_row, options.drop_labels)
-    settings = recipe.training
-    training, holdout = holdout_split(
-        rows.codes, rows.groups, settings.holdout_folds, settings.seed, _reference_group(dataset, every_row)
-    )
-    training_rows, holdout_rows = rows.take(training), rows.take(holdout)
-    scaler = fit_scaler(training_rows.frames, training_rows.offsets, len(dataset.reference))
-    inputs = AlignedFrames(training_rows.frames, training_rows.offsets, training_rows.codes, scaler)
-    _check_writable(target)
-    with meter(console, "train", settings.epochs, "epochs") as shown:
-        network = train_network(inputs, recipe, lambda epoch, loss: shown.advance())
-    trained = np.unique(training_rows.codes)
-    scores = Scorer(network, scaler, trained).score(holdout_rows.frames, holdout_rows.offsets.tolist())
-    report = report_holdout(
-        training_rows.codes,
-        holdout_rows.codes,
-        scores.codes,
-        len(set(holdout_rows.groups)),
-        _protocol(recipe),
-    )
-    facts = {
+    with reaching(settings):
+        target = storage.to_uri(out)
+        if list_output(target) or (storage.exists(target) and not storage.is_folder(target)):
+            raise OutputError(f"{storage.display(target)} is there already: name another place for the bundle")
+        dataset = Dataset(dataset_uri)
+        recipe = _recipe(dataset, options.recipe)
+        check_servable(recipe)
+        evaluation = None if options.evaluation is None else _evaluation(options.evaluation, recipe, dataset)
+        _check_writable(target)
+        rows = _rows(dataset, recipe, options.drop_labels, settings, console)
+        return _train(dataset, recipe, rows, evaluation, target, options, console)
+
+
+def _train(
+    dataset: Dataset,
+    recipe: Recipe,
+    rows: Trainable,
+    evaluation: Evaluation | None,
+    target: str,
+    options: TrainOptions,
+    console: Console,
+) -> Bundle:
+    training, holdout = np.arange(len(rows.codes)), np.empty(0, np.int64)
+    if evaluation is None:
+        training, holdout = holdout_split(
+            rows.codes,
+            rows.groups,
+            recipe.training.holdout_folds,
+            recipe.training.seed,
+            _reference_group(dataset, rows),
+        )
+    with meter(console, "train", recipe.training.epochs, "epochs") as shown:
+        trained = rows.train(training, lambda epoch, loss: shown.advance())
+    facts: dict[str, Any] = {
         "name": recipe.name,
         "recipe": recipe,
         "labels": LABELS,
-        "trained_labels": tuple(LABELS[code] for code in trained),
+        "trained_labels": tuple(LABELS[code] for code in trained.codes),
         "reference": ReferenceFacts(
             audio_sha256=dataset.facts.reference_audio_sha256,
             n_frames=len(dataset.reference),
             sample_rate_hz=dataset.facts.reference_sample_rate_hz,
         ),
-        "training_data": _describe(training_rows, options.data),
-        "holdout": report,
+        "training_data": _describe(rows, training, options.data),
+        "decision": trained.decision,
+        "sureness": trained.sureness,
+        "cross_validation": evaluation,
         "packages": {"python": ".".join(map(str, sys.version_info[:3]))} | {n: version(n) for n in PACKAGES},
     }
-    bundle, weights = bundles.pack(facts, dataset.reference, scaler, network)
-    table = holdout_table(holdout_rows.audio_sha256, holdout_rows.codes, scores.codes, scores.logits)
+    files: dict[str, bytes] = {}
+    if evaluation is None:
+        logits, predicted = trained.predict(holdout)
+        n_patients = len({rows.groups[i] for i in holdout.tolist()})
+        facts["holdout"] = report_holdout(
+            rows.codes[training], rows.codes[holdout], predicted, n_patients, _protocol(recipe)
+        )
+        digests = [rows.audio_sha256[i] for i in holdout.tolist()]
+        files[HOLDOUT_NAME] = to_parquet(holdout_table(digests, rows.codes[holdout], predicted, logits))
+    bundle, weights = bundles.pack(facts, dataset.reference, trained.classifier)
     card = model_card(bundle.manifest, len(weights), options.drop_labels)
     # The manifest last: a bundle without it is not a bundle.
-    _write(target, {WEIGHTS_NAME: weights, HOLDOUT_NAME: to_parquet(table), CARD_NAME: card.encode()})
+    _write(target, {WEIGHTS_NAME: weights, **files, CARD_NAME: card.encode()})
     _write(target, {MANIFEST_NAME: manifest_bytes(bundle.manifest)})
     return bundle
 
@@ -115,11 +150,38 @@ def _recipe(dataset: Dataset, wanted: Recipe | None) -> Recipe:
     return wanted
 
 
-def _usable_rows(rows: Rows, drop_labels: Sequence[str]) -> Rows:
-    """Keep rows with a label that is not dropped."""
+def _rows(
+    dataset: Dataset, recipe: Recipe, drop_labels: Sequence[str], settings: JobSettings, console: Console
+) -> Trainable:
+    """Read the rows that are usable: those with a label that is not dropped."""
+    if recipe.reads_frames:
+        rows = dataset.rows()
+        return FrameRows(dataset, recipe, _usable(rows.codes, drop_labels), rows)
+    labelled = dataset.labelled()
+    kept = _usable(labelled.codes, drop_labels)
+    chunks = make_chunks(labelled.uri, labelled.audio_sha256)
+    parts: dict[int, list[Inputs]] = {}
+    access = storage.Access(settings.s3)
+    with (
+        connect(settings.cluster, storage.join(dataset.uri, "_SUCCESS"), access) as connection,
+        meter(console, "inputs", len(labelled), "rows") as shown,
+    ):
+        announce(connection, console)
+
+        def take(computed: Computed) -> None:
+            parts[computed.index] = computed.rows
+            shown.advance(len(computed.rows))
+
+        job = ExtractJob("", recipe, settings.limits, access, TASK_PATIENCE_S)
+        run_tasks(connection, Tasks(compute, job, settings.task_retries, take), chunks)
+    inputs = [row for index in sorted(parts) for row in parts[index]]
+    return StatisticsRows(recipe, kept, labelled, inputs)
+
+
+def _usable(codes: NDArray[np.int64], drop_labels: Sequence[str]) -> NDArray[np.int64]:
     dropped = [LABELS.index(label) for label in drop_labels]
-    kept = rows.take(np.flatnonzero((rows.codes >= 0) & ~np.isin(rows.codes, dropped)))
-    found = Counter(LABELS[code] for code in kept.codes.tolist())
+    kept = np.flatnonzero((codes >= 0) & ~np.isin(codes, dropped))
+    found = Counter(LABELS[code] for code in codes[kept].tolist())
     if len(found) < 2:
         told = ", ".join(f"{count} {label}" for label, count in found.items()) or "none"
         raise DatasetError(
@@ -128,18 +190,42 @@ def _usable_rows(rows: Rows, drop_labels: Sequence[str]) -> Rows:
     return kept
 
 
-def _reference_group(dataset: Dataset, rows: Rows) -> str | None:
+def _evaluation(place: str, recipe: Recipe, dataset: Dataset) -> Evaluation:
+    """Read the figures of an evaluation of this recipe on this dataset; those of other recipes are left out.
+
+    Raises:
+        InputError: there is none, or it is of something else.
+    """
+    uri = storage.join(storage.to_uri(place), FIGURES_NAME)
+    try:
+        found = parse_settings(Evaluation, json.loads(storage.read(uri)), storage.display(uri))
+    except FileNotFoundError:
+        raise InputError(
+            f"{place}: no evaluation there ({FIGURES_NAME} is missing): make it with 'heartbeat evaluate'"
+        ) from None
+    except ValueError:
+        raise InputError(f"{storage.display(uri)}: not valid JSON") from None
+    ours = tuple(one for one in found.recipes if one.recipe_fingerprint == recipe.fingerprint())
+    if not ours:
+        raise InputError(f"{place}: recipe '{recipe.name}', as it is now, was not judged there: judge it again")
+    if found.data_fingerprint != dataset.labelled().fingerprint():
+        raise InputError(f"{place}: an evaluation of other recordings or labels than this dataset's")
+    return found.model_copy(update={"recipes": ours})
+
+
+def _reference_group(dataset: Dataset, rows: Trainable) -> str | None:
     """Return the patient that the alignment reference belongs to; it must not be held out."""
     digests = dict(zip(rows.audio_sha256, rows.groups, strict=True))
     return digests.get(dataset.facts.reference_audio_sha256)
 
 
-def _describe(rows: Rows, data: str | None) -> TrainingData:
-    counts = Counter(LABELS[code] for code in rows.codes.tolist())
+def _describe(rows: Trainable, training: NDArray[np.int64], data: str | None) -> TrainingData:
+    codes = rows.codes[training]
+    counts = Counter(LABELS[code] for code in codes.tolist())
     return TrainingData(
         description=data,
-        fingerprint=rows.fingerprint(),
-        n_rows=len(rows),
+        fingerprint=content_fingerprint([rows.audio_sha256[i] for i in training.tolist()], codes),
+        n_rows=len(training),
         rows_by_label={label: counts[label] for label in LABELS if counts[label]},
     )
 

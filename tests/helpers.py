@@ -57,7 +57,10 @@ def heart_bytes(label: str, seed: int, duration_s: float = 1.5, sample_rate_hz: 
 
 
 def write_library(folder: Path) -> Path:
-    """Write ``<label>/<label>_NN.wav`` and ``labels.csv`` like PASCAL's; two recordings a patient, some unknown."""
+    """Write ``<label>/<label>_NN.wav`` and ``labels.csv`` like PASCAL's; two recordings a patient, some unknown.
+
+    Every other recording names its device.
+    """
     rows = []
     for label, count in COUNTS.items():
         (folder / label).mkdir(parents=True)
@@ -67,8 +70,8 @@ def write_library(folder: Path) -> Path:
             duration_s = 1.0 + 0.15 * number + 0.05 * LABELS.index(label)
             (folder / name).write_bytes(heart_bytes(label, number, duration_s, rate))
             patient = "" if number == count - 1 else f"{label[:4]}-{number // 2:03d}"
-            rows.append((name, label, "", patient))
-    write_csv(folder / "labels.csv", ("path", "label", "sublabel", "patient_id"), rows)
+            rows.append((name, label, "", patient, "phone" if number % 2 else ""))
+    write_csv(folder / "labels.csv", ("path", "label", "sublabel", "patient_id", "device"), rows)
     return folder
 
 

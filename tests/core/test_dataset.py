@@ -45,6 +45,7 @@ LABELLING: list[tuple[str | None, str | None]] = [
     ("artifact", "7"),
     ("normal", None),
 ]
+DEVICES: list[str | None] = ["phone", None, "2000 Hz", None, "phone", None, None]
 PARTS = [[0, 1, 2], [], [3, 4], [5, 6]]
 
 
@@ -63,13 +64,15 @@ def make_results() -> tuple[Reference, list[RecordingResult]]:
             frames[0] = frames[-1] = 0
         results.append(
             RecordingResult(
-                recording=Recording(f"file:///r/{number}.wav", f"{number}.wav", 1, None, label, patient_id),
+                recording=Recording(
+                    f"file:///r/{number}.wav", f"{number}.wav", 1, None, label, patient_id, DEVICES[number]
+                ),
                 # The last two hold the same bytes.
                 audio_sha256=f"{min(number, 5):064x}",
                 size_bytes=1,
                 format="WAV",
                 subtype="PCM_16",
-                sample_rate_hz=4_000,
+                sample_rate_hz=2_000 if number == 1 else 4_000,
                 channels=1,
                 n_samples=1,
                 duration_s=1.0,
@@ -130,6 +133,7 @@ def assert_same_rows(a: Rows, b: Rows) -> None:
     assert a.recording_id == b.recording_id
     assert a.audio_sha256 == b.audio_sha256
     assert a.groups == b.groups
+    assert a.devices == b.devices
     assert np.array_equal(a.offsets, b.offsets)
     assert np.array_equal(a.codes, b.codes)
     for ours, theirs in zip(a.frames, b.frames, strict=True):
@@ -176,6 +180,11 @@ def test_groups_are_patients_and_else_the_content(compact: Path) -> None:
     ]
 
 
+def test_devices_are_what_the_labels_say_and_else_the_sample_rate(compact: Path) -> None:
+    devices = Dataset(str(compact)).rows().devices
+    assert devices == ["phone", "2000 Hz", "2000 Hz", "4000 Hz", "phone", "4000 Hz", "4000 Hz"]
+
+
 def test_parts_come_one_by_one_in_order_and_may_be_empty(compact: Path) -> None:
     dataset = Dataset(str(compact))
     assert [uri.rpartition("/")[2] for uri in dataset.part_uris()] == [f"part-{i:06d}.parquet" for i in range(4)]
@@ -208,6 +217,7 @@ def test_take(compact: Path) -> None:
     assert taken.recording_id == [rows.recording_id[4], rows.recording_id[0]]
     assert taken.codes.tolist() == [-1, 0]
     assert taken.groups == ["patient:007", "patient:007"]
+    assert rows.take(np.array([3, 1, 0])).devices == ["4000 Hz", "2000 Hz", "phone"]
     assert np.array_equal(taken.frames[0], rows.frames[4])
     assert len(rows.take(np.array([], np.int64))) == 0
 
@@ -216,7 +226,7 @@ def test_the_fingerprint_is_of_content_and_labels_alone(compact: Path) -> None:
     rows = Dataset(str(compact)).rows()
     before = rows.fingerprint()
     assert rows.take(np.arange(7)[::-1]).fingerprint() == before
-    assert replace(rows, recording_id=["x"] * 7, groups=["y"] * 7).fingerprint() == before
+    assert replace(rows, recording_id=["x"] * 7, groups=["y"] * 7, devices=["z"] * 7).fingerprint() == before
     assert rows.take(np.arange(6)).fingerprint() != before
     other_label, other_content = rows.codes.copy(), list(rows.audio_sha256)
     other_label[2], other_content[0] = 1, "f" * 64

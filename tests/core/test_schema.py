@@ -74,6 +74,7 @@ RECORDINGS = f"""{FEATURE_COLUMNS}
     label: string?
     label_code: int8?
     patient_id: string?
+    device: string?
 """
 FAILURES = """
     recording_id: string
@@ -95,6 +96,7 @@ PLAN = """
     version: string?
     label: string?
     patient_id: string?
+    device: string?
     manifest: string?
     manifest_row: int64?
 """
@@ -129,7 +131,8 @@ def described(table_schema: pa.Schema) -> list[str]:
 
 def result(n_frames: int = 3, *, label: str | None = "murmur", patient_id: str | None = "007") -> RecordingResult:
     rng = np.random.default_rng(n_frames)
-    recording = Recording(f"file:///r/{n_frames} ü.wav", f"{n_frames} ü.wav", 99, None, label, patient_id)
+    device = None if label is None else "phone"
+    recording = Recording(f"file:///r/{n_frames} ü.wav", f"{n_frames} ü.wav", 99, None, label, patient_id, device)
     return RecordingResult(
         recording=recording,
         audio_sha256=f"{n_frames:064x}",
@@ -220,7 +223,7 @@ def test_the_columns_that_were_asked_for_are_there_in_their_order(name: str) -> 
 
 def test_a_datasets_rows_are_the_features_and_what_is_known() -> None:
     of_features = [name for name in schema.FEATURES.names if name != "generation"]
-    assert schema.RECORDINGS.names == [*of_features, "label", "label_code", "patient_id"]
+    assert schema.RECORDINGS.names == [*of_features, "label", "label_code", "patient_id", "device"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -315,12 +318,12 @@ def test_a_padded_row_has_its_zeros_and_a_compact_one_has_none() -> None:
     assert {name: value for name, value in padded.items() if name not in ("frequency_hz", "amplitude")} == {
         name: value for name, value in compact.items() if name not in ("frequency_hz", "amplitude")
     }
-    assert (compact["label"], compact["label_code"], compact["patient_id"]) == ("murmur", 2, "007")
+    assert [compact[name] for name in ("label", "label_code", "patient_id", "device")] == ["murmur", 2, "007", "phone"]
 
 
 def test_what_is_not_known_is_null() -> None:
     [row] = schema.recordings_table([result(4, label=None, patient_id=None)], None).to_pylist()
-    assert (row["label"], row["label_code"], row["patient_id"]) == (None, None, None)
+    assert [row[name] for name in ("label", "label_code", "patient_id", "device")] == [None] * 4
     assert row["header_n_samples"] == 8
     [failed] = failures([failure()]).to_pylist()
     assert failed == {
@@ -376,7 +379,7 @@ def test_metadata_carry_the_schemas_version_and_the_provenance() -> None:
 
 def test_a_plan_is_read_back_as_it_was() -> None:
     recordings = [
-        Recording("file:///r/a b.wav", "a b.wav", 0, "0-17", "normal", "007"),
+        Recording("file:///r/a b.wav", "a b.wav", 0, "0-17", "normal", "007", "phone"),
         Recording("s3://b/k?x#y", "k", None, "3f5e-2"),
         Recording("file:///r/line\nbreak.wav", "line\nbreak.wav", 2**40, None, None, "p"),
         Recording("https://host/a.wav", "a.wav", manifest="s3://b/m.csv", manifest_row=2**40),

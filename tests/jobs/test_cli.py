@@ -445,13 +445,13 @@ def test_build_train_classify_predict(place: Place) -> None:
     recipe = place.write("tiny.yaml", TINY_RECIPE)
     labels = write_csv(
         place.tmp / "l.csv",
-        ("file", "finding", "child"),
-        [(f"{path.name}", path.parent.name, path.stem) for path in sorted(place.library.rglob("*.wav"))[1:]]
-        + [("gone.wav", "normal", "")],
+        ("file", "finding", "child", "worn"),
+        [(path.name, path.parent.name, path.stem, "belt") for path in sorted(place.library.rglob("*.wav"))[1:]]
+        + [("gone.wav", "normal", "", "")],
     )
     built = place.build(
         *("--labels", labels, "--label-column", "finding", "--label-path-column", "file"),
-        *("--patient-column", "child", "--layout", "padded"),
+        *("--patient-column", "child", "--device-column", "worn", "--layout", "padded"),
         recipe=recipe,
     )
     assert built.exit_code == 0, built.output
@@ -461,6 +461,7 @@ def test_build_train_classify_predict(place: Place) -> None:
     assert "1 recording without a label" in built.stdout
     assert "8 normal" in built.stdout
     assert f"  {place.out}/_unmatched_labels.csv" in built.stdout
+    assert {row["device"] for row in read_rows(place.out, "recordings")} == {"belt", None}
     trained = heartbeat(
         "train", place.out, "-o", place.tmp / "model", "--drop-label", "artifact", "--drop-label", "MURMUR"
     )

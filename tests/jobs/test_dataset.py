@@ -61,7 +61,9 @@ def test_rows_labels_and_facts(dataset: Path, library: Path, recipe: Recipe) -> 
         labels = {f"file://{library}/{row['path']}": row for row in csv.DictReader(file)}
     for row in rows:
         assert row["label"] == labels[row["uri"]]["label"] == LABELS[row["label_code"]]
-        assert row["patient_id"] == (labels[row["uri"]]["patient_id"] or None)
+        for column in ("patient_id", "device"):
+            assert row[column] == (labels[row["uri"]][column] or None)
+    assert Dataset(str(dataset)).rows().devices == [row["device"] or f"{row['sample_rate_hz']} Hz" for row in rows]
     facts = Dataset(str(dataset)).facts
     assert facts.recipe == recipe
     assert (facts.n_rows, facts.n_failures, facts.layout) == (N_ROWS, 0, "compact")
@@ -296,7 +298,9 @@ def test_labels_from_the_folders(
     options = DatasetOptions(recipe, label_from_folder=True)
     summary = build_dataset([str(library)], str(tmp_path / "out"), options, settings_of(), console)
     assert summary.facts.rows_by_label == COUNTS
-    assert {row["patient_id"] for row in read_rows(tmp_path / "out", "recordings")} == {None}
+    assert {row[name] for row in read_rows(tmp_path / "out", "recordings") for name in ("patient_id", "device")} == {
+        None
+    }
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.wav").write_bytes(b"")
     with pytest.raises(InputError, match="'elsewhere' is not a label"):

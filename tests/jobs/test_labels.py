@@ -15,6 +15,7 @@ from heartbeat_core.config import LABELS
 from heartbeat_core.errors import InputError
 from heartbeat_core.recording import Recording
 from jobs.labels import (
+    DEVICE_COLUMNS,
     LABEL_COLUMNS,
     PATIENT_COLUMNS,
     LabelRow,
@@ -38,8 +39,9 @@ def recording(path: str, root: str = "/data") -> Recording:
     return Recording(f"file://{root}/{path}", path, 10)
 
 
-def table(*rows: tuple[str, str | None] | tuple[str, str | None, str | None]) -> LabelTable:
-    return LabelTable("labels.csv", [LabelRow(row[0], row[1], row[2] if len(row) == 3 else None) for row in rows])
+def table(*rows: tuple[str | None, ...]) -> LabelTable:
+    """Return a table of rows of path, label, patient and device; what is left out at the end is unknown."""
+    return LabelTable("labels.csv", [LabelRow(*row, *[None] * (4 - len(row))) for row in rows])  # type: ignore[arg-type]
 
 
 def labels_of(recordings: list[Recording]) -> list[str | None]:
@@ -100,11 +102,23 @@ def test_columns_are_found_by_name(tmp_path: Path, label_column: str, patient_co
     assert read_labels(str(path), None, None, None).rows == [LabelRow("sub/a.wav", "normal", "p1")]
 
 
+@pytest.mark.parametrize("device_column", [*DEVICE_COLUMNS, "Device"])
+def test_a_device_column_is_found_by_name(tmp_path: Path, device_column: str) -> None:
+    rows = [("phone", "a.wav", "normal"), ("", "b.wav", "murmur")]
+    path = write_csv(tmp_path / "l.csv", (device_column, "path", "label"), rows)
+    read = read_labels(str(path))
+    assert read.rows == [LabelRow("a.wav", "normal", None, "phone"), LabelRow("b.wav", "murmur", None, None)]
+    matching = match_labels([recording("b.wav"), recording("a.wav"), recording("c.wav")], read)
+    assert [one.device for one in matching.recordings] == [None, "phone", None]
+
+
 def test_columns_can_be_named(tmp_path: Path) -> None:
     path = write_csv(
-        tmp_path / "l.csv", ("path", "Datei", "label", "Befund", "Kind"), [("-", "a.wav", "-", "murmur", "k")]
+        tmp_path / "l.csv",
+        ("path", "Datei", "label", "Befund", "Kind", "device", "Hörer"),
+        [("-", "a.wav", "-", "murmur", "k", "-", "h 2")],
     )
-    assert read_labels(str(path), "Datei", "Befund", "Kind").rows == [LabelRow("a.wav", "murmur", "k")]
+    assert read_labels(str(path), "Datei", "Befund", "Kind", "Hörer").rows == [LabelRow("a.wav", "murmur", "k", "h 2")]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +129,11 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         (("path", "label"), ("where", None, None), "no column 'where'; the columns are: path, label"),
         (("path", "label"), (None, "what", None), "no column 'what'; the columns are: path, label"),
         (("path", "label"), (None, None, "who"), "no column 'who'; the columns are: path, label"),
+        (("path", "label"), (None, None, None, "with"), "no column 'with'; the columns are: path, label"),
     ],
 )
 def test_a_missing_column_is_named_with_those_that_are_there(
-    tmp_path: Path, columns: tuple[str, ...], wanted: tuple[str | None, str | None, str | None], told: str
+    tmp_path: Path, columns: tuple[str, ...], wanted: tuple[str | None, ...], told: str
 ) -> None:
     path = write_csv(tmp_path / "l.csv", columns, [("a.wav", "normal")])
     with pytest.raises(InputError) as caught:
@@ -216,6 +231,8 @@ def test_rows_that_disagree_are_refused() -> None:
         match_labels([recording("a/1.wav")], table(("a/1.wav", "normal"), ("a/1.wav", "murmur")))
     with pytest.raises(InputError, match="disagree"):
         match_labels([recording("a/1.wav")], table(("a/1.wav", "normal", "p"), ("a/1.wav", "normal", "q")))
+    with pytest.raises(InputError, match="disagree"):
+        match_labels([recording("1.wav")], table(("1.wav", None, None, "phone"), ("1.wav", None, None, "stethoscope")))
     with pytest.raises(InputError, match=told.replace("a/1", "x/1", 1)):
         match_labels([recording("a/1.wav")], table(("x/1.wav", "normal"), ("1.wav", "murmur")))
 
@@ -245,6 +262,7 @@ def test_case_and_space_around_a_label_do_not_count(text: str, label: str | None
 
 
 def test_the_fingerprint_names_content(tmp_path: Path) -> None:
+    assert table(("a", "normal")).fingerprint() != table(("a", "normal", None, "phone")).fingerprint()
     first = write_csv(tmp_path / "a.csv", ("path", "label"), [("1.wav", "normal"), ("2.wav", "murmur")])
     same = write_csv(tmp_path / "b.csv", ("Label", "FILE", "x"), [("Normal", "1.wav", "-"), ("murmur", "2.wav", "-")])
     other = write_csv(tmp_path / "c.csv", ("path", "label"), [("1.wav", "normal"), ("2.wav", "normal")])

@@ -69,8 +69,8 @@ def test_plans_of_any_length_come_back(plans: PlanFolder, sizes: tuple[int, ...]
 
 
 def test_everything_that_is_known_of_a_recording_comes_back(plans: PlanFolder) -> None:
-    odd = Recording("s3://b/a b\n+%ü?#.wav", "a b\n+%ü?#.wav", 2**40, "etag", "murmur", "p1")
-    secret = Recording("https://h/a.wav", "a.wav", None, None, None, None, "file:///m.csv", 2**33)
+    odd = Recording("s3://b/a b\n+%ü?#.wav", "a b\n+%ü?#.wav", 2**40, "etag", "murmur", "p1", "phone")
+    secret = Recording("https://h/a.wav", "a.wav", manifest="file:///m.csv", manifest_row=2**33)
     settled = plans.settle(0, 0, [[odd, secret]])
     (shard,) = plans.shards(settled)
     assert shard.recordings == (odd, secret)

@@ -1,0 +1,58 @@
+"""Waveform to what a model reads, before anything that is fitted to training rows.
+
+Every kind is an array [n, width] float32:
+
+* ``frames``: the original's frames, Hz and linear magnitude, [n_frames, 2];
+* ``statistics``: the summary statistics (``statistics.NAMES``) of the recording, then those of its altered copies,
+  [1 + copies, 392];
+* ``mfcc``: mean and deviation over time of 20 MFCCs, [1, 40];
+* ``spectral-contrast``: mean and deviation over time of the spectral contrast in octaves from 100 Hz (Jiang et al.,
+  ICME 2002), [1, 8];
+* ``log-mel``: log power in 40 mel bands to 1 kHz every 20 ms, [n_frames, 40].
+
+All but the frames are taken of the recording at 4 kHz, band-passed and scaled as ``statistics.prepare`` does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core import statistics
+from heartbeat_core.audio import Waveform
+from heartbeat_core.config import Recipe
+from heartbeat_core.frames import compute_frames
+
+Inputs = NDArray[np.float32]
+
+N_CONTRAST_BANDS = 3
+CONTRAST_MIN_HZ = 100.0
+
+
+def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
+    """Return [n, width] float32: what the recipe's model reads of a recording.
+
+    Raises:
+        RecordingError: a named child, where no frames can be made of it.
+    """
+    if recipe.reads_frames:
+        return compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
+    if recipe.input == "statistics":
+        return statistics.compute_statistics(waveform.samples, waveform.sample_rate_hz)[np.newaxis]
+    power = statistics.power_spectra(statistics.prepare(waveform.samples, waveform.sample_rate_hz).samples)
+    if recipe.input == "log-mel":
+        return statistics.log_mel(power).astype(np.float32)
+    track = statistics.mfcc(power) if recipe.input == "mfcc" else _spectral_contrast(power)
+    summary: Inputs = np.concatenate([track.mean(axis=0), track.std(axis=0)])[np.newaxis].astype(np.float32)
+    return summary
+
+
+def _spectral_contrast(power: statistics.Values) -> statistics.Values:
+    """Return [n_frames, 4] in dB."""
+    # Imported here: it takes a second, and no other input needs it.
+    import librosa
+
+    contrast: statistics.Values = librosa.feature.spectral_contrast(
+        S=np.sqrt(power.T), sr=statistics.RATE_HZ, n_bands=N_CONTRAST_BANDS, fmin=CONTRAST_MIN_HZ
+    ).T
+    return contrast

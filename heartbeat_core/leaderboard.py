@@ -1,0 +1,169 @@
+"""What the recipes were found to be worth, as Markdown and as plain cells: one table of all, one section for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heartbeat_core.calibration import COVERAGES_PERCENT
+from heartbeat_core.figures import Evaluation, Interval, OverSeeds, PooledJudgement
+
+HEAD = (
+    "task",
+    "recipe",
+    "balanced accuracy",
+    "macro-F1",
+    "accuracy",
+    "within devices",
+    "ECE",
+    "no better than",
+    "fit (s)",
+    "weights (kB)",
+)
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one recipe, or one rule, was found to be worth for one task."""
+
+    name: str
+    """The recipe's, or the rule's, such as ``device rule``."""
+    task: str
+    """Such as ``4 classes``."""
+    judgement: PooledJudgement
+    no_better_than: Sequence[str] = ()
+    """The rules that the recipe does not beat."""
+    fit_s: float | None = None
+    """None for a rule, to which nothing is fitted and which states no probabilities."""
+    weights_bytes: int | None = None
+    """None for what has no weights file."""
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether this is a rule, which stands beside the recipes."""
+        return self.fit_s is None
+
+
+def leaderboard_entries(evaluation: Evaluation) -> list[Entry]:
+    """Return recipes and rules as the leaderboard takes them."""
+    return [
+        Entry(one.name, one.task, one.judgement, one.no_better_than, one.fit_s, one.weights_bytes)
+        for one in (*evaluation.recipes, *evaluation.rules)
+    ]
+
+
+def leaderboard_rows(entries: Sequence[Entry]) -> list[list[str]]:
+    """Return one list of cells an entry, under ``HEAD``: tasks as they come, the best balanced accuracy first."""
+    tasks = list(dict.fromkeys(entry.task for entry in entries))
+    ranked = sorted(entries, key=lambda entry: (tasks.index(entry.task), -entry.judgement.balanced_accuracy.value))
+    return [_cells(entry) for entry in ranked]
+
+
+def leaderboard(entries: Sequence[Entry]) -> str:
+    """Return the table of all entries as Markdown, with a line that says what its figures are."""
+    note = (
+        "Means over seeds; in brackets the 95 % interval over patients (bootstrap). Within devices: balanced accuracy "
+        "among one device's rows, over the labels that occur there. ECE: expected calibration error."
+    )
+    return f"{markdown_table(HEAD, leaderboard_rows(entries))}\n\n{note}\n"
+
+
+def recipe_section(entry: Entry, rules: Sequence[Entry]) -> str:
+    """Return all figures of one recipe for one task as a Markdown section, the same task's rules beside it."""
+    judgement = entry.judgement
+    beside = [judgement, *(rule.judgement for rule in rules)]
+    paragraphs = [
+        f"## {_one_line(entry.name)}: {_one_line(entry.task)}",
+        f"{judgement.n_rows} rows of {judgement.n_patients} patients, each row predicted by a model that was trained "
+        f"without its patient. Seeds: {judgement.n_seeds}. {_verdict(entry)}",
+        markdown_table(
+            ("figure", entry.name, *(rule.name for rule in rules)),
+            [
+                ("accuracy", *(_interval(each.accuracy) for each in beside)),
+                ("balanced accuracy", *(_interval(each.balanced_accuracy) for each in beside)),
+                ("macro-F1", *(_interval(each.macro_f1) for each in beside)),
+                *(
+                    (
+                        f"balanced accuracy within {device} ({figures.n_rows} rows: {', '.join(figures.labels)})",
+                        *(_range(each.within_devices[device].balanced_accuracy) for each in beside),
+                    )
+                    for device, figures in judgement.within_devices.items()
+                ),
+            ],
+        ),
+        "Means over seeds. In brackets: for the first three the 95 % interval over patients (bootstrap), for all "
+        "others, here and below, the least and the most that a seed gave.",
+        _label_table(judgement),
+        f"Confusion matrix (rows: label; columns: prediction), summed over seeds ({judgement.n_seeds}):",
+        _confusion(judgement),
+        f"Calibration: expected calibration error {_range(judgement.ece)}, Brier score {_range(judgement.brier)} "
+        "(0 to 2).",
+        "Error rate among the most confident rows, by the share of rows that is kept; the area under this curve "
+        f"(AURC) is {_range(judgement.aurc)}:",
+        markdown_table(
+            ("rows kept", *(f"{percent} %" for percent in COVERAGES_PERCENT)),
+            [("error rate", *(f"{risk.value:.3f}" for risk in judgement.risk_coverage))],
+        ),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; what would break it is taken out of the cells."""
+    lines = [[_one_line(cell).replace("|", r"\|") for cell in cells] for cells in (head, *rows)]
+    lines.insert(1, ["---"] * len(head))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(entry: Entry) -> list[str]:
+    judgement = entry.judgement
+    devices = judgement.within_devices.items()
+    return [
+        entry.task,
+        entry.name,
+        _interval(judgement.balanced_accuracy),
+        _interval(judgement.macro_f1),
+        _interval(judgement.accuracy),
+        ", ".join(f"{device} {figures.balanced_accuracy.value:.3f}" for device, figures in devices),
+        NOTHING if entry.is_rule else f"{judgement.ece.value:.3f}",
+        ", ".join(entry.no_better_than) or NOTHING,
+        NOTHING if entry.fit_s is None else f"{entry.fit_s:.1f}",
+        NOTHING if entry.weights_bytes is None else f"{entry.weights_bytes / 1e3:.1f}",
+    ]
+
+
+def _verdict(entry: Entry) -> str:
+    if entry.no_better_than:
+        return (
+            f"**No better than the {' and the '.join(entry.no_better_than)}**, whose balanced accuracy reaches the "
+            "interval of this recipe."
+        )
+    return "The balanced accuracy of each rule beside it lies below the interval of this recipe."
+
+
+def _label_table(judgement: PooledJudgement) -> str:
+    rows = []
+    for label in judgement.labels:
+        figures = judgement.by_label[label]
+        rows.append((label, str(figures.n_rows), _range(figures.recall), _range(figures.precision)))
+    return markdown_table(("label", "rows", "recall", "precision"), rows)
+
+
+def _confusion(judgement: PooledJudgement) -> str:
+    rows = zip(judgement.labels, judgement.confusion_matrix, strict=True)
+    return markdown_table(("", *judgement.labels), [(label, *map(str, counts)) for label, counts in rows])
+
+
+def _interval(figure: Interval) -> str:
+    return f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"
+
+
+def _range(figure: OverSeeds | None) -> str:
+    if figure is None:
+        return NOTHING
+    return f"{figure.value:.3f} ({figure.least:.3f} to {figure.most:.3f})"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
