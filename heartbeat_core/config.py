@@ -26,9 +26,9 @@ LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrasto
 
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
-InputKind = Literal["aligned", "frequency", "statistics", "mfcc", "spectral-contrast", "log-mel"]
+InputKind = Literal["aligned", "frequency", "statistics", "statistics+cycles", "mfcc", "spectral-contrast", "log-mel"]
 """What a model reads: frames, their frequency alone, or what ``inputs`` computes of the waveform."""
-ModelKind = Literal["fcnn", "boosting", "cnn", "rnn", "vote"]
+ModelKind = Literal["fcnn", "bagged-fcnn", "boosting", "cnn", "rnn", "vote"]
 Device = Literal["auto", "cpu", "cuda"]
 """"auto" is a GPU where there is one."""
 
@@ -101,13 +101,26 @@ class TrainingSettings(Settings):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: each label weighs the same in the loss, however many rows it has."""
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    members: PositiveInt = 1
-    """So many networks are trained, each from another seed, and their outputs averaged."""
 
 
-_VECTORS: tuple[InputKind, ...] = ("statistics", "mfcc", "spectral-contrast")
+class BaggingSettings(Settings):
+    """Of the model ``bagged-fcnn``: several small networks, averaged, and what keeps them from learning by heart."""
+
+    members: PositiveInt = 4
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """A label weighs ``(rows / its rows) ** balance`` in the loss: 1 makes all labels equal."""
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    input_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    """Deviation of the noise on each input, which has a deviation of about 1."""
+    mixup: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.2
+    """Parameter of the Beta distribution by which rows are mixed (Zhang et al., ICLR 2018); 0 mixes none."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+_VECTORS: tuple[InputKind, ...] = ("statistics", "statistics+cycles", "mfcc", "spectral-contrast")
 _READABLE: dict[ModelKind, tuple[InputKind, ...]] = {
     "fcnn": ("aligned", "frequency", *_VECTORS),
+    "bagged-fcnn": _VECTORS,
     "boosting": ("aligned", "frequency", *_VECTORS),
     "cnn": ("log-mel",),
     "rnn": ("log-mel",),
@@ -129,6 +142,7 @@ class Recipe(Settings):
     augmentation: AugmentationSettings = AugmentationSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
+    bagging: BaggingSettings = BaggingSettings()
     decision: DecisionSettings = DecisionSettings()
     compression: CompressionSettings = CompressionSettings()
 
@@ -136,6 +150,17 @@ class Recipe(Settings):
     def reads_frames(self) -> bool:
         """Whether the model reads frames rather than what is computed of the waveform."""
         return self.input in ("aligned", "frequency")
+
+    @property
+    def reads_statistics(self) -> bool:
+        """Whether the model reads summary statistics, alone or with more."""
+        return self.input in ("statistics", "statistics+cycles")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the network's hidden layers, all members of a bagged one together."""
+        members = self.bagging.members if self.model == "bagged-fcnn" else 1
+        return tuple(members * width for width in self.network.hidden)
 
     def input_settings(self) -> dict[str, Any]:
         """Return the part that the model's inputs depend on, before anything is fitted."""
@@ -153,12 +178,18 @@ class Recipe(Settings):
         if self.input not in readable:
             told = f"model '{self.model}' does not read the input '{self.input}': it reads {', '.join(readable)}"
             raise PydanticCustomError("parts", "{told}", {"told": told})
-        if self.augmentation.copies and self.input != "statistics":
-            raise PydanticCustomError("parts", "altered copies are made for the input 'statistics' only")
-        for part, default in (("network", NetworkSettings()), ("compression", CompressionSettings())):
-            if self.model != "fcnn" and getattr(self, part) != default:
-                told = f"'{part}' goes with the model 'fcnn', not with '{self.model}'"
+        if self.augmentation.copies and not self.reads_statistics:
+            raise PydanticCustomError("parts", "altered copies are made for statistics only")
+        for part, default, models in (
+            ("network", NetworkSettings(), ("fcnn", "bagged-fcnn")),
+            ("compression", CompressionSettings(), ("fcnn",)),
+            ("bagging", BaggingSettings(), ("bagged-fcnn",)),
+        ):
+            if self.model not in models and getattr(self, part) != default:
+                told = f"'{part}' goes with the model '{models[0]}', not with '{self.model}'"
                 raise PydanticCustomError("parts", "{told}", {"told": told})
+        if self.model == "bagged-fcnn" and len(self.network.hidden) != 1:
+            raise PydanticCustomError("parts", "a bagged-fcnn has one hidden layer: its width is that of each member's")
         return self
 
     def fingerprint(self) -> str:

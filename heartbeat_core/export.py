@@ -7,13 +7,15 @@ values are cut before the network reads them. Dropout does nothing when serving.
 
 In 8 bits each large matrix is stored as int8 with a float32 scale an output, and an int8 exponent of two an input.
 Without the exponents the scaler's division makes the weights of frequencies a thousandth of those of magnitudes, and 8
-bits hold only the latter: of 832 recordings of PASCAL, 61 % get another label. Activations stay in float32, so nothing is calibrated.
+bits hold only the latter: of 832 recordings of PASCAL, 61 % get another label. Activations stay in float32, so nothing
+is calibrated.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
@@ -79,10 +81,10 @@ class _Graph:
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, name: str, values: _Array) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
-    def add(self, operator: str, inputs: list[str], output: str, **attributes: int) -> str:
+    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 

@@ -3,8 +3,8 @@
 Every kind is an array [n, width] float32:
 
 * ``frames``: the original's frames, Hz and linear magnitude, [n_frames, 2];
-* ``statistics``: the summary statistics (``statistics.NAMES``) of the recording, then those of its altered copies,
-  [1 + copies, 392];
+* ``statistics``: the summary statistics (``statistics_names.NAMES``) of the recording, then those of its altered copies,
+  [1 + copies, 392]; ``statistics+cycles`` with those of its heart cycles behind them, [1 + copies, 652];
 * ``mfcc``: mean and deviation over time of 20 MFCCs, [1, 40];
 * ``spectral-contrast``: mean and deviation over time of the spectral contrast in octaves from 100 Hz (Jiang et al.,
   ICME 2002), [1, 8];
@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core import statistics
+from heartbeat_core.augmentation import altered_copies
 from heartbeat_core.audio import Waveform
 from heartbeat_core.config import Recipe
 from heartbeat_core.frames import compute_frames
+from heartbeat_core.summary import summarise
 
 Inputs = NDArray[np.float32]
 
@@ -37,14 +39,23 @@ def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
     """
     if recipe.reads_frames:
         return compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
-    if recipe.input == "statistics":
-        return statistics.compute_statistics(waveform.samples, waveform.sample_rate_hz)[np.newaxis]
+    if recipe.reads_statistics:
+        return _statistics(waveform, recipe)
     power = statistics.power_spectra(statistics.prepare(waveform.samples, waveform.sample_rate_hz).samples)
     if recipe.input == "log-mel":
         return statistics.log_mel(power).astype(np.float32)
     track = statistics.mfcc(power) if recipe.input == "mfcc" else _spectral_contrast(power)
     summary: Inputs = np.concatenate([track.mean(axis=0), track.std(axis=0)])[np.newaxis].astype(np.float32)
     return summary
+
+
+def _statistics(waveform: Waveform, recipe: Recipe) -> Inputs:
+    """Return [1 + copies, width]: of the recording as it is, then of its altered copies."""
+    with_cycles = recipe.input == "statistics+cycles"
+    rows = [summarise(waveform.samples, waveform.sample_rate_hz, with_cycles)]
+    copies = altered_copies(waveform.samples, waveform.sample_rate_hz, recipe.augmentation.copies)
+    rows += [summarise(copy, statistics.RATE_HZ, with_cycles) for copy in copies]
+    return np.stack(rows)
 
 
 def _spectral_contrast(power: statistics.Values) -> statistics.Values:

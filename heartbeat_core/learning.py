@@ -20,7 +20,7 @@ from heartbeat_core.frame_models import fit_aligned
 from heartbeat_core.inputs import Inputs
 from heartbeat_core.sequence_models import fit_sequences
 from heartbeat_core.tree_models import fit_boosting, fit_vote
-from heartbeat_core.vector_models import fit_vectors
+from heartbeat_core.vector_models import fit_bagged, fit_vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ def _fitter(recipe: Recipe) -> ModelFitter:
 
 
 _FITTERS: dict[str, ModelFitter] = {
+    "bagged-fcnn": fit_bagged,
     "boosting": fit_boosting,
     "vote": fit_vote,
     "cnn": fit_sequences,

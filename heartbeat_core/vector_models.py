@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from heartbeat_core.bagging import train_bagged
 from heartbeat_core.compression import compress, stored_bytes
 from heartbeat_core.config import LABELS, CompressionSettings, Recipe
 from heartbeat_core.decision import Logits
@@ -86,6 +87,13 @@ def fit_vectors(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int6
     rows = MatrixRows(scaler.transform(vectors), repeated)
     network = compress(train_network(rows, recipe, seed=seed), rows, recipe, seed)
     return VectorModel(scaler, network, recipe.compression)
+
+
+def fit_bagged(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int64], seed: int) -> VectorModel:
+    """Fit the scaler to all rows of all inputs, and the members to recordings that come as any of their copies."""
+    rows = np.stack(inputs)
+    scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]))
+    return VectorModel(scaler, train_bagged(scaler.transform(rows), codes, recipe, seed))
 
 
 def all_rows(inputs: Sequence[Inputs], codes: NDArray[np.int64]) -> tuple[Inputs, NDArray[np.int64]]:

@@ -536,7 +536,6 @@ def export(
             raise UsageError(
                 f"export needs the package '{error.name}', which is not installed: pip install 'heartbeat[export]'"
             ) from None
-        from heartbeat_core import storage
 
         exported = run_job(model, output, file_format.value, int8)
         out.print(f"model {exported.model_id}")
@@ -544,14 +543,14 @@ def export(
         if (found := exported.comparison) is not None:
             out.print(
                 f"largest difference from torch over {found.n_rows} made-up rows: probabilities "
-                f"{found.probability_difference:.1e}, logits {found.logit_difference:.1e}; the same label in "
-                f"{100 * found.same_label:.1f} % of them"
+                f"{found.probability_difference:.1e}, logits {found.logit_difference:.1e} (beyond 1: of a row's "
+                f"largest); the same label in {100 * found.same_label:.1f} % of them"
             )
             out.print(
                 f"one row on one thread, median: onnxruntime {found.onnxruntime_ms:.3f} ms, "
                 f"torch {found.torch_ms:.3f} ms"
             )
-        out.print(f"  {storage.display(storage.to_uri(output))}")
+        out.print(f"  {exported.place}")
 
 
 @app.command(epilog="Exit codes: 0 told, 1 the store failed or no recording can be decoded, 2 usage, 130 interrupted.")

@@ -31,7 +31,7 @@ class Comparison:
 
     Attributes:
         probability_difference: the largest.
-        logit_difference: the largest; of logits beyond 1 in parts of them, since float32 is no finer.
+        logit_difference: the largest, in parts of the row's largest logit where that is beyond 1: float32 is no finer.
         same_label: share of the rows with the same label by ``probability / threshold``.
         onnxruntime_ms, torch_ms: median time of one padded row to its probabilities, on one thread.
     """
@@ -48,6 +48,7 @@ class Comparison:
 class Exported:
     """What was written; ``comparison`` is None of weights that nothing here can run."""
 
+    place: str
     model_id: str
     n_bytes: int
     comparison: Comparison | None
@@ -81,11 +82,15 @@ def export(source: str, out: str, export_format: ExportFormat, int8: bool = Fals
         data, comparison = to_hdf5(bundle), None
     if not storage.create(uri, data):
         raise _taken(uri)
-    return Exported(bundle.model_id, len(data), comparison)
+    return Exported(_display(uri), bundle.model_id, len(data), comparison)
+
+
+def _display(uri: str) -> str:
+    return storage.display(public_uri(uri))
 
 
 def _taken(uri: str) -> OutputError:
-    return OutputError(f"{storage.display(public_uri(uri))} is there already: name a new file")
+    return OutputError(f"{_display(uri)} is there already: name a new file")
 
 
 def _compare(bundle: Bundle, data: bytes) -> Comparison:
@@ -96,12 +101,13 @@ def _compare(bundle: Bundle, data: bytes) -> Comparison:
     name = session.get_inputs()[0].name
     found, logits = session.run(["probabilities", "logits"], {name: inputs})
     expected, expected_logits = torch_outputs(bundle, inputs)
+    largest = np.maximum(1.0, np.abs(expected_logits).max(axis=1, keepdims=True))
     decide = bundle.manifest.decision.codes
     row = inputs[:1]
     return Comparison(
         n_rows=len(inputs),
         probability_difference=float(np.abs(found - expected).max()),
-        logit_difference=float((np.abs(logits - expected_logits) / np.maximum(1.0, np.abs(expected_logits))).max()),
+        logit_difference=float((np.abs(logits - expected_logits) / largest).max()),
         same_label=float(np.mean(decide(found.astype(np.float64)) == decide(expected))),
         onnxruntime_ms=_median_ms(lambda: session.run(None, {name: row})),
         torch_ms=_median_ms(lambda: torch_outputs(bundle, row)),

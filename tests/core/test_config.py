@@ -33,15 +33,16 @@ def test_the_defaults_are_the_originals_best() -> None:
         (
             {"nome": 1},
             "r.yaml: unknown key 'nome'; "
-            "allowed here: alignment, description, frames, name, network, training, version",
+            "allowed here: alignment, augmentation, compression, decision, description, frames, input, model, name, "
+            "network, training, version",
         ),
         ({"frames": {"delta": 1}}, "r.yaml: unknown key 'frames.delta'; allowed here: delta_time_s, method"),
         ({"alignment": {"mode": 1}}, "r.yaml: unknown key 'alignment.mode'; allowed here: pad_mode"),
         ({"network": {"hiden": [3]}}, "r.yaml: unknown key 'network.hiden'; allowed here: dropout, hidden"),
         (
             {"training": {"lr": 1}},
-            "r.yaml: unknown key 'training.lr'; allowed here: batch_size, epochs, holdout_folds, "
-            "learning_rate, plateau_factor, plateau_patience, seed",
+            "r.yaml: unknown key 'training.lr'; allowed here: batch_size, class_weights, epochs, holdout_folds, "
+            "learning_rate, members, plateau_factor, plateau_patience, seed, weight_decay",
         ),
     ],
 )
@@ -150,6 +151,16 @@ def changed(**changes: Any) -> Recipe:
         {"training": {"plateau_factor": 0.4}},
         {"training": {"holdout_folds": 4}},
         {"training": {"seed": 41}},
+        {"training": {"class_weights": "balanced"}},
+        {"training": {"weight_decay": 0.1}},
+        {"training": {"members": 2}},
+        {"input": "statistics"},
+        {"model": "boosting"},
+        {"compression": {"pruned": 0.5}},
+        {"compression": {"int8": True}},
+        {"decision": {"calibrated": True}},
+        {"decision": {"thresholds": True}},
+        {"decision": {"inner_folds": 4}},
     ],
 )
 def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, Any]) -> None:
@@ -159,18 +170,63 @@ def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, An
     assert (changed(**changes).dataset_settings() != changed().dataset_settings()) == concerns_datasets
 
 
-def test_no_setting_is_forgotten_in_the_test_above() -> None:
+def test_the_fingerprint_changes_with_the_copies() -> None:
+    copies = changed(input="statistics", augmentation={"copies": 2})
+    assert copies.fingerprint() != changed(input="statistics").fingerprint()
+    assert copies.input_settings() != changed(input="statistics").input_settings()
+
+
+PARTS = [
+    ({"model": "cnn"}, "model 'cnn' does not read the input 'aligned': it reads log-mel"),
+    ({"model": "rnn", "input": "mfcc"}, "model 'rnn' does not read the input 'mfcc': it reads log-mel"),
+    (
+        {"model": "vote"},
+        "model 'vote' does not read the input 'aligned': it reads statistics, mfcc, spectral-contrast",
+    ),
+    (
+        {"input": "log-mel"},
+        "model 'fcnn' does not read the input 'log-mel': "
+        "it reads aligned, frequency, statistics, mfcc, spectral-contrast",
+    ),
+    (
+        {"input": "mfcc", "augmentation": {"copies": 1}},
+        "altered copies are made for the input 'statistics' only",
+    ),
+    (
+        {"model": "cnn", "input": "log-mel", "compression": {"int8": True}},
+        "'compression' goes with the model 'fcnn', not with 'cnn'",
+    ),
+    ({"model": "boosting", "network": {"hidden": [4]}}, "'network' goes with the model 'fcnn', not with 'boosting'"),
+]
+
+
+@pytest.mark.parametrize(("content", "told"), PARTS)
+def test_parts_that_do_not_go_together_are_refused(content: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(Recipe, {"name": "x"} | content, "r.yaml")
+    assert str(caught.value) == f"r.yaml: settings: {told}"
+
+
+def test_what_is_spelled_out_as_it_is_by_default_is_no_contradiction() -> None:
+    vote = changed(model="vote", input="statistics")
+    assert parse_settings(Recipe, vote.model_dump(mode="json"), "r") == vote
+
+
+def test_no_setting_is_forgotten_in_the_tests_above() -> None:
     assert {
         name: sorted(type(getattr(changed(), name)).model_fields)
         for name in Recipe.model_fields
-        if name not in ("name", "version", "description")
+        if name not in ("name", "version", "description", "input", "model")
     } == {
+        "augmentation": ["copies"],
+        "compression": ["int8", "pruned"],
+        "decision": ["calibrated", "inner_folds", "thresholds"],
         "frames": ["delta_time_s", "method"],
         "alignment": ["pad_mode"],
         "network": ["dropout", "hidden"],
         "training": [
-            *("batch_size", "epochs", "holdout_folds", "learning_rate"),
-            *("plateau_factor", "plateau_patience", "seed"),
+            *("batch_size", "class_weights", "epochs", "holdout_folds", "learning_rate", "members"),
+            *("plateau_factor", "plateau_patience", "seed", "weight_decay"),
         ],
     }
 

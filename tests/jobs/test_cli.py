@@ -42,7 +42,7 @@ from tests.helpers import (
     write_csv,
 )
 
-COMMANDS = ("classify", "build-dataset", "train", "predict", "plan", "certs", "demo")
+COMMANDS = ("classify", "build-dataset", "train", "predict", "export", "plan", "certs", "demo")
 CONFIGS = Path(str(files("heartbeat_core.configs")))
 
 
