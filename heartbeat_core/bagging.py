@@ -88,8 +88,8 @@ def train_bagged(rows: NDArray[np.float32], codes: NDArray[np.int64], recipe: Re
         seed: of weights, order, copies, noise.
 
     Returns:
-        One network whose hidden layer holds all members. Its logits are those of the true shares of the labels: what
-        the weights of the loss added is taken out again (Elkan, IJCAI 2001).
+        One network whose hidden layer holds all members, in evaluation mode. As in ``training.optimise``, its logits
+        are those of the labels' true shares.
 
     Raises:
         DatasetError: fewer than two rows, or fewer than two labels.
@@ -99,6 +99,7 @@ def train_bagged(rows: NDArray[np.float32], codes: NDArray[np.int64], recipe: Re
     n_rows, n_copies, n_inputs = rows.shape
     inputs = torch.from_numpy(rows)
     label_weights = _label_weights(codes, bagging.balance)
+    offsets = torch.where(label_weights > 0, label_weights, 1.0).log()
     targets = nn.functional.one_hot(torch.from_numpy(codes), len(LABELS)).float()
     targets = targets * (1 - bagging.label_smoothing) + bagging.label_smoothing / len(LABELS)
     targets *= label_weights[torch.from_numpy(codes)].unsqueeze(1)
@@ -132,17 +133,14 @@ def train_bagged(rows: NDArray[np.float32], codes: NDArray[np.int64], recipe: Re
                     wanted = share * wanted + (1 - share) * wanted[other]
                 batch = batch + bagging.input_noise * torch.randn(batch.shape)
                 batch = nn.functional.dropout(batch.expand(bagging.members, -1, -1), bagging.input_dropout)
-                logits = members(batch, recipe.network.dropout)
+                logits = members(batch, recipe.network.dropout) + offsets
                 # Each member has its own loss: their sum leaves each member's gradient what it would be alone.
                 loss = -(wanted * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-        network = members.merged(recipe.network.dropout)
-    with torch.no_grad():
-        network.layers[-1].get_parameter("bias").sub_(torch.where(label_weights > 0, label_weights, 1.0).log())
-    return network
+        return members.merged(recipe.network.dropout)
 
 
 def _label_weights(codes: NDArray[np.int64], balance: float) -> torch.Tensor:

@@ -132,7 +132,7 @@ class Bundle:
     @property
     def reads_statistics(self) -> bool:
         """Whether results need their summary statistics."""
-        return self.manifest.recipe.input == "statistics"
+        return self.manifest.recipe.reads_statistics
 
     def classify(self, results: Sequence[RecordingResult]) -> Scores:
         """Say what recordings are; with their summary statistics where the model reads these."""
@@ -156,11 +156,18 @@ def check_servable(recipe: Recipe) -> None:
     Raises:
         ConfigError: it is neither an FCNN on aligned frames nor one on summary statistics.
     """
-    if recipe.model != "fcnn" or recipe.input not in ("aligned", "statistics"):
+    if recipe.model not in ("fcnn", "bagged-fcnn") or not (recipe.input == "aligned" or recipe.reads_statistics):
         raise ConfigError(
             f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) makes no bundle, only figures: bundles hold an "
-            "fcnn on aligned or statistics; judge it with 'heartbeat evaluate'"
+            "fcnn or a bagged-fcnn on aligned frames or statistics; judge it with 'heartbeat evaluate'"
         )
+    if recipe.compression.int8 or (recipe.input == "aligned" and recipe.compression.pruned):
+        raise ConfigError(
+            f"recipe '{recipe.name}' makes no bundle, only figures: train it without compression and write 8 bits with "
+            "'heartbeat export --int8'"
+        )
+    if recipe.input == "aligned" and recipe.decision.calibrated:
+        raise ConfigError(f"recipe '{recipe.name}': a bundle on aligned frames is not calibrated")
 
 
 def pack(facts: dict[str, Any], reference: Reference, classifier: Classifier) -> tuple[Bundle, bytes]:
@@ -207,9 +214,9 @@ def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = 
 def _unpack_classifier(manifest: BundleManifest, tensors: dict[str, torch.Tensor], device: str) -> Classifier:
     recipe = manifest.recipe
     mean, scale = (tensors.pop(f"scaler.{name}").numpy() for name in ("mean", "scale"))
-    network = FCNN(mean.size, recipe.network.hidden, len(LABELS), recipe.network.dropout)
+    network = FCNN(mean.size, recipe.widths, len(LABELS), recipe.network.dropout)
     network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
-    if recipe.input == "statistics":
+    if recipe.reads_statistics:
         return StatisticsClassifier(VectorModel(VectorScaler(mean, scale), network.eval()))
     trained = np.array([LABELS.index(label) for label in manifest.trained_labels])
     return FrameClassifier(Scaler(mean, scale), network, trained, device)

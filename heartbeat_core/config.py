@@ -78,13 +78,13 @@ class CompressionSettings(Settings):
 
 
 class DecisionSettings(Settings):
-    """How outputs become labels; all of it is fitted by inner folds of the training rows."""
+    """How outputs become labels: the label of the largest ``probability / threshold`` is predicted."""
 
     calibrated: bool = False
-    """One temperature for all logits, of least log loss (Guo et al., 2017)."""
-    thresholds: bool = False
-    """One threshold a label: the label of the largest ``probability / threshold`` is predicted."""
+    """One temperature for all logits, of least log loss on inner folds of the training rows (Guo et al., 2017)."""
     inner_folds: Annotated[int, Field(ge=2)] = 5
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """A label's threshold is its share of the training rows to this power: 0 serves accuracy, 1 balanced accuracy."""
 
 
 class TrainingSettings(Settings):

@@ -3,8 +3,9 @@
 Every kind is an array [n, width] float32:
 
 * ``frames``: the original's frames, Hz and linear magnitude, [n_frames, 2];
-* ``statistics``: the summary statistics (``statistics_names.NAMES``) of the recording, then those of its altered copies,
-  [1 + copies, 392]; ``statistics+cycles`` with those of its heart cycles behind them, [1 + copies, 652];
+* ``statistics``: the summary statistics (``statistics_names.NAMES``) of the recording, then those of its altered
+  copies, [1 + copies, 392];
+* ``statistics+cycles``: the same with the statistics of the heart cycles behind them, [1 + copies, 652];
 * ``mfcc``: mean and deviation over time of 20 MFCCs, [1, 40];
 * ``spectral-contrast``: mean and deviation over time of the spectral contrast in octaves from 100 Hz (Jiang et al.,
   ICME 2002), [1, 8];
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core import statistics
-from heartbeat_core.augmentation import altered_copies
 from heartbeat_core.audio import Waveform
+from heartbeat_core.augmentation import altered_copies
 from heartbeat_core.config import Recipe
 from heartbeat_core.frames import compute_frames
 from heartbeat_core.summary import summarise

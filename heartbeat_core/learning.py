@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.config import LABELS, Recipe
-from heartbeat_core.decision import Decision, Logits, fit_temperature, fit_thresholds
+from heartbeat_core.decision import Decision, Logits, balanced_thresholds, fit_temperature
 from heartbeat_core.evaluation import folds
 from heartbeat_core.frame_models import fit_aligned
 from heartbeat_core.inputs import Inputs
@@ -108,22 +108,21 @@ _FITTERS: dict[str, ModelFitter] = {
 
 
 def _fit_decision(recipe: Recipe, rows: Examples, seed: int) -> tuple[Decision, NDArray[np.float64] | None]:
-    """Fit temperature and thresholds to the rows' own out-of-fold outputs, by inner folds grouped as the outer ones.
+    """Fit the thresholds to the labels and the temperature to the rows' own out-of-fold outputs, by inner folds.
 
     Returns:
         The decision, and [n] the confidence that each row's own out-of-fold prediction then has.
     """
     settings = recipe.decision
-    if not (settings.calibrated or settings.thresholds):
-        return Decision(), None
+    thresholds = balanced_thresholds(rows.codes, settings.balance)
+    if not settings.calibrated:
+        return Decision(thresholds=thresholds), None
     logits = np.zeros((len(rows), len(LABELS)))
     present = np.unique(rows.codes)
     for number, (training, held_out) in enumerate(folds(rows.codes, rows.groups, settings.inner_folds, seed)):
         inner = rows.take(training)
         model = _fitter(recipe)(recipe, inner.inputs, inner.codes, seed + 1 + number)
         logits[held_out] = model.logits([rows.inputs[i] for i in held_out.tolist()])
-    decision = Decision(temperature=fit_temperature(logits, rows.codes, present) if settings.calibrated else 1.0)
+    decision = Decision(temperature=fit_temperature(logits, rows.codes, present), thresholds=thresholds)
     probabilities = decision.probabilities(logits, present)
-    if settings.thresholds:
-        decision = decision.model_copy(update={"thresholds": fit_thresholds(probabilities, rows.codes)})
     return decision, probabilities[np.arange(len(rows)), decision.codes(probabilities)]

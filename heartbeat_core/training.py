@@ -167,7 +167,10 @@ def optimise(
         on_epoch: called with the epoch's number from 1 and its mean training loss.
     """
     settings = recipe.training
-    mask = label_mask(np.unique(rows.codes))
+    weights = label_weights(rows.codes, settings.class_weights)
+    # Of least weighted log loss is weight * probability, up to a factor (Elkan, IJCAI 2001): with the weights in the
+    # offsets, the network's own logits are those of the labels' true shares.
+    offsets = label_mask(np.unique(rows.codes)) + (0.0 if weights is None else weights.log())
     loader: DataLoader[Any] = DataLoader(
         rows,  # type: ignore[arg-type]
         batch_size=settings.batch_size,
@@ -181,9 +184,9 @@ def optimise(
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, patience=settings.plateau_patience, factor=settings.plateau_factor
     )
-    loss_function = nn.CrossEntropyLoss(weight=label_weights(rows.codes, settings.class_weights))
+    loss_function = nn.CrossEntropyLoss(weight=weights)
     for epoch in range(1, n_epochs + 1):
-        loss = _run_epoch(network, loader, loss_function, optimiser, mask)
+        loss = _run_epoch(network, loader, loss_function, optimiser, offsets)
         scheduler.step(loss)
         if on_epoch is not None:
             on_epoch(epoch, loss)
@@ -214,14 +217,14 @@ def _run_epoch(
     loader: DataLoader[Any],
     loss_function: nn.CrossEntropyLoss,
     optimiser: torch.optim.Optimizer,
-    mask: torch.Tensor,
+    offsets: torch.Tensor,
 ) -> float:
     """Return the mean loss over the rows seen."""
     network.train()
     total, seen = 0.0, 0
     for inputs, codes in loader:
         optimiser.zero_grad()
-        loss = loss_function(network(inputs) + mask, codes)
+        loss = loss_function(network(inputs) + offsets, codes)
         loss.backward()
         optimiser.step()
         total += float(loss.detach()) * len(codes)

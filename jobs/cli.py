@@ -26,6 +26,7 @@ from heartbeat_core.errors import HeartbeatError, UsageError
 from jobs.nursery import THREAD_VARIABLES, open_nursery
 
 if TYPE_CHECKING:
+    from heartbeat_core.figures import Evaluation
     from jobs.classify import ClassifySummary
     from jobs.estimate import Estimate
     from jobs.ledger import Totals
@@ -379,7 +380,6 @@ def train(
     Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**
     """
     with _exit_codes("interrupted"):
-        from heartbeat_core.leaderboard import HEAD, leaderboard_entries, leaderboard_rows
         from jobs.card import figure_rows
         from jobs.labels import check_label
         from jobs.settings import load_recipe
@@ -391,11 +391,8 @@ def train(
         manifest = run_job(dataset, output, options, _job_settings(config, cluster, workers), log).manifest
         names = ["bundle.json", "weights.safetensors", "MODEL_CARD.md"]
         if manifest.cross_validation is not None:
-            judged = Table(*HEAD, caption=manifest.cross_validation.protocol)
-            for cells in leaderboard_rows(leaderboard_entries(manifest.cross_validation)):
-                judged.add_row(*cells)
             out.print(f"trained on {manifest.training_data.n_rows} rows, none held out; by cross-validation:")
-            out.print(judged)
+            _print_leaderboard(manifest.cross_validation)
         if (report := manifest.holdout) is not None:
             out.print(
                 f"trained on {report.n_training_rows} rows; held out {report.n_holdout_rows} rows "
@@ -453,7 +450,6 @@ def evaluate(
     """
     with _exit_codes():
         _prepare_workers(cluster, "heartbeat_core.learning")
-        from heartbeat_core.leaderboard import HEAD, leaderboard_entries, leaderboard_rows
         from jobs import evaluate as job
         from jobs.labels import check_label
         from jobs.settings import load_recipe, shipped_recipes
@@ -466,13 +462,7 @@ def evaluate(
             n_seeds,
         )
         found = job.evaluate(dataset, output, options, _job_settings(config, cluster, workers), log)
-        table = Table(*HEAD, caption=found.protocol)
-        for cells in leaderboard_rows(leaderboard_entries(found)):
-            table.add_row(*cells)
-        out.print(table)
-        for one in found.recipes:
-            if one.no_better_than:
-                out.print(f"{one.name}, {one.task}: no better than the {' and the '.join(one.no_better_than)}")
+        _print_leaderboard(found)
         _print_places(output, (job.PREDICTIONS_FOLDER, job.FIGURES_NAME, job.LEADERBOARD_NAME))
 
 
@@ -879,6 +869,28 @@ def _refuse_failures(totals: Totals, settings: JobSettings) -> None:
         f"more than --max-failure-rate {settings.max_failure_rate:g} allows",
     )
     raise typer.Exit(EXIT_TOO_MANY_FAILURES)
+
+
+def _print_leaderboard(found: Evaluation) -> None:
+    """Print a table for each task, the best first; the Markdown has more."""
+    from rich import box
+
+    ranked = sorted((*found.recipes, *found.rules), key=lambda one: -one.judgement.balanced_accuracy.value)
+    for task in dict.fromkeys(one.task for one in found.recipes):
+        here = [one for one in ranked if one.task == task]
+        devices = list(here[0].judgement.within_devices)
+        table = Table("recipe", "balanced accuracy", "macro-F1", "accuracy", *devices, title=task, box=box.SIMPLE)
+        for one in here:
+            judged = one.judgement
+            figure = judged.balanced_accuracy
+            within = (f"{judged.within_devices[device].balanced_accuracy.value:.3f}" for device in devices)
+            others = (f"{value.value:.3f}" for value in (judged.macro_f1, judged.accuracy))
+            table.add_row(one.name, f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})", *others, *within)
+        out.print(table)
+    out.print(f"Means over seeds, 95 % intervals over patients. {found.protocol}")
+    for one in found.recipes:
+        if one.no_better_than:
+            out.print(f"{one.name}, {one.task}: no better than the {' and the '.join(one.no_better_than)}")
 
 
 def _print_predictions(rows: list[dict[str, Any]]) -> None:

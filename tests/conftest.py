@@ -43,9 +43,9 @@ def _run_tasks(connection: Any, tasks: Any, items: Iterable[Any]) -> None:
 
 def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the drivers run their tasks one after the other in this process."""
-    for module in ("jobs.classify", "jobs.dataset"):
+    for module in ("jobs.classify", "jobs.dataset", "jobs.train", "jobs.evaluate"):
         monkeypatch.setattr(f"{module}.connect", _connect)
-    for module in ("jobs.driver", "jobs.dataset"):
+    for module in ("jobs.driver", "jobs.dataset", "jobs.train", "jobs.evaluate"):
         monkeypatch.setattr(f"{module}.run_tasks", _run_tasks)
 
 
@@ -94,5 +94,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, library: Path, recipe: Rec
 def bundle(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     """Return a bundle trained on the dataset without artifacts; not to be changed."""
     out = tmp_path_factory.mktemp("bundle") / "tiny"
-    train(str(dataset), str(out), TrainOptions(drop_labels=("artifact",), data="synthetic"), quiet_console())
+    options = TrainOptions(drop_labels=("artifact",), data="synthetic")
+    train(str(dataset), str(out), options, JobSettings(), quiet_console())
     return out

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from heartbeat_core.figures import Figures
-from jobs.settings import load_recipe
+from jobs.settings import JobSettings, load_recipe
 from jobs.train import TrainOptions, train
 
 FIGURES: dict[str, Callable[[Figures], float]] = {
@@ -40,7 +40,8 @@ def main() -> None:
         for seed in range(arguments.seeds):
             other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed})})
             options = TrainOptions(other, tuple(arguments.drop_label))
-            bundle = train(arguments.dataset, str(Path(scratch, str(seed))), options, Console(quiet=True))
+            place = str(Path(scratch, str(seed)))
+            bundle = train(arguments.dataset, place, options, JobSettings(), Console(quiet=True))
             reports.append(bundle.manifest.holdout)
     print("\n## The same with other seeds\n")
     print(f"Seeds 0 to {arguments.seeds - 1}, each with its own held-out patients: median (least to most).\n")

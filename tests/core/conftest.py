@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from heartbeat_core.alignment import Frames, Reference, place
-from heartbeat_core.bundle import Bundle, pack
+from heartbeat_core.alignment import Frames, Placement, Reference, place
+from heartbeat_core.bundle import Bundle, FrameClassifier, pack
 from heartbeat_core.config import LABELS, Recipe
 from heartbeat_core.evaluation import report_holdout
+from heartbeat_core.quality import Quality
+from heartbeat_core.recording import Recording, RecordingResult
 from heartbeat_core.training import AlignedFrames, fit_scaler, train_network
 
 LENGTH = 24
@@ -29,6 +31,33 @@ class MadeUp:
 
     def inputs(self) -> AlignedFrames:
         return AlignedFrames(self.frames, self.offsets, self.codes, fit_scaler(self.frames, self.offsets, LENGTH))
+
+    def results(self) -> list[RecordingResult]:
+        """Return the rows as recordings after the walk."""
+        placed = zip(self.frames, self.offsets.tolist(), strict=True)
+        return [make_result(frames, offset) for frames, offset in placed]
+
+
+def make_result(frames: Frames, offset: int = 0, **changes: Any) -> RecordingResult:
+    """Return a recording of two seconds after the walk, with nothing wrong about it but for the changes."""
+    facts = {
+        "recording": Recording("file:///r/a.wav", "a.wav"),
+        "audio_sha256": "ef" * 32,
+        "size_bytes": 16_044,
+        "format": "WAV",
+        "subtype": "PCM_16",
+        "sample_rate_hz": 4_000,
+        "channels": 1,
+        "n_samples": 8_000,
+        "duration_s": 2.0,
+        "header_n_samples": 8_000,
+        "truncated": False,
+        "quality": Quality(0.5, 0.1, 0.0, 0.0, 0.0),
+        "frames": frames,
+        "n_frames_cut": 0,
+        "placement": Placement(offset, len(frames), 1.0),
+    }
+    return RecordingResult(**facts | changes)
 
 
 def tiny_recipe(**training: Any) -> Recipe:
@@ -72,7 +101,7 @@ def make_bundle(rows: MadeUp, recipe: Recipe) -> tuple[Bundle, bytes]:
         "holdout": report_holdout(rows.codes, rows.codes, rows.codes, 3, "the training rows themselves"),
         "packages": {"torch": "2"},
     }
-    return pack(facts, rows.reference, inputs.scaler, network)
+    return pack(facts, rows.reference, FrameClassifier(inputs.scaler, network, np.array(trained)))
 
 
 @pytest.fixture(scope="session")

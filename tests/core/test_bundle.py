@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import safetensors.torch
 import torch
 
 from heartbeat_core import storage
-from heartbeat_core.bundle import Bundle, load, unpack
-from heartbeat_core.config import LABELS
-from heartbeat_core.errors import BundleError
+from heartbeat_core.bundle import Bundle, FrameClassifier, StatisticsClassifier, check_servable, load, unpack
+from heartbeat_core.config import LABELS, Recipe
+from heartbeat_core.decision import Decision
+from heartbeat_core.errors import BundleError, ConfigError
 from heartbeat_core.manifest import (
     MANIFEST_NAME,
     WEIGHTS_NAME,
@@ -30,6 +32,10 @@ from heartbeat_core.manifest import (
     resolve,
     shipped_models,
 )
+from heartbeat_core.quality import Quality
+from heartbeat_core.recording import RecordingResult
+from heartbeat_core.scores import Scores, Sureness
+from tests.bundles import THRESHOLDS, made_up_bundle, made_up_results
 from tests.core.conftest import MadeUp, make_bundle, tiny_recipe
 
 Packed = tuple[Bundle, bytes]
@@ -60,14 +66,122 @@ def test_round_trip_gives_the_same_bundle_and_logits(packed: Packed, rows: MadeU
     assert manifest == bundle.manifest
     again = unpack(manifest, weights, "here")
     assert np.array_equal(again.reference.frames, bundle.reference.frames)
-    assert again.scaler.mean.tobytes() == bundle.scaler.mean.tobytes()
-    assert again.scaler.scale.tobytes() == bundle.scaler.scale.tobytes()
-    assert not again.network.training
-    ours, theirs = (one.score(rows.frames, rows.offsets.tolist()) for one in (bundle, again))
+    assert isinstance(again.classifier, FrameClassifier)
+    assert isinstance(bundle.classifier, FrameClassifier)
+    assert again.classifier.scaler.mean.tobytes() == bundle.classifier.scaler.mean.tobytes()
+    assert again.classifier.scaler.scale.tobytes() == bundle.classifier.scaler.scale.tobytes()
+    assert not again.classifier.network.training
+    assert_same_scores(bundle.classify(rows.results()), again.classify(rows.results()))
+    assert again.model_id == f"tiny@{manifest.digest}"
+    assert not again.reads_statistics
+
+
+def assert_same_scores(ours: Scores, theirs: Scores) -> None:
+    assert len(ours.codes) > 0
     assert ours.logits.tobytes() == theirs.logits.tobytes()
     assert ours.probabilities.tobytes() == theirs.probabilities.tobytes()
     assert np.array_equal(ours.codes, theirs.codes)
-    assert again.model_id == f"tiny@{manifest.digest}"
+    assert ours.unsure == theirs.unsure
+
+
+def test_round_trip_of_a_model_of_statistics() -> None:
+    bundle, weights = made_up_bundle("statistics", temperature=1.5, length=30)
+    again = unpack(parse_manifest(manifest_bytes(bundle.manifest), "here"), weights, "here")
+    assert again.manifest == bundle.manifest
+    assert again.manifest.decision == Decision(temperature=1.5, thresholds=THRESHOLDS)
+    assert isinstance(again.classifier, StatisticsClassifier)
+    assert isinstance(bundle.classifier, StatisticsClassifier)
+    for name in ("mean", "scale"):
+        ours, theirs = (getattr(one.classifier.model.scaler, name) for one in (bundle, again))
+        assert ours.tobytes() == theirs.tobytes()
+    assert not again.classifier.model.network.training
+    assert again.reads_statistics
+    results = made_up_results(bundle, 40)
+    assert_same_scores(bundle.classify(results), again.classify(results))
+    assert again.classifier.distances(results) == bundle.classifier.distances(results)
+
+
+@pytest.mark.parametrize("kind", ["aligned", "statistics"])
+def test_the_decision_of_the_manifest_is_applied(kind: str) -> None:
+    bundle, _ = made_up_bundle(kind, temperature=2.0, length=30)
+    scores = bundle.classify(made_up_results(bundle, 60))
+    trained = [LABELS.index(label) for label in bundle.manifest.trained_labels]
+    assert len(trained) == 4
+    powers = np.exp(scores.logits[:, trained].astype(float) / 2.0)
+    expected = np.zeros((60, 5))
+    expected[:, trained] = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scores.probabilities, expected, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(scores.codes, (expected / THRESHOLDS).argmax(axis=1))
+    # Of these rows the thresholds decide some.
+    assert not np.array_equal(scores.codes, expected.argmax(axis=1))
+
+
+def good_results(bundle: Bundle, n_rows: int) -> list[RecordingResult]:
+    """Return made-up recordings whose quality is beyond doubt."""
+    return [replace(one, quality=Quality(0.5, 0.1, 0.0, 0.0, 0.0)) for one in made_up_results(bundle, n_rows)]
+
+
+def test_classifying_says_of_each_recording_why_it_is_unsure() -> None:
+    bundle, weights = made_up_bundle("statistics", length=30)
+    results = good_results(bundle, 20)
+    distances = [one for one in bundle.classifier.distances(results) if one is not None]
+    assert len(distances) == 20
+    confidences = bundle.classify(results).probabilities.max(axis=1)
+    limits = Sureness(min_confidence=float(np.median(confidences)), max_distance=float(np.median(distances)))
+    manifest = sealed(bundle.manifest, weights, decision=Decision(), sureness=limits)
+    told = unpack(manifest, weights, "here").classify(results).unsure
+    expected = [
+        limits.reasons(result, confidence, distance)
+        for result, confidence, distance in zip(results, confidences.tolist(), distances, strict=True)
+    ]
+    assert told == expected
+    assert set(told) == {None, "low_confidence", "out_of_distribution", "low_confidence,out_of_distribution"}
+
+
+def test_confidence_is_that_of_the_predicted_label_and_not_of_the_most_probable() -> None:
+    bundle, weights = made_up_bundle("aligned", length=30)
+    results = good_results(bundle, 60)
+    plain = bundle.classify(results)
+    confidences = plain.probabilities[np.arange(60), plain.codes]
+    overruled = np.flatnonzero(confidences < plain.probabilities.max(axis=1) - 0.01)
+    assert len(overruled) > 0
+    row = overruled[0]
+    between = float(confidences[row] + plain.probabilities[row].max()) / 2
+    manifest = sealed(bundle.manifest, weights, sureness=Sureness(min_confidence=between))
+    assert unpack(manifest, weights, "here").classify(results).unsure[row] == "low_confidence"
+
+
+def test_a_model_of_statistics_asks_for_them() -> None:
+    bundle, _ = made_up_bundle("statistics", length=30)
+    results = made_up_results(bundle, 3)
+    with pytest.raises(ValueError, match="a result has none"):
+        bundle.classify([*results[:2], replace(results[2], statistics=None)])
+
+
+def test_aligned_frames_have_no_distance(packed: Packed, rows: MadeUp) -> None:
+    assert packed[0].classifier.distances(rows.results()[:3]) == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"input": "frequency"}, "recipe 'x' (fcnn on frequency) makes no bundle, only figures"),
+        ({"input": "mfcc"}, "recipe 'x' (fcnn on mfcc) makes no bundle"),
+        ({"input": "statistics", "model": "vote"}, "recipe 'x' (vote on statistics) makes no bundle"),
+        ({"model": "boosting"}, "recipe 'x' (boosting on aligned) makes no bundle"),
+        ({"input": "log-mel", "model": "cnn"}, "recipe 'x' (cnn on log-mel) makes no bundle"),
+    ],
+)
+def test_recipes_that_make_no_bundle(content: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_servable(Recipe.model_validate({"name": "x"} | content))
+    assert told in str(caught.value)
+    assert str(caught.value).endswith("judge it with 'heartbeat evaluate'")
+
+
+@pytest.mark.parametrize("kind", ["aligned", "statistics"])
+def test_recipes_that_make_one(kind: str) -> None:
+    check_servable(Recipe.model_validate({"name": "x", "input": kind}))
 
 
 def test_load_from_disk_and_from_another_filesystem(stored: Path, packed: Packed) -> None:
@@ -177,7 +291,8 @@ def edited(stored: Path, change: Callable[[dict[str, Any]], object]) -> str:
         (lambda content: content["holdout"]["model"].update(macro_f1=float("inf")), "holdout.model.macro_f1: "),
         (lambda content: content["recipe"].update(version=2), "recipe.version: "),
         (lambda content: content.update(format="zip"), "bundle.json does not describe a heartbeat bundle"),
-        (lambda content: content.update(format_version=2), "bundle format 2 is not the one this program reads (1)"),
+        (lambda content: content.update(format_version=1), "bundle format 1 is not the one this program reads (2)"),
+        (lambda content: content.update(format_version=3), "bundle format 3 is not the one this program reads (2)"),
         (lambda content: content.update(format_version="x"), "bundle format x is not the one"),
         (lambda content: content.pop("format_version"), "bundle format None is not the one"),
     ],
@@ -189,7 +304,7 @@ def test_an_edited_manifest(stored: Path, change: Callable[[dict[str, Any]], obj
 
 
 def test_a_newer_format_says_what_to_do_before_anything_else(stored: Path) -> None:
-    text = edited(stored, lambda content: content.update(format_version=2, a_new_key=1))
+    text = edited(stored, lambda content: content.update(format_version=3, a_new_key=1))
     assert text.endswith("install the release that made it, or train it again")
 
 
@@ -277,7 +392,7 @@ def test_a_reference_of_the_wrong_shape(packed: Packed) -> None:
 
 
 def test_scores(packed: Packed, rows: MadeUp) -> None:
-    scores = packed[0].score(rows.frames, rows.offsets.tolist())
+    scores = packed[0].classify(rows.results())
     assert scores.logits.shape == scores.probabilities.shape == (30, 5)
     assert np.array_equal(scores.codes, scores.probabilities.argmax(axis=1))
     for logits, probabilities in zip(scores.logits.astype(float), scores.probabilities, strict=True):
@@ -287,19 +402,23 @@ def test_scores(packed: Packed, rows: MadeUp) -> None:
         np.testing.assert_allclose(probabilities, np.array(powers) / sum(powers), rtol=1e-5)
 
 
-def test_no_rows_at_all(packed: Packed) -> None:
-    scores = packed[0].score([], [])
+@pytest.mark.parametrize("kind", ["aligned", "statistics"])
+def test_no_rows_at_all(kind: str) -> None:
+    bundle, _ = made_up_bundle(kind, length=30)
+    scores = bundle.classify([])
     assert scores.logits.shape == scores.probabilities.shape == (0, 5)
     assert scores.codes.shape == (0,)
     assert scores.codes.dtype == np.int64
+    assert list(scores.unsure) == []
 
 
 def test_the_first_of_equally_probable_labels_is_predicted(packed: Packed, rows: MadeUp) -> None:
     bundle = unpack(packed[0].manifest, packed[1], "here")
+    assert isinstance(bundle.classifier, FrameClassifier)
     with torch.no_grad():
-        bundle.network.layers[-1].weight.zero_()
-        bundle.network.layers[-1].bias.zero_()
-    scores = bundle.score(rows.frames, rows.offsets.tolist())
+        bundle.classifier.network.layers[-1].weight.zero_()
+        bundle.classifier.network.layers[-1].bias.zero_()
+    scores = bundle.classify(rows.results())
     assert set(scores.codes.tolist()) == {0}
     third = float(np.float32(1 / 3))
     assert scores.probabilities[0].tolist() == [third, 0, third, 0, third]

@@ -33,8 +33,8 @@ def test_the_defaults_are_the_originals_best() -> None:
         (
             {"nome": 1},
             "r.yaml: unknown key 'nome'; "
-            "allowed here: alignment, augmentation, compression, decision, description, frames, input, model, name, "
-            "network, training, version",
+            "allowed here: alignment, augmentation, bagging, compression, decision, description, frames, input, model, "
+            "name, network, training, version",
         ),
         ({"frames": {"delta": 1}}, "r.yaml: unknown key 'frames.delta'; allowed here: delta_time_s, method"),
         ({"alignment": {"mode": 1}}, "r.yaml: unknown key 'alignment.mode'; allowed here: pad_mode"),
@@ -42,7 +42,7 @@ def test_the_defaults_are_the_originals_best() -> None:
         (
             {"training": {"lr": 1}},
             "r.yaml: unknown key 'training.lr'; allowed here: batch_size, class_weights, epochs, holdout_folds, "
-            "learning_rate, members, plateau_factor, plateau_patience, seed, weight_decay",
+            "learning_rate, plateau_factor, plateau_patience, seed, weight_decay",
         ),
     ],
 )
@@ -153,13 +153,12 @@ def changed(**changes: Any) -> Recipe:
         {"training": {"seed": 41}},
         {"training": {"class_weights": "balanced"}},
         {"training": {"weight_decay": 0.1}},
-        {"training": {"members": 2}},
         {"input": "statistics"},
         {"model": "boosting"},
         {"compression": {"pruned": 0.5}},
         {"compression": {"int8": True}},
         {"decision": {"calibrated": True}},
-        {"decision": {"thresholds": True}},
+        {"decision": {"balance": 0.8}},
         {"decision": {"inner_folds": 4}},
     ],
 )
@@ -168,6 +167,16 @@ def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, An
     [section] = changes
     concerns_datasets = section in ("frames", "alignment")
     assert (changed(**changes).dataset_settings() != changed().dataset_settings()) == concerns_datasets
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("members", 2), ("balance", 0.5), ("input_dropout", 0.0), ("input_noise", 0.0), ("mixup", 0.0)]
+    + [("label_smoothing", 0.0)],
+)
+def test_the_fingerprint_changes_with_the_bagging(name: str, value: float) -> None:
+    parts = {"input": "statistics", "model": "bagged-fcnn", "network": {"hidden": [4]}}
+    assert changed(**parts, bagging={name: value}).fingerprint() != changed(**parts).fingerprint()
 
 
 def test_the_fingerprint_changes_with_the_copies() -> None:
@@ -181,21 +190,26 @@ PARTS = [
     ({"model": "rnn", "input": "mfcc"}, "model 'rnn' does not read the input 'mfcc': it reads log-mel"),
     (
         {"model": "vote"},
-        "model 'vote' does not read the input 'aligned': it reads statistics, mfcc, spectral-contrast",
+        "model 'vote' does not read the input 'aligned': it reads statistics, statistics+cycles, mfcc, spectral-contrast",
     ),
     (
         {"input": "log-mel"},
         "model 'fcnn' does not read the input 'log-mel': "
-        "it reads aligned, frequency, statistics, mfcc, spectral-contrast",
+        "it reads aligned, frequency, statistics, statistics+cycles, mfcc, spectral-contrast",
     ),
     (
         {"input": "mfcc", "augmentation": {"copies": 1}},
-        "altered copies are made for the input 'statistics' only",
+        "altered copies are made for statistics only",
     ),
     (
         {"model": "cnn", "input": "log-mel", "compression": {"int8": True}},
         "'compression' goes with the model 'fcnn', not with 'cnn'",
     ),
+    (
+        {"model": "bagged-fcnn", "input": "statistics", "network": {"hidden": [16, 8]}},
+        "a bagged-fcnn has one hidden layer: its width is that of each member's",
+    ),
+    ({"bagging": {"members": 2}}, "'bagging' goes with the model 'bagged-fcnn', not with 'fcnn'"),
     ({"model": "boosting", "network": {"hidden": [4]}}, "'network' goes with the model 'fcnn', not with 'boosting'"),
 ]
 
@@ -219,13 +233,14 @@ def test_no_setting_is_forgotten_in_the_tests_above() -> None:
         if name not in ("name", "version", "description", "input", "model")
     } == {
         "augmentation": ["copies"],
+        "bagging": ["balance", "input_dropout", "input_noise", "label_smoothing", "members", "mixup"],
         "compression": ["int8", "pruned"],
-        "decision": ["calibrated", "inner_folds", "thresholds"],
+        "decision": ["balance", "calibrated", "inner_folds"],
         "frames": ["delta_time_s", "method"],
         "alignment": ["pad_mode"],
         "network": ["dropout", "hidden"],
         "training": [
-            *("batch_size", "class_weights", "epochs", "holdout_folds", "learning_rate", "members"),
+            *("batch_size", "class_weights", "epochs", "holdout_folds", "learning_rate"),
             *("plateau_factor", "plateau_patience", "seed", "weight_decay"),
         ],
     }

@@ -1,18 +1,16 @@
-"""Decisions: temperature and thresholds against plain searches, untrained labels never chosen."""
+"""Decisions: the temperature against a plain search, thresholds, untrained labels never chosen."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
 import scipy.special
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
+from sklearn.metrics import log_loss
 
 from heartbeat_core.config import LABELS
-from heartbeat_core.decision import Decision, fit_temperature, fit_thresholds
+from heartbeat_core.decision import Decision, balanced_thresholds, fit_temperature
 
 TRAINED = np.array([0, 2, 4])
 
@@ -69,39 +67,18 @@ def test_a_temperature_has_bounds_and_bears_labels_that_were_not_trained() -> No
     assert np.isfinite(fit_temperature(logits, np.array([0, 0, 2, 3]), TRAINED))
 
 
-def worth(probabilities: NDArray[np.float64], thresholds: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
-    """Return the mean of balanced accuracy and macro-F1 over the labels that are there, in its own words."""
-    predicted = np.argmax(probabilities / thresholds, axis=1)
-    present = np.unique(codes)
-    f1 = f1_score(codes, predicted, labels=present, average="macro", zero_division=0)
-    return float(balanced_accuracy_score(codes, predicted) + f1) / 2
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_thresholds_are_shares_to_the_power_of_the_balance(balance: float) -> None:
+    codes = np.array([0] * 6 + [2] * 3 + [4])
+    expected = [0.6**balance, 1.0, 0.3**balance, 1.0, 0.1**balance]
+    assert balanced_thresholds(codes, balance) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("labels", [(0, 2), (0, 2, 4)])
-def test_thresholds_are_as_good_as_a_search_of_a_coarse_grid(seed: int, labels: tuple[int, ...]) -> None:
-    logits, codes = made_up(150, seed)
-    kept = np.isin(codes, labels)
-    probabilities = Decision().probabilities(logits[kept], np.array(labels))
-    codes = codes[kept]
-    thresholds = fit_thresholds(probabilities, codes)
-    factors = np.exp(np.linspace(np.log(0.25), np.log(4), 13))
-    best = 0.0
-    # Only ratios count, so the first label's stays 1.
-    for rest in itertools.product(factors, repeat=len(labels) - 1):
-        tried = np.ones(5)
-        tried[list(labels[1:])] = rest
-        best = max(best, worth(probabilities, tried, codes))
-    found = worth(probabilities, np.array(thresholds), codes)
-    assert found >= worth(probabilities, np.ones(5), codes)
-    # Coordinate ascent may end beside the best point of the grid, or beyond it.
-    assert found >= best - (1e-9 if len(labels) == 2 else 0.02)
-    assert [thresholds[code] for code in range(5) if code not in labels] == [1.0] * (5 - len(labels))
-
-
-def test_thresholds_stay_where_nothing_is_gained() -> None:
-    codes = np.array([0, 2, 0, 2])
-    assert fit_thresholds(np.eye(5)[codes], codes) == (1.0,) * 5
+def test_a_balance_of_1_says_what_gained_most_over_its_share() -> None:
+    codes = np.array([0] * 6 + [2] * 3 + [4])
+    gained = np.array([[0.5, 0.0, 0.3, 0.0, 0.2], [0.7, 0.0, 0.2, 0.0, 0.1]])
+    assert Decision(thresholds=balanced_thresholds(codes, 0.0)).codes(gained).tolist() == [0, 0]
+    assert Decision(thresholds=balanced_thresholds(codes, 1.0)).codes(gained).tolist() == [4, 0]
 
 
 @pytest.mark.parametrize("content", [{"thresholds": (1, 1)}, {"thresholds": (0, 1, 1, 1, 1)}, {"temperature": 0}])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core import learning
 from heartbeat_core.config import LABELS, Recipe
-from heartbeat_core.decision import Decision, fit_temperature, fit_thresholds
+from heartbeat_core.decision import Decision, balanced_thresholds, fit_temperature
 from heartbeat_core.evaluation import folds
 from heartbeat_core.inputs import Inputs
 from heartbeat_core.learning import Examples, fit
@@ -24,10 +24,10 @@ COMBINATIONS = [
     ("aligned", "fcnn", {"compression": {"pruned": 0.5}}),
     ("aligned", "fcnn", {"compression": {"int8": True}}),
     ("aligned", "boosting", {}),
-    ("statistics", "fcnn", {"decision": {"calibrated": True, "thresholds": True, "inner_folds": 3}}),
+    ("statistics", "fcnn", {"decision": {"calibrated": True, "balance": 0.8, "inner_folds": 3}}),
     ("mfcc", "fcnn", {"compression": {"pruned": 0.5, "int8": True}}),
     ("spectral-contrast", "boosting", {}),
-    ("statistics", "vote", {"decision": {"thresholds": True, "inner_folds": 2}}),
+    ("statistics", "vote", {"decision": {"calibrated": True, "inner_folds": 2}}),
     ("log-mel", "cnn", {}),
     ("log-mel", "rnn", {}),
 ]
@@ -104,21 +104,23 @@ class Spy:
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
-@pytest.mark.parametrize("thresholds", [False, True])
+@pytest.mark.parametrize("balance", [0.0, 0.8])
 def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
-    monkeypatch: pytest.MonkeyPatch, calibrated: bool, thresholds: bool
+    monkeypatch: pytest.MonkeyPatch, calibrated: bool, balance: float
 ) -> None:
     spy = Spy()
     monkeypatch.setattr(learning, "fit_vectors", spy)
     rows = examples("statistics", 48)
     for number, one in enumerate(rows.inputs):
         one[0, 5] = number
-    settings = {"calibrated": calibrated, "thresholds": thresholds, "inner_folds": 4}
+    settings = {"calibrated": calibrated, "balance": balance, "inner_folds": 4}
     fitted = fit(recipe("mfcc", "fcnn", {"decision": settings}), rows, seed=7)
     assert spy.calls[0] == (list(range(48)), 7)
-    if not (calibrated or thresholds):
+    assert fitted.decision.thresholds == pytest.approx(balanced_thresholds(rows.codes, balance))
+    if not calibrated:
         assert len(spy.calls) == 1
-        assert fitted.decision == Decision()
+        assert fitted.decision.temperature == 1.0
+        assert fitted.held_out_confidence is None
         return
     inner = folds(rows.codes, rows.groups, 4, 7)
     assert [rows for rows, _ in spy.calls[1:]] == [training.tolist() for training, _ in inner]
@@ -127,9 +129,9 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
         assert not {rows.groups[i] for i in training} & {rows.groups[i] for i in held_out}
     logits = spy.logits(rows.inputs)
     trained = np.array([0, 2, 4])
-    temperature = fit_temperature(logits, rows.codes, trained) if calibrated else 1.0
+    temperature = fit_temperature(logits, rows.codes, trained)
     assert fitted.decision.temperature == pytest.approx(temperature)
     probabilities = np.zeros((48, 5))
     probabilities[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)
-    expected = fit_thresholds(probabilities, rows.codes) if thresholds else (1.0,) * 5
-    assert fitted.decision.thresholds == pytest.approx(expected)
+    said = (probabilities / np.array(fitted.decision.thresholds)).argmax(axis=1)
+    assert fitted.held_out_confidence == pytest.approx(probabilities[np.arange(48), said])

@@ -19,6 +19,8 @@ from heartbeat_core import columns, schema
 from heartbeat_core.alignment import Placement
 from heartbeat_core.quality import Quality
 from heartbeat_core.recording import Failure, Recording, RecordingResult
+from heartbeat_core.scores import Scores
+from heartbeat_core.statistics_names import NAMES
 from heartbeat_core.tables import from_parquet, to_parquet
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=UTC)
@@ -30,6 +32,8 @@ PREDICTIONS = """
     predicted_label: string
     predicted_code: int8
     confidence: float
+    unsure: bool
+    unsure_reason: string?
     prob_normal: float
     prob_extrahls: float
     prob_murmur: float
@@ -67,9 +71,21 @@ FEATURE_COLUMNS = """
     frequency_hz: list<float>
     amplitude: list<float>
 """
-FEATURES = f"""{FEATURE_COLUMNS}
+FACT_COLUMNS = FEATURE_COLUMNS[: FEATURE_COLUMNS.index("    n_frames:")]
+STATISTICS_COLUMNS = "".join(f"    {name}: float\n" for name in NAMES)
+FEATURES = {
+    "aligned": f"""{FEATURE_COLUMNS}
     generation: int32
-"""
+""",
+    "statistics": f"""{FACT_COLUMNS}
+{STATISTICS_COLUMNS}
+    generation: int32
+""",
+    "both": f"""{FEATURE_COLUMNS}
+{STATISTICS_COLUMNS}
+    generation: int32
+""",
+}
 RECORDINGS = f"""{FEATURE_COLUMNS}
     label: string?
     label_code: int8?
@@ -109,7 +125,7 @@ HOLDOUT = """
 
 NAMED_IN_THE_ISSUE = {
     "PREDICTIONS": (
-        "recording_id uri audio_sha256 predicted_label predicted_code confidence prob_normal prob_extrahls "
+        "recording_id uri audio_sha256 predicted_label predicted_code confidence unsure unsure_reason prob_normal prob_extrahls "
         "prob_murmur prob_artifact prob_extrastole model_id recipe run_id processed_at"
     ),
     "FEATURES": (
@@ -149,6 +165,7 @@ def result(n_frames: int = 3, *, label: str | None = "murmur", patient_id: str |
         frames=rng.random((n_frames, 2), np.float32),
         n_frames_cut=1,
         placement=Placement(2, n_frames, 12.5),
+        statistics=rng.standard_normal(len(NAMES)).astype(np.float32),
     )
 
 
@@ -156,8 +173,10 @@ def predictions(results: list[RecordingResult], now: datetime = NOW) -> pa.Table
     n = len(results)
     probabilities = np.tile(np.float32([0.125, 0.0, 0.5, 0.0, 0.375]), (n, 1))
     logits = np.arange(5 * n, dtype=np.float32).reshape(n, 5)
+    reasons = ["low_confidence,poor_quality", None]
+    scores = Scores(logits, probabilities, np.full(n, 2), [reasons[number % 2] for number in range(n)])
     return schema.predictions_table(
-        *(results, logits, probabilities, np.full(n, 2)),
+        *(results, scores),
         model_id="m@0",
         recipe="r",
         generation=7,
@@ -166,8 +185,11 @@ def predictions(results: list[RecordingResult], now: datetime = NOW) -> pa.Table
     )
 
 
-def features(results: list[RecordingResult]) -> pa.Table:
-    return schema.features_table(results, generation=7)
+SETS = {"aligned": ("aligned",), "statistics": ("statistics",), "both": ("aligned", "statistics")}
+
+
+def features(results: list[RecordingResult], which: str = "aligned") -> pa.Table:
+    return schema.features_table(results, SETS[which], generation=7)
 
 
 def failures(rows: list[Failure]) -> pa.Table:
@@ -186,7 +208,9 @@ def tables() -> dict[str, tuple[pa.Table, pa.Table, str]]:
     codes, logits = np.array([2, 0]), np.zeros((2, 5), np.float32)
     return {
         "predictions": (predictions(results), predictions([]), PREDICTIONS),
-        "features": (features(results), features([]), FEATURES),
+        "features": (features(results), features([]), FEATURES["aligned"]),
+        "statistics": (features(results, "statistics"), features([], "statistics"), FEATURES["statistics"]),
+        "features of both sets": (features(results, "both"), features([], "both"), FEATURES["both"]),
         "recordings": (schema.recordings_table(results, None), schema.recordings_table([], None), RECORDINGS),
         "padded": (schema.recordings_table(results, 9), schema.recordings_table([], 9), RECORDINGS),
         "failures": (failures([failure()]), failures([]), FAILURES),
@@ -218,11 +242,12 @@ def test_columns_types_and_nulls_are_as_written_here(kind: str) -> None:
 @pytest.mark.parametrize("name", NAMED_IN_THE_ISSUE)
 def test_the_columns_that_were_asked_for_are_there_in_their_order(name: str) -> None:
     wanted = NAMED_IN_THE_ISSUE[name].split()
-    assert [column for column in getattr(schema, name).names if column in wanted] == wanted
+    found = schema.features_schema(["aligned"]) if name == "FEATURES" else getattr(schema, name)
+    assert [column for column in found.names if column in wanted] == wanted
 
 
 def test_a_datasets_rows_are_the_features_and_what_is_known() -> None:
-    of_features = [name for name in schema.FEATURES.names if name != "generation"]
+    of_features = [name for name in schema.features_schema(["aligned"]).names if name != "generation"]
     assert schema.RECORDINGS.names == [*of_features, "label", "label_code", "patient_id", "device"]
 
 
@@ -264,6 +289,8 @@ def test_predictions_by_hand() -> None:
         "predicted_label": "murmur",
         "predicted_code": 2,
         "confidence": 0.5,
+        "unsure": True,
+        "unsure_reason": "low_confidence,poor_quality",
         "prob_normal": 0.125,
         "prob_extrahls": 0.0,
         "prob_murmur": 0.5,
@@ -276,6 +303,12 @@ def test_predictions_by_hand() -> None:
         "run_id": "run",
         "processed_at": NOW,
     }
+
+
+def test_a_sure_prediction_has_no_reason() -> None:
+    sure = predictions([result(3), result(4)]).to_pylist()[1]
+    assert sure["unsure"] is False
+    assert sure["unsure_reason"] is None
 
 
 def test_features_by_hand() -> None:
@@ -307,6 +340,24 @@ def test_features_by_hand() -> None:
         "amplitude": one.frames[:, 1].tolist(),
         "generation": 7,
     }
+
+
+@pytest.mark.parametrize("which", ["statistics", "both"])
+def test_each_statistic_is_a_column_of_its_name(which: str) -> None:
+    results = [result(3), result(4)]
+    for row, one in zip(features(results, which).to_pylist(), results, strict=True):
+        assert one.statistics is not None
+        assert {name: row[name] for name in NAMES} == dict(zip(NAMES, one.statistics.tolist(), strict=True))
+        assert ("frequency_hz" in row) == (which == "both")
+
+
+def test_the_order_in_which_sets_are_named_does_not_matter() -> None:
+    assert schema.features_schema(["statistics", "aligned"]) == schema.features_schema(["aligned", "statistics"])
+
+
+def test_statistics_that_nobody_computed_are_no_silent_zeros() -> None:
+    with pytest.raises(TypeError):
+        features([replace(result(3), statistics=None)], "statistics")
 
 
 def test_a_padded_row_has_its_zeros_and_a_compact_one_has_none() -> None:
