@@ -24,8 +24,6 @@ _FEWEST_ROWS = 8
 """A smaller batch says too little of a mean and a deviation."""
 _WARM_UP = 0.15
 """Share of the steps in which the learning rate rises (Smith, Topin, 2018)."""
-_MOMENTUM = 0.05
-"""Of the running means and variances; BatchNorm1d's own default is 0.1."""
 
 
 class _Members(nn.Module):
@@ -53,11 +51,22 @@ class _Members(nn.Module):
         hidden = torch.relu(torch.baddbmm(self.first_bias, inputs, self.first))
         mean = hidden.mean(dim=1, keepdim=True)
         variance = hidden.var(dim=1, unbiased=False, keepdim=True)
-        with torch.no_grad():
-            self.mean.lerp_(mean, _MOMENTUM)
-            self.variance.lerp_(variance, _MOMENTUM)
         hidden = (hidden - mean) / torch.sqrt(variance + 1e-5) * self.gain + self.shift
         return torch.baddbmm(self.last_bias, nn.functional.dropout(hidden, dropout), self.last)
+
+    def settle(self, rows: torch.Tensor) -> None:
+        """Take the means and variances to serve with from all of ``rows`` [n, n_copies, n_inputs], without noise.
+
+        With noise and zeros among its inputs a hidden unit has others (Li et al., CVPR 2019, on dropout and variance).
+        """
+        flat = rows.reshape(1, -1, rows.shape[2])
+        with torch.no_grad():
+            # One member at a time: all rows of all members take too much memory.
+            for number in range(len(self.first)):
+                one = slice(number, number + 1)
+                hidden = torch.relu(torch.baddbmm(self.first_bias[one], flat, self.first[one]))
+                self.mean[one] = hidden.mean(dim=1, keepdim=True)
+                self.variance[one] = hidden.var(dim=1, unbiased=False, keepdim=True)
 
     def merged(self, dropout: float) -> FCNN:
         """Return the one network that gives the mean of the members' logits, in evaluation mode."""
@@ -117,29 +126,22 @@ def train_bagged(rows: NDArray[np.float32], codes: NDArray[np.int64], recipe: Re
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, settings.learning_rate, total_steps=settings.epochs * n_batches + 1, pct_start=_WARM_UP
         )
-        mixing = torch.distributions.Beta(bagging.mixup, bagging.mixup) if bagging.mixup else None
         for _ in range(settings.epochs):
             for index in torch.randperm(n_rows).split(settings.batch_size):
                 if len(index) < min(_FEWEST_ROWS, n_rows):
                     continue
                 # A row is the same copy for all members; what is left out and added differs.
                 batch = inputs[index, torch.randint(0, n_copies, (len(index),))]
-                wanted = targets[index]
-                if mixing is not None:
-                    share = mixing.sample((len(index), 1))
-                    share = torch.maximum(share, 1 - share)
-                    other = torch.randperm(len(index))
-                    batch = share * batch + (1 - share) * batch[other]
-                    wanted = share * wanted + (1 - share) * wanted[other]
                 batch = batch + bagging.input_noise * torch.randn(batch.shape)
                 batch = nn.functional.dropout(batch.expand(bagging.members, -1, -1), bagging.input_dropout)
                 logits = members(batch, recipe.network.dropout) + offsets
                 # Each member has its own loss: their sum leaves each member's gradient what it would be alone.
-                loss = -(wanted * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()
+                loss = -(targets[index] * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 schedule.step()
+        members.settle(inputs)
         return members.merged(recipe.network.dropout)
 
 

@@ -39,7 +39,6 @@ from heartbeat_core.manifest import WEIGHTS_NAME, BundleManifest, read_file, rea
 from heartbeat_core.recording import RecordingResult
 from heartbeat_core.scaling import Scaler
 from heartbeat_core.scores import Scores
-from heartbeat_core.statistics_names import NAMES
 from heartbeat_core.vector_models import VectorModel, VectorScaler
 
 
@@ -98,15 +97,23 @@ class StatisticsClassifier:
 
     def logits(self, results: Sequence[RecordingResult]) -> Logits:
         """Return [n, 5] float64."""
-        return self.model.logits([row[np.newaxis] for row in _statistics(results)])
+        return self.model.logits([row[np.newaxis] for row in self._rows(results)])
 
     def distances(self, results: Sequence[RecordingResult]) -> list[float | None]:
         """Return the root mean square of the scaled statistics, 1 for an average training row."""
-        return [*self.model.distances(_statistics(results)).tolist()]
+        return [*self.model.distances(self._rows(results)).tolist()]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return what is stored of it, by name."""
         return _tensors(self.model.scaler, self.model.network)
+
+    def _rows(self, results: Sequence[RecordingResult]) -> NDArray[np.float32]:
+        """Return [n, width] float32, as many statistics as the network reads."""
+        width = self.model.scaler.mean.size
+        rows = [result.statistics[:width] for result in results if result.statistics is not None]
+        if len(rows) != len(results) or any(len(row) < width for row in rows):
+            raise ValueError("the model reads summary statistics that a result does not have")
+        return np.stack(rows) if rows else np.zeros((0, width), np.float32)
 
 
 class Bundle:
@@ -225,11 +232,3 @@ def _unpack_classifier(manifest: BundleManifest, tensors: dict[str, torch.Tensor
 def _tensors(scaler: Scaler | VectorScaler, network: FCNN) -> dict[str, torch.Tensor]:
     tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
     return {**tensors, "scaler.mean": torch.from_numpy(scaler.mean), "scaler.scale": torch.from_numpy(scaler.scale)}
-
-
-def _statistics(results: Sequence[RecordingResult]) -> NDArray[np.float32]:
-    """Return [n, 392] float32."""
-    rows = [result.statistics for result in results if result.statistics is not None]
-    if len(rows) != len(results):
-        raise ValueError("the model reads summary statistics, and a result has none")
-    return np.stack(rows) if rows else np.zeros((0, len(NAMES)), np.float32)

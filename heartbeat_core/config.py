@@ -24,6 +24,8 @@ RESULTS_VERSION = 3
 LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")
 """The original's labels; a label's code is its place."""
 
+Summary = Literal["none", "statistics", "statistics+cycles"]
+"""Which summary statistics are computed of a recording; each is the beginning of the next."""
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
 InputKind = Literal["aligned", "frequency", "statistics", "statistics+cycles", "mfcc", "spectral-contrast", "log-mel"]
@@ -106,14 +108,12 @@ class TrainingSettings(Settings):
 class BaggingSettings(Settings):
     """Of the model ``bagged-fcnn``: several small networks, averaged, and what keeps them from learning by heart."""
 
-    members: PositiveInt = 4
-    balance: Annotated[float, Field(ge=0, le=1)] = 0.75
+    members: PositiveInt = 6
+    balance: Annotated[float, Field(ge=0, le=1)] = 1.0
     """A label weighs ``(rows / its rows) ** balance`` in the loss: 1 makes all labels equal."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    input_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    input_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
     """Deviation of the noise on each input, which has a deviation of about 1."""
-    mixup: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.2
-    """Parameter of the Beta distribution by which rows are mixed (Zhang et al., ICLR 2018); 0 mixes none."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
@@ -155,6 +155,11 @@ class Recipe(Settings):
     def reads_statistics(self) -> bool:
         """Whether the model reads summary statistics, alone or with more."""
         return self.input in ("statistics", "statistics+cycles")
+
+    @property
+    def summary(self) -> Summary:
+        """The summary statistics that the model reads."""
+        return self.input if self.input == "statistics" or self.input == "statistics+cycles" else "none"
 
     @property
     def widths(self) -> tuple[int, ...]:

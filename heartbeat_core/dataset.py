@@ -124,8 +124,16 @@ class Labelled:
         return len(self.recording_id)
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) over content and labels; no path enters it."""
-        return content_fingerprint(self.audio_sha256, self.codes)
+        """Return a SHA-256 (hex) over content, labels, patients and devices; neither path nor order enters it."""
+        return fingerprint(sorted(self._known()))
+
+    def ordered_fingerprint(self) -> str:
+        """Return a SHA-256 (hex) over the same in the rows' order, for what names rows by their number."""
+        return fingerprint(self._known())
+
+    def _known(self) -> list[tuple[str, ...]]:
+        labels = [LABELS[code] for code in self.codes.tolist()]
+        return list(zip(self.audio_sha256, labels, self.groups, self.devices, strict=True))
 
 
 class Dataset:

@@ -164,6 +164,6 @@ class Evaluation(Settings):
 
     protocol: str
     data_fingerprint: str
-    """Over content and labels of the dataset's labelled rows."""
+    """Over content, labels, patients and devices of the dataset's labelled rows."""
     recipes: tuple[RecipeFigures, ...]
     rules: tuple[RecipeFigures, ...]

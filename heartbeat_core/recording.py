@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from heartbeat_core import audio, quality
 from heartbeat_core.alignment import Placement, Reference, place
-from heartbeat_core.config import Limits, Recipe
+from heartbeat_core.config import Limits, Recipe, Summary
 from heartbeat_core.correlation import Frames
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.frames import compute_frames
 from heartbeat_core.quality import Quality
-from heartbeat_core.statistics import compute_statistics
+from heartbeat_core.summary import summarise
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class RecordingResult:
         truncated: the data breaks off before the header's claim.
         frames: [n_frames, 2] float32: Hz, linear magnitude; unpadded, cut to the reference's length.
         n_frames_cut: frames beyond the reference's length.
-        statistics: [392] float32, in the order of ``statistics.NAMES``; None where nobody asked for them.
+        statistics: [392] float32, in the order of ``statistics_names.NAMES``, or [652] with those of
+            ``cycles_names.NAMES`` behind; None where nobody asked for them.
     """
 
     recording: Recording
@@ -103,7 +104,7 @@ def process(
     recipe: Recipe,
     reference: Reference,
     limits: Limits,
-    with_statistics: bool = False,
+    summary: Summary = "none",
 ) -> RecordingResult:
     """Take one recording from its bytes to its aligned frames and, where asked for, its summary statistics.
 
@@ -129,7 +130,9 @@ def process(
         frames=frames[: placement.n_frames],
         n_frames_cut=len(frames) - placement.n_frames,
         placement=placement,
-        statistics=compute_statistics(waveform.samples, waveform.sample_rate_hz) if with_statistics else None,
+        statistics=None
+        if summary == "none"
+        else summarise(waveform.samples, waveform.sample_rate_hz, summary == "statistics+cycles"),
     )
 
 

@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from heartbeat_core import cycles_names, statistics_names
 from heartbeat_core.alignment import pad
 from heartbeat_core.columns import FLOATS, column, list_column
-from heartbeat_core.config import LABELS
+from heartbeat_core.config import LABELS, Summary
 from heartbeat_core.correlation import Frames
 from heartbeat_core.quality import Quality
 from heartbeat_core.recording import Failure, Recording, RecordingResult
 from heartbeat_core.scores import Scores
-from heartbeat_core.statistics_names import NAMES
 
 SCHEMA_VERSION = 4
 
@@ -87,10 +87,18 @@ _ALIGNED = {
 }
 FEATURE_SETS: dict[str, dict[str, pa.DataType]] = {
     "aligned": _ALIGNED,
-    "statistics": dict.fromkeys(NAMES, pa.float32()),
+    "statistics": dict.fromkeys(statistics_names.NAMES, pa.float32()),
+    "cycles": dict.fromkeys(cycles_names.NAMES, pa.float32()),
 }
 """Columns by feature set. The two lists of ``aligned`` are unpadded, and ``offset_frames`` says where they lie; the
-columns of ``statistics`` are explained in ``configs/pcg-stats-v1.md``."""
+columns of the others are explained in ``configs/pcg-stats-v1.md`` and ``configs/pcg-cycles-v1.md``."""
+
+
+def summary_of(feature_sets: Sequence[str], read: Summary) -> Summary:
+    """Return which summary statistics results need, so that the sets can be written and a model can read ``read``."""
+    if "cycles" in feature_sets:
+        return "statistics+cycles"
+    return "statistics" if read == "none" and "statistics" in feature_sets else read
 
 
 def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
@@ -182,11 +190,16 @@ def features_table(
 ) -> pa.Table:
     """Return one feature row a result, frames unpadded; with ``statistics`` the results must have theirs."""
     columns = _feature_columns(results, [result.frames for result in results])
-    if "statistics" in feature_sets:
-        rows = np.zeros((len(results), len(NAMES)), np.float32)
-        for number, result in enumerate(results):
-            rows[number] = result.statistics
-        columns |= dict(zip(NAMES, rows.T, strict=True))
+    first = 0
+    for feature_set, names in (("statistics", statistics_names.NAMES), ("cycles", cycles_names.NAMES)):
+        if feature_set in feature_sets:
+            rows = np.zeros((len(results), len(names)), np.float32)
+            for number, result in enumerate(results):
+                if result.statistics is None or len(result.statistics) < first + len(names):
+                    raise ValueError(f"{feature_set} are to be written, and a result has none")
+                rows[number] = result.statistics[first : first + len(names)]
+            columns |= dict(zip(names, rows.T, strict=True))
+        first += len(names)
     columns["generation"] = [generation] * len(results)
     return _table(columns, features_schema(feature_sets))
 

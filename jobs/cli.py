@@ -197,7 +197,9 @@ def classify(
     features: Annotated[
         str | None,
         typer.Option(
-            "--features", metavar="SET,...", help="Feature sets to write: aligned, statistics. [default: both]"
+            "--features",
+            metavar="SET,...",
+            help="Feature sets to write: aligned, statistics, cycles. [default: aligned,statistics]",
         ),
     ] = None,
     update: Annotated[

@@ -36,7 +36,7 @@ from heartbeat_core.rules import Codes, device_rule, majority_rule
 from heartbeat_core.tables import to_parquet
 from jobs.cluster import Connection, check_certificates, connect
 from jobs.driver import announce, reaching
-from jobs.extract import ExtractJob, extract, input_key, make_chunks
+from jobs.extract import Chunk, ExtractJob, extract, input_key, make_chunks
 from jobs.folds import Fold, FoldsJob, Task, read_fold, run_fold
 from jobs.ledger import RUN_NAME, SUCCESS_NAME, Ledger
 from jobs.progress import meter
@@ -80,8 +80,9 @@ def evaluate(
         tasks = _tasks(labelled, options)
         ledger = Ledger(out)
         identity = _identity(dataset, labelled, options)
-        ledger.find_run(identity) or ledger.claim(identity)
+        run_id = ledger.find_run(identity) or ledger.claim(identity)
         access = storage.Access(settings.s3)
+        chunks = make_chunks(labelled.uri, labelled.audio_sha256)
         with storage.using(access, TASK_PATIENCE_S):
             work = [
                 Fold(recipe, task, seed, number)
@@ -93,13 +94,25 @@ def evaluate(
             if not ledger.is_finished():
                 with connect(settings.cluster, storage.join(ledger.out, RUN_NAME), access) as connection:
                     announce(connection, console)
-                    _run(connection, dataset, labelled, work, ledger.out, options, settings, console)
+                    job = FoldsJob(
+                        out=ledger.out,
+                        run_id=run_id,
+                        dataset=dataset.uri,
+                        n_folds=options.n_folds,
+                        n_chunks=len(chunks),
+                        access=access,
+                        patience_s=TASK_PATIENCE_S,
+                    )
+                    _run(connection, chunks, work, job, options, settings, console)
             return _conclude(labelled, tasks, options, ledger.out)
 
 
 def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
     """Return the tasks; the dataset must have enough patients and labels for each."""
-    dropped = tuple(sorted(LABELS.index(label) for label in options.without))
+    dropped = tuple(sorted({LABELS.index(label) for label in options.without}))
+    for code in dropped:
+        if code not in labelled.codes:
+            raise DatasetError(f"no row of the dataset has the label '{LABELS[code]}' that is to be left out")
     found = []
     for codes in ((), dropped) if dropped else ((),):
         kept = Task("", codes).rows(labelled.codes)
@@ -119,9 +132,9 @@ def _identity(dataset: Dataset, labelled: Labelled, options: EvaluateOptions) ->
     return {
         "job": "evaluate",
         "dataset": public_uri(dataset.uri),
-        "data": labelled.fingerprint(),
+        "data": labelled.ordered_fingerprint(),
         "recipes": {recipe.name: recipe.fingerprint() for recipe in options.recipes},
-        "without": sorted(options.without),
+        "without": sorted(set(options.without)),
         "folds": options.n_folds,
         "seeds": options.n_seeds,
         "results_version": RESULTS_VERSION,
@@ -130,24 +143,21 @@ def _identity(dataset: Dataset, labelled: Labelled, options: EvaluateOptions) ->
 
 def _run(
     connection: Connection,
-    dataset: Dataset,
-    labelled: Labelled,
+    chunks: Sequence[Chunk],
     work: Sequence[Fold],
-    out: str,
+    job: FoldsJob,
     options: EvaluateOptions,
     settings: JobSettings,
     console: Console,
 ) -> None:
     """Compute what the models read, once for each kind, then all folds."""
-    access, retries = storage.Access(settings.s3), settings.task_retries
-    chunks = make_chunks(labelled.uri, labelled.audio_sha256)
+    n_rows = sum(len(chunk.recordings) for chunk in chunks)
     for key, recipe in {input_key(recipe): recipe for recipe in options.recipes}.items():
-        with meter(console, f"inputs: {key.rpartition('-')[0]}", len(labelled), "rows") as shown:
-            job = ExtractJob(out, recipe, settings.limits, access, TASK_PATIENCE_S)
-            run_tasks(connection, Tasks(extract, job, retries, shown.advance), chunks)
+        with meter(console, f"inputs: {key.rpartition('-')[0]}", n_rows, "rows") as shown:
+            inputs_job = ExtractJob(job.out, recipe, settings.limits, job.access, job.patience_s)
+            run_tasks(connection, Tasks(extract, inputs_job, settings.task_retries, shown.advance), chunks)
     with meter(console, "folds", len(work), "folds") as shown:
-        folds_job = FoldsJob(out, dataset.uri, options.n_folds, len(chunks), access, TASK_PATIENCE_S)
-        run_tasks(connection, Tasks(run_fold, folds_job, retries, lambda _: shown.advance()), work)
+        run_tasks(connection, Tasks(run_fold, job, settings.task_retries, lambda _: shown.advance()), work)
 
 
 def _conclude(labelled: Labelled, tasks: Sequence[Task], options: EvaluateOptions, out: str) -> Evaluation:

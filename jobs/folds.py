@@ -63,9 +63,13 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class FoldsJob:
-    """Where an evaluation lies and what it judges; ``n_chunks`` is how many parts each kind of inputs has."""
+    """Where an evaluation lies and what it judges; ``n_chunks`` is how many parts each kind of inputs has.
+
+    A worker may outlive a run and its folder, and another begin in the same place: ``run_id`` tells them apart.
+    """
 
     out: str
+    run_id: str
     dataset: str
     n_folds: int
     n_chunks: int
@@ -110,12 +114,12 @@ def _load(job: FoldsJob, recipe: Recipe) -> tuple[Labelled, list[Inputs]]:
     """Return the labelled rows and what the recipe reads of them; recipes that read the same come one after another."""
     dataset = Dataset(job.dataset)
     labelled = dataset.labelled()
-    return labelled, _inputs(job.out, input_key(recipe), job.n_chunks)
+    return labelled, _inputs(job, input_key(recipe))
 
 
 @lru_cache(maxsize=1)
-def _inputs(out: str, key: str, n_chunks: int) -> list[Inputs]:
-    return read_inputs(out, key, n_chunks)
+def _inputs(job: FoldsJob, key: str) -> list[Inputs]:
+    return read_inputs(job.out, key, job.n_chunks)
 
 
 def _uri(out: str, fold: Fold) -> str:

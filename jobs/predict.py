@@ -29,7 +29,7 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
         bundle.reference,
         limits,
         Here(limits),
-        with_statistics=bundle.reads_statistics,
+        summary=bundle.manifest.recipe.summary,
     )
     scores = bundle.classify(results)
     rows = {failure.recording.uri: _failed(failure) for failure in failures}

@@ -19,7 +19,7 @@ from heartbeat_core import bundle as bundles
 from heartbeat_core import storage
 from heartbeat_core.alignment import Reference
 from heartbeat_core.bundle import Bundle
-from heartbeat_core.config import Limits, Recipe
+from heartbeat_core.config import Limits, Recipe, Summary
 from heartbeat_core.dataset import ROWS_FOLDER
 from heartbeat_core.fetch import read_recording
 from heartbeat_core.recording import Failure, Recording, RecordingResult
@@ -30,6 +30,7 @@ from heartbeat_core.schema import (
     plan_table,
     predictions_table,
     recordings_table,
+    summary_of,
     with_metadata,
 )
 from heartbeat_core.tables import Table, to_parquet
@@ -108,7 +109,7 @@ class Work(Protocol):
     reference: Reference
     scan_s: float
     """CPU seconds in which the headers were read for the longest recording, 0 where none is looked for."""
-    with_statistics: bool
+    summary: Summary
     provenance: dict[str, str]
     """What each part carries as metadata."""
 
@@ -125,7 +126,7 @@ class ClassifyWork:
     def __init__(self, bundle: Bundle, features: Sequence[str]) -> None:
         self._bundle = bundle
         self._features = features
-        self.with_statistics = bundle.reads_statistics or "statistics" in features
+        self.summary = summary_of(features, bundle.manifest.recipe.summary)
         self.provenance = _provenance(model_id=bundle.model_id, recipe=bundle.manifest.recipe.name)
         self.recipe = bundle.manifest.recipe
         self.reference = bundle.reference
@@ -148,7 +149,7 @@ class DatasetWork:
     """What ``build-dataset`` does with a shard; the reference is the longest recording of the sample."""
 
     job: JobName = "build-dataset"
-    with_statistics = False
+    summary: Summary = "none"
 
     def __init__(self, recipe: Recipe, reference: Reference, scan_s: float) -> None:
         self.provenance = _provenance(recipe=recipe.name, layout="compact")
@@ -273,9 +274,7 @@ def _measure_one(
 ) -> tuple[list[RecordingResult], list[Failure]]:
     place = _ClockedHere(limits)
     began, cpu_began = time.perf_counter(), time.process_time()
-    done, failed = process_recordings(
-        [recording], work.recipe, work.reference, limits, place, with_statistics=work.with_statistics
-    )
+    done, failed = process_recordings([recording], work.recipe, work.reference, limits, place, summary=work.summary)
     measured.compute_s.append(time.process_time() - cpu_began)
     measured.read_s.append(time.perf_counter() - began - place.seconds)
     return done, failed
@@ -285,7 +284,7 @@ def _warm_up(recordings: Sequence[Recording], work: Work, limits: Limits) -> Non
     """Process one recording: a worker loads its libraries and transforms the reference once."""
     for recording in recordings:
         done, _ = process_recordings(
-            [recording], work.recipe, work.reference, limits, Here(limits), with_statistics=work.with_statistics
+            [recording], work.recipe, work.reference, limits, Here(limits), summary=work.summary
         )
         if done:
             work.encode(done)

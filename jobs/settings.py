@@ -29,9 +29,9 @@ from heartbeat_core.config import (
 )
 from heartbeat_core.errors import ConfigError, InputError, StorageError
 
-DEFAULT_MODEL = "seed-small"
+DEFAULT_MODEL = "cycles"
 
-FeatureSet = Literal["aligned", "statistics"]
+FeatureSet = Literal["aligned", "statistics", "cycles"]
 
 
 def _as_utc(moment: datetime) -> datetime:

@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from heartbeat_core import storage
 from heartbeat_core.alignment import Reference
-from heartbeat_core.config import LABELS, Device, Limits, Recipe
+from heartbeat_core.config import LABELS, Device, Limits, Recipe, Summary
 from heartbeat_core.devices import has_gpu
 from heartbeat_core.errors import JobError, RecordingError, StorageError
 from heartbeat_core.fetch import read_recordings
@@ -31,6 +31,7 @@ from heartbeat_core.schema import (
     features_table,
     predictions_table,
     recordings_table,
+    summary_of,
     with_metadata,
 )
 from heartbeat_core.tables import Table, to_parquet
@@ -153,8 +154,8 @@ def _once(shard: Shard, run: RunFacts, work: Callable[[], Commit]) -> Commit:
 def _classify(shard: Shard, job: ClassifyJob) -> Commit:
     bundle = _load_bundle(job.model, job.model_digest, job.run.device)
     recipe = bundle.manifest.recipe
-    with_statistics = bundle.reads_statistics or "statistics" in job.features
-    results, n_failed = _process_shard(shard, job.run, recipe, bundle.reference, with_statistics)
+    summary = summary_of(job.features, recipe.summary)
+    results, n_failed = _process_shard(shard, job.run, recipe, bundle.reference, summary)
     with computing():
         scores = bundle.classify(results)
         predictions = predictions_table(
@@ -195,7 +196,7 @@ def process_recordings(
     limits: Limits,
     place: Place,
     is_stopped: Callable[[], bool] = lambda: False,
-    with_statistics: bool = False,
+    summary: Summary = "none",
 ) -> tuple[list[RecordingResult], list[Failure]]:
     """Read and process recordings; each ends in exactly one of the two lists, in order.
 
@@ -210,7 +211,7 @@ def process_recordings(
         try:
             if isinstance(data, RecordingError):
                 raise data
-            results.append(place.call(process, recording, data, recipe, reference, limits, with_statistics))
+            results.append(place.call(process, recording, data, recipe, reference, limits, summary))
         except RecordingError as error:
             failures.append(failure(recording, error))
     return results, failures
@@ -224,7 +225,7 @@ def working_place(stack: ExitStack, shard: Shard, limits: Limits) -> Place:
 
 
 def _process_shard(
-    shard: Shard, run: RunFacts, recipe: Recipe, reference: Reference, with_statistics: bool = False
+    shard: Shard, run: RunFacts, recipe: Recipe, reference: Reference, summary: Summary = "none"
 ) -> tuple[list[RecordingResult], int]:
     """Process a shard and settle its failures; returns the results that are to be stored and the failures' count.
 
@@ -240,7 +241,7 @@ def _process_shard(
             run.limits,
             working_place(stack, shard, run.limits),
             lambda: _is_stopped(run.driver),
-            with_statistics,
+            summary,
         )
     _begin_commit(run.driver, shard.index)
     table = failures_table(failures, generation=shard.generation, run_id=run.run_id, now=datetime.now(UTC))

@@ -80,7 +80,9 @@ def train(dataset_uri: str, out: str, options: TrainOptions, settings: JobSettin
         dataset = Dataset(dataset_uri)
         recipe = _recipe(dataset, options.recipe)
         check_servable(recipe)
-        evaluation = None if options.evaluation is None else _evaluation(options.evaluation, recipe, dataset)
+        evaluation = None
+        if options.evaluation is not None:
+            evaluation = _evaluation(options.evaluation, recipe, options.drop_labels, dataset)
         _check_writable(target)
         rows = _rows(dataset, recipe, options.drop_labels, settings, console)
         return _train(dataset, recipe, rows, evaluation, target, options, console)
@@ -190,7 +192,7 @@ def _usable(codes: NDArray[np.int64], drop_labels: Sequence[str]) -> NDArray[np.
     return kept
 
 
-def _evaluation(place: str, recipe: Recipe, dataset: Dataset) -> Evaluation:
+def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], dataset: Dataset) -> Evaluation:
     """Read the figures of an evaluation of this recipe on this dataset; those of other recipes are left out.
 
     Raises:
@@ -209,7 +211,10 @@ def _evaluation(place: str, recipe: Recipe, dataset: Dataset) -> Evaluation:
     if not ours:
         raise InputError(f"{place}: recipe '{recipe.name}', as it is now, was not judged there: judge it again")
     if found.data_fingerprint != dataset.labelled().fingerprint():
-        raise InputError(f"{place}: an evaluation of other recordings or labels than this dataset's")
+        raise InputError(f"{place}: an evaluation of other recordings, labels, patients or devices than this dataset's")
+    if not any(set(one.dropped_labels) == set(drop_labels) for one in ours):
+        judged = "with" + "".join(f" --without {label}" for label in drop_labels) if drop_labels else "with all labels"
+        raise InputError(f"{place}: recipe '{recipe.name}' was not judged {judged}, as it is to be trained")
     return found.model_copy(update={"recipes": ours})
 
 

@@ -1,4 +1,4 @@
-"""A small library of synthetic recordings, a dataset of it, a bundle trained on it, and drivers without a cluster."""
+"""Small libraries of synthetic recordings, datasets of them, a bundle, an evaluation, and drivers without a cluster."""
 
 from __future__ import annotations
 
@@ -15,16 +15,27 @@ from rich.console import Console
 
 from heartbeat_core.config import Recipe, parse_yaml
 from jobs.dataset import DatasetOptions, build_dataset
+from jobs.evaluate import EvaluateOptions, evaluate
 from jobs.labels import read_labels
 from jobs.settings import JobSettings
 from jobs.train import TrainOptions, train
-from tests.helpers import write_library
+from tests.helpers import write_library, write_ward
 
 TINY_RECIPE = """
 name: tiny
 frames: {delta_time_s: 0.1}
 network: {hidden: [8], dropout: 0.2}
 training: {epochs: 4, batch_size: 8, learning_rate: 0.01, holdout_folds: 5, seed: 1}
+"""
+
+STATISTICS_RECIPE = """
+name: tiny-statistics
+input: statistics
+frames: {delta_time_s: 0.1}
+augmentation: {copies: 1}
+network: {hidden: [8], dropout: 0.2}
+training: {epochs: 12, batch_size: 16, learning_rate: 0.02, class_weights: balanced, holdout_folds: 4, seed: 1}
+decision: {calibrated: true, inner_folds: 2}
 """
 
 
@@ -96,4 +107,44 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     out = tmp_path_factory.mktemp("bundle") / "tiny"
     options = TrainOptions(drop_labels=("artifact",), data="synthetic")
     train(str(dataset), str(out), options, JobSettings(), quiet_console())
+    return out
+
+
+@pytest.fixture(scope="session")
+def statistics_recipe() -> Recipe:
+    """Return a recipe on statistics that trains in a moment."""
+    return parse_yaml(Recipe, STATISTICS_RECIPE, "tiny-statistics.yaml")
+
+
+@pytest.fixture(scope="session")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of labelled recordings of some patients; not to be changed."""
+    return write_ward(tmp_path_factory.mktemp("ward") / "recordings")
+
+
+@pytest.fixture(scope="session")
+def ward_dataset(tmp_path_factory: pytest.TempPathFactory, ward: Path, recipe: Recipe) -> Path:
+    """Return the ward's dataset, in two parts; not to be changed."""
+    out = tmp_path_factory.mktemp("ward-dataset") / "dataset"
+    options = DatasetOptions(recipe, labels=read_labels(str(ward / "labels.csv")))
+    settings = JobSettings.model_validate({"shards": {"recordings": 40}})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_cluster(monkeypatch)
+        build_dataset([str(ward)], str(out), options, settings, quiet_console())
+    return out
+
+
+@pytest.fixture(scope="session")
+def evaluate_options(recipe: Recipe, statistics_recipe: Recipe) -> EvaluateOptions:
+    """Return two recipes, two tasks, two seeds and three folds."""
+    return EvaluateOptions((statistics_recipe, recipe), ("artifact",), n_folds=3, n_seeds=2)
+
+
+@pytest.fixture(scope="session")
+def evaluation(tmp_path_factory: pytest.TempPathFactory, ward_dataset: Path, evaluate_options: EvaluateOptions) -> Path:
+    """Return an evaluation on the ward's dataset; not to be changed."""
+    out = tmp_path_factory.mktemp("evaluation") / "out"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_cluster(monkeypatch)
+        evaluate(str(ward_dataset), str(out), evaluate_options, JobSettings(), quiet_console())
     return out

@@ -75,6 +75,25 @@ def write_library(folder: Path) -> Path:
     return folder
 
 
+WARD_ROWS = 60
+"""Recordings of the ward, as many of each label."""
+
+
+def write_ward(folder: Path) -> Path:
+    """Write ``NN.wav`` and ``labels.csv``: three recordings a patient, some of no known one; a device for most."""
+    folder.mkdir(parents=True)
+    rows = []
+    for number in range(WARD_ROWS):
+        label, nth = LABELS[number % len(LABELS)], number // len(LABELS)
+        rate = RATES_HZ[nth % 2]
+        (folder / f"{number:02d}.wav").write_bytes(heart_bytes(label, 100 + nth, 1.2 + 0.02 * nth, rate))
+        patient = "" if nth >= 10 else f"{label}-{nth // 3}"
+        device = "" if nth == 4 else ("phone", "stethoscope")[(nth + number % len(LABELS)) % 3 == 0]
+        rows.append((f"{number:02d}.wav", label, patient, device))
+    write_csv(folder / "labels.csv", ("path", "label", "patient_id", "device"), rows)
+    return folder
+
+
 def write_many(folder: Path, count: int) -> None:
     """Write short recordings, no two of them equal."""
     folder.mkdir(parents=True)

@@ -171,8 +171,7 @@ def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, An
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("members", 2), ("balance", 0.5), ("input_dropout", 0.0), ("input_noise", 0.0), ("mixup", 0.0)]
-    + [("label_smoothing", 0.0)],
+    [("members", 2), ("balance", 0.5), ("input_dropout", 0.0), ("input_noise", 0.0), ("label_smoothing", 0.0)],
 )
 def test_the_fingerprint_changes_with_the_bagging(name: str, value: float) -> None:
     parts = {"input": "statistics", "model": "bagged-fcnn", "network": {"hidden": [4]}}
@@ -233,7 +232,7 @@ def test_no_setting_is_forgotten_in_the_tests_above() -> None:
         if name not in ("name", "version", "description", "input", "model")
     } == {
         "augmentation": ["copies"],
-        "bagging": ["balance", "input_dropout", "input_noise", "label_smoothing", "members", "mixup"],
+        "bagging": ["balance", "input_dropout", "input_noise", "label_smoothing", "members"],
         "compression": ["int8", "pruned"],
         "decision": ["balance", "calibrated", "inner_folds"],
         "frames": ["delta_time_s", "method"],

@@ -355,8 +355,8 @@ def test_the_order_in_which_sets_are_named_does_not_matter() -> None:
     assert schema.features_schema(["statistics", "aligned"]) == schema.features_schema(["aligned", "statistics"])
 
 
-def test_statistics_that_nobody_computed_are_no_silent_zeros() -> None:
-    with pytest.raises(TypeError):
+def test_statistics_that_nobody_computed_are_no_numbers() -> None:
+    with pytest.raises(ValueError, match="a result has none"):
         features([replace(result(3), statistics=None)], "statistics")
 
 

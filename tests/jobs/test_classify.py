@@ -21,7 +21,7 @@ from rich.console import Console
 
 from heartbeat_core.config import LABELS
 from heartbeat_core.errors import BundleError, JobError, OutputError
-from heartbeat_core.schema import FAILURES, FEATURES, PREDICTIONS
+from heartbeat_core.schema import FAILURES, PREDICTIONS, features_schema
 from heartbeat_core.tables import from_parquet
 from jobs import shard as tasks
 from jobs.classify import ClassifySummary, classify, read_failures
@@ -116,7 +116,12 @@ def test_features_and_predictions_have_the_same_rows(finished: Finished) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "schema"), [("predictions", PREDICTIONS), ("features", FEATURES), ("failures", FAILURES)]
+    ("name", "schema"),
+    [
+        ("predictions", PREDICTIONS),
+        ("features", features_schema(["aligned", "statistics"])),
+        ("failures", FAILURES),
+    ],
 )
 def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: Any) -> None:
     table = read_table(finished.out, name)
@@ -124,7 +129,7 @@ def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: 
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     assert metadata["heartbeat.model_id"] == finished.summary.model_id
     assert metadata["heartbeat.recipe"] == "tiny"
-    assert metadata["heartbeat.schema_version"] == "3"
+    assert metadata["heartbeat.schema_version"] == "4"
 
 
 def test_predictions_are_probabilities_of_trained_labels(finished: Finished) -> None:

@@ -32,7 +32,7 @@ from heartbeat_core.errors import BundleError, JobError, StorageError
 from heartbeat_core.frames import compute_frames
 from heartbeat_core.manifest import read_manifest
 from heartbeat_core.recording import Failure, Recording, process
-from heartbeat_core.schema import FAILURES, FEATURES, PREDICTIONS, RECORDINGS, failures_table
+from heartbeat_core.schema import FAILURES, PREDICTIONS, RECORDINGS, failures_table, features_schema
 from heartbeat_core.tables import to_parquet
 from jobs import reference
 from jobs import shard as tasks
@@ -117,7 +117,8 @@ def test_a_shard_becomes_three_parts_and_a_commit(shard: Shard, job: ClassifyJob
 
 
 @pytest.mark.parametrize(
-    ("name", "schema"), [("predictions", PREDICTIONS), ("features", FEATURES), ("failures", FAILURES)]
+    ("name", "schema"),
+    [("predictions", PREDICTIONS), ("features", features_schema(["aligned"])), ("failures", FAILURES)],
 )
 def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob, name: str, schema: object) -> None:
     classify_shard(shard, job)
@@ -125,7 +126,7 @@ def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob
     assert file.schema_arrow.equals(schema, check_metadata=False)
     metadata = {key.decode(): value.decode() for key, value in file.schema_arrow.metadata.items()}
     assert metadata == {
-        "heartbeat.schema_version": "3",
+        "heartbeat.schema_version": "4",
         "heartbeat.run_id": "run-1",
         "heartbeat.heartbeat_version": "x",
     }

@@ -47,7 +47,7 @@ def test_a_bundle_holds_its_four_files(bundle: Path, loaded: Bundle) -> None:
 
 def test_two_runs_give_the_same_bundle(dataset: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
     options = TrainOptions(drop_labels=("artifact",), data="synthetic")
-    train(str(dataset), str(tmp_path / "again"), options, console)
+    train(str(dataset), str(tmp_path / "again"), options, JobSettings(), console)
     assert tree(tmp_path / "again") == tree(bundle)
 
 
@@ -65,7 +65,7 @@ def test_another_place_and_another_sharding_of_the_same_data_give_the_same_diges
         console,
     )
     options = TrainOptions(drop_labels=("artifact",), data="synthetic")
-    trained = train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), options, console)
+    trained = train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), options, JobSettings(), console)
     assert trained.manifest.digest == load(str(bundle)).manifest.digest
 
 
@@ -74,7 +74,7 @@ def test_another_seed_gives_another_bundle(
 ) -> None:
     other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": 2})})
     options = TrainOptions(other, ("artifact",), "synthetic")
-    trained = train(str(dataset), str(tmp_path / "other"), options, console)
+    trained = train(str(dataset), str(tmp_path / "other"), options, JobSettings(), console)
     assert trained.manifest.digest != loaded.manifest.digest
 
 
@@ -169,7 +169,7 @@ def test_the_card_states_figures_command_and_digest(bundle: Path, loaded: Bundle
 
 
 def test_all_labels_are_trained_when_none_is_dropped(dataset: Path, tmp_path: Path, console: Console) -> None:
-    trained = train(str(dataset), str(tmp_path / "all"), TrainOptions(), console)
+    trained = train(str(dataset), str(tmp_path / "all"), TrainOptions(), JobSettings(), console)
     assert trained.manifest.trained_labels == LABELS
     assert trained.manifest.training_data.description is None
 
@@ -180,23 +180,23 @@ def test_a_recipe_may_change_the_network_but_not_the_frames(
     wide = Recipe.model_validate(
         {**recipe.model_dump(), "name": "wide", "network": {"hidden": [4, 4]}, "training": {"epochs": 1}}
     )
-    trained = train(str(dataset), str(tmp_path / "wide"), TrainOptions(wide), console)
+    trained = train(str(dataset), str(tmp_path / "wide"), TrainOptions(wide), JobSettings(), console)
     assert trained.manifest.name == "wide"
     assert trained.manifest.recipe == wide
     finer = Recipe.model_validate({**recipe.model_dump(), "name": "finer", "frames": {"delta_time_s": 0.05}})
     with pytest.raises(DatasetError, match=r"recipe 'finer' wants other frames .*\('tiny'\)"):
-        train(str(dataset), str(tmp_path / "finer"), TrainOptions(finer), console)
+        train(str(dataset), str(tmp_path / "finer"), TrainOptions(finer), JobSettings(), console)
     assert not (tmp_path / "finer").exists()
 
 
 def test_a_place_that_is_not_free_is_refused(dataset: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
     before = tree(bundle)
     with pytest.raises(OutputError, match="is there already: name another place"):
-        train(str(dataset), str(bundle), TrainOptions(), console)
+        train(str(dataset), str(bundle), TrainOptions(), JobSettings(), console)
     assert tree(bundle) == before
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError):
-        train(str(dataset), str(tmp_path / "file"), TrainOptions(), console)
+        train(str(dataset), str(tmp_path / "file"), TrainOptions(), JobSettings(), console)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -235,7 +235,7 @@ def test_a_dataset_that_cannot_be_trained_on(
 ) -> None:
     made = small_dataset(tmp_path, recipe, console, labels)
     with pytest.raises(DatasetError, match=told):
-        train(made, str(tmp_path / "bundle"), TrainOptions(drop_labels=drop), console)
+        train(made, str(tmp_path / "bundle"), TrainOptions(drop_labels=drop), JobSettings(), console)
     assert not (tmp_path / "bundle").exists()
 
 
@@ -244,7 +244,7 @@ def test_an_unfinished_dataset_is_refused(dataset: Path, tmp_path: Path, console
     shutil.copytree(dataset, tmp_path / "dataset")
     (tmp_path / "dataset" / missing).unlink()
     with pytest.raises(DatasetError, match=f"is not a finished dataset .*{missing} is not there"):
-        train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), TrainOptions(), console)
+        train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), TrainOptions(), JobSettings(), console)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_damaged_dataset_is_refused(
     shutil.copytree(dataset, tmp_path / "dataset")
     (tmp_path / "dataset" / name).write_bytes(content)
     with pytest.raises(DatasetError) as caught:
-        train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), TrainOptions(), console)
+        train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), TrainOptions(), JobSettings(), console)
     assert str(tmp_path / "dataset") in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bundle").exists()
