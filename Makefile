@@ -9,11 +9,13 @@ PIP    := -m pip --quiet --quiet --disable-pip-version-check
 # More arguments for the command of test, types, demo, bench and faults: make test ARGS="-k alignment"
 ARGS   ?=
 
+PASCAL := "PASCAL CHSC2011 (Bentley, Nordehn, Coimbra, Mannor 2011), set_a and set_b"
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-BENCHMARKS := alignment stages engines scale training-input
+BENCHMARKS := alignment stages engines scale training-input prediction
 
-.PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets model lock clean
+.PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets models leaderboard lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -53,17 +55,24 @@ offsets: $(STAMP) ## hold the alignment against the plain loop: make offsets DAT
 	@test -n "$(DATA)" || { echo "which recordings? make offsets DATA=FOLDER" >&2; exit 2; }
 	$(BIN)/python -m tests.benchmarks.check_offsets "$(DATA)" $(ARGS)
 
-model: $(STAMP) ## train the shipped model again: make model DATA=FOLDER (PASCAL CHSC2011 with its labels.csv)
-	@test -n "$(DATA)" || { echo "which recordings? make model DATA=FOLDER" >&2; exit 2; }
-	rm -rf build/model
-	$(BIN)/heartbeat build-dataset "$(DATA)" -o build/model/dataset --recipe seed-small --labels "$(DATA)/labels.csv"
-	$(BIN)/heartbeat train build/model/dataset -o build/model/seed-small --drop-label artifact \
-		--data "PASCAL CHSC2011 (Bentley, Nordehn, Coimbra, Mannor 2011), set_a and set_b"
-	$(BIN)/python -m tests.benchmarks.other_seeds build/model/dataset seed-small --drop-label artifact \
-		>> build/model/seed-small/MODEL_CARD.md
-	rm -rf heartbeat_core/models/seed-small
+models: $(STAMP) ## train the shipped models again: make models DATA=FOLDER (PASCAL CHSC2011 with its labels.csv)
+	@test -n "$(DATA)" || { echo "which recordings? make models DATA=FOLDER" >&2; exit 2; }
+	rm -rf build/models
+	$(BIN)/heartbeat build-dataset "$(DATA)" -o build/models/dataset --recipe seed-small --labels "$(DATA)/labels.csv"
+	$(BIN)/heartbeat train build/models/dataset -o build/models/seed-small --drop-label artifact --data $(PASCAL)
+	$(BIN)/python -m tests.benchmarks.other_seeds build/models/dataset seed-small --drop-label artifact \
+		>> build/models/seed-small/MODEL_CARD.md
+	$(BIN)/heartbeat evaluate build/models/dataset --recipe cycles --without artifact -o build/models/evaluation
+	$(BIN)/heartbeat train build/models/dataset -o build/models/cycles --recipe cycles \
+		--evaluation build/models/evaluation --data $(PASCAL)
+	rm -rf heartbeat_core/models
 	mkdir -p heartbeat_core/models
-	cp -R build/model/seed-small heartbeat_core/models/seed-small
+	cp -R build/models/seed-small build/models/cycles heartbeat_core/models/
+
+leaderboard: $(STAMP) ## judge all recipes: make leaderboard DATA=FOLDER (PASCAL CHSC2011 with its labels.csv)
+	@test -n "$(DATA)" || { echo "which recordings? make leaderboard DATA=FOLDER" >&2; exit 2; }
+	$(BIN)/heartbeat build-dataset "$(DATA)" -o build/leaderboard/dataset --recipe seed-small --labels "$(DATA)/labels.csv"
+	$(BIN)/heartbeat evaluate build/leaderboard/dataset --recipe all --without artifact -o build/leaderboard/evaluation
 
 lock: ## resolve the newest packages and write requirements.lock
 	@echo "resolving into a fresh environment, torch $(TORCH): a few minutes"

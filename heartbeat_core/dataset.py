@@ -203,6 +203,15 @@ class Dataset:
             [_device(row["device"], row["sample_rate_hz"]) for row in rows],
         )
 
+    def reference_group(self) -> str:
+        """Return the patient of the alignment reference, whether that recording has a label or not."""
+        digest = self.facts.reference_audio_sha256
+        for uri in self.part_uris():
+            for row in read_part(uri, ["audio_sha256", "patient_id"]).to_pylist():
+                if row["audio_sha256"] == digest and row["patient_id"] is not None:
+                    return _group(digest, row["patient_id"])
+        return _group(digest, None)
+
     def _read_part(self, uri: str) -> Rows:
         columns = ["recording_id", "audio_sha256", "n_frames", "offset_frames"]
         columns += ["frequency_hz", "amplitude", "label_code", "patient_id", "device", "sample_rate_hz"]

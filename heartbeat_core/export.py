@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from heartbeat_core import __version__
+from heartbeat_core import __version__, cycles_names, statistics_names
 from heartbeat_core.bundle import Bundle, Classifier, FrameClassifier, StatisticsClassifier
 from heartbeat_core.config import LABELS
 from heartbeat_core.errors import BundleError
 from heartbeat_core.fcnn import FCNN
-from heartbeat_core.statistics_names import NAMES, VERSION
 from heartbeat_core.training import label_mask
 from heartbeat_core.vector_models import CLIP
 
@@ -94,7 +93,8 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
 
     Input, one of:
         ``frames``: [batch, L, 2] float32: Hz, linear magnitude; aligned, zeros where no recording is.
-        ``statistics``: [batch, 392] float32, in the order of ``statistics_names.NAMES``.
+        ``statistics``: [batch, 392] float32, in the order of ``statistics_names.NAMES``, or [batch, 652] with those of
+            ``cycles_names.NAMES`` behind.
 
     Outputs:
         ``probabilities``: [batch, 5] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for others.
@@ -176,7 +176,8 @@ def to_hdf5(bundle: Bundle) -> bytes:
         "notice": NOTICE,
     }
     if bundle.reads_statistics:
-        attributes |= {"feature_version": VERSION, "feature_names": NAMES}
+        version, names = _features(bundle)
+        attributes |= {"feature_version": version, "feature_names": names}
     with h5py.File("bundle.h5", "w", driver="core", backing_store=False) as file:
         for name, value in bundle.classifier.tensors().items():
             file.create_dataset(name.removeprefix("network."), data=value.numpy())
@@ -187,12 +188,20 @@ def to_hdf5(bundle: Bundle) -> bytes:
     return data
 
 
+def _features(bundle: Bundle) -> tuple[str, tuple[str, ...]]:
+    """Return version and names of the statistics that the network reads."""
+    if bundle.manifest.recipe.summary == "statistics":
+        return statistics_names.VERSION, statistics_names.NAMES
+    both = (statistics_names, cycles_names)
+    return "+".join(one.VERSION for one in both), tuple(name for one in both for name in one.NAMES)
+
+
 def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float32]:
     """Make up inputs of the size and spread of real ones.
 
     Returns:
         [n_rows, L, 2] float32: pieces of the reference, altered by up to a half, anywhere, zeros around them; or
-        [n_rows, 392] float32, normal about the training rows' mean with twice their deviation.
+        [n_rows, 392 or 652] float32, normal about the training rows' mean with twice their deviation.
     """
     rng = np.random.default_rng(seed)
     if bundle.reads_statistics:
@@ -327,6 +336,7 @@ def _metadata(bundle: Bundle, weights: str) -> dict[str, str]:
         "notice": NOTICE,
     }
     if bundle.reads_statistics:
-        return facts | {"feature_version": VERSION, "feature_names": json.dumps(NAMES)}
+        version, names = _features(bundle)
+        return facts | {"feature_version": version, "feature_names": json.dumps(names)}
     frames = recipe.frames.model_dump(mode="json") | recipe.alignment.model_dump(mode="json")
     return facts | {"frames": json.dumps(frames)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from heartbeat_core import cycles_names, statistics_names
 from heartbeat_core.figures import Figures, HoldoutReport
 from heartbeat_core.leaderboard import leaderboard_entries, markdown_table, recipe_section
 from heartbeat_core.manifest import BundleManifest
-from heartbeat_core.statistics_names import NAMES, VERSION
 
 
 def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequence[str]) -> str:
@@ -42,14 +42,17 @@ def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequen
 
 def _reads(manifest: BundleManifest) -> str:
     recipe = manifest.recipe
-    network = f"A fully connected network (hidden widths {', '.join(map(str, recipe.network.hidden))})"
+    network = f"A fully connected network (hidden widths {', '.join(map(str, recipe.widths))})"
     frames = (
         f"frames of {recipe.frames.delta_time_s:g} s ({recipe.frames.method} method), padded by alignment "
         f"(`{recipe.alignment.pad_mode}`) to {manifest.reference.n_frames} frames"
     )
     if recipe.reads_frames:
         return f"{network} on {frames}."
-    return f"{network} on {len(NAMES)} summary statistics (`{VERSION}`). Its reference is for the {frames}."
+    what = f"{len(statistics_names.NAMES)} summary statistics (`{statistics_names.VERSION}`)"
+    if recipe.summary == "statistics+cycles":
+        what += f" and {len(cycles_names.NAMES)} of the heart cycles (`{cycles_names.VERSION}`)"
+    return f"{network} on {what}. Its reference is for the {frames}."
 
 
 def _figures(manifest: BundleManifest) -> list[str]:

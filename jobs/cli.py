@@ -106,7 +106,7 @@ Output = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME|URI", help="Shipped model or a bundle's place. [default: seed-small]"),
+    typer.Option("--model", metavar="NAME|URI", help="Shipped model or a bundle's place. [default: cycles]"),
 ]
 Cluster = Annotated[
     str | None,
@@ -256,7 +256,9 @@ def build_dataset(
     recipe: Annotated[
         str,
         typer.Option(
-            "--recipe", metavar="NAME|FILE.yaml", help="seed-mini, seed-small, seed-main, or a recipe of yours."
+            "--recipe",
+            metavar="NAME|FILE.yaml",
+            help="A shipped recipe (seed-small, seed-main, cycles, …) or a file of yours.",
         ),
     ],
     labels: Annotated[
@@ -448,7 +450,7 @@ def evaluate(
     out-of-fold predictions, all figures (figures.json) and a leaderboard (LEADERBOARD.md). Running the same command
     again goes on where it stopped.
 
-    Example: **heartbeat evaluate dataset/ --recipe statistics --recipe seed-small --without artifact -o evaluation/**
+    Example: **heartbeat evaluate dataset/ --recipe cycles --recipe seed-small --without artifact -o evaluation/**
     """
     with _exit_codes():
         _prepare_workers(cluster, "heartbeat_core.learning")

@@ -18,7 +18,7 @@ from heartbeat_core import bundle as bundles
 from heartbeat_core import storage
 from heartbeat_core.bundle import Bundle, check_servable
 from heartbeat_core.config import LABELS, Recipe, parse_settings
-from heartbeat_core.dataset import Dataset, content_fingerprint
+from heartbeat_core.dataset import Dataset, Labelled, content_fingerprint
 from heartbeat_core.errors import DatasetError, InputError, OutputError, StorageError
 from heartbeat_core.evaluation import holdout_split, report_holdout
 from heartbeat_core.figures import Evaluation
@@ -80,32 +80,35 @@ def train(dataset_uri: str, out: str, options: TrainOptions, settings: JobSettin
         dataset = Dataset(dataset_uri)
         recipe = _recipe(dataset, options.recipe)
         check_servable(recipe)
-        evaluation = None
-        if options.evaluation is not None:
-            evaluation = _evaluation(options.evaluation, recipe, options.drop_labels, dataset)
+        labelled = dataset.labelled()
+        kept = _usable(labelled.codes, options.drop_labels)
+        split, evaluation = (np.arange(len(kept)), np.empty(0, np.int64)), None
+        if options.evaluation is None:
+            split = holdout_split(
+                labelled.codes[kept],
+                [labelled.groups[i] for i in kept.tolist()],
+                recipe.training.holdout_folds,
+                recipe.training.seed,
+                dataset.reference_group(),
+            )
+        else:
+            evaluation = _evaluation(options.evaluation, recipe, options.drop_labels, labelled)
         _check_writable(target)
-        rows = _rows(dataset, recipe, options.drop_labels, settings, console)
-        return _train(dataset, recipe, rows, evaluation, target, options, console)
+        rows = _rows(dataset, recipe, labelled, kept, settings, console)
+        return _train(dataset, recipe, rows, split, evaluation, target, options, console)
 
 
 def _train(
     dataset: Dataset,
     recipe: Recipe,
     rows: Trainable,
+    split: tuple[NDArray[np.int64], NDArray[np.int64]],
     evaluation: Evaluation | None,
     target: str,
     options: TrainOptions,
     console: Console,
 ) -> Bundle:
-    training, holdout = np.arange(len(rows.codes)), np.empty(0, np.int64)
-    if evaluation is None:
-        training, holdout = holdout_split(
-            rows.codes,
-            rows.groups,
-            recipe.training.holdout_folds,
-            recipe.training.seed,
-            _reference_group(dataset, rows),
-        )
+    training, holdout = split
     with meter(console, "train", recipe.training.epochs, "epochs") as shown:
         trained = rows.train(training, lambda epoch, loss: shown.advance())
     facts: dict[str, Any] = {
@@ -153,14 +156,17 @@ def _recipe(dataset: Dataset, wanted: Recipe | None) -> Recipe:
 
 
 def _rows(
-    dataset: Dataset, recipe: Recipe, drop_labels: Sequence[str], settings: JobSettings, console: Console
+    dataset: Dataset,
+    recipe: Recipe,
+    labelled: Labelled,
+    kept: NDArray[np.int64],
+    settings: JobSettings,
+    console: Console,
 ) -> Trainable:
-    """Read the rows that are usable: those with a label that is not dropped."""
+    """Read the labelled rows that are kept."""
     if recipe.reads_frames:
         rows = dataset.rows()
-        return FrameRows(dataset, recipe, _usable(rows.codes, drop_labels), rows)
-    labelled = dataset.labelled()
-    kept = _usable(labelled.codes, drop_labels)
+        return FrameRows(dataset, recipe, np.flatnonzero(rows.codes >= 0)[kept], rows)
     chunks = make_chunks(labelled.uri, labelled.audio_sha256)
     parts: dict[int, list[Inputs]] = {}
     access = storage.Access(settings.s3)
@@ -181,8 +187,9 @@ def _rows(
 
 
 def _usable(codes: NDArray[np.int64], drop_labels: Sequence[str]) -> NDArray[np.int64]:
+    """Return the numbers of the labelled rows whose label is not dropped."""
     dropped = [LABELS.index(label) for label in drop_labels]
-    kept = np.flatnonzero((codes >= 0) & ~np.isin(codes, dropped))
+    kept = np.flatnonzero(~np.isin(codes, dropped))
     found = Counter(LABELS[code] for code in codes[kept].tolist())
     if len(found) < 2:
         told = ", ".join(f"{count} {label}" for label, count in found.items()) or "none"
@@ -192,8 +199,8 @@ def _usable(codes: NDArray[np.int64], drop_labels: Sequence[str]) -> NDArray[np.
     return kept
 
 
-def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], dataset: Dataset) -> Evaluation:
-    """Read the figures of an evaluation of this recipe on this dataset; those of other recipes are left out.
+def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], labelled: Labelled) -> Evaluation:
+    """Read the figures of an evaluation of this recipe on these rows; those of other recipes are left out.
 
     Raises:
         InputError: there is none, or it is of something else.
@@ -210,18 +217,12 @@ def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], dataset:
     ours = tuple(one for one in found.recipes if one.recipe_fingerprint == recipe.fingerprint())
     if not ours:
         raise InputError(f"{place}: recipe '{recipe.name}', as it is now, was not judged there: judge it again")
-    if found.data_fingerprint != dataset.labelled().fingerprint():
+    if found.data_fingerprint != labelled.fingerprint():
         raise InputError(f"{place}: an evaluation of other recordings, labels, patients or devices than this dataset's")
     if not any(set(one.dropped_labels) == set(drop_labels) for one in ours):
         judged = "with" + "".join(f" --without {label}" for label in drop_labels) if drop_labels else "with all labels"
         raise InputError(f"{place}: recipe '{recipe.name}' was not judged {judged}, as it is to be trained")
     return found.model_copy(update={"recipes": ours})
-
-
-def _reference_group(dataset: Dataset, rows: Trainable) -> str | None:
-    """Return the patient that the alignment reference belongs to; it must not be held out."""
-    digests = dict(zip(rows.audio_sha256, rows.groups, strict=True))
-    return digests.get(dataset.facts.reference_audio_sha256)
 
 
 def _describe(rows: Trainable, training: NDArray[np.int64], data: str | None) -> TrainingData:

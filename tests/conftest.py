@@ -148,3 +148,13 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory, ward_dataset: Path, eva
         without_cluster(monkeypatch)
         evaluate(str(ward_dataset), str(out), evaluate_options, JobSettings(), quiet_console())
     return out
+
+
+@pytest.fixture(scope="session")
+def statistics_bundle(tmp_path_factory: pytest.TempPathFactory, ward_dataset: Path, statistics_recipe: Recipe) -> Path:
+    """Return a bundle that reads statistics, trained on the ward with rows held out; not to be changed."""
+    out = tmp_path_factory.mktemp("statistics-bundle") / "model"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_cluster(monkeypatch)
+        train(str(ward_dataset), str(out), TrainOptions(statistics_recipe), JobSettings(), quiet_console())
+    return out

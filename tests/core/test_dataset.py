@@ -142,6 +142,23 @@ def assert_same_rows(a: Rows, b: Rows) -> None:
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("layout", ["compact", "padded"])
+def test_labelled_rows_are_those_with_a_label(layout: Layout, tmp_path: Path) -> None:
+    write_dataset(f"file://{tmp_path}/x", layout)
+    _, results = make_results()
+    dataset = Dataset(str(tmp_path / "x"))
+    labelled, rows = dataset.labelled(), dataset.rows()
+    kept = np.flatnonzero(rows.codes >= 0).tolist()
+    assert 0 < len(labelled) == len(kept) < len(rows)
+    assert labelled.recording_id == [rows.recording_id[i] for i in kept]
+    assert labelled.uri == [results[i].recording.uri for i in kept]
+    assert labelled.audio_sha256 == [rows.audio_sha256[i] for i in kept]
+    assert labelled.codes.tolist() == rows.codes[kept].tolist()
+    assert labelled.codes.dtype == np.int64
+    assert labelled.groups == [rows.groups[i] for i in kept]
+    assert labelled.devices == [rows.devices[i] for i in kept]
+
+
 def test_rows_are_what_was_written(compact: Path) -> None:
     reference, results = make_results()
     dataset = Dataset(str(compact))

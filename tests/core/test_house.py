@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("heartbeat_core", "jobs")
 PURE = (
     "alignment",
+    "augmentation",
     "calibration",
     "correlation",
     "evaluation",
@@ -33,6 +34,7 @@ PURE = (
 
 TORCH = (
     "accelerator",
+    "bagging",
     "bundle",
     "compression",
     "export",
@@ -132,7 +134,7 @@ def test_the_foundations_import_nothing_internal(module: str) -> None:
             "librosa",
             {"heartbeat_core.frames", "heartbeat_core.audio", "heartbeat_core.inputs", "heartbeat_core.statistics"},
         ),
-        ("soxr", {"heartbeat_core.statistics"}),
+        ("soxr", {"heartbeat_core.augmentation", "heartbeat_core.statistics"}),
         ("sklearn", {f"heartbeat_core.{name}" for name in ("decision", "evaluation", "judging", "tree_models")}),
         ("perpetual", {"heartbeat_core.tree_models"}),
         ("onnx", {"heartbeat_core.export"}),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core import learning
 from heartbeat_core.config import LABELS, Recipe
-from heartbeat_core.decision import Decision, balanced_thresholds, fit_temperature
+from heartbeat_core.decision import balanced_thresholds, fit_temperature
 from heartbeat_core.evaluation import folds
 from heartbeat_core.inputs import Inputs
 from heartbeat_core.learning import Examples, fit

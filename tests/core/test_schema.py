@@ -125,8 +125,8 @@ HOLDOUT = """
 
 NAMED_IN_THE_ISSUE = {
     "PREDICTIONS": (
-        "recording_id uri audio_sha256 predicted_label predicted_code confidence unsure unsure_reason prob_normal prob_extrahls "
-        "prob_murmur prob_artifact prob_extrastole model_id recipe run_id processed_at"
+        "recording_id uri audio_sha256 predicted_label predicted_code confidence unsure unsure_reason prob_normal "
+        "prob_extrahls prob_murmur prob_artifact prob_extrastole model_id recipe run_id processed_at"
     ),
     "FEATURES": (
         "recording_id uri audio_sha256 size_bytes format sample_rate_hz channels n_samples duration_s truncated "

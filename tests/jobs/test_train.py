@@ -13,17 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from heartbeat_core.bundle import Bundle, load
-from heartbeat_core.config import LABELS, Recipe
+from heartbeat_core.bundle import Bundle, FrameClassifier, StatisticsClassifier, load
+from heartbeat_core.config import LABELS, Recipe, parse_settings
 from heartbeat_core.dataset import Dataset
-from heartbeat_core.errors import DatasetError, OutputError
+from heartbeat_core.errors import ConfigError, DatasetError, InputError, JobError, OutputError
+from heartbeat_core.figures import Evaluation, HoldoutReport
+from heartbeat_core.learning import Examples, fit
 from heartbeat_core.training import fit_scaler
 from jobs.classify import classify
 from jobs.dataset import DatasetOptions, build_dataset
+from jobs.extract import input_key, read_inputs
 from jobs.labels import read_labels
 from jobs.settings import JobSettings
 from jobs.train import TrainOptions, train
-from tests.helpers import COUNTS, comparable, heart_bytes, read_rows, tree, write_csv
+from tests.conftest import quiet_console, without_cluster
+from tests.helpers import COUNTS, WARD_ROWS, comparable, heart_bytes, read_rows, tree, write_csv
 
 FILES = ["MODEL_CARD.md", "bundle.json", "holdout.parquet", "weights.safetensors"]
 
@@ -31,6 +35,11 @@ FILES = ["MODEL_CARD.md", "bundle.json", "holdout.parquet", "weights.safetensors
 def holdout_rows(bundle: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.ParquetFile(bundle / "holdout.parquet").read().to_pylist()
     return rows
+
+
+def report_of(bundle: Bundle) -> HoldoutReport:
+    assert bundle.manifest.holdout is not None
+    return bundle.manifest.holdout
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +110,27 @@ def test_the_reference_is_not_held_out(dataset: Path, bundle: Path) -> None:
         assert reference_patient is None or patients[row["audio_sha256"]] != reference_patient
 
 
+def test_the_references_patient_is_not_held_out_though_the_reference_has_no_label(
+    recipe: Recipe, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    """All rows were compared with it, and of the patient's other recordings some would be."""
+    (tmp_path / "in").mkdir()
+    rows = [("long.wav", "", "p0")]
+    rows += [(f"{n}.wav", ("normal", "murmur")[n % 2], f"p{n // 2}") for n in range(20)]
+    for number, (name, *_) in enumerate(rows):
+        (tmp_path / "in" / name).write_bytes(heart_bytes("normal", number, 1.0 if number else 2.0))
+    write_csv(tmp_path / "labels.csv", ("path", "label", "patient_id"), rows)
+    options = DatasetOptions(recipe, labels=read_labels(str(tmp_path / "labels.csv")))
+    build_dataset([str(tmp_path / "in")], str(tmp_path / "dataset"), options, JobSettings(), console)
+    patients = {row["audio_sha256"]: row["patient_id"] for row in read_rows(tmp_path / "dataset", "recordings")}
+    assert patients[Dataset(str(tmp_path / "dataset")).facts.reference_audio_sha256] == "p0"
+    for seed in range(5):
+        other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed, "epochs": 1})})
+        out = tmp_path / f"model-{seed}"
+        train(str(tmp_path / "dataset"), str(out), TrainOptions(other), JobSettings(), console)
+        assert "p0" not in {patients[row["audio_sha256"]] for row in holdout_rows(out)}
+
+
 def test_the_scaler_saw_training_rows_only(dataset: Path, bundle: Path, loaded: Bundle) -> None:
     held_out = {row["audio_sha256"] for row in holdout_rows(bundle)}
     rows = Dataset(str(dataset)).rows()
@@ -110,16 +140,17 @@ def test_the_scaler_saw_training_rows_only(dataset: Path, bundle: Path, loaded: 
         if digest not in held_out and LABELS[code] != "artifact"
     ]
     training = rows.take(np.array(kept))
-    assert len(training) == loaded.manifest.training_data.n_rows == loaded.manifest.holdout.n_training_rows
+    assert len(training) == loaded.manifest.training_data.n_rows == report_of(loaded).n_training_rows
     scaler = fit_scaler(training.frames, training.offsets, len(loaded.reference))
-    np.testing.assert_allclose(loaded.scaler.mean, scaler.mean, rtol=1e-12)
-    np.testing.assert_allclose(loaded.scaler.scale, scaler.scale, rtol=1e-12)
+    assert isinstance(loaded.classifier, FrameClassifier)
+    np.testing.assert_allclose(loaded.classifier.scaler.mean, scaler.mean, rtol=1e-12)
+    np.testing.assert_allclose(loaded.classifier.scaler.scale, scaler.scale, rtol=1e-12)
     assert loaded.manifest.training_data.fingerprint == training.fingerprint()
 
 
 def test_figures_are_those_of_the_held_out_rows(bundle: Path, loaded: Bundle) -> None:
     rows = holdout_rows(bundle)
-    report = loaded.manifest.holdout
+    report = report_of(loaded)
     assert report.n_holdout_rows == len(rows)
     assert report.n_training_rows + len(rows) == sum(COUNTS.values()) - COUNTS["artifact"]
     right = [row["label"] == row["predicted_label"] for row in rows]
@@ -139,13 +170,15 @@ def test_figures_are_those_of_the_held_out_rows(bundle: Path, loaded: Bundle) ->
     assert report.model.balanced_accuracy == pytest.approx(np.mean(recalls))
 
 
+@pytest.mark.parametrize(("model", "recordings"), [("bundle", "library"), ("statistics_bundle", "ward")])
 def test_serving_gives_the_logits_of_training(
-    library: Path, bundle: Path, tmp_path: Path, console: Console, in_process: None
+    model: str, recordings: str, request: pytest.FixtureRequest, tmp_path: Path, console: Console, in_process: None
 ) -> None:
-    settings = JobSettings.model_validate({"model": str(bundle), "shards": {"recordings": 3}})
-    classify([str(library)], str(tmp_path / "out"), settings, console)
+    place = request.getfixturevalue(model)
+    settings = JobSettings.model_validate({"model": str(place), "shards": {"recordings": 7}})
+    classify([str(request.getfixturevalue(recordings))], str(tmp_path / "out"), settings, console)
     served = {row["audio_sha256"]: row for row in comparable(tmp_path / "out", "predictions").values()}
-    rows = holdout_rows(bundle)
+    rows = holdout_rows(place)
     assert len(rows) >= 4
     for row in rows:
         found = served[row["audio_sha256"]]
@@ -157,7 +190,7 @@ def test_serving_gives_the_logits_of_training(
 
 def test_the_card_states_figures_command_and_digest(bundle: Path, loaded: Bundle) -> None:
     card = (bundle / "MODEL_CARD.md").read_text()
-    report = loaded.manifest.holdout
+    report = report_of(loaded)
     assert f"| accuracy | {report.model.accuracy:.3f} | {report.majority_rule.accuracy:.3f} |" in card
     assert f"| balanced accuracy | {report.model.balanced_accuracy:.3f} |" in card
     assert f"| macro-F1 | {report.model.macro_f1:.3f} |" in card
@@ -275,3 +308,221 @@ def test_facts_name_packages_and_protocol(bundle: Path) -> None:
     assert {"python", "torch", "numpy", "scikit-learn"} <= set(content["packages"])
     assert "held out by patient" in content["holdout"]["protocol"]
     assert content["training_data"]["rows_by_label"].keys() == {"normal", "extrahls", "murmur", "extrastole"}
+
+
+# A model of summary statistics.
+
+
+@pytest.fixture(scope="module")
+def of_statistics(statistics_bundle: Path) -> Bundle:
+    return load(str(statistics_bundle))
+
+
+def statistics_rows(dataset: Path, evaluation: Path, recipe: Recipe) -> tuple[list[str], Examples]:
+    """Return the digests of the dataset's rows, and what the recipe reads of them."""
+    labelled = Dataset(str(dataset)).labelled()
+    inputs = read_inputs(f"file://{evaluation}", input_key(recipe), 2)
+    return labelled.audio_sha256, Examples(inputs, labelled.codes, labelled.groups)
+
+
+def test_a_bundle_of_statistics_holds_its_files_and_facts(
+    statistics_bundle: Path, of_statistics: Bundle, statistics_recipe: Recipe
+) -> None:
+    assert sorted(tree(statistics_bundle)) == FILES
+    manifest = of_statistics.manifest
+    assert manifest.recipe == statistics_recipe
+    assert manifest.trained_labels == LABELS
+    assert manifest.cross_validation is None
+    assert of_statistics.reads_statistics
+    report = report_of(of_statistics)
+    assert report.n_training_rows + report.n_holdout_rows == WARD_ROWS
+    assert report.n_holdout_rows == len(holdout_rows(statistics_bundle))
+    card = (statistics_bundle / "MODEL_CARD.md").read_text()
+    assert "on 392 summary statistics (`pcg-stats-v1`)" in card
+    assert (
+        f"`low_confidence`: the predicted label's probability is below {manifest.sureness.min_confidence:.3f}" in card
+    )
+    assert f"above {manifest.sureness.max_distance:.3f}" in card
+
+
+def test_what_is_fitted_is_fitted_to_the_training_rows(
+    statistics_bundle: Path,
+    of_statistics: Bundle,
+    ward_dataset: Path,
+    evaluation: Path,
+    statistics_recipe: Recipe,
+) -> None:
+    """Scaler, temperature, and what counts as sure: each from the rows that were not held out, and from all of them."""
+    digests, rows = statistics_rows(ward_dataset, evaluation, statistics_recipe)
+    held_out = {row["audio_sha256"] for row in holdout_rows(statistics_bundle)}
+    training = rows.take(np.array([i for i, digest in enumerate(digests) if digest not in held_out]))
+    assert len(training) == report_of(of_statistics).n_training_rows
+    assert not set(training.groups) & {
+        group for group, digest in zip(rows.groups, digests, strict=True) if digest in held_out
+    }
+    assert isinstance(of_statistics.classifier, StatisticsClassifier)
+    model = of_statistics.classifier.model
+    vectors = np.concatenate(training.inputs).astype(np.float64)
+    np.testing.assert_allclose(model.scaler.mean, vectors.mean(axis=0), rtol=1e-9)
+    expected = fit(statistics_recipe, training, statistics_recipe.training.seed)
+    assert of_statistics.manifest.decision == expected.decision
+    assert expected.decision.temperature != 1.0
+    assert expected.held_out_confidence is not None
+    sureness = of_statistics.manifest.sureness
+    assert np.mean(expected.held_out_confidence < sureness.min_confidence) == pytest.approx(0.2, abs=1 / len(training))
+    distances = model.distances(np.stack([one[0] for one in training.inputs]))
+    assert sureness.max_distance is not None
+    assert np.mean(distances > sureness.max_distance) == pytest.approx(0.005, abs=1 / len(training))
+
+
+def test_two_runs_give_the_same_bundle_of_statistics(
+    ward_dataset: Path,
+    statistics_recipe: Recipe,
+    statistics_bundle: Path,
+    tmp_path: Path,
+    console: Console,
+    in_process: None,
+) -> None:
+    train(str(ward_dataset), str(tmp_path / "again"), TrainOptions(statistics_recipe), JobSettings(), console)
+    assert tree(tmp_path / "again") == tree(statistics_bundle)
+
+
+def test_statistics_of_recordings_that_have_changed(
+    ward: Path, recipe: Recipe, statistics_recipe: Recipe, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    shutil.copytree(ward, tmp_path / "ward")
+    options = DatasetOptions(recipe, labels=read_labels(str(tmp_path / "ward/labels.csv")))
+    build_dataset([str(tmp_path / "ward")], str(tmp_path / "dataset"), options, JobSettings(), console)
+    shutil.copy(ward / "03.wav", tmp_path / "ward/41.wav")
+    with pytest.raises(JobError, match=r"41\.wav: changed since the dataset was built"):
+        train(
+            str(tmp_path / "dataset"), str(tmp_path / "model"), TrainOptions(statistics_recipe), JobSettings(), console
+        )
+    assert tree(tmp_path / "model") == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"input": "mfcc"},
+        {"input": "frequency"},
+        {"input": "statistics", "model": "vote"},
+        {"input": "log-mel", "model": "rnn"},
+    ],
+)
+def test_recipes_that_make_no_bundle_are_refused(
+    ward_dataset: Path, recipe: Recipe, tmp_path: Path, console: Console, content: dict[str, Any]
+) -> None:
+    other = Recipe.model_validate({"name": "x", "frames": recipe.frames.model_dump()} | content)
+    with pytest.raises(ConfigError, match=r"^recipe 'x' \(.*\) makes no bundle, only figures"):
+        train(str(ward_dataset), str(tmp_path / "model"), TrainOptions(other), JobSettings(), console)
+    assert not (tmp_path / "model").exists()
+
+
+# With the figures of an evaluation.
+
+
+@pytest.fixture(scope="module", params=["tiny-statistics", "tiny"])
+def judged(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    ward_dataset: Path,
+    evaluation: Path,
+    recipe: Recipe,
+    statistics_recipe: Recipe,
+) -> Path:
+    """Return a bundle that was trained on all rows."""
+    out = tmp_path_factory.mktemp("judged") / "model"
+    options = TrainOptions(
+        {"tiny": recipe, "tiny-statistics": statistics_recipe}[request.param], evaluation=str(evaluation)
+    )
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_cluster(monkeypatch)
+        train(str(ward_dataset), str(out), options, JobSettings(), quiet_console())
+    return out
+
+
+def test_with_an_evaluation_no_row_is_held_out(judged: Path, evaluation: Path) -> None:
+    assert sorted(tree(judged)) == [name for name in FILES if name != "holdout.parquet"]
+    manifest = load(str(judged)).manifest
+    assert manifest.holdout is None
+    assert manifest.training_data.n_rows == WARD_ROWS
+    found = parse_settings(Evaluation, json.loads((evaluation / "figures.json").read_text()), "figures.json")
+    ours = tuple(one for one in found.recipes if one.name == manifest.recipe.name)
+    assert len(ours) == 2
+    assert manifest.cross_validation == found.model_copy(update={"recipes": ours})
+    card = (judged / "MODEL_CARD.md").read_text()
+    assert "Of the recipe, not of this very model, which was trained on all rows." in card
+    assert found.protocol in card
+    assert "--evaluation EVALUATION" in card
+    for one in ours:
+        figure = one.judgement.balanced_accuracy
+        assert f"## {one.name}: {one.task}" in card
+        assert f"| balanced accuracy | {figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f}) |" in card
+
+
+def test_its_model_is_that_of_all_rows(
+    judged: Path, ward_dataset: Path, evaluation: Path, statistics_recipe: Recipe
+) -> None:
+    bundle = load(str(judged))
+    if isinstance(bundle.classifier, StatisticsClassifier):
+        _, rows = statistics_rows(ward_dataset, evaluation, statistics_recipe)
+        fitted = fit(statistics_recipe, rows, statistics_recipe.training.seed)
+        assert np.array_equal(bundle.classifier.model.logits(rows.inputs), fitted.model.logits(rows.inputs))
+        assert bundle.manifest.decision == fitted.decision
+    else:
+        rows_of_frames = Dataset(str(ward_dataset)).rows()
+        scaler = fit_scaler(rows_of_frames.frames, rows_of_frames.offsets, len(bundle.reference))
+        assert isinstance(bundle.classifier, FrameClassifier)
+        np.testing.assert_allclose(bundle.classifier.scaler.mean, scaler.mean, rtol=1e-12)
+
+
+def refused(
+    dataset: Path, place: Path, recipe: Recipe, out: Path, console: Console, drop_labels: tuple[str, ...] = ()
+) -> str:
+    options = TrainOptions(recipe, drop_labels, evaluation=str(place))
+    with pytest.raises(InputError) as caught:
+        train(str(dataset), str(out), options, JobSettings(), console)
+    assert not out.exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_evaluations_that_are_not_of_this_model(
+    dataset: Path, ward_dataset: Path, evaluation: Path, recipe: Recipe, tmp_path: Path, console: Console
+) -> None:
+    out = tmp_path / "model"
+    changed = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 5})})
+    assert refused(ward_dataset, evaluation, changed, out, console) == (
+        f"{evaluation}: recipe 'tiny', as it is now, was not judged there: judge it again"
+    )
+    assert refused(dataset, evaluation, recipe, out, console) == (
+        f"{evaluation}: an evaluation of other recordings, labels, patients or devices than this dataset's"
+    )
+    assert refused(ward_dataset, evaluation, recipe, out, console, ("murmur",)) == (
+        f"{evaluation}: recipe 'tiny' was not judged with --without murmur, as it is to be trained"
+    )
+    (tmp_path / "nothing").mkdir()
+    for place in (tmp_path / "nothing", tmp_path / "gone"):
+        assert refused(ward_dataset, place, recipe, out, console) == (
+            f"{place}: no evaluation there (figures.json is missing): make it with 'heartbeat evaluate'"
+        )
+    for content, told in (
+        (b"{", "figures.json: not valid JSON"),
+        (b"\xff", "figures.json: not valid JSON"),
+        (b"[]", "figures.json: expected a mapping of settings, found list"),
+        (b"{}", "figures.json: protocol: Field required"),
+    ):
+        (tmp_path / "nothing/figures.json").write_bytes(content)
+        options = TrainOptions(recipe, evaluation=str(tmp_path / "nothing"))
+        with pytest.raises((InputError, ConfigError), match=told):
+            train(str(ward_dataset), str(out), options, JobSettings(), console)
+
+
+def test_a_label_that_was_left_out_of_the_evaluation_may_be_dropped(
+    ward_dataset: Path, evaluation: Path, recipe: Recipe, tmp_path: Path, console: Console
+) -> None:
+    options = TrainOptions(recipe, ("artifact",), evaluation=str(evaluation))
+    trained = train(str(ward_dataset), str(tmp_path / "model"), options, JobSettings(), console)
+    assert trained.manifest.trained_labels == tuple(label for label in LABELS if label != "artifact")
+    assert trained.manifest.cross_validation is not None
