@@ -19,19 +19,27 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from heartbeat_core.config import LABELS
+from heartbeat_core import storage
+from heartbeat_core.audio import decode
+from heartbeat_core.config import LABELS, Limits
 from heartbeat_core.errors import BundleError, JobError, OutputError
+from heartbeat_core.manifest import read_manifest
 from heartbeat_core.schema import FAILURES, PREDICTIONS, features_schema
+from heartbeat_core.statistics import compute_statistics
+from heartbeat_core.statistics_names import NAMES
 from heartbeat_core.tables import from_parquet
 from jobs import shard as tasks
 from jobs.classify import ClassifySummary, classify, read_failures
 from jobs.ledger import Ledger, Totals
+from jobs.predict import predict
 from jobs.settings import JobSettings
 from jobs.shard import classify_shard
 from tests.conftest import quiet_console, without_cluster
 from tests.helpers import (
     COUNTS,
     LIMITS,
+    WARD_ROWS,
+    audio_bytes,
     comparable,
     heart_bytes,
     read_rows,
@@ -153,6 +161,106 @@ def test_features_are_unpadded_and_name_their_place(finished: Finished, dataset:
         assert (row["format"], row["subtype"], row["channels"], row["truncated"]) == ("WAV", "PCM_16", 1, False)
         assert row["duration_s"] == row["n_samples"] / row["sample_rate_hz"]
         assert row["alignment_distance"] >= 0
+
+
+def test_statistics_are_columns_by_name(finished: Finished) -> None:
+    names = read_table(finished.out, "features").column_names
+    first = names.index(NAMES[0])
+    assert tuple(names[first : first + len(NAMES)]) == NAMES
+    assert names.index("amplitude") < first
+    for row in read_rows(finished.out, "features"):
+        waveform = decode(storage.read(row["uri"]))
+        expected = compute_statistics(waveform.samples, waveform.sample_rate_hz)
+        found = np.array([row[name] for name in NAMES], np.float32)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    # A column that an analyst asks for by its name.
+    query = f"SELECT min({NAMES[0]}), max({NAMES[0]}) FROM '{finished.out}/features/*.parquet'"
+    values = [row[NAMES[0]] for row in read_rows(finished.out, "features")]
+    assert duckdb.sql(query).fetchall() == [(min(values), max(values))]
+    assert min(values) < max(values)
+
+
+@pytest.mark.parametrize("feature_set", ["aligned", "statistics"])
+def test_one_feature_set_alone(
+    finished: Finished,
+    library: Path,
+    bundle: Path,
+    tmp_path: Path,
+    console: Console,
+    in_process: None,
+    feature_set: str,
+) -> None:
+    settings = JobSettings.model_validate({"model": str(bundle), "features": [feature_set]})
+    classify([str(library / "murmur")], str(tmp_path / "out"), settings, console)
+    assert read_table(tmp_path / "out", "features").schema.equals(features_schema([feature_set]), check_metadata=False)
+    both = comparable(finished.out, "features")
+    for uri, row in comparable(tmp_path / "out", "features").items():
+        assert row == {name: both[uri][name] for name in row}
+        assert ("frequency_hz" in row, NAMES[0] in row) == (feature_set == "aligned", feature_set == "statistics")
+    # Whatever is written, the predictions are the same.
+    predicted, expected = comparable(tmp_path / "out", "predictions"), comparable(finished.out, "predictions")
+    assert predicted == {uri: expected[uri] for uri in predicted}
+
+
+def test_a_model_of_statistics_reads_them_though_they_are_not_written(
+    ward: Path, statistics_bundle: Path, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    found = []
+    for features in (["aligned"], ["aligned", "statistics"]):
+        settings = JobSettings.model_validate({"model": str(statistics_bundle), "features": features})
+        out = tmp_path / "-".join(features)
+        classify([str(ward / "07.wav"), str(ward / "08.wav")], str(out), settings, console)
+        found.append(comparable(out, "predictions"))
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+def test_other_feature_sets_are_another_job(
+    finished: Finished, bundle: Path, console: Console, in_process: None
+) -> None:
+    settings = settings_for(bundle).model_copy(update={"features": ("aligned",)})
+    with pytest.raises(OutputError, match=r"holds another job \(features: "):
+        classify(finished.inputs, str(finished.out), settings, console)
+
+
+def test_what_a_prediction_is_unsure_of(
+    ward: Path, statistics_bundle: Path, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    """From the bytes to the columns: one recording for each reason, and one that nothing speaks against."""
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    beat = decode((ward / "02.wav").read_bytes())
+    for name, samples in {
+        "clipped": np.clip(beat.samples * 20, -1, 1),
+        "short": beat.samples[: beat.sample_rate_hz // 2],
+        "silent": np.concatenate([np.zeros(3 * beat.samples.size, np.float32), beat.samples]),
+        # Nothing of the kind was trained on.
+        "hum": np.sign(np.sin(np.arange(8_000) * 1.1)) * rng.uniform(0.1, 0.12, 8_000),
+    }.items():
+        (tmp_path / "in" / f"{name}.wav").write_bytes(audio_bytes(samples, beat.sample_rate_hz))
+    broken_off = audio_bytes(beat.samples, beat.sample_rate_hz)
+    (tmp_path / "in" / "truncated.wav").write_bytes(broken_off[:-100])
+    settings = JobSettings.model_validate({"model": str(statistics_bundle)})
+    classify([str(tmp_path / "in"), str(ward)], str(tmp_path / "out"), settings, console)
+    rows = {Path(uri).stem: row for uri, row in comparable(tmp_path / "out", "predictions").items()}
+    limits = read_manifest(str(statistics_bundle)).sureness
+    for row in rows.values():
+        reasons = (row["unsure_reason"] or "").split(",")
+        assert row["unsure"] == (row["unsure_reason"] is not None)
+        assert ("low_confidence" in reasons) == (row["confidence"] < limits.min_confidence)
+    for name in ("clipped", "short", "silent", "truncated"):
+        assert "poor_quality" in rows[name]["unsure_reason"].split(","), name
+    assert "out_of_distribution" in rows["hum"]["unsure_reason"].split(",")
+    assert "poor_quality" not in rows["hum"]["unsure_reason"].split(",")
+    known = [row["unsure_reason"] or "" for name, row in rows.items() if name.isdecimal()]
+    assert len(known) == WARD_ROWS
+    assert sum("out_of_distribution" in reason for reason in known) <= 3
+    assert not any("poor_quality" in reason for reason in known)
+    assert 0 < sum("low_confidence" in reason for reason in known) < WARD_ROWS / 2
+    # The single-file mode says the same.
+    for told in predict([str(tmp_path / "in")], str(statistics_bundle), Limits()):
+        stored = rows[Path(told["uri"]).stem]
+        assert (told["unsure"], told["unsure_reason"]) == (stored["unsure"], stored["unsure_reason"])
 
 
 def test_duckdb_pandas_polars_and_pyarrow_read_the_parts(finished: Finished) -> None:
