@@ -57,7 +57,10 @@ _TEMPLATE = {
     "first_sound": "level of the template at the first sound, less its mean",
     "second_sound": "level of the template at the second sound, less its mean",
     "range": "range of the template",
-    **{f"systole_{part}": f"level of the template in third no. {part} of the systole, less its mean" for part in (1, 2, 3)},
+    **{
+        f"systole_{part}": f"level of the template in third no. {part} of the systole, less its mean"
+        for part in (1, 2, 3)
+    },
     **{
         f"diastole_{part}": f"level of the template in quarter no. {part} of the diastole, less its mean"
         for part in (1, 2, 3, 4)
@@ -138,8 +141,8 @@ _INTRODUCTION = """\
 The statistics of a recording's heart cycles, in their order; `heartbeat_core/cycles.py` computes them.
 
 The recording is resampled, band-passed and scaled as for `pcg-stats-v1`. The envelopes of four bands are the magnitudes
-of their analytic signals, averaged over each 10 ms, and divided by their means; levels of a cycle are natural logarithms
-of that plus 0.02. The beats are a path over the peaks of the lower three bands, one a heart cycle; the template is the
+of their analytic signals, averaged over each 10 ms, and divided by their means; levels of a cycle are the natural
+logarithms of that plus 0.02. The beats are a path over the peaks of the lower three bands, one a heart cycle; the template is the
 median of the cycles between them, in 32 phases from the first sound. The second sound is the template's highest phase
 in the middle of a cycle, and systole is the shorter of the two pauses. Where no two beats are found, the template is
 flat.

@@ -89,7 +89,7 @@ def _levels(relative: Values) -> Named:
 def _beats(relative: Values) -> Named:
     """Summarise the envelope's peaks: their rate, intervals, heights, and how both alternate (S1 and S2)."""
     smooth = np.convolve(relative, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
-    peaks = _distant_maxima(smooth, round(BEAT_DISTANCE_S * ENVELOPE_HZ))
+    peaks = distant_maxima(smooth, round(BEAT_DISTANCE_S * ENVELOPE_HZ))
     heights, intervals_s = smooth[peaks], np.diff(peaks) / ENVELOPE_HZ
     rate_hz = len(peaks) * ENVELOPE_HZ / len(relative)
     if len(intervals_s) < 2:
@@ -160,7 +160,7 @@ def _local_maxima(values: Values) -> NDArray[np.intp]:
     return np.flatnonzero((inner > values[:-2]) & (inner >= values[2:])) + 1
 
 
-def _distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
+def distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
     """Return, ascending, the maxima above the median; of those nearer than ``distance`` the highest."""
     maxima = _local_maxima(values)
     maxima = maxima[values[maxima] > median(values)]

@@ -99,7 +99,19 @@ def compute_statistics(samples: NDArray[np.float32], sample_rate_hz: int) -> NDA
         NonFiniteSamples: the samples are so large that the resampled ones overflow float32.
     """
     signal = prepare(samples, sample_rate_hz)
-    power = power_spectra(signal.samples)
+    return summarise_signal(signal, power_spectra(signal.samples))
+
+
+def summarise_signal(signal: Signal, power: Values) -> NDArray[np.float32]:
+    """Summarise a prepared recording; ``summary`` shares it with the heart cycles.
+
+    Args:
+        signal: of ``prepare``.
+        power: [n_frames, 129] float64, its ``power_spectra``.
+
+    Returns:
+        [392] float32, finite, in the order of ``NAMES``.
+    """
     found = {**_timbre(power), **_dominant(power)}
     for name, band_hz in RHYTHM_BANDS_HZ.items():
         found |= prefixed(f"rhythm_{name}", summarise_rhythm(envelope(signal, *band_hz)))

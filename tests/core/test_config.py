@@ -189,7 +189,8 @@ PARTS = [
     ({"model": "rnn", "input": "mfcc"}, "model 'rnn' does not read the input 'mfcc': it reads log-mel"),
     (
         {"model": "vote"},
-        "model 'vote' does not read the input 'aligned': it reads statistics, statistics+cycles, mfcc, spectral-contrast",
+        "model 'vote' does not read the input 'aligned': "
+        "it reads statistics, statistics+cycles, mfcc, spectral-contrast",
     ),
     (
         {"input": "log-mel"},

@@ -16,6 +16,9 @@ PURE = (
     "augmentation",
     "calibration",
     "correlation",
+    "cycles",
+    "cycles_names",
+    "dynamics",
     "evaluation",
     "figures",
     "frames",
@@ -25,9 +28,11 @@ PURE = (
     "rhythm",
     "rules",
     "scaling",
+    "similarity",
     "statistics",
     "statistics_names",
     "summaries",
+    "summary",
 )
 """Arrays in, arrays out."""
 

@@ -369,7 +369,7 @@ def test_peaks_that_are_far_enough_apart_are_scipys(seed: int, n_values: int, di
     values = np.random.default_rng(seed).random(n_values)
     above = np.nextafter(np.median(values), np.inf)
     expected = scipy.signal.find_peaks(values, height=above, distance=distance)[0]
-    assert rhythm._distant_maxima(values, distance).tolist() == expected.tolist()
+    assert rhythm.distant_maxima(values, distance).tolist() == expected.tolist()
 
 
 # Sounds whose answers are known.

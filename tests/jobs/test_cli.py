@@ -18,19 +18,21 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from heartbeat_core.config import LABELS, Recipe, parse_yaml
+from heartbeat_core.config import LABELS, BaggingSettings, Recipe, parse_yaml
 from heartbeat_core.errors import ConfigError, InputError
 from jobs.cli import app
 from jobs.settings import (
+    DEFAULT_MODEL,
     ClusterSettings,
     JobSettings,
     load_cluster_settings,
     load_job_settings,
     load_recipe,
 )
-from tests.conftest import TINY_RECIPE
+from tests.conftest import STATISTICS_RECIPE, TINY_RECIPE
 from tests.helpers import (
     COUNTS,
+    WARD_ROWS,
     comparable,
     heart_bytes,
     read_rows,
@@ -42,7 +44,7 @@ from tests.helpers import (
     write_csv,
 )
 
-COMMANDS = ("classify", "build-dataset", "train", "predict", "export", "plan", "certs", "demo")
+COMMANDS = ("classify", "build-dataset", "train", "evaluate", "predict", "export", "plan", "certs", "demo")
 CONFIGS = Path(str(files("heartbeat_core.configs")))
 
 
@@ -82,6 +84,9 @@ class Place:
     def classify(self, *arguments: object, inputs: object = None, out: object = None) -> Result:
         return heartbeat("classify", inputs or self.library, "-o", out or self.out, "--model", self.bundle, *arguments)
 
+    def evaluate(self, *arguments: object, dataset: object = None) -> Result:
+        return heartbeat("evaluate", dataset or self.dataset, "-o", self.out, *arguments)
+
     def build(self, *arguments: object, recipe: object = "seed-mini") -> Result:
         return heartbeat("build-dataset", self.library, "-o", self.out, "--recipe", recipe, *arguments)
 
@@ -101,6 +106,9 @@ def test_a_missing_path(place: Place) -> None:
     assert_refused(place.classify(inputs=place.tmp / "gone"), 2, f"{place.tmp}/gone: no such file or folder")
     assert_refused(heartbeat("predict", place.tmp / "gone.wav"), 2, "gone.wav: no such file or folder")
     assert_refused(heartbeat("train", place.tmp / "gone", "-o", place.out), 2, "gone is not a finished dataset")
+    judged = place.evaluate("--recipe", "statistics", dataset=place.tmp / "gone")
+    assert_refused(judged, 2, "gone is not a finished dataset")
+    assert_refused(place.evaluate("--recipe", place.tmp / "r.yaml"), 2, "r.yaml: no such file")
     assert_refused(place.build("--labels", place.tmp / "l.csv"), 2, "l.csv: no such label file")
     assert_refused(place.classify("--config", place.tmp / "c.yaml"), 2, "c.yaml: no such file")
     assert_refused(place.classify("--cluster", place.tmp / "c.yaml"), 2, "c.yaml: no such file")
@@ -169,15 +177,21 @@ def test_another_job_in_the_folder(place: Place) -> None:
 
 
 def test_an_unknown_recipe(place: Place) -> None:
-    assert_refused(place.build(recipe="seed-tiny"), 2, "unknown recipe 'seed-tiny'", "seed-main, seed-mini, seed-small")
+    assert_refused(
+        place.build(recipe="seed-tiny"), 2, "unknown recipe 'seed-tiny'", "seed-main, seed-mini,", "or give a"
+    )
     assert_refused(heartbeat("train", place.dataset, "-o", place.out, "--recipe", "x"), 2, "unknown recipe 'x'")
+    assert_refused(
+        place.evaluate("--recipe", "statistics", "--recipe", "x"), 2, "unknown recipe 'x': shipped ones are "
+    )
+    assert not place.out.exists()
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{name: x, epochs: 3}", "unknown key 'epochs'; allowed here: alignment, description, frames, name"),
-        ("{name: x, training: {epoch: 3}}", "unknown key 'training.epoch'; allowed here: batch_size, epochs, "),
+        ("{name: x, epochs: 3}", "unknown key 'epochs'; allowed here: alignment, "),
+        ("{name: x, training: {epoch: 3}}", "unknown key 'training.epoch'; allowed here: batch_size, "),
         ("{name: x, training: {epochs: 0}}", "training.epochs: Input should be greater than 0"),
         ("{name: x, frames: {delta_time_s: .inf}}", "frames.delta_time_s: "),
         ("{name: x, frames: {method: mean}}", "frames.method: Input should be 'dominant', 'average' or 'median'"),
@@ -276,7 +290,7 @@ def change_figure(content: dict[str, Any]) -> None:
     [
         (change_figure, "does not match its digest"),
         (lambda content: content.update(digest="0" * 64), "does not match its digest 000000000000"),
-        (lambda content: content.update(format_version=2), "bundle format 2 is not the one this program reads (1)"),
+        (lambda content: content.update(format_version=1), "bundle format 1 is not the one this program reads (2)"),
         (lambda content: content.update(format="pickle"), "does not describe a heartbeat bundle"),
         (lambda content: content.pop("recipe"), "recipe: Field required"),
         (lambda content: content.update(extra=1), "unknown key 'extra'"),
@@ -345,6 +359,43 @@ def test_a_dataset_that_is_not_finished(place: Place) -> None:
     result = heartbeat("train", place.tmp / "d", "-o", place.out)
     assert_refused(result, 2, "d is not a finished dataset", "run that command again to go on")
     assert_refused(heartbeat("train", place.library, "-o", place.out), 2, "is not a finished dataset")
+    judged = place.evaluate("--recipe", "statistics", dataset=place.tmp / "d")
+    assert_refused(judged, 2, "d is not a finished dataset", "run that command again to go on")
+    assert not place.out.exists()
+
+
+def test_an_evaluation_that_cannot_be(place: Place) -> None:
+    recipe, twin = place.write("tiny.yaml", TINY_RECIPE), place.write("twin.yaml", TINY_RECIPE)
+    for told, arguments in {
+        "two recipes are called 'tiny': give one of them another name": ("--recipe", recipe, "--recipe", twin),
+        "--without: 'healthy' is not a label": ("--recipe", recipe, "--without", "healthy"),
+        "no label has the 9 rows that 9 folds need; the most is 8": ("--recipe", recipe, "--folds", 9),
+        "patients are too few to hold out one of 32 folds": ("--recipe", recipe, "--folds", 32),
+        "two labels at least": ("--recipe", recipe, *(part for label in LABELS[1:] for part in ("--without", label))),
+    }.items():
+        assert_refused(place.evaluate(*arguments), 2, told)
+        assert not place.out.exists()
+    place.write("file", "mine")
+    result = heartbeat("evaluate", place.dataset, "-o", place.tmp / "file", "--recipe", recipe)
+    assert_refused(result, 2, "file is a file: name a folder")
+
+
+def test_figures_that_are_not_of_this_model(place: Place, evaluation: Path) -> None:
+    train = ("train", place.dataset, "-o", place.out, "--evaluation")
+    assert_refused(heartbeat(*train, place.tmp / "gone"), 2, "gone: no evaluation there (figures.json is missing)")
+    assert_refused(heartbeat(*train, evaluation), 2, f"{evaluation}: an evaluation of other recordings, labels")
+    assert_refused(heartbeat(*train, evaluation, "--drop-label", "murmur"), 2, str(evaluation))
+    recipe = place.write("other.yaml", TINY_RECIPE.replace("epochs: 4", "epochs: 5"))
+    told = f"{evaluation}: recipe 'tiny', as it is now, was not judged there: judge it again"
+    assert_refused(heartbeat(*train, evaluation, "--recipe", recipe), 2, told)
+    assert not place.out.exists()
+
+
+def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
+    recipe = place.write("r.yaml", "{name: voting, input: statistics, model: vote, frames: {delta_time_s: 0.1}}")
+    result = heartbeat("train", place.dataset, "-o", place.out, "--recipe", recipe)
+    assert_refused(result, 2, "recipe 'voting' (vote on statistics) makes no bundle, only figures")
+    assert not place.out.exists()
 
 
 def test_a_feature_set_that_is_not_known(place: Place) -> None:
@@ -360,6 +411,10 @@ def test_typers_own_refusals(place: Place) -> None:
         ("build-dataset", place.library, "-o", place.out),
         ("build-dataset", place.library, "-o", place.out, "--recipe", "seed-mini", "--layout", "wide"),
         ("train", place.dataset),
+        ("evaluate", place.dataset, "-o", place.out),
+        ("evaluate", place.dataset, "--recipe", "statistics"),
+        ("evaluate", place.dataset, "-o", place.out, "--recipe", "statistics", "--folds", "1"),
+        ("evaluate", place.dataset, "-o", place.out, "--recipe", "statistics", "--seeds", "0"),
         ("predict",),
         ("classfy",),
     ):
@@ -473,6 +528,37 @@ def test_build_train_classify_predict(place: Place) -> None:
     assert "normal_00.wav" in table.stdout
 
 
+def test_evaluate_train_classify(place: Place, ward: Path, ward_dataset: Path, evaluation: Path) -> None:
+    """The researcher's path: judge recipes, train the best on everything, serve it."""
+    statistics, tiny = place.write("s.yaml", STATISTICS_RECIPE), place.write("t.yaml", TINY_RECIPE)
+    command = ("--recipe", statistics, "--recipe", tiny, "--without", "ARTIFACT", "--folds", 3, "--seeds", 2)
+    judged = place.evaluate(*command, dataset=ward_dataset)
+    assert judged.exit_code == 0, judged.output
+    for text in ("5 classes", "4 classes", "majority", "device", "StratifiedGroupKFold(3, shuffle) by patient"):
+        assert text in judged.stdout
+    assert "tiny, 4 classes: no better than the majority rule" in judged.stdout
+    for name in ("predictions", "figures.json", "LEADERBOARD.md"):
+        assert f"  {place.out}/{name}\n" in judged.stdout
+        assert (place.out / name).exists()
+    assert "folds: 24/24 folds" in judged.stderr
+    for name, data in tree(evaluation / "predictions").items():
+        assert (place.out / "predictions" / name).read_bytes() == data
+    again = place.evaluate(*command, dataset=ward_dataset)
+    assert (again.exit_code, again.stdout) == (0, judged.stdout)
+    assert "folds: " not in again.stderr
+    model = place.tmp / "model"
+    trained = heartbeat("train", ward_dataset, "-o", model, "--recipe", statistics, "--evaluation", place.out)
+    assert trained.exit_code == 0, trained.output
+    assert f"trained on {WARD_ROWS} rows, none held out; by cross-validation:" in trained.stdout
+    assert "holdout.parquet" not in trained.stdout
+    assert f"  {model}/MODEL_CARD.md\n" in trained.stdout
+    served = heartbeat("predict", ward / "03.wav", "--json", "--model", model)
+    assert served.exit_code == 0, served.output
+    [row] = json.loads(served.stdout)
+    assert row["model_id"].startswith("tiny-statistics@")
+    assert row["unsure"] == (row["unsure_reason"] is not None)
+
+
 def test_predict_json(place: Place) -> None:
     broken = place.write("broken [x].wav", "text")
     good = place.library / "murmur/murmur_00.wav"
@@ -494,7 +580,7 @@ def test_predict_json(place: Place) -> None:
 def test_the_default_model(place: Place) -> None:
     result = heartbeat("classify", place.library / "normal", "-o", place.out)
     assert result.exit_code == 0, result.output
-    assert "model seed-small@" in result.stdout
+    assert f"model {DEFAULT_MODEL}@" in result.stdout
 
 
 # Settings.
@@ -502,12 +588,15 @@ def test_the_default_model(place: Place) -> None:
 
 def test_every_config_is_valid() -> None:
     recipes = sorted((CONFIGS / "recipes").glob("*.yaml"))
-    assert [path.stem for path in recipes] == ["seed-main", "seed-mini", "seed-small"]
+    originals = {"frequency-baseline", "perpetual", "seed-padded", "seed-mini", "seed-small", "seed-main"}
+    proposals = {"mfcc", "spectral-contrast", "cnn", "rnn", "seed-small-pruned", "seed-small-int8"}
+    assert {path.stem for path in recipes} > originals | proposals | {"statistics", "vote"}
     for path in recipes:
         recipe = parse_yaml(Recipe, path.read_text(), path.name)
         assert recipe.name == path.stem
         assert recipe == load_recipe(path.stem) == load_recipe(str(path))
-    assert [load_recipe(path.stem).frames.delta_time_s for path in recipes] == [0.001, 0.1, 0.01]
+    levels = {"seed-main": 0.001, "seed-mini": 0.1, "seed-small": 0.01}
+    assert {name: load_recipe(name).frames.delta_time_s for name in levels} == levels
     clusters = sorted((CONFIGS / "clusters").glob("*.yaml"))
     kinds = {load_cluster_settings(str(path), None).kind for path in clusters}
     assert kinds == {"local", "address", "scheduler-file"}
@@ -526,10 +615,26 @@ def test_the_annotated_example_states_the_defaults_of_everything() -> None:
     assert keys(yaml.safe_load(path.read_text())) == keys(defaults)
 
 
-def test_the_shipped_recipes_state_everything() -> None:
+def test_the_shipped_recipes_state_all_that_they_use() -> None:
+    """What a person may want to change is there to be changed; what is left out is off, or has no part in it."""
+    by_steps = {"batch_size", "epochs", "learning_rate"}
+    by_plateau = by_steps | {"plateau_patience", "plateau_factor"}
     for path in (CONFIGS / "recipes").glob("*.yaml"):
         content = yaml.safe_load(path.read_text())
-        assert content == Recipe.model_validate(content).model_dump(mode="json")
+        recipe = Recipe.model_validate(content)
+        used = {"training": {"holdout_folds", "seed"}}
+        if recipe.reads_frames:
+            used |= {"frames": {"delta_time_s", "method"}, "alignment": {"pad_mode"}}
+        if recipe.model in ("fcnn", "cnn", "rnn"):
+            used["training"] |= by_plateau
+        if recipe.model in ("fcnn", "bagged-fcnn"):
+            used["network"] = {"hidden", "dropout"}
+        if recipe.model == "bagged-fcnn":
+            used["training"] |= by_steps | {"weight_decay"}
+            used["bagging"] = set(BaggingSettings.model_fields)
+        assert content.keys() >= {"name", "version", "description", *used}, path.name
+        for section, keys in used.items():
+            assert content[section].keys() >= keys, (path.name, section)
 
 
 def test_options_override_the_file(tmp_path: Path) -> None:

@@ -142,7 +142,9 @@ def test_output_and_failures_are_the_runs(
     classify(inputs, str(out), settings, console)
     found = list_inputs(inputs, settings, 1000)
     n_shards = count_shards(found.sample, found.n_recordings, settings.shards)
-    taken = measure(found.sample, classify_work(settings.model), settings, -(-found.n_recordings // n_shards))
+    taken = measure(
+        found.sample, classify_work(settings.model, settings.features), settings, -(-found.n_recordings // n_shards)
+    )
     told = estimate(found, taken, settings.shards, 2, found.n_recordings)
     kinds = Counter(error_type for _, error_type in expected.values())
     assert {kind.error_type: kind.n_sample for kind in told.failure_kinds} == kinds
@@ -194,7 +196,7 @@ def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.Mo
     settings = JobSettings()
     found = list_inputs([str(tmp_path / "in")], settings, 6)
     seen: list[None] = []
-    taken = measure(found.sample, classify_work(str(bundle)), settings, 4, lambda: seen.append(None))
+    taken = measure(found.sample, classify_work(str(bundle), settings.features), settings, 4, lambda: seen.append(None))
     assert len(seen) == len(taken.read_s) == len(taken.compute_s) == 6
     assert all(0.1 <= seconds < 0.3 for seconds in taken.read_s)
     assert all(0 < seconds < 0.1 for seconds in taken.compute_s)

@@ -29,6 +29,7 @@ def test_predict_and_classify_agree(
         assert row["confidence"] == pytest.approx(stored["confidence"], abs=1e-6)
         for label, chance in row["probabilities"].items():
             assert chance == pytest.approx(stored[f"prob_{label}"], abs=1e-6)
+        assert (row["unsure"], row["unsure_reason"]) == (stored["unsure"], stored["unsure_reason"])
         assert row["audio_sha256"] == stored["audio_sha256"]
         assert row["model_id"] == stored["model_id"]
 
@@ -56,10 +57,13 @@ def test_nothing_but_broken_recordings(bundle: Path, tmp_path: Path) -> None:
     assert found == expected
 
 
-def test_the_default_model_ships_and_serves(library: Path) -> None:
-    (row,) = predict([str(library / "normal/normal_00.wav")], DEFAULT_MODEL, Limits())
-    assert row["model_id"].startswith("seed-small@")
-    assert row["probabilities"]["artifact"] == 0
+@pytest.mark.parametrize("model", sorted({DEFAULT_MODEL, "seed-small"}))
+def test_the_shipped_models_serve(library: Path, model: str) -> None:
+    (row,) = predict([str(library / "normal/normal_00.wav")], model, Limits())
+    assert row["model_id"].startswith(f"{model}@")
+    # The faithful one leaves artifacts out of its training, as the original does; the default one must know them.
+    assert (row["probabilities"]["artifact"] == 0) == (model == "seed-small")
+    assert row["unsure"] == (row["unsure_reason"] is not None)
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-6)
 
 
