@@ -142,8 +142,8 @@ The statistics of a recording's heart cycles, in their order; `heartbeat_core/cy
 
 The recording is resampled, band-passed and scaled as for `pcg-stats-v1`. The envelopes of four bands are the magnitudes
 of their analytic signals, averaged over each 10 ms, and divided by their means; levels of a cycle are the natural
-logarithms of that plus 0.02. The beats are a path over the peaks of the lower three bands, one a heart cycle; the template is the
-median of the cycles between them, in 32 phases from the first sound. The second sound is the template's highest phase
+logarithms of that plus 0.02. The beats are a path over the peaks of the lower three bands, one a heart cycle; the
+template is the median of the cycles between them, in 32 phases from the first sound. The second sound is the template's highest phase
 in the middle of a cycle, and systole is the shorter of the two pauses. Where no two beats are found, the template is
 flat.
 
