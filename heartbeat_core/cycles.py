@@ -1,203 +1,274 @@
-"""Heart cycles: a path of beats, how regular they are, and what one cycle looks like in four bands.
+"""Prepared waveform to 260 named statistics of its heart cycles (``pcg-cycles-v1``): beats, a folded cycle, repeats.
 
-Beats are found without a model: a path over the peaks of the lower three bands' envelopes that takes high peaks at
-intervals near the period of the autocorrelation. A beat is S1 or S2, whichever is louder; the template of a cycle is
-turned so that the shorter pause follows its first sound. Neither was checked against labelled sounds.
+The beats are one peak a cycle, found by dynamic programming as in beat tracking of music (Ellis, "Beat tracking by
+dynamic programming", J. New Music Research 36, 2007), but over the envelope's peaks alone. The cycles between them are
+folded into a template, in which the sounds, the systole and the diastole have their phases. ``similarity`` and
+``dynamics`` need no beats, and tell of recordings where these are not to be found.
+Each value is computed under its name; ``cycles_names.NAMES`` alone decides the order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.cycles_names import BANDS, BANDS_HZ, NAMES
 from heartbeat_core.dynamics import summarise_dynamics
-from heartbeat_core.rhythm import ENVELOPE_HZ, autocorrelation, distant_maxima
+from heartbeat_core.rhythm import ENVELOPE_HZ, PERIOD_S, autocorrelation, distant_maxima
 from heartbeat_core.similarity import summarise_similarity
-from heartbeat_core.statistics import Signal, Values, envelope
-from heartbeat_core.summaries import percentile_values
+from heartbeat_core.statistics import Signal, envelope, log_mel
+from heartbeat_core.summaries import FLOOR, Named, Values, median, percentile_values, prefixed
 
+N_LOWER_BANDS = 3
+"""Those that beats are found in."""
+LOUDEST = 12.0
+"""Of an envelope over its mean: a knock must not outweigh all beats."""
+LEVEL_FLOOR = 0.02
+USUAL_PERIOD_S, PERIOD_OCTAVES = 0.8, 0.8
+"""Middle and width of the weight of periods."""
+PEAK_DISTANCE_S = 0.1
+INTERVAL_RANGE = (0.55, 1.7)
+"""Of a beat to the next, in periods."""
+INTERVAL_COST = 4.0
+"""Of the squared logarithm of an interval over the period, in heights of an average peak."""
 N_PHASES = 32
-_PERIOD_LAGS = range(35, 151)
-"""In units of 10 ms: 0.35 to 1.5 s."""
-_USUAL_PERIOD_S, _PERIOD_OCTAVES = 0.8, 0.8
-"""Where the weight of a period is highest, and the deviation of its Gaussian."""
-_STRICTNESS = 4.0
-"""What an interval costs that is not the period, in mean heights a squared natural logarithm."""
-_LOWER_BANDS = slice(0, 3)
-_LOUDEST = 12.0
-"""An envelope counts no more than so many times its mean: a knock is not a beat."""
-_FLOOR = 0.02
+SECOND_SOUND_PHASES = (7, 26)
 
 
-def summarise_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
-    """Summarise a recording's heart cycles.
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The median heart cycle, from its first sound on.
+
+    Attributes:
+        levels: [4, 32] float64, by band and phase; the first sound is at phase 0.
+        cycles: [n_cycles, 4, 32] float64, what it is the median of.
+        second: phase of the second sound, 7 to 16: the systole is the shorter pause.
+    """
+
+    levels: Values
+    cycles: Values
+    second: int
+
+
+def compute_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
+    """Summarise the heart cycles of a recording.
 
     Args:
-        signal: from ``statistics.prepare``.
-        power: of the same, from ``statistics.power_spectra``.
+        signal: of ``statistics.prepare``.
+        power: [n_frames, 129] float64, its ``statistics.power_spectra``.
 
     Returns:
         [260] float32, finite, in the order of ``cycles_names.NAMES``.
     """
-    envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
-    relative = envelopes / (envelopes.mean(axis=1, keepdims=True) + 1e-10)
-    levels = np.log(relative + _FLOOR)
-    loudness = np.sqrt(np.minimum(relative[_LOWER_BANDS], _LOUDEST)).mean(axis=0)
-    loudness = np.convolve(loudness, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
-    loudness -= percentile_values(loudness, (20,))[0]
-    period, correlation = find_period(np.sqrt(relative[_LOWER_BANDS]))
-    beats = find_beats(loudness, period)
-    found = {
-        "cycle_period_s": period / ENVELOPE_HZ,
-        "cycle_autocorrelation_at_period": correlation,
-        **_summarise_intervals(beats, period, envelopes.shape[1]),
-        **_summarise_heights(loudness[beats] if len(beats) > 1 else np.ones(2)),
-        **_summarise_template(levels, beats),
-        **summarise_similarity(levels, period),
-        **summarise_dynamics(power),
+    relative = relative_envelopes(signal)
+    levels = np.log(relative + LEVEL_FLOOR)
+    strength = beat_strength(relative)
+    correlation, period = heart_period(relative)
+    beats = track_beats(strength, period)
+    cycles = {
+        "period_s": period / ENVELOPE_HZ,
+        "autocorrelation_at_period": correlation[period],
+        **summarise_beats(beats, strength),
+        **summarise_template(fold(levels, beats)),
     }
-    return np.nan_to_num(np.array([float(found[name]) for name in NAMES], np.float32))
+    found = {
+        **prefixed("cycle", cycles),
+        **prefixed("similarity", summarise_similarity(levels, period / ENVELOPE_HZ)),
+        **prefixed("dynamics", summarise_dynamics(log_mel(power))),
+    }
+    return np.array([float(found[name]) for name in NAMES], np.float32)
 
 
-def find_period(loudness: Values) -> tuple[int, float]:
-    """Return the heart's period in units of 10 ms, and the mean autocorrelation of [n_bands, n] there."""
-    correlation = autocorrelation(loudness).mean(axis=0)
-    lags = np.array(_PERIOD_LAGS)
-    usual = np.exp(-0.5 * np.square(np.log2(lags / ENVELOPE_HZ / _USUAL_PERIOD_S) / _PERIOD_OCTAVES))
-    period = int(lags[((correlation[lags] + 0.2) * usual).argmax()])
-    return period, float(correlation[period])
+def relative_envelopes(signal: Signal) -> Values:
+    """Return [4, n] float64 at 100 Hz: the bands' envelopes over their means, 0 where a band is silent."""
+    envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
+    means = envelopes.mean(axis=1, keepdims=True)
+    sounds = means > FLOOR
+    relative: Values = np.where(sounds, envelopes / np.where(sounds, means, 1.0), 0.0)
+    return relative
 
 
-def find_beats(loudness: Values, period: int) -> NDArray[np.intp]:
-    """Return, ascending, one peak of ``loudness`` [n] a cycle: the path of most height less what intervals cost.
+def beat_strength(relative: Values) -> Values:
+    """Return [n] float64: the mean root of the lower three envelopes of [4, n], smoothed, less its 20th percentile."""
+    mean = np.sqrt(np.minimum(relative[:N_LOWER_BANDS], LOUDEST)).mean(axis=0)
+    smooth = np.convolve(mean, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
+    strength: Values = smooth - percentile_values(smooth, (20,))[0]
+    return strength
 
-    Dynamic programming over peaks at least 0.1 s apart; intervals of 0.55 to 1.7 periods (Ellis, Beat Tracking by
-    Dynamic Programming, J. New Music Research 36, 2007).
+
+def heart_period(relative: Values) -> tuple[Values, int]:
+    """Find the heart's period in envelopes.
+
+    Args:
+        relative: [4, n] float64, of ``relative_envelopes``.
+
+    Returns:
+        [201] float64, the mean autocorrelation of the lower three bands' roots; and, in its steps of 10 ms, the lag
+        from 0.35 to 1.5 s of the greatest ``(autocorrelation + 0.2) · exp(-(log2(lag / 0.8 s) / 0.8)² / 2)``: 0.8 s
+        where there is no rhythm.
     """
-    peaks = distant_maxima(loudness, 10)
-    if len(peaks) < 3:
-        return peaks
-    heights = loudness[peaks] / (loudness[peaks].mean() + 1e-9)
-    scores = heights.copy()
-    before = np.full(len(peaks), -1)
-    for number in range(1, len(peaks)):
-        intervals = peaks[number] - peaks[:number]
-        near = np.flatnonzero((intervals > 0.55 * period) & (intervals < 1.7 * period))
-        if len(near):
-            worth = scores[near] - _STRICTNESS * np.square(np.log(intervals[near] / period))
-            best = int(worth.argmax())
-            if worth[best] > 0:
-                scores[number] = heights[number] + worth[best]
-                before[number] = near[best]
-    # The last of equals.
-    number = len(peaks) - 1 - int(scores[::-1].argmax())
+    correlation: Values = autocorrelation(np.sqrt(relative[:N_LOWER_BANDS])).mean(axis=0)
+    first, last = (round(seconds * ENVELOPE_HZ) for seconds in PERIOD_S)
+    octaves = np.log2(np.arange(first, last + 1) / ENVELOPE_HZ / USUAL_PERIOD_S)
+    weight = np.exp(-0.5 * np.square(octaves / PERIOD_OCTAVES))
+    return correlation, first + int(((correlation[first : last + 1] + 0.2) * weight).argmax())
+
+
+def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
+    """Find one peak a heart cycle.
+
+    Args:
+        strength: [n] float64 at 100 Hz, of ``beat_strength``.
+        period: of the heart, in samples.
+
+    Returns:
+        [n_beats] places, ascending: of all paths over the peaks above the median, with steps of 0.55 to 1.7 periods,
+        the one of the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, the last of equals. A step is
+        only taken from a path that is above 0 after its cost.
+    """
+    peaks = distant_maxima(strength, round(PEAK_DISTANCE_S * ENVELOPE_HZ))
+    mean_height = float(strength[peaks].mean()) if len(peaks) else 0.0
+    if mean_height <= FLOOR:
+        return np.zeros(0, np.intp)
+    steps = np.arange(int(INTERVAL_RANGE[1] * period) + 1)
+    steps = steps[(steps > INTERVAL_RANGE[0] * period) & (steps < INTERVAL_RANGE[1] * period)]
+    shortest, longest = int(steps[0]), int(steps[-1])
+    costs = (INTERVAL_COST * np.log(steps / period) ** 2).tolist()
+    # A peak has a dozen others within its reach: plain numbers are faster here than arrays.
+    places, heights = peaks.tolist(), (strength[peaks] / mean_height).tolist()
+    scores: list[float] = []
+    before: list[int] = []
+    nearest = 0
+    for number, (place, height) in enumerate(zip(places, heights, strict=True)):
+        while place - places[nearest] > longest:
+            nearest += 1
+        best, best_before = 0.0, -1
+        for other in range(nearest, number):
+            step = place - places[other]
+            if step < shortest:
+                break
+            score = scores[other] - costs[step - shortest]
+            if score > best:
+                best, best_before = score, other
+        scores.append(height + best)
+        before.append(best_before)
+    # The reversed list's first maximum is the last of equals.
+    last = len(scores) - 1 - int(np.argmax(scores[::-1]))
     path = []
-    while number >= 0:
-        path.append(int(peaks[number]))
-        number = int(before[number])
+    while last >= 0:
+        path.append(places[last])
+        last = before[last]
     return np.array(path[::-1], np.intp)
 
 
-def _summarise_intervals(beats: NDArray[np.intp], period: int, n_values: int) -> dict[str, float]:
+def summarise_beats(beats: NDArray[np.intp], strength: Values) -> Named:
+    """Summarise the beats [n_beats] of ``track_beats``: their rate, intervals and heights; even ones where too few."""
     intervals = np.diff(beats)
-    relative = intervals / np.median(intervals) if len(intervals) >= 2 else np.ones(2)
-    changes = np.diff(np.log(relative))
+    if len(intervals) < 2:
+        intervals = np.ones(2, np.intp)
+    middle = median(intervals.astype(np.float64))
+    distances = np.abs(intervals - middle)
+    steps = np.diff(np.log(intervals))
+    heights = strength[beats] if len(beats) > 1 else np.ones(2)
+    middle_height = max(median(heights), FLOOR)
     return {
-        "cycle_rate_hz": len(beats) * ENVELOPE_HZ / n_values,
-        "cycle_interval_min_ratio": relative.min(),
-        "cycle_interval_max_ratio": relative.max(),
-        "cycle_interval_std_ratio": relative.std(),
-        "cycle_interval_deviation_p50_ratio": float(np.median(np.abs(relative - 1))),
-        "cycle_interval_log_change_rms": float(np.sqrt(np.square(changes).mean())),
-        "cycle_interval_log_change_max": changes.max(),
-        "cycle_interval_log_change_min": changes.min(),
-        "cycle_interval_share_20_percent_off": float(np.mean(np.abs(relative - 1) > 0.2)),
-        "cycle_interval_share_10_percent_off": float(np.mean(np.abs(relative - 1) > 0.1)),
-        "cycle_coverage": (beats[-1] - beats[0]) / n_values if len(beats) > 1 else 0.0,
+        "rate_hz": len(beats) * ENVELOPE_HZ / len(strength),
+        "interval_min_ratio": intervals.min() / middle,
+        "interval_max_ratio": intervals.max() / middle,
+        "interval_std_ratio": intervals.std() / middle,
+        "interval_deviation_p50_ratio": median(distances) / middle,
+        "interval_log_change_rms": np.sqrt(np.square(steps).mean()),
+        "interval_log_change_max": steps.max(),
+        "interval_log_change_min": steps.min(),
+        # In whole numbers and halves: 1.1 is as far from 1 as 0.9.
+        "interval_share_20_percent_off": np.mean(5 * distances > middle),
+        "interval_share_10_percent_off": np.mean(10 * distances > middle),
+        "coverage": (beats[-1] - beats[0]) / len(strength) if len(beats) else 0.0,
+        "height_std_ratio": heights.std() / max(float(heights.mean()), FLOOR),
+        "height_min_ratio": heights.min() / middle_height,
+        "height_max_ratio": heights.max() / middle_height,
     }
 
 
-def _summarise_heights(heights: Values) -> dict[str, float]:
-    median = float(np.median(heights)) + 1e-9
-    return {
-        "cycle_height_std_ratio": heights.std() / (heights.mean() + 1e-9),
-        "cycle_height_min_ratio": heights.min() / median,
-        "cycle_height_max_ratio": heights.max() / median,
-    }
+def fold(levels: Values, beats: NDArray[np.intp]) -> Template:
+    """Fold the cycles between beats into a template.
 
+    Args:
+        levels: [4, n] float64 at 100 Hz.
+        beats: [n_beats] places, ascending, none of them the last sample.
 
-def _summarise_template(levels: Values, beats: NDArray[np.intp]) -> dict[str, float]:
-    """Summarise the median of the cycles in each band, from the first sound on."""
-    cycles = fold(levels, beats)
-    template = np.median(cycles, axis=1)
-    low = template[_LOWER_BANDS].mean(axis=0)
-    # Within 0.22 to 0.79 of the cycle.
-    second = 7 + int(low[7:26].argmax())
-    turn = second if second > N_PHASES // 2 else 0
-    template, cycles, low = (np.roll(values, -turn, axis=-1) for values in (template, cycles, low))
-    phase = N_PHASES - second if turn else second
-    found = {
-        "cycle_second_sound_phase": min(second, N_PHASES - second) / N_PHASES,
-        "cycle_second_sound_less_first": low[phase] - low[0],
-    }
-    for band, one, of_cycles in zip(BANDS, template, cycles, strict=True):
-        found |= {f"cycle_{band}_{name}": value for name, value in _summarise_band(one, of_cycles, phase).items()}
-    smooth = np.convolve(low, (0.25, 0.5, 0.25), mode="same")
-    is_peak = (smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:])
-    return {**found, "cycle_template_n_peaks": float(is_peak.sum())}
-
-
-def fold(levels: Values, beats: NDArray[np.intp]) -> Values:
-    """Return [n_bands, n_cycles, 32]: the levels [n_bands, n] between each two beats, linear between samples.
-
-    One flat cycle where there are no two beats.
+    Returns:
+        ``Template`` of the cycles, each at 32 even phases, linear between its samples; flat where there is no cycle.
+        Its second sound is the highest of phases 7 to 25 in the mean of the lower three bands. Where that lies behind
+        the middle it is the first in truth, and all is turned so that it is at phase 0.
     """
-    if len(beats) < 2:
-        return np.repeat(levels.mean(axis=1)[:, np.newaxis, np.newaxis], N_PHASES, axis=2)
-    times = beats[:-1, np.newaxis] + np.diff(beats)[:, np.newaxis] * (np.arange(N_PHASES) / N_PHASES)
-    index = times.astype(np.intp)
-    share = times - index
-    after = np.minimum(index + 1, levels.shape[1] - 1)
-    cycles: Values = levels[:, index] * (1 - share) + levels[:, after] * share
-    return cycles
+    if len(beats) > 1:
+        places = beats[:-1, np.newaxis] + np.diff(beats)[:, np.newaxis] * (np.arange(N_PHASES) / N_PHASES)
+        left = places.astype(np.intp)
+        share = places - left
+        folded = levels[:, left] * (1 - share) + levels[:, left + 1] * share
+        cycles = np.ascontiguousarray(folded.transpose(1, 0, 2))
+    else:
+        cycles = np.repeat(levels.mean(axis=1)[np.newaxis, :, np.newaxis], N_PHASES, axis=2)
+    template = percentile_values(cycles, (50,))[0]
+    first, last = SECOND_SOUND_PHASES
+    second = first + int(template[:N_LOWER_BANDS].mean(axis=0)[first:last].argmax())
+    if second <= N_PHASES // 2:
+        return Template(template, cycles, second)
+    return Template(np.roll(template, -second, axis=1), np.roll(cycles, -second, axis=2), N_PHASES - second)
 
 
-def _summarise_band(template: Values, cycles: Values, phase: int) -> dict[str, float]:
-    """Summarise one band's template [32] and its cycles [n_cycles, 32]; the second sound is at ``phase``."""
-    about = template - template.mean()
-    systole = _part_edges(2, phase - 4, 3, phase - 1)
-    diastole = _part_edges(phase + 2, 28 - phase, 4, None)
-    deviation = cycles - template
-    of_each = np.sqrt(np.square(deviation).mean(axis=1))
-    centred = cycles - cycles.mean(axis=1, keepdims=True)
-    norms = np.sqrt(np.square(centred).sum(axis=1) * float(about @ about)) + 1e-9
-    correlations = (centred @ about) / norms
+def summarise_template(template: Template) -> Named:
+    """Summarise a template: the second sound, the sounds' and pauses' levels by band, and how the cycles deviate."""
+    lower = template.levels[:N_LOWER_BANDS].mean(axis=0)
+    # A cycle's end is the beginning of the next.
+    smooth = 0.25 * np.roll(lower, 1) + 0.5 * lower + 0.25 * np.roll(lower, -1)
+    by_band = {**_phases(template), **_deviations(template)}
     return {
-        "first_sound": about[[31, 0, 1]].max(),
-        "second_sound": about[phase - 1 : phase + 2].max(),
-        "range": about.max() - about.min(),
-        **{f"systole_{number}": about[part].mean() for number, part in enumerate(systole, 1)},
-        **{f"diastole_{number}": about[part].mean() for number, part in enumerate(diastole, 1)},
-        "systole_min": about[2 : phase - 1].min(),
-        "diastole_min": about[phase + 2 : 31].min(),
-        "systole_max": about[3 : max(phase - 2, 4)].max(),
-        "diastole_max": about[phase + 3 : 30].max(),
-        "deviation_abs_mean": np.abs(deviation).mean(),
-        "deviation_rms_max": of_each.max(),
-        "deviation_rms_p50": float(np.median(of_each)),
-        "correlation_min": correlations.min(),
-        "correlation_p50": float(np.median(correlations)),
+        "second_sound_phase": template.second / N_PHASES,
+        "second_sound_less_first": lower[template.second] - lower[0],
+        **{f"{band}_{name}": values[number] for name, values in by_band.items() for number, band in enumerate(BANDS)},
+        "template_n_peaks": np.sum((smooth > np.roll(smooth, 1)) & (smooth >= np.roll(smooth, -1))),
     }
 
 
-def _part_edges(first: int, length: float, n_parts: int, last: int | None) -> Sequence[slice]:
-    """Cut a pause into parts of at least one phase each; ``last`` ends the last one where it is given."""
-    edges = [first + length * number / n_parts for number in range(n_parts + 1)]
-    if last is not None:
-        edges[-1] = last
-    rounded = [round(edge) for edge in edges]
-    return [slice(low, max(high, low + 1)) for low, high in pairwise(rounded)]
+def _phases(template: Template) -> dict[str, Values]:
+    """Return [4] values, by band, of the levels less their mean."""
+    second = template.second
+    levels = template.levels - template.levels.mean(axis=1, keepdims=True)
+    # The sounds are two to three phases wide.
+    thirds = [*(round(2 + part * (second - 4) / 3) for part in range(3)), second - 1]
+    quarters = [round(second + 2 + part * (N_PHASES - 4 - second) / 4) for part in range(5)]
+    systole = np.add.reduceat(levels[:, : thirds[-1]], thirds[:-1], axis=1) / np.diff(thirds)
+    diastole = np.add.reduceat(levels[:, : quarters[-1]], quarters[:-1], axis=1) / np.diff(quarters)
+    return {
+        "first_sound": levels[:, [-1, 0, 1]].max(axis=1),
+        "second_sound": levels[:, second - 1 : second + 2].max(axis=1),
+        "range": np.ptp(levels, axis=1),
+        **{f"systole_{part}": values for part, values in enumerate(systole.T, 1)},
+        **{f"diastole_{part}": values for part, values in enumerate(diastole.T, 1)},
+        "systole_min": levels[:, 2 : second - 1].min(axis=1),
+        "diastole_min": levels[:, second + 2 : -1].min(axis=1),
+        "systole_max": levels[:, 3 : second - 2].max(axis=1),
+        "diastole_max": levels[:, second + 3 : -2].max(axis=1),
+    }
+
+
+def _deviations(template: Template) -> dict[str, Values]:
+    """Return [4] values, by band, of how the cycles deviate from the template and correlate with it."""
+    deviations = template.cycles - template.levels
+    rms = np.sqrt(np.square(deviations).mean(axis=2))
+    levels = template.levels - template.levels.mean(axis=1, keepdims=True)
+    cycles = template.cycles - template.cycles.mean(axis=2, keepdims=True)
+    norms = np.sqrt(np.square(cycles).sum(axis=2) * np.square(levels).sum(axis=1))
+    varies = norms > FLOOR
+    correlations = np.where(varies, (cycles * levels).sum(axis=2) / np.where(varies, norms, 1.0), 0.0)
+    return {
+        "deviation_abs_mean": np.abs(deviations).mean(axis=(0, 2)),
+        "deviation_rms_max": rms.max(axis=0),
+        "deviation_rms_p50": percentile_values(rms, (50,))[0],
+        "correlation_min": correlations.min(axis=0),
+        "correlation_p50": percentile_values(correlations, (50,))[0],
+    }

@@ -143,9 +143,9 @@ The statistics of a recording's heart cycles, in their order; `heartbeat_core/cy
 The recording is resampled, band-passed and scaled as for `pcg-stats-v1`. The envelopes of four bands are the magnitudes
 of their analytic signals, averaged over each 10 ms, and divided by their means; levels of a cycle are the natural
 logarithms of that plus 0.02. The beats are a path over the peaks of the lower three bands, one a heart cycle; the
-template is the median of the cycles between them, in 32 phases from the first sound. The second sound is the template's highest phase
-in the middle of a cycle, and systole is the shorter of the two pauses. Where no two beats are found, the template is
-flat.
+template is the median of the cycles between them, in 32 phases from the first sound. The second sound is the template's
+highest phase in the middle of a cycle, and systole is the shorter of the two pauses. Where no two beats are found, the
+template is flat.
 
 Similarity is the correlation of the four bands' levels in windows of 0.6 s, every 0.04 s, in the first 16.56 s; another
 window is at least 0.32 s away, and the next repeat is looked for from a half to 1.7 of the heart's period.

@@ -1,7 +1,7 @@
-"""Self-similarity: how like itself a recording is from one moment to others, where an extra beat or a knock stands out.
+"""How a recording repeats itself: similarity of its windows of 0.6 s, with no beats to be found first.
 
-The levels of all bands in windows of 0.6 s are compared with each other, as the matrix profile does with one channel
-(Yeh et al., ICDM 2016). Bounded: the first 400 windows, one every 0.04 s, which are 16.56 s.
+A regular heart has for each window one that is nearly the same a period later; a premature beat or a passing noise has
+none. The levels of all bands are compared, as the matrix profile does with one channel (Yeh et al., ICDM 2016).
 """
 
 from __future__ import annotations
@@ -19,74 +19,90 @@ from heartbeat_core.cycles_names import (
     STEPS_HZ,
     apart,
 )
-from heartbeat_core.summaries import Values, percentile_values
+from heartbeat_core.summaries import Named, Values, percentiles, prefixed
 
-WINDOW = 30
-"""Values of a window, 20 ms each."""
-MOST_WINDOWS = 400
-_FLOOR = -2.5
-"""Quieter is silence, whatever noise there is in it."""
-_OTHER = 8
-"""Windows that are so many steps apart count as others."""
+N_WINDOWS_MAX = 400
+"""Time and memory grow with its square."""
+WINDOW, STEP = 30, 2
+"""In points of 20 ms."""
+N_POINTS_MIN = 2 * WINDOW
+QUIETEST = -2.5
+"""Levels below are noise."""
+CONSTANT = 1e-6
+"""A window whose levels have a smaller norm is all but constant; its shape is rounding."""
+N_STEPS_OTHER = 8
+"""Windows that are nearer overlap too much to tell anything."""
+NEXT_RANGE = (0.5, 1.7)
+"""Where the next repeat is looked for, in periods."""
 
 
-def summarise_similarity(levels: Values, period: int) -> dict[str, float]:
-    """Summarise the levels [n_bands, n] at 100 Hz of a recording whose heart has a period, in units of 10 ms."""
-    matrix = similarity_matrix(levels)
-    n_windows = len(matrix)
-    steps = np.abs(np.subtract.outer(np.arange(n_windows), np.arange(n_windows)))
-    best = np.sort(np.where(steps >= _OTHER, matrix, -1.0), axis=1)
-    n_best = min(5, n_windows)
-    found = {
-        **_named("similarity_best", best[:, -1], BEST_SHARES),
-        **_named("similarity_best_5", best[:, -n_best:].mean(axis=1), BEST_5_SHARES),
-        **_summarise_repeats(matrix, max(period * STEPS_HZ / 100, 2.0)),
+def summarise_similarity(levels: Values, period_s: float) -> Named:
+    """Summarise how similar windows of a recording are.
+
+    Args:
+        levels: [n_bands, n] float64 at 100 Hz, natural logarithms.
+        period_s: of the heart.
+
+    Returns:
+        50 values, under the names that ``cycles_names.NAMES`` has after ``similarity``.
+    """
+    similarity = window_similarity(levels)
+    places = np.arange(len(similarity))
+    is_other = np.abs(np.subtract.outer(places, places)) >= N_STEPS_OTHER
+    # The least that there can be, where there are fewer than five others.
+    best = np.sort(np.partition(np.where(is_other, similarity, -1.0), -5, axis=1)[:, -5:], axis=1)
+    averages = {
+        apart(steps): similarity.diagonal(steps).mean() if steps < len(similarity) else 0.0 for steps in APART_STEPS
     }
-    for distance in APART_STEPS:
-        is_there = distance < n_windows
-        found[f"similarity_{apart(distance)}"] = float(np.diagonal(matrix, distance).mean()) if is_there else 0.0
-    return found
-
-
-def similarity_matrix(levels: Values) -> Values:
-    """Return [n_windows, n_windows]: the correlation of windows of the levels [n_bands, n], each band less its mean."""
-    n_bands, n_values = levels.shape
-    halved = levels[:, : n_values // 2 * 2].reshape(n_bands, -1, 2).mean(axis=2)
-    halved = np.maximum(halved, _FLOOR)
-    halved -= halved.mean(axis=1, keepdims=True) if halved.shape[1] else 0.0
-    missing = 2 * WINDOW - halved.shape[1]
-    if missing > 0:
-        halved = np.pad(halved, ((0, 0), (0, missing)))
-    windows = sliding_window_view(halved, WINDOW, axis=1)[:, : 2 * MOST_WINDOWS : 2].transpose(1, 0, 2)
-    flat = (windows - windows.mean(axis=2, keepdims=True)).reshape(len(windows), -1)
-    flat /= np.sqrt(np.square(flat).sum(axis=1, keepdims=True)) + 1e-6
-    matrix: Values = flat @ flat.T
-    return matrix
-
-
-def _summarise_repeats(matrix: Values, period: float) -> dict[str, float]:
-    """Summarise the best next repeat of each window, half to 1.7 periods (in steps) later."""
-    n_windows = len(matrix)
-    lags = np.arange(max(5, round(0.5 * period)), round(1.7 * period) + 1)
-    lags = lags[lags < n_windows - 4]
-    if len(lags) <= 3 or lags[-1] < period:
-        return {f"similarity_{name}": 0.0 for name in REPEATS}
-    rows = np.arange(n_windows - lags[-1])[:, np.newaxis]
-    later = matrix[rows, rows + lags]
-    relative_lag = lags[later.argmax(axis=1)] / period
-    best = later.max(axis=1)
-    at_period = later[:, np.abs(lags - period) <= max(1.0, 0.08 * period)].max(axis=1)
     return {
-        **_named("similarity_next", best, NEXT_SHARES),
-        **_named("similarity_at_period", at_period, NEXT_SHARES),
-        **{f"{name}_ratio": value for name, value in _named("similarity_lag", relative_lag, LAG_SHARES).items()},
-        "similarity_lag_std_ratio": float(relative_lag.std()),
-        "similarity_gain_mean": float((best - at_period).mean()),
-        "similarity_gain_max": float((best - at_period).max()),
-        "similarity_lag_share_15_percent_off": float(np.mean(np.abs(relative_lag - 1) > 0.15)),
+        **prefixed("best", percentiles(best[:, -1], BEST_SHARES)),
+        **prefixed("best_5", percentiles(best.mean(axis=1), BEST_5_SHARES)),
+        **_repeats(similarity, period_s * STEPS_HZ),
+        **averages,
     }
 
 
-def _named(prefix: str, values: Values, shares: tuple[int, ...]) -> dict[str, float]:
-    found = percentile_values(values, shares).tolist()
-    return {f"{prefix}_p{share:02d}": value for share, value in zip(shares, found, strict=True)}
+def window_similarity(levels: Values) -> Values:
+    """Return [m, m] float64, m from 16 to 400: correlations of windows of 0.6 s every 40 ms, over all bands.
+
+    Args:
+        levels: [n_bands, n] float64 at 100 Hz, n at least 2; less than 1.2 s is followed by its mean.
+
+    Returns:
+        ``x · y / (|x| |y|)`` of windows less their mean in each band; 0 where one is constant.
+    """
+    n_points = min(levels.shape[1] // 2, (N_WINDOWS_MAX - 1) * STEP + WINDOW)
+    points = np.maximum(levels[:, : 2 * n_points].reshape(len(levels), n_points, 2).mean(axis=2), QUIETEST)
+    if n_points < N_POINTS_MIN:
+        points = np.pad(points - points.mean(axis=1, keepdims=True), ((0, 0), (0, N_POINTS_MIN - n_points)))
+    windows = sliding_window_view(points, WINDOW, axis=1)[:, ::STEP].transpose(1, 0, 2)
+    flat = (windows - windows.mean(axis=2, keepdims=True)).reshape(len(windows), -1)
+    norms = np.sqrt(np.square(flat).sum(axis=1, keepdims=True))
+    varies = norms > CONSTANT
+    unit = np.where(varies, flat / np.where(varies, norms, 1.0), 0.0)
+    similarity: Values = unit @ unit.T
+    return similarity
+
+
+def _repeats(similarity: Values, period: float) -> Named:
+    """Summarise each window's best next repeat, and the best within 8 % (at least a step) of a period in steps."""
+    lags = np.arange(max(5, round(NEXT_RANGE[0] * period)), round(NEXT_RANGE[1] * period) + 1)
+    lags = lags[lags < len(similarity) - 4]
+    if len(lags) <= 3 or lags[-1] < period:
+        return dict.fromkeys(REPEATS, 0.0)
+    windows = np.arange(len(similarity) - lags[-1])[:, np.newaxis]
+    later = similarity[windows, windows + lags]
+    is_near = np.abs(lags - period) <= max(1.0, 0.08 * period)
+    best, at_period = later.max(axis=1), later[:, is_near].max(axis=1)
+    best_lags = lags[later.argmax(axis=1)]
+    ratios = best_lags / period
+    return {
+        **prefixed("next", percentiles(best, NEXT_SHARES)),
+        **prefixed("at_period", percentiles(at_period, NEXT_SHARES)),
+        **{f"lag_{name}_ratio": value for name, value in percentiles(ratios, LAG_SHARES).items()},
+        "lag_std_ratio": ratios.std(),
+        "gain_mean": (best - at_period).mean(),
+        "gain_max": (best - at_period).max(),
+        # In whole numbers and quarters: 1.15 is as far from 1 as 0.85.
+        "lag_share_15_percent_off": np.mean(20 * np.abs(best_lags - period) > 3 * period),
+    }

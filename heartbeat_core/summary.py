@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from heartbeat_core.cycles import summarise_cycles
+from heartbeat_core.cycles import compute_cycles
 from heartbeat_core.statistics import power_spectra, prepare, summarise_signal
 
 
@@ -26,4 +26,4 @@ def summarise(samples: NDArray[np.float32], sample_rate_hz: int, with_cycles: bo
     signal = prepare(samples, sample_rate_hz)
     power = power_spectra(signal.samples)
     statistics = summarise_signal(signal, power)
-    return np.concatenate([statistics, summarise_cycles(signal, power)]) if with_cycles else statistics
+    return np.concatenate([statistics, compute_cycles(signal, power)]) if with_cycles else statistics

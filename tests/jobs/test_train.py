@@ -115,20 +115,24 @@ def test_the_references_patient_is_not_held_out_though_the_reference_has_no_labe
 ) -> None:
     """All rows were compared with it, and of the patient's other recordings some would be."""
     (tmp_path / "in").mkdir()
-    rows = [("long.wav", "", "p0")]
+    rows = [("0-long.wav", "", "p0")]
     rows += [(f"{n}.wav", ("normal", "murmur")[n % 2], f"p{n // 2}") for n in range(20)]
     for number, (name, *_) in enumerate(rows):
         (tmp_path / "in" / name).write_bytes(heart_bytes("normal", number, 1.0 if number else 2.0))
     write_csv(tmp_path / "labels.csv", ("path", "label", "patient_id"), rows)
     options = DatasetOptions(recipe, labels=read_labels(str(tmp_path / "labels.csv")))
     build_dataset([str(tmp_path / "in")], str(tmp_path / "dataset"), options, JobSettings(), console)
-    patients = {row["audio_sha256"]: row["patient_id"] for row in read_rows(tmp_path / "dataset", "recordings")}
+    built = read_rows(tmp_path / "dataset", "recordings")
+    patients, labels = ({row["audio_sha256"]: row[name] for row in built} for name in ("patient_id", "label"))
     assert patients[Dataset(str(tmp_path / "dataset")).facts.reference_audio_sha256] == "p0"
     for seed in range(5):
         other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed, "epochs": 1})})
         out = tmp_path / f"model-{seed}"
         train(str(tmp_path / "dataset"), str(out), TrainOptions(other), JobSettings(), console)
         assert "p0" not in {patients[row["audio_sha256"]] for row in holdout_rows(out)}
+        # A row without a label takes no part, and shifts none of the others.
+        assert {row["audio_sha256"]: row["label"] for row in holdout_rows(out)}.items() <= labels.items()
+        assert load(str(out)).manifest.training_data.n_rows == 20 - len(holdout_rows(out))
 
 
 def test_the_scaler_saw_training_rows_only(dataset: Path, bundle: Path, loaded: Bundle) -> None:
