@@ -173,8 +173,10 @@ def check_servable(recipe: Recipe) -> None:
             f"recipe '{recipe.name}' makes no bundle, only figures: train it without compression and write 8 bits with "
             "'heartbeat export --int8'"
         )
-    if recipe.input == "aligned" and recipe.decision.calibrated:
-        raise ConfigError(f"recipe '{recipe.name}': a bundle on aligned frames is not calibrated")
+    if recipe.input == "aligned" and (recipe.decision.calibrated or recipe.decision.balance):
+        raise ConfigError(
+            f"recipe '{recipe.name}': a bundle on aligned frames has no decision beside the probabilities"
+        )
 
 
 def pack(facts: dict[str, Any], reference: Reference, classifier: Classifier) -> tuple[Bundle, bytes]:

@@ -883,7 +883,10 @@ def _print_leaderboard(found: Evaluation) -> None:
     for task in dict.fromkeys(one.task for one in found.recipes):
         here = [one for one in ranked if one.task == task]
         devices = list(here[0].judgement.within_devices)
-        table = Table("recipe", "balanced accuracy", "macro-F1", "accuracy", *devices, title=task, box=box.SIMPLE)
+        table = Table(title=task, box=box.SIMPLE)
+        table.add_column("recipe", no_wrap=True)
+        for head in ("balanced accuracy", "macro-F1", "accuracy", *devices):
+            table.add_column(head)
         for one in here:
             judged = one.judgement
             figure = judged.balanced_accuracy

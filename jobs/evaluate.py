@@ -279,8 +279,8 @@ def _judge(labelled: Labelled, rows: Codes, predicted: Codes, probabilities: NDA
 def _protocol(options: EvaluateOptions) -> str:
     return (
         f"Protocol: StratifiedGroupKFold({options.n_folds}, shuffle) by patient, a recording without a patient being "
-        f"its own group; seeds 0 to {options.n_seeds - 1}; reference, scaler, weights, temperature and thresholds "
-        "fitted in the training folds only (the last two by inner folds of these); out-of-fold predictions pooled."
+        f"its own group; seeds 0 to {options.n_seeds - 1}; reference, scaler, weights, thresholds and temperature "
+        "fitted in the training folds only (the last by inner folds of these); out-of-fold predictions pooled."
     )
 
 

@@ -109,8 +109,8 @@ def _train(
     console: Console,
 ) -> Bundle:
     training, holdout = split
-    with meter(console, "train", recipe.training.epochs, "epochs") as shown:
-        trained = rows.train(training, lambda epoch, loss: shown.advance())
+    with meter(console, "train", rows.n_steps, "steps") as shown:
+        trained = rows.train(training, shown.advance)
     facts: dict[str, Any] = {
         "name": recipe.name,
         "recipe": recipe,

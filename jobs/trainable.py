@@ -20,7 +20,6 @@ from heartbeat_core.training import AlignedFrames, fit_scaler, train_network
 from heartbeat_core.vector_models import VectorModel
 
 Codes = NDArray[np.int64]
-EpochCallback = Callable[[int, float], None]
 
 UNSURE_SHARE = 0.2
 """Of the training rows' inner out-of-fold predictions, so many have a lower confidence than what counts as sure."""
@@ -50,13 +49,15 @@ class Trainable(Protocol):
     Attributes:
         codes: [n] int64.
         groups, audio_sha256: [n] text.
+        n_steps: how often ``train`` calls ``on_step``.
     """
 
     codes: Codes
     groups: list[str]
     audio_sha256: list[str]
+    n_steps: int
 
-    def train(self, index: Codes, on_epoch: EpochCallback) -> Trained:
+    def train(self, index: Codes, on_step: Callable[[], None]) -> Trained:
         """Train on the rows at ``index``."""
 
 
@@ -66,14 +67,16 @@ class FrameRows:
     def __init__(self, dataset: Dataset, recipe: Recipe, kept: Codes, rows: Rows) -> None:
         self._length = len(dataset.reference)
         self._recipe = recipe
+        self.n_steps = recipe.training.epochs
         self._rows = rows.take(kept)
         self.codes, self.groups, self.audio_sha256 = self._rows.codes, self._rows.groups, self._rows.audio_sha256
 
-    def train(self, index: Codes, on_epoch: EpochCallback) -> Trained:
+    def train(self, index: Codes, on_step: Callable[[], None]) -> Trained:
         """Fit scaler and network to the rows at ``index``."""
         rows = self._rows.take(index)
         scaler = fit_scaler(rows.frames, rows.offsets, self._length)
-        network = train_network(AlignedFrames(rows.frames, rows.offsets, rows.codes, scaler), self._recipe, on_epoch)
+        inputs = AlignedFrames(rows.frames, rows.offsets, rows.codes, scaler)
+        network = train_network(inputs, self._recipe, lambda epoch, loss: on_step())
         codes = np.unique(rows.codes)
         classifier = FrameClassifier(scaler, network, codes)
 
@@ -90,14 +93,16 @@ class StatisticsRows:
 
     def __init__(self, recipe: Recipe, kept: Codes, labelled: Labelled, inputs: Sequence[Inputs]) -> None:
         self._recipe = recipe
+        self.n_steps = 1
         self._rows = Examples(inputs, labelled.codes, labelled.groups).take(kept)
         self.codes, self.groups = self._rows.codes, list(self._rows.groups)
         self.audio_sha256 = [labelled.audio_sha256[i] for i in kept.tolist()]
 
-    def train(self, index: Codes, on_epoch: EpochCallback) -> Trained:
+    def train(self, index: Codes, on_step: Callable[[], None]) -> Trained:
         """Fit scaler, network, temperature and thresholds to the rows at ``index``, and what counts as sure."""
         rows = self._rows.take(index)
         fitted = fit(self._recipe, rows, self._recipe.training.seed)
+        on_step()
         if not isinstance(fitted.model, VectorModel):
             raise TypeError(f"recipe '{self._recipe.name}' fits no network on vectors")
         distances = fitted.model.distances(np.stack([one[0] for one in rows.inputs]))

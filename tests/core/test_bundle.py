@@ -173,7 +173,8 @@ def test_aligned_frames_have_no_distance(packed: Packed, rows: MadeUp) -> None:
         ({"compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
         ({"input": "statistics", "compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
         ({"compression": {"pruned": 0.5}}, "recipe 'x' makes no bundle, only figures"),
-        ({"decision": {"calibrated": True}}, "a bundle on aligned frames is not calibrated"),
+        ({"decision": {"calibrated": True}}, "a bundle on aligned frames has no decision beside the probabilities"),
+        ({"decision": {"balance": 0.5}}, "a bundle on aligned frames has no decision beside the probabilities"),
     ],
 )
 def test_recipes_that_make_no_bundle(content: dict[str, Any], told: str) -> None:
