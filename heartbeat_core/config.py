@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from heartbeat_core.errors import ConfigError
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Raised by every change of the code that changes a result; part of each job's fingerprint."""
 
 LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")
@@ -108,11 +108,11 @@ class TrainingSettings(Settings):
 class BaggingSettings(Settings):
     """Of the model ``bagged-fcnn``: several small networks, averaged, and what keeps them from learning by heart."""
 
-    members: PositiveInt = 6
-    balance: Annotated[float, Field(ge=0, le=1)] = 1.0
+    members: PositiveInt = 4
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.75
     """A label weighs ``(rows / its rows) ** balance`` in the loss: 1 makes all labels equal."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    input_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
+    input_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     """Deviation of the noise on each input, which has a deviation of about 1."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 

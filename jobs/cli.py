@@ -907,9 +907,11 @@ def _print_predictions(rows: list[dict[str, Any]]) -> None:
         if "error_type" in row:
             table.add_row(name, "-", "-", "-", f"{row['error_type']}: {row['message']}")
             continue
-        note = "shorter than its header says" if row["truncated"] else ""
+        notes = ["shorter than its header says"] * row["truncated"]
+        if row["unsure"]:
+            notes.append(f"unsure: {row['unsure_reason'].replace('_', ' ').replace(',', ', ')}")
         confidence, duration = f"{row['confidence']:.2f}", f"{row['duration_s']:.1f} s"
-        table.add_row(name, row["predicted_label"], confidence, duration, note)
+        table.add_row(name, row["predicted_label"], confidence, duration, "; ".join(notes))
     out.print(table)
 
 
