@@ -135,15 +135,16 @@ def test_random_windows_are_pieces_of_their_row_with_one_mask_of_each_kind() -> 
     assert codes.tolist() == [0, 2, 0]
 
 
-def test_class_weights_count() -> None:
+def test_class_weights_count_and_leave_the_logits_those_of_the_true_shares() -> None:
     rows, codes = sequences(24)
     kept = np.concatenate([np.flatnonzero(codes == 0), np.flatnonzero(codes == 2)[:2]])
     few = [np.zeros_like(rows[i]) + np.float32(0.01) * rows[i] for i in kept.tolist()]
-    balance = {}
+    gaps = {}
     for how in ("none", "balanced"):
         logits = fit_sequences(recipe("rnn", class_weights=how), few, codes[kept], seed=0).logits(few)
-        balance[how] = (logits[:, 2] - logits[:, 0]).mean()
-    assert balance["balanced"] > balance["none"] + 0.5
+        gaps[how] = (logits[:, 2] - logits[:, 0]).mean()
+    assert gaps["balanced"] != gaps["none"]
+    assert max(gaps.values()) < np.log(2 / (len(kept) - 2)) + 0.5
 
 
 def test_too_few_rows_or_labels_are_named() -> None:
