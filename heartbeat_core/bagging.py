@@ -2,7 +2,8 @@
 
 Each member is Linear, ReLU, BatchNorm1d, Linear. The mean of the members' logits is what a single network gives whose
 hidden layer holds all members' units and whose last layer is theirs, side by side, over their number (bagging:
-Breiman, Machine Learning 24, 1996; here the members differ by their weights' start, dropout and noise, not by rows).
+Breiman, Machine Learning 24, 1996; here the members differ by what they read, their weights' start, dropout and noise,
+not by rows). A member that reads a part of the inputs has weights of 0 for the rest.
 
 All members are trained in one batched product. A row comes as one of its altered copies, another at each epoch.
 """
@@ -30,12 +31,19 @@ class _Members(nn.Module):
     """All members at once.
 
     Attributes:
+        reads: [n_members, n_inputs, 1], 1 where a member reads an input.
         first, last: [n_members, n_inputs, width], [n_members, width, n_classes].
     """
 
-    def __init__(self, n_members: int, n_inputs: int, width: int) -> None:
+    def __init__(self, reads: torch.Tensor, width: int) -> None:
+        """Begin with random weights; ``reads`` is [n_members, n_inputs], 1 or 0."""
         super().__init__()
-        self.first = nn.Parameter(torch.randn(n_members, n_inputs, width) / math.sqrt(n_inputs))
+        n_members, n_inputs = reads.shape
+        self.reads: torch.Tensor
+        self.register_buffer("reads", reads.unsqueeze(2))
+        n_read = self.reads.sum(dim=1, keepdim=True)
+        # Times 0, a weight that reads nothing has no gradient, and so stays 0.
+        self.first = nn.Parameter(torch.randn(n_members, n_inputs, width) / n_read.sqrt() * self.reads)
         self.first_bias = nn.Parameter(torch.zeros(n_members, 1, width))
         self.gain = nn.Parameter(torch.ones(n_members, 1, width))
         self.shift = nn.Parameter(torch.zeros(n_members, 1, width))
@@ -48,7 +56,7 @@ class _Members(nn.Module):
 
     def forward(self, inputs: torch.Tensor, dropout: float) -> torch.Tensor:
         """Return logits [n_members, batch, n_classes] for inputs [n_members, batch, n_inputs], while training."""
-        hidden = torch.relu(torch.baddbmm(self.first_bias, inputs, self.first))
+        hidden = torch.relu(torch.baddbmm(self.first_bias, inputs, self.first * self.reads))
         mean = hidden.mean(dim=1, keepdim=True)
         variance = hidden.var(dim=1, unbiased=False, keepdim=True)
         hidden = (hidden - mean) / torch.sqrt(variance + 1e-5) * self.gain + self.shift
@@ -87,12 +95,15 @@ class _Members(nn.Module):
         return network.eval()
 
 
-def train_bagged(rows: NDArray[np.float32], codes: NDArray[np.int64], recipe: Recipe, seed: int) -> FCNN:
+def train_bagged(
+    rows: NDArray[np.float32], codes: NDArray[np.int64], reads: NDArray[np.bool_], recipe: Recipe, seed: int
+) -> FCNN:
     """Train the members and merge them; the same rows and seed give the same weights on the same machine.
 
     Args:
         rows: [n, n_copies, n_inputs] float32, scaled; each recording and its altered copies.
         codes: [n] int64.
+        reads: [n_members, n_inputs]: what each member reads.
         recipe: its network, training and bagging settings.
         seed: of weights, order, copies, noise.
 
@@ -105,7 +116,7 @@ def train_bagged(rows: NDArray[np.float32], codes: NDArray[np.int64], recipe: Re
     """
     check_labels(codes)
     settings, bagging = recipe.training, recipe.bagging
-    n_rows, n_copies, n_inputs = rows.shape
+    n_rows, n_copies, _ = rows.shape
     inputs = torch.from_numpy(rows)
     label_weights = _label_weights(codes, bagging.balance)
     offsets = torch.where(label_weights > 0, label_weights, 1.0).log()
@@ -113,7 +124,7 @@ def train_bagged(rows: NDArray[np.float32], codes: NDArray[np.int64], recipe: Re
     targets = targets * (1 - bagging.label_smoothing) + bagging.label_smoothing / len(LABELS)
     targets *= label_weights[torch.from_numpy(codes)].unsqueeze(1)
     with deterministic(seed):
-        members = _Members(bagging.members, n_inputs, recipe.network.hidden[0])
+        members = _Members(torch.from_numpy(reads.astype(np.float32)), recipe.network.hidden[0])
         is_weight = {id(members.first), id(members.last)}
         optimiser = torch.optim.AdamW(
             [
@@ -133,7 +144,7 @@ def train_bagged(rows: NDArray[np.float32], codes: NDArray[np.int64], recipe: Re
                 # A row is the same copy for all members; what is left out and added differs.
                 batch = inputs[index, torch.randint(0, n_copies, (len(index),))]
                 batch = batch + bagging.input_noise * torch.randn(batch.shape)
-                batch = nn.functional.dropout(batch.expand(bagging.members, -1, -1), bagging.input_dropout)
+                batch = nn.functional.dropout(batch.expand(len(reads), -1, -1), bagging.input_dropout)
                 logits = members(batch, recipe.network.dropout) + offsets
                 # Each member has its own loss: their sum leaves each member's gradient what it would be alone.
                 loss = -(targets[index] * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from heartbeat_core.errors import ConfigError
 
-RESULTS_VERSION = 4
+RESULTS_VERSION = 5
 """Raised by every change of the code that changes a result; part of each job's fingerprint."""
 
 LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")
@@ -31,6 +31,8 @@ PadMode = Literal["both", "front", "back"]
 InputKind = Literal["aligned", "frequency", "statistics", "statistics+cycles", "mfcc", "spectral-contrast", "log-mel"]
 """What a model reads: frames, their frequency alone, or what ``inputs`` computes of the waveform."""
 ModelKind = Literal["fcnn", "bagged-fcnn", "boosting", "cnn", "rnn", "vote"]
+Reads = Literal["all", "timbre", "rhythm"]
+"""Which of the summary statistics a member reads: those of the MFCCs, or of rhythm and heart cycles."""
 Device = Literal["auto", "cpu", "cuda"]
 """"auto" is a GPU where there is one."""
 
@@ -86,7 +88,8 @@ class DecisionSettings(Settings):
     """One temperature for all logits, of least log loss on inner folds of the training rows (Guo et al., 2017)."""
     inner_folds: Annotated[int, Field(ge=2)] = 5
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """A label's threshold is its share of the training rows to this power: 0 serves accuracy, 1 balanced accuracy."""
+    """A label's threshold is its share of the training rows to this power, before the temperature, which so changes
+    no label: 0 serves accuracy, 1 balanced accuracy."""
 
 
 class TrainingSettings(Settings):
@@ -108,7 +111,8 @@ class TrainingSettings(Settings):
 class BaggingSettings(Settings):
     """Of the model ``bagged-fcnn``: several small networks, averaged, and what keeps them from learning by heart."""
 
-    members: PositiveInt = 4
+    members: Annotated[tuple[Reads, ...], Field(min_length=1)] = ("all",) * 4
+    """What each of them reads."""
     balance: Annotated[float, Field(ge=0, le=1)] = 0.75
     """A label weighs ``(rows / its rows) ** balance`` in the loss: 1 makes all labels equal."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -164,7 +168,7 @@ class Recipe(Settings):
     @property
     def widths(self) -> tuple[int, ...]:
         """Widths of the network's hidden layers, all members of a bagged one together."""
-        members = self.bagging.members if self.model == "bagged-fcnn" else 1
+        members = len(self.bagging.members) if self.model == "bagged-fcnn" else 1
         return tuple(members * width for width in self.network.hidden)
 
     def input_settings(self) -> dict[str, Any]:
@@ -193,6 +197,8 @@ class Recipe(Settings):
             if self.model not in models and getattr(self, part) != default:
                 told = f"'{part}' goes with the model '{models[0]}', not with '{self.model}'"
                 raise PydanticCustomError("parts", "{told}", {"told": told})
+        if not self.reads_statistics and set(self.bagging.members) != {"all"}:
+            raise PydanticCustomError("parts", "only of statistics a member can read a part")
         if self.model == "bagged-fcnn" and len(self.network.hidden) != 1:
             raise PydanticCustomError("parts", "a bagged-fcnn has one hidden layer: its width is that of each member's")
         return self

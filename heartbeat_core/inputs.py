@@ -16,13 +16,15 @@ All but the frames are taken of the recording at 4 kHz, band-passed and scaled a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from heartbeat_core import statistics
+from heartbeat_core import cycles_names, statistics, statistics_names
 from heartbeat_core.audio import Waveform
 from heartbeat_core.augmentation import altered_copies
-from heartbeat_core.config import Recipe
+from heartbeat_core.config import Reads, Recipe
 from heartbeat_core.frames import compute_frames
 from heartbeat_core.summary import summarise
 
@@ -48,6 +50,21 @@ def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
     track = statistics.mfcc(power) if recipe.input == "mfcc" else _spectral_contrast(power)
     summary: Inputs = np.concatenate([track.mean(axis=0), track.std(axis=0)])[np.newaxis].astype(np.float32)
     return summary
+
+
+def columns_read(reads: Reads, width: int) -> NDArray[np.bool_]:
+    """Return [width] bool: which of the first so many summary statistics are read; all of other inputs."""
+    if reads == "all":
+        return np.ones(width, dtype=np.bool_)
+    names = (*statistics_names.NAMES, *cycles_names.NAMES)[:width]
+    return np.array([_PART[reads](name) for name in names])
+
+
+_CYCLES = frozenset(cycles_names.NAMES)
+_PART: dict[Reads, Callable[[str], bool]] = {
+    "timbre": lambda name: name.startswith("mfcc_"),
+    "rhythm": lambda name: name.startswith("rhythm_") or name in _CYCLES,
+}
 
 
 def _statistics(waveform: Waveform, recipe: Recipe) -> Inputs:

@@ -114,15 +114,17 @@ def _fit_decision(recipe: Recipe, rows: Examples, seed: int) -> tuple[Decision, 
         The decision, and [n] the confidence that each row's own out-of-fold prediction then has.
     """
     settings = recipe.decision
-    thresholds = balanced_thresholds(rows.codes, settings.balance)
     if not settings.calibrated:
-        return Decision(thresholds=thresholds), None
+        return Decision(thresholds=balanced_thresholds(rows.codes, settings.balance)), None
     logits = np.zeros((len(rows), len(LABELS)))
     present = np.unique(rows.codes)
     for number, (training, held_out) in enumerate(folds(rows.codes, rows.groups, settings.inner_folds, seed)):
         inner = rows.take(training)
         model = _fitter(recipe)(recipe, inner.inputs, inner.codes, seed + 1 + number)
         logits[held_out] = model.logits([rows.inputs[i] for i in held_out.tolist()])
-    decision = Decision(temperature=fit_temperature(logits, rows.codes, present), thresholds=thresholds)
+    temperature = fit_temperature(logits, rows.codes, present)
+    # Probabilities go with the power of 1 / temperature, and so must what they are compared with: labels stay.
+    thresholds = balanced_thresholds(rows.codes, settings.balance / temperature)
+    decision = Decision(temperature=temperature, thresholds=thresholds)
     probabilities = decision.probabilities(logits, present)
     return decision, probabilities[np.arange(len(rows)), decision.codes(probabilities)]

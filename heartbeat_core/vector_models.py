@@ -14,7 +14,7 @@ from heartbeat_core.compression import compress, stored_bytes
 from heartbeat_core.config import LABELS, CompressionSettings, Recipe
 from heartbeat_core.decision import Logits
 from heartbeat_core.fcnn import FCNN
-from heartbeat_core.inputs import Inputs
+from heartbeat_core.inputs import Inputs, columns_read
 from heartbeat_core.training import MatrixRows, train_network
 
 
@@ -92,8 +92,10 @@ def fit_vectors(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int6
 def fit_bagged(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int64], seed: int) -> VectorModel:
     """Fit the scaler to all rows of all inputs, and the members to recordings that come as any of their copies."""
     rows = np.stack(inputs)
-    scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]))
-    return VectorModel(scaler, train_bagged(scaler.transform(rows), codes, recipe, seed))
+    width = rows.shape[2]
+    scaler = fit_vector_scaler(rows.reshape(-1, width))
+    reads = np.stack([columns_read(part, width) for part in recipe.bagging.members])
+    return VectorModel(scaler, train_bagged(scaler.transform(rows), codes, reads, recipe, seed))
 
 
 def all_rows(inputs: Sequence[Inputs], codes: NDArray[np.int64]) -> tuple[Inputs, NDArray[np.int64]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from heartbeat_core.bagging import _Members, train_bagged
 from heartbeat_core.config import Recipe
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.fcnn import FCNN
 
 WIDTH = 6
 
@@ -23,9 +24,15 @@ def recipe(**parts: Any) -> Recipe:
         "model": "bagged-fcnn",
         "network": {"hidden": [5], "dropout": 0.1},
         "training": {"epochs": 12, "batch_size": 16, "learning_rate": 0.02},
-        "bagging": {"members": 3},
+        "bagging": {"members": ["all"] * 3},
     }
     return Recipe.model_validate(content | parts)
+
+
+def train(rows: NDArray[np.float32], codes: NDArray[np.int64], settings: Recipe, seed: int) -> FCNN:
+    """Train members that all read everything."""
+    everything = np.ones((len(settings.bagging.members), rows.shape[2]), dtype=np.bool_)
+    return train_bagged(rows, codes, everything, settings, seed)
 
 
 def made_up(n: int = 90, n_copies: int = 2, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -39,7 +46,7 @@ def made_up(n: int = 90, n_copies: int = 2, seed: int = 0) -> tuple[NDArray[np.f
 
 def test_the_merged_network_gives_the_mean_of_the_members_logits() -> None:
     torch.manual_seed(1)
-    members = _Members(3, WIDTH, 4)
+    members = _Members(torch.ones(3, WIDTH), 4)
     for parameter in members.parameters():
         torch.nn.init.normal_(parameter)
     rows = torch.randn(20, 2, WIDTH)
@@ -58,10 +65,23 @@ def test_the_merged_network_gives_the_mean_of_the_members_logits() -> None:
 
 def test_it_learns_and_is_one_network_in_evaluation_mode() -> None:
     rows, codes = made_up()
-    network = train_bagged(rows, codes, recipe(), seed=3)
+    network = train(rows, codes, recipe(), seed=3)
     assert not network.training
     assert network.layers[0].weight.shape == (15, WIDTH)
     assert network.layers[-1].weight.shape == (5, 15)
+    others, true = made_up(seed=9)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(others[:, 0])).numpy()
+    assert (logits[:, [0, 2, 4]].argmax(axis=1) == np.searchsorted([0, 2, 4], true)).mean() > 0.85
+
+
+def test_a_member_takes_nothing_from_what_it_does_not_read() -> None:
+    rows, codes = made_up()
+    reads = np.zeros((3, WIDTH), dtype=np.bool_)
+    reads[0, :2] = reads[1, 2:] = reads[2] = True
+    network = train_bagged(rows, codes, reads, recipe(), seed=3)
+    weights = network.layers[0].weight.detach().numpy().reshape(3, 5, WIDTH)
+    assert ((weights != 0).any(axis=1) == reads).all()
     others, true = made_up(seed=9)
     with torch.inference_mode():
         logits = network(torch.from_numpy(others[:, 0])).numpy()
@@ -72,9 +92,9 @@ def test_the_same_seed_gives_the_same_weights_and_torchs_own_state_stays() -> No
     rows, codes = made_up()
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first = train_bagged(rows, codes, recipe(), seed=3).state_dict()
+    first = train(rows, codes, recipe(), seed=3).state_dict()
     assert torch.equal(before, torch.random.get_rng_state())
-    again, other = (train_bagged(rows, codes, recipe(), seed=seed).state_dict() for seed in (3, 4))
+    again, other = (train(rows, codes, recipe(), seed=seed).state_dict() for seed in (3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["layers.0.weight"], other["layers.0.weight"])
 
@@ -85,8 +105,8 @@ def test_logits_are_those_of_the_true_shares_however_the_loss_is_balanced() -> N
     rows = np.random.default_rng(0).standard_normal((160, 1, 2)).astype(np.float32) * 1e-3
     settings = {"training": {"epochs": 60, "batch_size": 32, "learning_rate": 0.02, "weight_decay": 0.0}}
     for balance in (0.0, 1.0):
-        bagging = {"members": 2, "balance": balance, "label_smoothing": 0.0, "input_noise": 0.0}
-        network = train_bagged(rows, codes, recipe(**settings, bagging=bagging), seed=0)
+        bagging = {"members": ["all", "all"], "balance": balance, "label_smoothing": 0.0, "input_noise": 0.0}
+        network = train(rows, codes, recipe(**settings, bagging=bagging), seed=0)
         with torch.inference_mode():
             logits = network(torch.from_numpy(rows[:, 0]))[:, [0, 2, 4]]
         shares = torch.softmax(logits, dim=1).mean(dim=0).tolist()
@@ -97,7 +117,7 @@ def test_a_row_comes_as_any_of_its_copies() -> None:
     rows, codes = made_up(n_copies=1)
     noise = np.random.default_rng(1).standard_normal(rows.shape).astype(np.float32)
     both = np.concatenate([noise, rows], axis=1)
-    network = train_bagged(both, codes, recipe(training={"epochs": 40, "batch_size": 16, "learning_rate": 0.02}), 0)
+    network = train(both, codes, recipe(training={"epochs": 40, "batch_size": 16, "learning_rate": 0.02}), 0)
     with torch.inference_mode():
         found = network(torch.from_numpy(rows[:, 0])).numpy()[:, [0, 2, 4]].argmax(axis=1)
     assert (found == np.searchsorted([0, 2, 4], codes)).mean() > 0.8
@@ -107,12 +127,12 @@ def test_a_row_comes_as_any_of_its_copies() -> None:
 def test_too_few_rows_or_labels_are_refused(codes: list[int]) -> None:
     rows = np.zeros((len(codes), 1, WIDTH), np.float32)
     with pytest.raises(DatasetError, match="two labels at least"):
-        train_bagged(rows, np.array(codes), recipe(), seed=0)
+        train(rows, np.array(codes), recipe(), seed=0)
 
 
 @pytest.mark.parametrize("n", [2, 5, 17, 33])
 def test_any_number_of_rows_from_two_on_trains(n: int) -> None:
     rows, _ = made_up(n)
     codes = np.arange(n) % 2
-    network = train_bagged(rows, codes, recipe(training={"epochs": 2, "batch_size": 16, "learning_rate": 0.01}), 0)
+    network = train(rows, codes, recipe(training={"epochs": 2, "batch_size": 16, "learning_rate": 0.01}), 0)
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())

@@ -171,9 +171,16 @@ def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, An
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("members", 2), ("balance", 0.5), ("input_dropout", 0.0), ("input_noise", 0.0), ("label_smoothing", 0.0)],
+    [
+        ("members", ["all"]),
+        ("members", ["all", "rhythm"]),
+        ("balance", 0.5),
+        ("input_dropout", 0.0),
+        ("input_noise", 0.0),
+        ("label_smoothing", 0.0),
+    ],
 )
-def test_the_fingerprint_changes_with_the_bagging(name: str, value: float) -> None:
+def test_the_fingerprint_changes_with_the_bagging(name: str, value: Any) -> None:
     parts = {"input": "statistics", "model": "bagged-fcnn", "network": {"hidden": [4]}}
     assert changed(**parts, bagging={name: value}).fingerprint() != changed(**parts).fingerprint()
 
@@ -209,7 +216,11 @@ PARTS = [
         {"model": "bagged-fcnn", "input": "statistics", "network": {"hidden": [16, 8]}},
         "a bagged-fcnn has one hidden layer: its width is that of each member's",
     ),
-    ({"bagging": {"members": 2}}, "'bagging' goes with the model 'bagged-fcnn', not with 'fcnn'"),
+    (
+        {"model": "bagged-fcnn", "input": "mfcc", "network": {"hidden": [8]}, "bagging": {"members": ["timbre"]}},
+        "only of statistics a member can read a part",
+    ),
+    ({"bagging": {"members": ["all"]}}, "'bagging' goes with the model 'bagged-fcnn', not with 'fcnn'"),
     ({"model": "boosting", "network": {"hidden": [4]}}, "'network' goes with the model 'fcnn', not with 'boosting'"),
 ]
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from heartbeat_core import statistics
+from heartbeat_core import cycles_names, statistics, statistics_names
 from heartbeat_core.audio import Waveform
 from heartbeat_core.config import Recipe
 from heartbeat_core.errors import TooShort
 from heartbeat_core.frames import compute_frames
-from heartbeat_core.inputs import compute_inputs
+from heartbeat_core.inputs import columns_read, compute_inputs
 
 MODELS = {"log-mel": "cnn"}
 KINDS = ("aligned", "frequency", "statistics", "mfcc", "spectral-contrast", "log-mel")
@@ -122,3 +122,16 @@ def test_gain_does_not_matter(kind: str) -> None:
     np.testing.assert_allclose(
         compute_inputs(louder, recipe(kind)), compute_inputs(one, recipe(kind)), rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("width", [392, 652])
+def test_a_part_of_the_statistics_is_read_by_name(width: int) -> None:
+    names = np.array((*statistics_names.NAMES, *cycles_names.NAMES)[:width])
+    assert columns_read("all", width).all()
+    assert columns_read("all", 40).shape == (40,)
+    timbre, rhythm = columns_read("timbre", width), columns_read("rhythm", width)
+    assert all("mfcc" in name for name in names[timbre])
+    assert timbre.sum() == 180
+    assert rhythm.sum() == 186 + width - 392
+    assert all("dominant" in name for name in names[~timbre & ~rhythm])
+    assert not (timbre & rhythm).any()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core import learning
 from heartbeat_core.config import LABELS, Recipe
-from heartbeat_core.decision import balanced_thresholds, fit_temperature
+from heartbeat_core.decision import Decision, balanced_thresholds, fit_temperature
 from heartbeat_core.evaluation import folds
 from heartbeat_core.inputs import Inputs
 from heartbeat_core.learning import Examples, fit
@@ -116,8 +116,9 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     settings = {"calibrated": calibrated, "balance": balance, "inner_folds": 4}
     fitted = fit(recipe("mfcc", "fcnn", {"decision": settings}), rows, seed=7)
     assert spy.calls[0] == (list(range(48)), 7)
-    assert fitted.decision.thresholds == pytest.approx(balanced_thresholds(rows.codes, balance))
+    plain = balanced_thresholds(rows.codes, balance)
     if not calibrated:
+        assert fitted.decision.thresholds == pytest.approx(plain)
         assert len(spy.calls) == 1
         assert fitted.decision.temperature == 1.0
         assert fitted.held_out_confidence is None
@@ -131,6 +132,10 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     trained = np.array([0, 2, 4])
     temperature = fit_temperature(logits, rows.codes, trained)
     assert fitted.decision.temperature == pytest.approx(temperature)
+    untempered = Decision(thresholds=plain)
+    labels = untempered.codes(untempered.probabilities(logits, trained))
+    assert temperature != pytest.approx(1.0, abs=0.1)
+    assert fitted.predict(rows.inputs)[1].tolist() == labels.tolist()
     probabilities = np.zeros((48, 5))
     probabilities[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)
     said = (probabilities / np.array(fitted.decision.thresholds)).argmax(axis=1)
