@@ -7,6 +7,8 @@ name has none has none.
 
 from __future__ import annotations
 
+from heartbeat_core.names_page import names_page
+
 VERSION = "pcg-cycles-v1"
 
 BANDS_HZ = ((25.0, 80.0), (80.0, 160.0), (160.0, 320.0), (320.0, 800.0))
@@ -121,7 +123,7 @@ def _describe_group(group: int) -> dict[str, str]:
     }
 
 
-_DESCRIPTIONS = {
+DESCRIPTIONS = {
     **{f"cycle_{name}": text for name, text in _CYCLE.items()},
     **{
         f"cycle_{band}_{name}": f"{low:g}-{high:g} Hz: {text}"
@@ -136,6 +138,7 @@ _DESCRIPTIONS = {
         for name, text in _describe_group(group).items()
     },
 }
+"""What each value is, in a line; in their order."""
 
 _INTRODUCTION = """\
 The statistics of a recording's heart cycles, in their order; `heartbeat_core/cycles.py` computes them.
@@ -155,20 +158,10 @@ bands, the lowest first; frames are ordered by the mean level of groups 1 to 3. 
 has none has none.
 """
 
-NAMES: tuple[str, ...] = tuple(_DESCRIPTIONS)
+NAMES: tuple[str, ...] = tuple(DESCRIPTIONS)
 """One a value, in the order of the values."""
 
 
-def describe(name: str) -> str:
-    """Return what one of ``NAMES`` is, in a line.
-
-    Raises:
-        KeyError: there is no such name.
-    """
-    return _DESCRIPTIONS[name]
-
-
 def as_markdown() -> str:
-    """Return a page with a row for each of ``NAMES``: its place from 0, name and description."""
-    rows = [f"| {place} | `{name}` | {describe(name)} |" for place, name in enumerate(NAMES)]
-    return "\n".join([f"# {VERSION}", "", _INTRODUCTION, "| place | name | what it is |", "|---|---|---|", *rows, ""])
+    """Return the page that documents each of ``NAMES``."""
+    return names_page(VERSION, _INTRODUCTION, DESCRIPTIONS)

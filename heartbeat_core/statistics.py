@@ -24,7 +24,6 @@ from heartbeat_core.rhythm import ENVELOPE_HZ, summarise_rhythm
 from heartbeat_core.statistics_names import N_MFCC, RHYTHM_BANDS_HZ
 from heartbeat_core.statistics_names import NAMES as NAMES
 from heartbeat_core.statistics_names import VERSION as VERSION
-from heartbeat_core.statistics_names import describe as describe
 from heartbeat_core.summaries import FLOOR, Named, changes, moments, percentile_values, percentiles, prefixed
 from heartbeat_core.summaries import Values as Values
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from heartbeat_core.names_page import names_page
+
 VERSION = "pcg-stats-v1"
 
 N_MFCC = 20
@@ -118,7 +120,7 @@ _STABILITY = {
     "window_period_max_ratio": "greatest period in a window over their median",
 }
 
-_DESCRIPTIONS = {
+DESCRIPTIONS = {
     **{f"mfcc_{i:02d}_{summary}": f"MFCC {i}: {text}" for summary, text in _TIMBRE.items() for i in range(N_MFCC)},
     **{
         f"rhythm_{band}_{name}": f"{low:g}-{high:g} Hz: {text}"
@@ -127,6 +129,7 @@ _DESCRIPTIONS = {
     },
     **{f"{track}_{summary}": f"{what}: {text}" for track, what in _TRACKS.items() for summary, text in _TRACK.items()},
 }
+"""What each value is, in a line; in their order."""
 
 _INTRODUCTION = """\
 The summary statistics of a recording, in their order; `heartbeat_core/statistics.py` computes them.
@@ -138,20 +141,10 @@ envelope is the natural logarithm of that plus 0.001. A beat is a peak of the sm
 highest within 0.15 s. A unit ends a name; a value whose name has none has none.
 """
 
-NAMES: tuple[str, ...] = tuple(_DESCRIPTIONS)
+NAMES: tuple[str, ...] = tuple(DESCRIPTIONS)
 """One a value, in the order of the values."""
 
 
-def describe(name: str) -> str:
-    """Return what one of ``NAMES`` is, in a line.
-
-    Raises:
-        KeyError: there is no such name.
-    """
-    return _DESCRIPTIONS[name]
-
-
 def as_markdown() -> str:
-    """Return a page with a row for each of ``NAMES``: its place from 0, name and description."""
-    rows = [f"| {place} | `{name}` | {describe(name)} |" for place, name in enumerate(NAMES)]
-    return "\n".join([f"# {VERSION}", "", _INTRODUCTION, "| place | name | what it is |", "|---|---|---|", *rows, ""])
+    """Return the page that documents each of ``NAMES``."""
+    return names_page(VERSION, _INTRODUCTION, DESCRIPTIONS)

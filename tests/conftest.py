@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
 from rich.console import Console
 
@@ -20,6 +21,10 @@ from jobs.labels import read_labels
 from jobs.settings import JobSettings
 from jobs.train import TrainOptions, train
 from tests.helpers import write_library, write_ward
+
+# No test asserts a time, and other work on the machine is not a failure.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 TINY_RECIPE = """
 name: tiny

@@ -24,7 +24,7 @@ def reference_on(device: str, frames: np.ndarray) -> Reference:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=st.integers(1, 300), part=st.floats(0, 1), levels=st.integers(1, 4), seed=st.integers(0, 2**32 - 1))
 def test_the_offsets_are_the_loops(device: str, length: int, part: float, levels: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

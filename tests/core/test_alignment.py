@@ -236,13 +236,13 @@ def cases(draw: st.DrawFn) -> tuple[Frames, Frames]:
     return query, reference
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(cases())
 def test_any_query_lies_where_the_loop_puts_it(case: tuple[Frames, Frames]) -> None:
     assert_is_the_loops(*case)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cases())
 def test_the_profile_lies_within_its_bound_of_the_exact_one(case: tuple[Frames, Frames]) -> None:
     query, reference = case

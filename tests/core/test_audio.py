@@ -557,7 +557,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=1_200, deadline=None, derandomize=True)
+@settings(max_examples=1_200, derandomize=True)
 @given(mutated())
 def test_damage_gives_finite_samples_or_a_named_error(data: bytes) -> None:
     limits = Limits(max_duration_s=60)
@@ -574,7 +574,7 @@ def test_damage_gives_finite_samples_or_a_named_error(data: bytes) -> None:
         assert waveform.stage == "decode"
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_refused_by_name(data: bytes) -> None:
     with pytest.raises(RecordingError):

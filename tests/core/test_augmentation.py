@@ -62,7 +62,7 @@ def test_noise_is_coloured_as_asked(exponent: float) -> None:
     assert np.log10(low / high) == pytest.approx(exponent, abs=0.15)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 3_000), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-20, 1.0, 1e6]))
 def test_copies_of_anything_are_finite(n_samples: int, seed: int, level: float) -> None:
     rng = np.random.default_rng(seed)

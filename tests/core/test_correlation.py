@@ -62,7 +62,7 @@ def share_of_the_bound(correlator: Correlator, query: Frames, reference: Frames,
 
 
 @pytest.mark.parametrize("make", [WholeCorrelator, BlockCorrelator])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     length=st.integers(1, 1_500),
     part=st.floats(0, 1),

@@ -88,7 +88,7 @@ def test_too_few_rows_of_each_label() -> None:
         holdout_split(labels, [str(i) for i in range(10)], 5, 0, None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_dataset_is_split_properly_or_refused(data: st.DataObject) -> None:
     labels = np.array(data.draw(st.lists(st.integers(0, 4), max_size=25)), np.int64)

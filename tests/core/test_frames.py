@@ -99,7 +99,7 @@ def test_lengths_around_the_end_of_a_block(sample_rate_hz: int, delta_time_s: fl
     assert np.array_equal(found[:, 1], whole.max(axis=1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(n_fft=st.sampled_from([2**k for k in range(1, 13)]), n=st.integers(1, 20_000), seed=st.integers(0, 2**32 - 1))
 def test_the_spectra_are_librosas_to_the_last_bit(n_fft: int, n: int, seed: int) -> None:
     samples = sound(max(n, n_fft), seed)
@@ -183,7 +183,7 @@ def test_a_tone_is_found_in_its_bin() -> None:
     np.testing.assert_allclose(found[8:-8, 1], 0.5 / 2 * 16, rtol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 700), st.sampled_from([1_000, 3_000, 8_000, 44_100]), st.sampled_from([0.1, 0.01, 0.001]))
 def test_count_frames_agrees(n_samples: int, sample_rate_hz: int, delta_time_s: float) -> None:
     counted = count_frames(n_samples, sample_rate_hz, delta_time_s)

@@ -309,7 +309,7 @@ def test_a_line_break_that_was_quoted_and_not_encoded_stays() -> None:
 
 
 @given(st.lists(keys, max_size=8), st.sampled_from([quote_plus, quote]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_keys_come_back(listed: list[str], encode: Callable[[str], str]) -> None:
     in_csv = csv_file([csv_row(key, encode) for key in listed])
     assert [found.key for found in read(CSV_MANIFEST, in_csv)] == listed
@@ -320,7 +320,7 @@ def test_any_keys_come_back(listed: list[str], encode: Callable[[str], str]) -> 
 @given(
     st.lists(st.tuples(*[st.sampled_from(["true", "false", ""])] * 2, st.sampled_from(["", "0", "17"])), max_size=12)
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_both_formats_agree_with_a_plain_reading(rows: list[tuple[str, str, str]]) -> None:
     data = csv_file(
         [csv_row(f"{i}", IsLatest=row[0], IsDeleteMarker=row[1], Size=row[2]) for i, row in enumerate(rows)]

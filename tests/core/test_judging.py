@@ -251,7 +251,7 @@ def test_figures_by_hand() -> None:
     assert found.aurc == pytest.approx(3 / 7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(predictions())
 def test_any_figure_is_the_plain_loops(rows: OutOfFold) -> None:
     found = judge(rows)
@@ -285,7 +285,7 @@ def test_any_figure_is_the_plain_loops(rows: OutOfFold) -> None:
         assert within.balanced_accuracy == pytest.approx(naive_figures(here)[1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(predictions(), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_tells_nothing(rows: OutOfFold, random: Random) -> None:
     order = list(range(len(rows.true)))
@@ -299,7 +299,7 @@ def test_the_order_of_the_rows_tells_nothing(rows: OutOfFold, random: Random) ->
             assert after[name] == value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(predictions())
 def test_figures_stay_within_their_bounds(rows: OutOfFold) -> None:
     found = judge(rows)
@@ -313,7 +313,7 @@ def test_figures_stay_within_their_bounds(rows: OutOfFold) -> None:
     assert Judgement.model_validate_json(found.model_dump_json()) == found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(predictions())
 def test_perfect_predictions(rows: OutOfFold) -> None:
     found = judge(certain(rows.true, rows.true, rows.groups, rows.devices))

@@ -97,7 +97,7 @@ def divided_rows(draw: st.DrawFn) -> tuple[int, list[list[Row]]]:
     return length, parts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(divided_rows(), st.randoms(use_true_random=False), st.booleans())
 @example((2, [[], [(np.float32([[1, 2]]), 1)], []]), None, True)
 def test_any_split_and_any_order_of_merging(divided: tuple[int, list[list[Row]]], random: object, store: bool) -> None:

@@ -45,7 +45,7 @@ def plain_walk(root: str) -> list[str]:
 
 
 @given(trees())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_walk_is_in_the_order_of_the_paths(paths: list[str]) -> None:
     memory = f"memory://{uuid4()}"
     with TemporaryDirectory() as root:
