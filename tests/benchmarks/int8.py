@@ -1,0 +1,86 @@
+"""What 8 bits cost: each fold's network exported as ONNX in float32 and in 8 bits, on the fold's held-out recordings.
+
+    python -m tests.benchmarks.int8 DATASET [--recipe cycles]
+
+The recipe must read statistics. It is fitted as ``evaluate`` fits it, and the two files of a fold are run by
+onnxruntime on the same held-out rows; printed is the balanced accuracy of each, over three seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from statistics import fmean
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from sklearn.metrics import balanced_accuracy_score
+
+from heartbeat_core import bundle as bundles
+from heartbeat_core.bundle import Bundle, StatisticsClassifier
+from heartbeat_core.config import LABELS, Limits, Recipe
+from heartbeat_core.dataset import Dataset
+from heartbeat_core.evaluation import folds
+from heartbeat_core.export import to_onnx
+from heartbeat_core.learning import Examples, Fitted, fit
+from heartbeat_core.vector_models import VectorModel
+from jobs.extract import compute_chunk, make_chunks
+from jobs.settings import load_recipe
+from tests.benchmarks.common import run_as_a_worker
+
+N_FOLDS, SEEDS = 5, range(3)
+
+
+def main() -> None:
+    """Fit, export, run and print the table."""
+    parser = argparse.ArgumentParser(description="What 8 bits cost on held-out recordings.")
+    parser.add_argument("dataset", help="what build-dataset wrote")
+    parser.add_argument("--recipe", default="cycles")
+    options = parser.parse_args()
+    run_as_a_worker()
+    recipe = load_recipe(options.recipe)
+    labelled = Dataset(options.dataset).labelled()
+    chunks = track(make_chunks(labelled.uri, labelled.audio_sha256), "inputs", transient=True)
+    inputs = [row for chunk in chunks for row in compute_chunk(chunk, recipe, Limits())]
+    rows = Examples(inputs, labelled.codes, labelled.groups)
+    table = Table("seed", "float32", "8 bits", "rows with another label", title=f"{options.recipe}, {len(rows)} rows")
+    differences = []
+    for seed in SEEDS:
+        plain, rounded = np.empty_like(rows.codes), np.empty_like(rows.codes)
+        splits = folds(rows.codes, rows.groups, N_FOLDS, seed)
+        for training, held_out in track(splits, f"seed {seed}", transient=True):
+            fitted = fit(recipe, rows.take(training), seed)
+            bundle = _bundle(recipe, fitted)
+            recordings = np.stack([inputs[i][0] for i in held_out.tolist()])
+            plain[held_out], rounded[held_out] = (
+                fitted.decision.codes(_probabilities(to_onnx(bundle, int8), recordings)) for int8 in (False, True)
+            )
+        scores = [float(balanced_accuracy_score(rows.codes, found)) for found in (plain, rounded)]
+        differences.append(scores[1] - scores[0])
+        table.add_row(str(seed), *(f"{score:.4f}" for score in scores), str(int((plain != rounded).sum())))
+    console = Console()
+    console.print(table)
+    console.print(f"8 bits less float32, mean over seeds: {fmean(differences):+.4f}")
+
+
+def _bundle(recipe: Recipe, fitted: Fitted) -> Bundle:
+    if not isinstance(fitted.model, VectorModel):
+        raise SystemExit(f"recipe '{recipe.name}' has no network on statistics")
+    # The rest of a manifest is not what the network computes.
+    other = bundles.load("cycles")
+    trained = tuple(LABELS[code] for code in fitted.trained.tolist())
+    update = {"recipe": recipe, "decision": fitted.decision, "trained_labels": trained}
+    return Bundle(other.manifest.model_copy(update=update), other.reference, StatisticsClassifier(fitted.model))
+
+
+def _probabilities(model: bytes, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    [found] = session.run(["probabilities"], {session.get_inputs()[0].name: rows})
+    return np.asarray(found, dtype=np.float64)
+
+
+if __name__ == "__main__":
+    main()
