@@ -24,6 +24,7 @@ PURE = (
     "frames",
     "judging",
     "leaderboard",
+    "names_page",
     "quality",
     "rhythm",
     "rules",
