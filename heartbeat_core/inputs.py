@@ -16,8 +16,6 @@ All but the frames are taken of the recording at 4 kHz, band-passed and scaled a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +30,9 @@ Inputs = NDArray[np.float32]
 
 N_CONTRAST_BANDS = 3
 CONTRAST_MIN_HZ = 100.0
+
+TIMBRE, RHYTHM = ("mfcc_",), ("rhythm_", "cycle_", "similarity_", "dynamics_")
+"""How the names of the summary statistics begin that a member of a bagged network may read alone."""
 
 
 def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
@@ -57,14 +58,8 @@ def columns_read(reads: Reads, width: int) -> NDArray[np.bool_]:
     if reads == "all":
         return np.ones(width, dtype=np.bool_)
     names = (*statistics_names.NAMES, *cycles_names.NAMES)[:width]
-    return np.array([_PART[reads](name) for name in names])
-
-
-_CYCLES = frozenset(cycles_names.NAMES)
-_PART: dict[Reads, Callable[[str], bool]] = {
-    "timbre": lambda name: name.startswith("mfcc_"),
-    "rhythm": lambda name: name.startswith("rhythm_") or name in _CYCLES,
-}
+    part = TIMBRE if reads == "timbre" else RHYTHM
+    return np.array([name.startswith(part) for name in names])
 
 
 def _statistics(waveform: Waveform, recipe: Recipe) -> Inputs:

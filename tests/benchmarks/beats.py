@@ -42,7 +42,9 @@ def main() -> None:
     table = Table("recording", "true period, s", "period, s", "beats", "on S1", "on S2", "S1 found", "S1 or S2 found")
     same_period, totals = 0, np.zeros(6, dtype=np.int64)
     for name, true in places.items():
-        path = (folder / name).with_suffix(".flac") if not (folder / name).exists() else folder / name
+        path = folder / name
+        # The table names WAV files, also where the folder holds them as FLAC.
+        path = path if path.exists() else path.with_suffix(".flac")
         waveform = audio.decode(path.read_bytes(), Limits())
         first, second = (np.array(sorted(true[sound])) / waveform.sample_rate_hz for sound in ("S1", "S2"))
         relative = relative_envelopes(prepare(waveform.samples, waveform.sample_rate_hz))

@@ -21,15 +21,14 @@ from sklearn.metrics import balanced_accuracy_score
 
 from heartbeat_core import bundle as bundles
 from heartbeat_core.bundle import Bundle, StatisticsClassifier
-from heartbeat_core.config import LABELS, Limits, Recipe
-from heartbeat_core.dataset import Dataset
+from heartbeat_core.config import LABELS, Recipe
 from heartbeat_core.evaluation import folds
 from heartbeat_core.export import to_onnx
-from heartbeat_core.learning import Examples, Fitted, fit
+from heartbeat_core.learning import Fitted, fit
 from heartbeat_core.vector_models import VectorModel
-from jobs.extract import compute_chunk, make_chunks
 from jobs.settings import load_recipe
 from tests.benchmarks.common import run_as_a_worker
+from tests.benchmarks.examples import read_examples
 
 N_FOLDS, SEEDS = 5, range(3)
 
@@ -42,10 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     run_as_a_worker()
     recipe = load_recipe(options.recipe)
-    labelled = Dataset(options.dataset).labelled()
-    chunks = track(make_chunks(labelled.uri, labelled.audio_sha256), "inputs", transient=True)
-    inputs = [row for chunk in chunks for row in compute_chunk(chunk, recipe, Limits())]
-    rows = Examples(inputs, labelled.codes, labelled.groups)
+    rows, _ = read_examples(options.dataset, recipe)
     table = Table("seed", "float32", "8 bits", "rows with another label", title=f"{options.recipe}, {len(rows)} rows")
     differences = []
     for seed in SEEDS:
@@ -54,7 +50,7 @@ def main() -> None:
         for training, held_out in track(splits, f"seed {seed}", transient=True):
             fitted = fit(recipe, rows.take(training), seed)
             bundle = _bundle(recipe, fitted)
-            recordings = np.stack([inputs[i][0] for i in held_out.tolist()])
+            recordings = np.stack([found[0] for found in rows.take(held_out).inputs])
             plain[held_out], rounded[held_out] = (
                 fitted.decision.codes(_probabilities(to_onnx(bundle, int8), recordings)) for int8 in (False, True)
             )

@@ -15,16 +15,14 @@ from statistics import fmean
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from heartbeat_core.config import LABELS, Limits
-from heartbeat_core.dataset import Dataset
-from heartbeat_core.learning import Examples, fit
-from jobs.extract import compute_chunk, make_chunks
+from heartbeat_core.config import LABELS
+from heartbeat_core.learning import fit
 from jobs.settings import load_recipe
 from tests.benchmarks.common import run_as_a_worker
+from tests.benchmarks.examples import read_examples
 
 SEEDS = range(3)
 
@@ -39,21 +37,15 @@ def main() -> None:
     run_as_a_worker()
     recipe = load_recipe(options.recipe)
     first, second = (LABELS.index(label) for label in options.labels)
-    labelled = Dataset(options.dataset).labelled()
-    kept = np.flatnonzero(np.isin(labelled.codes, (first, second)))
-    uris, digests = ([values[i] for i in kept.tolist()] for values in (labelled.uri, labelled.audio_sha256))
-    chunks = track(make_chunks(uris, digests), "inputs", transient=True)
-    inputs = [row for chunk in chunks for row in compute_chunk(chunk, recipe, Limits())]
-    rows = Examples(inputs, labelled.codes[kept], [labelled.groups[i] for i in kept.tolist()])
-    devices = np.array([labelled.devices[i] for i in kept.tolist()])
+    everything, all_devices = read_examples(options.dataset, recipe)
+    kept = np.flatnonzero(np.isin(everything.codes, (first, second)))
+    rows, devices = everything.take(kept), all_devices[kept]
     table = Table("trained on", "tested on", "AUC", "balanced accuracy", title=f"{options.recipe}: {options.labels}")
     for here, there in permutations(sorted(set(devices.tolist())), 2):
         training, test = (np.flatnonzero(devices == device) for device in (here, there))
         areas, accuracies = [], []
         for seed in SEEDS:
-            probabilities, predicted = fit(recipe, rows.take(training), seed).predict(
-                [inputs[i] for i in test.tolist()]
-            )
+            probabilities, predicted = fit(recipe, rows.take(training), seed).predict(rows.take(test).inputs)
             areas.append(float(roc_auc_score(rows.codes[test] == second, probabilities[:, second])))
             accuracies.append(float(balanced_accuracy_score(rows.codes[test], predicted)))
         table.add_row(

@@ -1,0 +1,20 @@
+"""A dataset's labelled recordings as examples for a recipe, read in this process."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from heartbeat_core.config import Limits, Recipe
+from heartbeat_core.dataset import Dataset
+from heartbeat_core.learning import Examples
+from jobs.extract import compute_chunk, make_chunks
+
+
+def read_examples(place: str, recipe: Recipe) -> tuple[Examples, NDArray[np.str_]]:
+    """Return all n labelled recordings of a dataset, and [n] the device of each."""
+    labelled = Dataset(place).labelled()
+    chunks = track(make_chunks(labelled.uri, labelled.audio_sha256), "inputs", transient=True)
+    inputs = [row for chunk in chunks for row in compute_chunk(chunk, recipe, Limits())]
+    return Examples(inputs, labelled.codes, labelled.groups), np.array(labelled.devices)
