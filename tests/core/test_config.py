@@ -77,6 +77,9 @@ def test_an_unknown_key_is_named_with_the_allowed_ones(content: dict[str, Any], 
         ({"name": "x", "training": {"seed": 2**32}}, "training.seed"),
         ({"name": "x", "training": {"holdout_folds": 1}}, "training.holdout_folds"),
         ({"name": "x", "training": {"plateau_factor": 1}}, "training.plateau_factor"),
+        ({"name": "x", "bagging": {"members": []}}, "bagging.members"),
+        ({"name": "x", "bagging": {"members": ["all", "noise"]}}, "bagging.members.1"),
+        ({"name": "x", "bagging": {"members": 6}}, "bagging.members"),
     ],
 )
 def test_a_value_out_of_range_is_named(content: dict[str, Any], key: str) -> None:

@@ -110,7 +110,10 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
 ) -> None:
     spy = Spy()
     monkeypatch.setattr(learning, "fit_vectors", spy)
-    rows = examples("statistics", 48)
+    rows = examples("statistics", 96)
+    # Two of three rows have label 0: the thresholds differ, and so does what they are compared with.
+    rows = rows.take(np.flatnonzero((rows.codes == 0) | (np.arange(96) % 4 == 0)))
+    assert np.bincount(rows.codes).tolist() == [32, 0, 8, 0, 8]
     for number, one in enumerate(rows.inputs):
         one[0, 5] = number
     settings = {"calibrated": calibrated, "balance": balance, "inner_folds": 4}
@@ -135,6 +138,10 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     untempered = Decision(thresholds=plain)
     labels = untempered.codes(untempered.probabilities(logits, trained))
     assert temperature != pytest.approx(1.0, abs=0.1)
+    for wrong in (plain, balanced_thresholds(rows.codes, balance * temperature)):
+        tempered = Decision(temperature=temperature, thresholds=wrong)
+        is_other = bool((tempered.codes(tempered.probabilities(logits, trained)) != labels).any())
+        assert is_other == (balance > 0), "the rows must tell right from wrong"
     assert fitted.predict(rows.inputs)[1].tolist() == labels.tolist()
     probabilities = np.zeros((48, 5))
     probabilities[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)

@@ -9,10 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
+from heartbeat_core import statistics_names
 from heartbeat_core.compression import QuantizedLinear
 from heartbeat_core.config import LABELS, Recipe
 from heartbeat_core.inputs import Inputs
-from heartbeat_core.vector_models import CLIP, VectorScaler, fit_vector_scaler, fit_vectors
+from heartbeat_core.vector_models import CLIP, VectorScaler, fit_bagged, fit_vector_scaler, fit_vectors
 
 WIDTH = 6
 
@@ -99,6 +100,18 @@ def test_compression_is_done_and_counted() -> None:
     assert sizes["plain"] == 4 * (WIDTH * 8 + 8 + 4 * 8 + 8 * 5 + 5) + 8 + 2 * 8 * WIDTH
     assert sizes["pruned"] < sizes["plain"]
     assert sizes["int8"] < sizes["plain"]
+
+
+def test_a_member_reads_its_part_of_the_statistics() -> None:
+    names = np.array(statistics_names.NAMES)
+    rng = np.random.default_rng(0)
+    rows = list(rng.standard_normal((12, 1, len(names))).astype(np.float32))
+    parts = {"model": "bagged-fcnn", "bagging": {"members": ["timbre", "all", "rhythm"]}}
+    model = fit_bagged(recipe(**parts, training={"epochs": 1, "batch_size": 6}), rows, np.arange(12) % 2, seed=0)
+    reads = (model.network.layers[0].get_parameter("weight").reshape(3, 8, len(names)) != 0).any(dim=1).numpy()
+    assert all(name.startswith("mfcc_") for name in names[reads[0]])
+    assert all(name.startswith("rhythm_") for name in names[reads[2]])
+    assert reads.sum(axis=1).tolist() == [180, 392, 186]
 
 
 @pytest.mark.parametrize("name", ["mean", "scale"])
