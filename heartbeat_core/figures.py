@@ -146,7 +146,8 @@ class PooledJudgement(Settings):
 class RecipeFigures(Settings):
     """What one recipe, or one trivial rule, was found to be worth for one task.
 
-    ``recipe_fingerprint`` is None for a rule; ``fit_s`` is the mean time of a fit, ``weights_bytes`` the model's size.
+    ``recipe_fingerprint`` is None for a rule; ``fit_s`` is the mean time of a fit, ``weights_bytes`` the model's size,
+    ``no_better_than`` the rules that the recipe does not beat.
     """
 
     name: str
@@ -158,6 +159,11 @@ class RecipeFigures(Settings):
     fit_s: float | None = None
     weights_bytes: int | None = None
 
+    @property
+    def is_rule(self) -> bool:
+        """Whether this is a rule, to which nothing is fitted and which states no probabilities."""
+        return self.recipe_fingerprint is None
+
 
 class Evaluation(Settings):
     """Every figure of an evaluation: ``figures.json``."""
@@ -167,3 +173,7 @@ class Evaluation(Settings):
     """Over content, labels, patients and devices of the dataset's labelled rows."""
     recipes: tuple[RecipeFigures, ...]
     rules: tuple[RecipeFigures, ...]
+
+    def rules_beside(self, recipe: RecipeFigures) -> list[RecipeFigures]:
+        """Return the rules as judged for a recipe's task."""
+        return [rule for rule in self.rules if rule.task == recipe.task]

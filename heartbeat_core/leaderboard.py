@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from heartbeat_core.calibration import COVERAGES_PERCENT
-from heartbeat_core.figures import Evaluation, Interval, OverSeeds, PooledJudgement
+from heartbeat_core.figures import Interval, OverSeeds, PooledJudgement, RecipeFigures
 
 HEAD = (
     "task",
@@ -23,44 +22,14 @@ HEAD = (
 NOTHING = "–"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What one recipe, or one rule, was found to be worth for one task."""
-
-    name: str
-    """The recipe's, or the rule's, such as ``device rule``."""
-    task: str
-    """Such as ``4 classes``."""
-    judgement: PooledJudgement
-    no_better_than: Sequence[str] = ()
-    """The rules that the recipe does not beat."""
-    fit_s: float | None = None
-    """None for a rule, to which nothing is fitted and which states no probabilities."""
-    weights_bytes: int | None = None
-    """None for what has no weights file."""
-
-    @property
-    def is_rule(self) -> bool:
-        """Whether this is a rule, which stands beside the recipes."""
-        return self.fit_s is None
-
-
-def leaderboard_entries(evaluation: Evaluation) -> list[Entry]:
-    """Return recipes and rules as the leaderboard takes them."""
-    return [
-        Entry(one.name, one.task, one.judgement, one.no_better_than, one.fit_s, one.weights_bytes)
-        for one in (*evaluation.recipes, *evaluation.rules)
-    ]
-
-
-def leaderboard_rows(entries: Sequence[Entry]) -> list[list[str]]:
-    """Return one list of cells an entry, under ``HEAD``: tasks as they come, the best balanced accuracy first."""
+def leaderboard_rows(entries: Sequence[RecipeFigures]) -> list[list[str]]:
+    """Return a list of cells for each, under ``HEAD``: tasks as they come, the best balanced accuracy first."""
     tasks = list(dict.fromkeys(entry.task for entry in entries))
     ranked = sorted(entries, key=lambda entry: (tasks.index(entry.task), -entry.judgement.balanced_accuracy.value))
     return [_cells(entry) for entry in ranked]
 
 
-def leaderboard(entries: Sequence[Entry]) -> str:
+def leaderboard(entries: Sequence[RecipeFigures]) -> str:
     """Return the table of all entries as Markdown, with a line that says what its figures are."""
     note = (
         "Means over seeds; in brackets the 95 % interval over patients (bootstrap). Within devices: balanced accuracy "
@@ -69,7 +38,7 @@ def leaderboard(entries: Sequence[Entry]) -> str:
     return f"{markdown_table(HEAD, leaderboard_rows(entries))}\n\n{note}\n"
 
 
-def recipe_section(entry: Entry, rules: Sequence[Entry]) -> str:
+def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
     """Return all figures of one recipe for one task as a Markdown section, the same task's rules beside it."""
     judgement = entry.judgement
     beside = [judgement, *(rule.judgement for rule in rules)]
@@ -116,7 +85,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _cells(entry: Entry) -> list[str]:
+def _cells(entry: RecipeFigures) -> list[str]:
     judgement = entry.judgement
     devices = judgement.within_devices.items()
     return [
@@ -133,7 +102,7 @@ def _cells(entry: Entry) -> list[str]:
     ]
 
 
-def _verdict(entry: Entry) -> str:
+def _verdict(entry: RecipeFigures) -> str:
     if entry.no_better_than:
         return (
             f"**No better than the {' and the '.join(entry.no_better_than)}**, whose balanced accuracy reaches the "

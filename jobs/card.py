@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from heartbeat_core import cycles_names, statistics_names
 from heartbeat_core.figures import Figures, HoldoutReport
-from heartbeat_core.leaderboard import leaderboard_entries, markdown_table, recipe_section
+from heartbeat_core.leaderboard import markdown_table, recipe_section
 from heartbeat_core.manifest import BundleManifest
 
 
@@ -17,7 +17,10 @@ def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequen
     rows = ", ".join(f"{count} {label}" for label, count in data.rows_by_label.items())
     drops = "".join(f" --drop-label {label}" for label in drop_labels)
     described = f' --data "{data.description}"' if data.description else ""
-    judged = " --evaluation EVALUATION" if manifest.cross_validation else ""
+    evaluation = manifest.cross_validation
+    judged = " --evaluation EVALUATION" if evaluation else ""
+    dropped = {label for one in evaluation.recipes for label in one.dropped_labels} if evaluation else set()
+    without = "".join(f" --without {label}" for label in manifest.labels if label in dropped)
     paragraphs = [
         f"# Model card: {manifest.name}",
         f"{recipe.description}. {_reads(manifest)} {_labels(manifest)} Not a medical device.",
@@ -32,9 +35,10 @@ def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequen
         "the device, and other devices, places on the chest and populations may give other figures.",
         "## Made by",
         f"    heartbeat build-dataset RECORDINGS -o DATASET --recipe {recipe.name} --labels LABELS\n"
-        + (f"    heartbeat evaluate DATASET --recipe {recipe.name} -o EVALUATION\n" if judged else "")
+        + (f"    heartbeat evaluate DATASET --recipe {recipe.name}{without} -o EVALUATION\n" if judged else "")
         + f"    heartbeat train DATASET -o {manifest.name}{judged}{drops}{described}",
-        "The same data on the same machine with the packages named in `bundle.json` gives the same digest again: "
+        "The same data on the same machine with the packages named in `bundle.json` gives the same digest again"
+        f"{', with the folds and seeds above' if judged else ''}: "
         f"`{manifest.digest}`. Weights: {weights_bytes / 1e6:.2f} MB.",
     ]
     return "\n\n".join(paragraphs) + "\n"
@@ -70,17 +74,15 @@ def _figures(manifest: BundleManifest) -> list[str]:
             _confusion(report.model),
             f"Protocol: {report.protocol}.",
         ]
-    if manifest.cross_validation is not None:
-        entries = leaderboard_entries(manifest.cross_validation)
+    evaluation = manifest.cross_validation
+    if evaluation is not None:
         found += [
             "## Figures by cross-validation",
             "Of the recipe, not of this very model, which was trained on all rows. "
-            f"{manifest.cross_validation.protocol}",
+            f"{evaluation.protocol} The recipe's own settings are not fitted there: where they were chosen by such "
+            "figures, these are too good.",
         ]
-        for entry in entries:
-            if not entry.is_rule:
-                beside = [rule for rule in entries if rule.is_rule and rule.task == entry.task]
-                found.append(recipe_section(entry, beside).rstrip())
+        found += [recipe_section(one, evaluation.rules_beside(one)).rstrip() for one in evaluation.recipes]
     return found
 
 

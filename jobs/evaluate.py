@@ -30,7 +30,7 @@ from heartbeat_core.evaluation import folds
 from heartbeat_core.evaluation_tables import FoldResult, out_of_fold_table
 from heartbeat_core.figures import Evaluation, Judgement, PooledJudgement, RecipeFigures
 from heartbeat_core.judging import OutOfFold, judge, no_better, pool
-from heartbeat_core.leaderboard import leaderboard, leaderboard_entries, recipe_section
+from heartbeat_core.leaderboard import leaderboard, recipe_section
 from heartbeat_core.recording import public_uri
 from heartbeat_core.rules import Codes, device_rule, majority_rule
 from heartbeat_core.tables import to_parquet
@@ -195,15 +195,9 @@ def _conclude(labelled: Labelled, tasks: Sequence[Task], options: EvaluateOption
 
 def as_markdown(evaluation: Evaluation) -> str:
     """Return the leaderboard, and a section for each recipe and task."""
-    entries = leaderboard_entries(evaluation)
-    rules = [entry for entry in entries if entry.is_rule]
-    sections = [
-        recipe_section(entry, [rule for rule in rules if rule.task == entry.task])
-        for entry in entries
-        if not entry.is_rule
-    ]
+    sections = [recipe_section(one, evaluation.rules_beside(one)) for one in evaluation.recipes]
     head = f"# Leaderboard\n\n{evaluation.protocol} Not a medical device.\n"
-    return "\n".join([head, leaderboard(entries), *sections])
+    return "\n".join([head, leaderboard((*evaluation.recipes, *evaluation.rules)), *sections])
 
 
 def _figures(

@@ -214,7 +214,12 @@ def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], labelled
         ) from None
     except ValueError:
         raise InputError(f"{storage.display(uri)}: not valid JSON") from None
-    ours = tuple(one for one in found.recipes if one.recipe_fingerprint == recipe.fingerprint())
+    # How long fitting took is another time another: the bundle is what the data and the recipe make it.
+    ours = tuple(
+        one.model_copy(update={"fit_s": None})
+        for one in found.recipes
+        if one.recipe_fingerprint == recipe.fingerprint()
+    )
     if not ours:
         raise InputError(f"{place}: recipe '{recipe.name}', as it is now, was not judged there: judge it again")
     if found.data_fingerprint != labelled.fingerprint():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from heartbeat_core.figures import (
@@ -12,9 +10,10 @@ from heartbeat_core.figures import (
     LabelOverSeeds,
     OverSeeds,
     PooledJudgement,
+    RecipeFigures,
 )
 from heartbeat_core.judging import OutOfFold, judge, pool
-from heartbeat_core.leaderboard import HEAD, Entry, leaderboard, leaderboard_rows, markdown_table, recipe_section
+from heartbeat_core.leaderboard import HEAD, leaderboard, leaderboard_rows, markdown_table, recipe_section
 
 
 def figure(value: float, low: float, high: float) -> IntervalOverSeeds:
@@ -50,9 +49,33 @@ def judgement(balanced_accuracy: float = 0.694) -> PooledJudgement:
     )
 
 
-RECIPE = Entry("statistics", "4 classes", judgement(), (), 12.34, 37_640)
-DEVICE = Entry("device rule", "4 classes", judgement(0.5))
-MAJORITY = Entry("majority rule", "4 classes", judgement(0.25))
+def rule(name: str, judged: PooledJudgement) -> RecipeFigures:
+    return RecipeFigures(name=name, task="4 classes", dropped_labels=("artifact",), judgement=judged)
+
+
+def entry(
+    name: str,
+    task: str,
+    judged: PooledJudgement,
+    no_better_than: tuple[str, ...] = (),
+    fit_s: float | None = 1.0,
+    weights_bytes: int | None = 10,
+) -> RecipeFigures:
+    return RecipeFigures(
+        name=name,
+        task=task,
+        dropped_labels=(),
+        judgement=judged,
+        recipe_fingerprint="f" * 64,
+        no_better_than=no_better_than,
+        fit_s=fit_s,
+        weights_bytes=weights_bytes,
+    )
+
+
+RECIPE = entry("statistics", "4 classes", judgement(), (), 12.34, 37_640)
+DEVICE = rule("device rule", judgement(0.5))
+MAJORITY = rule("majority rule", judgement(0.25))
 
 
 def test_one_row_of_the_leaderboard() -> None:
@@ -74,7 +97,7 @@ def test_one_row_of_the_leaderboard() -> None:
 
 
 def test_a_recipe_that_beats_no_rule_says_so_and_a_rule_has_neither_fit_nor_calibration() -> None:
-    poor = dataclasses.replace(RECIPE, no_better_than=("majority rule", "device rule"), weights_bytes=None)
+    poor = RECIPE.model_copy(update={"no_better_than": ("majority rule", "device rule"), "weights_bytes": None})
     cells = dict(zip(HEAD, leaderboard_rows([poor])[0], strict=True))
     assert cells["no better than"] == "majority rule, device rule"
     assert cells["weights (kB)"] == "–"
@@ -85,16 +108,18 @@ def test_a_recipe_that_beats_no_rule_says_so_and_a_rule_has_neither_fit_nor_cali
     assert [cells[name] for name in ("ECE", "no better than", "fit (s)", "weights (kB)")] == ["–"] * 4
 
 
-def test_a_recipe_that_is_fitted_in_no_time_is_no_rule() -> None:
-    quick = dataclasses.replace(RECIPE, fit_s=0.0)
-    assert not quick.is_rule
-    assert leaderboard_rows([quick])[0][-2] == "0.0"
+def test_a_recipe_that_is_fitted_in_no_time_or_nobody_knows_in_what_is_no_rule() -> None:
+    for fit_s, told in ((0.0, "0.0"), (None, "–")):
+        quick = RECIPE.model_copy(update={"fit_s": fit_s})
+        assert not quick.is_rule
+        assert leaderboard_rows([quick])[0][-2] == told
+        assert leaderboard_rows([quick])[0][6] == "0.051"
 
 
 def test_the_best_comes_first_within_each_task_and_rules_stand_among_the_recipes() -> None:
-    five = Entry("statistics", "5 classes", judgement(0.9), (), 1.0, 10)
-    poor = Entry("seed-small", "4 classes", judgement(0.33), ("device rule",), 1.0, 10)
-    equal = Entry("vote", "4 classes", judgement(), (), 1.0, None)
+    five = entry("statistics", "5 classes", judgement(0.9), (), 1.0, 10)
+    poor = entry("seed-small", "4 classes", judgement(0.33), ("device rule",), 1.0, 10)
+    equal = entry("vote", "4 classes", judgement(), (), 1.0, None)
     rows = leaderboard_rows([MAJORITY, poor, five, RECIPE, DEVICE, equal])
     assert [(row[0], row[1]) for row in rows] == [
         ("4 classes", "statistics"),
@@ -165,7 +190,7 @@ def test_the_section_of_a_recipe() -> None:
 
 
 def test_the_section_of_a_recipe_that_is_no_better() -> None:
-    poor = dataclasses.replace(RECIPE, no_better_than=("majority rule", "device rule"))
+    poor = RECIPE.model_copy(update={"no_better_than": ("majority rule", "device rule")})
     text = recipe_section(poor, [MAJORITY, DEVICE])
     assert "**No better than the majority rule and the device rule**, whose balanced accuracy reaches" in text
     assert "lies below" not in text
@@ -175,6 +200,6 @@ def test_what_is_judged_can_be_shown() -> None:
     rng = np.random.default_rng(0)
     true = rng.integers(0, 5, 50)
     rows = OutOfFold(true, true, np.eye(5)[true], [str(i) for i in range(50)], ["phone", "other"] * 25)
-    entry = Entry("perfect", "5 classes", pool([judge(rows), judge(rows)]), (), 1.0, 1_000)
-    assert "1.000 (1.00 to 1.00)" in leaderboard([entry])
-    assert "| balanced accuracy within other (25 rows: " in recipe_section(entry, [])
+    perfect = entry("perfect", "5 classes", pool([judge(rows), judge(rows)]), (), 1.0, 1_000)
+    assert "1.000 (1.00 to 1.00)" in leaderboard([perfect])
+    assert "| balanced accuracy within other (25 rows: " in recipe_section(perfect, [])

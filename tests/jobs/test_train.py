@@ -452,17 +452,32 @@ def test_with_an_evaluation_no_row_is_held_out(judged: Path, evaluation: Path) -
     assert manifest.holdout is None
     assert manifest.training_data.n_rows == WARD_ROWS
     found = parse_settings(Evaluation, json.loads((evaluation / "figures.json").read_text()), "figures.json")
-    ours = tuple(one for one in found.recipes if one.name == manifest.recipe.name)
+    ours = tuple(one.model_copy(update={"fit_s": None}) for one in found.recipes if one.name == manifest.recipe.name)
     assert len(ours) == 2
     assert manifest.cross_validation == found.model_copy(update={"recipes": ours})
     card = (judged / "MODEL_CARD.md").read_text()
     assert "Of the recipe, not of this very model, which was trained on all rows." in card
     assert found.protocol in card
     assert "--evaluation EVALUATION" in card
+    assert f"heartbeat evaluate DATASET --recipe {manifest.recipe.name} --without artifact -o EVALUATION" in card
+    assert "where they were chosen by such figures, these are too good" in card
     for one in ours:
         figure = one.judgement.balanced_accuracy
         assert f"## {one.name}: {one.task}" in card
         assert f"| balanced accuracy | {figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f}) |" in card
+
+
+def test_how_long_fitting_took_is_not_in_the_digest(
+    judged: Path, ward_dataset: Path, evaluation: Path, tmp_path: Path, console: Console
+) -> None:
+    figures = json.loads((evaluation / "figures.json").read_text())
+    for one in figures["recipes"]:
+        one["fit_s"] += 1.0
+    (tmp_path / "figures.json").write_text(json.dumps(figures))
+    manifest = load(str(judged)).manifest
+    options = TrainOptions(manifest.recipe, evaluation=str(tmp_path))
+    again = train(str(ward_dataset), str(tmp_path / "model"), options, JobSettings(), console)
+    assert again.manifest.digest == manifest.digest
 
 
 def test_its_model_is_that_of_all_rows(
