@@ -272,7 +272,13 @@ def test_the_leaderboard_tells_the_same(evaluation: Path, figures: Evaluation) -
         assert f"| {figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f}) |" in line
     assert figures.protocol in "\n".join(lines)
     for one in figures.recipes:
-        assert f"## {one.name}: {one.task}" in lines
+        section = lines[lines.index(f"## {one.name}: {one.task}") :]
+        # Each rule once, and as it was judged for this task.
+        [head] = [line for line in section[:10] if line.startswith("| figure |")]
+        assert head == f"| figure | {one.name} | {MAJORITY_RULE} | {DEVICE_RULE} |"
+        accuracies = next(line for line in section if line.startswith("| balanced accuracy |")).split(" | ")
+        for cell, name in zip(accuracies[1:], (one.name, MAJORITY_RULE, DEVICE_RULE), strict=True):
+            assert cell.startswith(f"{figures_of(figures, name, one.task).judgement.balanced_accuracy.value:.3f} (")
 
 
 # A recipe that has learned nothing.
