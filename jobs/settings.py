@@ -15,19 +15,19 @@ from pydantic import AfterValidator, ByteSize, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
-from heartbeat_core.config import (
+from heartbeat_core.errors import ConfigError, InputError, StorageError
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.settings import (
     Device,
     Limits,
     PositiveFloat,
     PositiveInt,
-    Recipe,
     S3Settings,
     Settings,
     parse_mapping,
     parse_settings,
     parse_yaml,
 )
-from heartbeat_core.errors import ConfigError, InputError, StorageError
 
 DEFAULT_MODEL = "cycles"
 

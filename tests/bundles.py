@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from heartbeat_core.alignment import Placement, Reference
-from heartbeat_core.bundle import Bundle, Classifier, FrameClassifier, StatisticsClassifier, pack
-from heartbeat_core.config import LABELS, Recipe
-from heartbeat_core.correlation import Frames
-from heartbeat_core.fcnn import FCNN
-from heartbeat_core.quality import Quality
-from heartbeat_core.recording import Recording, RecordingResult
-from heartbeat_core.scaling import Scaler
-from heartbeat_core.statistics_names import NAMES
-from heartbeat_core.summaries import Values
-from heartbeat_core.vector_models import VectorModel, VectorScaler
+from heartbeat_core.alignment.placement import Placement, Reference
+from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.arrays import Frames, Values
+from heartbeat_core.audio.quality import Quality
+from heartbeat_core.bundles.bundle import Bundle, Classifier, FrameClassifier, StatisticsClassifier, pack
+from heartbeat_core.features.statistics_columns import NAMES
+from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.vectors import VectorModel, VectorScaler
+from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recordings.process import RecordingResult
+from heartbeat_core.recordings.recording import Recording
 
 FOUR = ("normal", "extrahls", "murmur", "extrastole")
 THRESHOLDS = (1.0, 0.5, 1.5, 1.0, 0.75)

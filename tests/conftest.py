@@ -14,12 +14,13 @@ import hypothesis
 import pytest
 from rich.console import Console
 
-from heartbeat_core.config import Recipe, parse_yaml
-from jobs.dataset import DatasetOptions, build_dataset
-from jobs.evaluate import EvaluateOptions, evaluate
-from jobs.labels import read_labels
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.settings import parse_yaml
+from jobs.drivers.build_dataset import DatasetOptions, build_dataset
+from jobs.drivers.evaluate import EvaluateOptions, evaluate
+from jobs.drivers.train import TrainOptions, train
+from jobs.listing.labels import read_labels
 from jobs.settings import JobSettings
-from jobs.train import TrainOptions, train
 from tests.helpers import write_library, write_ward
 
 # No test asserts a time, and other work on the machine is not a failure.
@@ -59,9 +60,14 @@ def _run_tasks(connection: Any, tasks: Any, items: Iterable[Any]) -> None:
 
 def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the drivers run their tasks one after the other in this process."""
-    for module in ("jobs.classify", "jobs.dataset", "jobs.train", "jobs.evaluate"):
+    for module in (
+        "jobs.drivers.classify",
+        "jobs.drivers.build_dataset",
+        "jobs.drivers.train",
+        "jobs.drivers.evaluate",
+    ):
         monkeypatch.setattr(f"{module}.connect", _connect)
-    for module in ("jobs.driver", "jobs.dataset", "jobs.train", "jobs.evaluate"):
+    for module in ("jobs.drivers.run", "jobs.drivers.build_dataset", "jobs.drivers.train", "jobs.drivers.evaluate"):
         monkeypatch.setattr(f"{module}.run_tasks", _run_tasks)
 
 

@@ -28,9 +28,9 @@ import scipy.io
 import soundfile
 from numpy.typing import NDArray
 
-from heartbeat_core.config import LABELS
-from heartbeat_core.recording import Recording
-from heartbeat_core.synthesis import synthesise
+from heartbeat_core.audio.synthesis import synthesise
+from heartbeat_core.recipe import LABELS
+from heartbeat_core.recordings.recording import Recording
 
 COUNTS = {"normal": 8, "extrahls": 6, "murmur": 6, "artifact": 5, "extrastole": 6}
 """Recordings of each label in the library."""
@@ -262,7 +262,7 @@ def environment() -> dict[str, str]:
 def start_command(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     """Start ``heartbeat`` in a process group of its own, as a terminal's foreground job."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from jobs.cli import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", "from jobs.cli.__main__ import main; main()", *map(str, arguments)],
         cwd=cwd,
         start_new_session=True,
         stdout=subprocess.PIPE,

@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from rich.progress import track
 from rich.table import Table
 
-from heartbeat_core import audio
-from heartbeat_core.alignment import Reference, place
-from heartbeat_core.correlation import Frames
+from heartbeat_core.alignment.placement import Reference, place
+from heartbeat_core.arrays import Frames
+from heartbeat_core.audio import decode
+from heartbeat_core.audio.synthesis import synthesise
 from heartbeat_core.errors import RecordingError
-from heartbeat_core.frames import compute_frames
-from heartbeat_core.synthesis import synthesise
+from heartbeat_core.features.frames import compute_frames
 from jobs.settings import load_recipe
 from tests.benchmarks.common import arguments, audio_files, recordings, report, run_as_a_worker
 
@@ -226,7 +226,7 @@ def _frames_of(files: Sequence[Path], recipe: str) -> list[Frames]:
     found = []
     for path in track(files, f"{recipe}: frames", transient=True):
         try:
-            waveform = audio.decode(path.read_bytes())
+            waveform = decode.decode(path.read_bytes())
             found.append(compute_frames(waveform.samples, waveform.sample_rate_hz, settings))
         except RecordingError:
             continue
@@ -241,7 +241,7 @@ def _long_frames(files: Sequence[Path]) -> list[Frames]:
     longest: Frames = np.empty((0, 2), np.float32)
     for path in track(files, f"{LONG}: frames", transient=True):
         try:
-            waveform = audio.decode(path.read_bytes())
+            waveform = decode.decode(path.read_bytes())
         except RecordingError:
             continue
         wanted = len(queries) < N_LONG_QUERIES and abs(waveform.duration_s - LONG_QUERY_S) <= 1

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from heartbeat_core import audio
-from heartbeat_core.config import Limits
-from heartbeat_core.cycles import beat_strength, heart_period, relative_envelopes, track_beats
-from heartbeat_core.rhythm import ENVELOPE_HZ
-from heartbeat_core.statistics import prepare
+from heartbeat_core.audio import decode
+from heartbeat_core.features.cycles import beat_strength, heart_period, relative_envelopes, track_beats
+from heartbeat_core.features.series import ENVELOPE_HZ
+from heartbeat_core.features.signal import prepare
+from heartbeat_core.settings import Limits
 
 NEAR_S = 0.1
 SAME_PERIOD = 0.1
@@ -45,7 +45,7 @@ def main() -> None:
         path = folder / name
         # The table names WAV files, also where the folder holds them as FLAC.
         path = path if path.exists() else path.with_suffix(".flac")
-        waveform = audio.decode(path.read_bytes(), Limits())
+        waveform = decode.decode(path.read_bytes(), Limits())
         first, second = (np.array(sorted(true[sound])) / waveform.sample_rate_hz for sound in ("S1", "S2"))
         relative = relative_envelopes(prepare(waveform.samples, waveform.sample_rate_hz))
         _, period = heart_period(relative)

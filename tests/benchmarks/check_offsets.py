@@ -18,12 +18,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from heartbeat_core import audio, storage
-from heartbeat_core.alignment import Frames, Reference, place
-from heartbeat_core.config import Limits
+from heartbeat_core import storage
+from heartbeat_core.alignment.placement import Frames, Reference, place
+from heartbeat_core.audio import decode
 from heartbeat_core.errors import RecordingError
-from heartbeat_core.frames import compute_frames
-from jobs.plan import Listing
+from heartbeat_core.features.frames import compute_frames
+from heartbeat_core.settings import Limits
+from jobs.listing.listing import Listing
 from jobs.settings import load_recipe
 from tests import naive
 
@@ -76,7 +77,7 @@ def _length(recipe: str, uri: str) -> int:
 
 
 def _frames(recipe: str, uri: str) -> Frames:
-    waveform = audio.decode(storage.read(uri), Limits())
+    waveform = decode.decode(storage.read(uri), Limits())
     return compute_frames(waveform.samples, waveform.sample_rate_hz, load_recipe(recipe).frames)
 
 

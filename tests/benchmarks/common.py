@@ -26,9 +26,9 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
-from heartbeat_core.synthesis import synthesise
-from jobs.nursery import WORKER_ENVIRONMENT
-from jobs.plan import Listing
+from heartbeat_core.audio.synthesis import synthesise
+from jobs.cluster.forkserver import WORKER_ENVIRONMENT
+from jobs.listing.listing import Listing
 
 N_SYNTHETIC = 200
 

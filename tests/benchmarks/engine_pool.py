@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from heartbeat_core.config import Recipe
-from heartbeat_core.recording import Recording
-from heartbeat_core.scaling import ScalerFit
+from heartbeat_core.alignment.scaling import ScalerFit
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.recordings.recording import Recording
 from tests.benchmarks import engine_work
 
 

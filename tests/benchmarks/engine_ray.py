@@ -17,11 +17,11 @@ import pyarrow as pa
 import ray
 import safetensors.numpy
 
-from heartbeat_core.alignment import Reference
-from heartbeat_core.config import Recipe
-from heartbeat_core.recording import Recording
-from heartbeat_core.scaling import ScalerFit
-from heartbeat_core.schema import plan_shards, plan_table
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.scaling import ScalerFit
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.plan import plan_shards, plan_table
 from tests.benchmarks import engine_work
 
 

@@ -16,12 +16,13 @@ import pyarrow as pa
 from pyspark import Accumulator, AccumulatorParam, Broadcast
 from pyspark.sql import SparkSession
 
-from heartbeat_core.alignment import Reference
-from heartbeat_core.config import Recipe
-from heartbeat_core.dataset import ROWS_FOLDER
-from heartbeat_core.recording import Recording
-from heartbeat_core.scaling import ScalerFit
-from heartbeat_core.schema import RECORDINGS, plan_shards, plan_table
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.scaling import ScalerFit
+from heartbeat_core.datasets.dataset import ROWS_FOLDER
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.plan import plan_shards, plan_table
+from heartbeat_core.results.schema import RECORDINGS
 from tests.benchmarks import engine_work
 
 CONFIG = {

@@ -14,18 +14,20 @@ from pathlib import Path
 import pyarrow as pa
 import safetensors.numpy
 
-from heartbeat_core.alignment import Frames, Reference
-from heartbeat_core.config import Limits, Recipe
-from heartbeat_core.dataset import REFERENCE_NAME, ROWS_FOLDER, SCALER_NAME
+from heartbeat_core.alignment.placement import Frames, Reference
+from heartbeat_core.alignment.scaling import ScalerFit
+from heartbeat_core.datasets.dataset import REFERENCE_NAME, ROWS_FOLDER, SCALER_NAME
 from heartbeat_core.errors import RecordingError
-from heartbeat_core.recording import Recording, process
-from heartbeat_core.scaling import ScalerFit
-from heartbeat_core.schema import recordings_table
-from heartbeat_core.tables import to_parquet
-from jobs.labels import match_labels, read_labels
-from jobs.plan import Listing
-from jobs.reference import claim_frames, decode_frames
+from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.recordings.process import process
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.schema import recordings_table
+from heartbeat_core.settings import Limits
+from jobs.listing.labels import match_labels, read_labels
+from jobs.listing.listing import Listing
 from jobs.settings import load_recipe
+from jobs.tasks.reference import claim_frames, decode_frames
 
 LIMITS = Limits()
 PART_RECORDINGS = 32

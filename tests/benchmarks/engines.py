@@ -33,8 +33,8 @@ import safetensors.numpy
 from rich.console import Console
 from rich.table import Table
 
-from heartbeat_core.dataset import ROWS_FOLDER, SCALER_NAME
-from heartbeat_core.scaling import Scaler
+from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.datasets.dataset import ROWS_FOLDER, SCALER_NAME
 from tests.benchmarks import common
 
 TITLES = {

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from heartbeat_core.config import Limits, Recipe
-from heartbeat_core.dataset import Dataset
-from heartbeat_core.learning import Examples
-from jobs.extract import compute_chunk, make_chunks
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.learning.fit import Examples
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.settings import Limits
+from jobs.tasks.extract import compute_chunk, make_chunks
 
 
 def read_examples(place: str, recipe: Recipe) -> tuple[Examples, NDArray[np.str_]]:

@@ -19,13 +19,13 @@ from rich.progress import track
 from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score
 
-from heartbeat_core import bundle as bundles
-from heartbeat_core.bundle import Bundle, StatisticsClassifier
-from heartbeat_core.config import LABELS, Recipe
-from heartbeat_core.evaluation import folds
-from heartbeat_core.export import to_onnx
-from heartbeat_core.learning import Fitted, fit
-from heartbeat_core.vector_models import VectorModel
+from heartbeat_core.bundles import bundle as bundles
+from heartbeat_core.bundles.bundle import Bundle, StatisticsClassifier
+from heartbeat_core.bundles.export import to_onnx
+from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.learning.fit import Fitted, fit
+from heartbeat_core.learning.vectors import VectorModel
+from heartbeat_core.recipe import LABELS, Recipe
 from jobs.settings import load_recipe
 from tests.benchmarks.common import run_as_a_worker
 from tests.benchmarks.examples import read_examples

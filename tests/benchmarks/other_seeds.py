@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from heartbeat_core.figures import Figures
+from heartbeat_core.evaluation.figures import Figures
+from jobs.drivers.train import TrainOptions, train
 from jobs.settings import JobSettings, load_recipe
-from jobs.train import TrainOptions, train
 
 FIGURES: dict[str, Callable[[Figures], float]] = {
     "accuracy": lambda figures: figures.accuracy,

@@ -6,8 +6,8 @@ same rows, without fsync, commit or read-back.
 
 from __future__ import annotations
 
-from heartbeat_core.alignment import Reference
-from heartbeat_core.scaling import ScalerFit
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.scaling import ScalerFit
 from tests.benchmarks import engine_work
 
 

@@ -14,12 +14,13 @@ from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
-from heartbeat_core import bundle as bundles
-from heartbeat_core.bundle import Bundle
-from heartbeat_core.config import Limits
+from heartbeat_core.bundles import bundle as bundles
+from heartbeat_core.bundles.bundle import Bundle
+from heartbeat_core.bundles.manifest import WEIGHTS_NAME, read_file, resolve
 from heartbeat_core.errors import RecordingError
-from heartbeat_core.manifest import WEIGHTS_NAME, read_file, resolve
-from heartbeat_core.recording import Recording, process
+from heartbeat_core.recordings.process import process
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import Limits
 from tests.benchmarks.common import arguments, audio_files, recordings, report, run_as_a_worker
 
 

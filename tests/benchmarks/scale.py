@@ -30,16 +30,17 @@ from rich.console import Console
 from rich.table import Table
 
 from heartbeat_core import storage
-from heartbeat_core.columns import column
-from heartbeat_core.config import Limits
-from heartbeat_core.stores import Entry
-from heartbeat_core.tables import to_parquet
-from jobs.cluster import connect
-from jobs.driver import begin, finish, run_shards
-from jobs.ledger import Commit, commit_shard, settle_failures
-from jobs.plan import Listing, make_shards
+from heartbeat_core.formats.columns import column
+from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.settings import Limits
+from heartbeat_core.storage.stores import Entry
+from jobs.cluster.connect import connect
+from jobs.drivers.run import begin, finish, run_shards
+from jobs.listing.listing import Listing
+from jobs.listing.shards import Shard, make_shards
+from jobs.output.ledger import Commit, commit_shard, settle_failures
 from jobs.settings import ClusterSettings, JobSettings
-from jobs.shard import RunFacts, Shard
+from jobs.tasks.context import RunFacts
 from tests.benchmarks.common import MALLOC, report
 
 WAIT_S = 0.2
@@ -112,7 +113,7 @@ def wait(n_shards: int, n_workers: int) -> dict[str, Any]:
     """Run shards that wait."""
     cluster = ClusterSettings(workers=n_workers, dashboard="127.0.0.1:0")
     with connect(cluster, "file:///", storage.FROM_ENVIRONMENT) as connection:
-        from jobs.runner import Tasks, run_tasks
+        from jobs.cluster.runner import Tasks, run_tasks
 
         shards = [Shard(index, ()) for index in range(n_shards * connection.n_threads // n_workers)]
         connection.client.run(wait_shard, shards[0], None)  # Loads this module.

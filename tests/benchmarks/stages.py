@@ -24,18 +24,20 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from heartbeat_core import audio, quality
-from heartbeat_core.alignment import Reference, pad, place
-from heartbeat_core.config import LABELS, Limits, Recipe
-from heartbeat_core.correlation import Frames
+from heartbeat_core.alignment.placement import Reference, pad, place
+from heartbeat_core.alignment.scaling import ScalerFit
+from heartbeat_core.arrays import Frames
+from heartbeat_core.audio import decode, quality
 from heartbeat_core.errors import RecordingError
-from heartbeat_core.fcnn import FCNN
-from heartbeat_core.frames import compute_frames
-from heartbeat_core.inference import Scorer
-from heartbeat_core.recording import Recording, RecordingResult, process
-from heartbeat_core.scaling import ScalerFit
-from heartbeat_core.schema import recordings_table
-from heartbeat_core.tables import to_parquet
+from heartbeat_core.features.frames import compute_frames
+from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.scorer import Scorer
+from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recordings.process import RecordingResult, process
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.schema import recordings_table
+from heartbeat_core.settings import Limits
 from jobs.settings import ShardSettings, load_recipe
 from tests.benchmarks.common import arguments, audio_files, recordings, report, run_as_a_worker
 
@@ -72,7 +74,7 @@ class _Stages:
         longest = np.empty((0, 2), np.float32)
         for path in files:
             try:
-                waveform = audio.decode(path.read_bytes())
+                waveform = decode.decode(path.read_bytes())
                 frames = compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
             except RecordingError:
                 continue
@@ -104,7 +106,7 @@ class _Stages:
             results = []
             for path in shard:
                 data = timed("read", path.read_bytes)
-                waveform = timed("decode", audio.decode, data)
+                waveform = timed("decode", decode.decode, data)
                 framing = waveform.samples, waveform.sample_rate_hz, self.recipe.frames
                 frames = timed("frames", compute_frames, *framing)
                 placement = timed("align", place, frames, self.reference, self.recipe.alignment.pad_mode)

@@ -30,9 +30,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 
-from heartbeat_core.dataset import Dataset
-from heartbeat_core.scaling import Scaler
-from heartbeat_core.streaming import AlignedStream, loader
+from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.datasets.streaming import AlignedStream, loader
 from tests.benchmarks import common
 
 Read = Callable[[], Iterator[int]]

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from heartbeat_core.config import LABELS
-from heartbeat_core.learning import fit
+from heartbeat_core.learning.fit import fit
+from heartbeat_core.recipe import LABELS
 from jobs.settings import load_recipe
 from tests.benchmarks.common import run_as_a_worker
 from tests.benchmarks.examples import read_examples

@@ -17,14 +17,14 @@ import pytest
 from distributed import Client
 from rich.console import Console
 
-from heartbeat_core.config import Recipe
 from heartbeat_core.errors import JobError
-from heartbeat_core.storage import FROM_ENVIRONMENT
-from jobs.classify import classify
-from jobs.cluster import connect
-from jobs.dataset import DatasetOptions, build_dataset
-from jobs.labels import read_labels
-from jobs.ledger import Totals
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.storage.access import FROM_ENVIRONMENT
+from jobs.cluster.connect import connect
+from jobs.drivers.build_dataset import DatasetOptions, build_dataset
+from jobs.drivers.classify import classify
+from jobs.listing.labels import read_labels
+from jobs.output.ledger import Totals
 from jobs.settings import JobSettings
 from tests.helpers import (
     COUNTS,

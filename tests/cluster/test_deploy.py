@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from jobs.cluster import LOCAL_CONFIG
+from jobs.cluster.connect import LOCAL_CONFIG
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jobs.classify import classify
+from jobs.drivers.classify import classify
 from jobs.settings import JobSettings
 from tests.helpers import comparable, environment, wait_for, write_many
 
@@ -117,7 +117,7 @@ def cluster(hosts: list[Host], folder: Path) -> Iterator[str]:
 def command(address: str, folder: Path, bundle: Path) -> tuple[object, ...]:
     (folder / "job.yaml").write_text("shards: {recordings: 8}\n")
     arguments = ["classify", folder / "in", "-o", folder / "out", "--model", bundle, "--config", folder / "job.yaml"]
-    return "-c", "from jobs.cli import main; main()", *arguments, "--cluster", address, "--workers", 2
+    return "-c", "from jobs.cli.__main__ import main; main()", *arguments, "--cluster", address, "--workers", 2
 
 
 def n_committed(out: Path) -> int:

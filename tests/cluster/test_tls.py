@@ -16,13 +16,13 @@ import yaml
 from rich.console import Console
 
 from heartbeat_core.errors import ConfigError, JobError
-from heartbeat_core.storage import Access
-from jobs.certs import Certificates, make_certs
-from jobs.classify import classify
-from jobs.cluster import connect
-from jobs.ledger import Totals
+from heartbeat_core.storage.access import Access
+from jobs.cluster.certificates import Certificates, make_certs
+from jobs.cluster.connect import connect
+from jobs.cluster.tls import shake_hands
+from jobs.drivers.classify import classify
+from jobs.output.ledger import Totals
 from jobs.settings import ClusterSettings, load_cluster_settings
-from jobs.tls import shake_hands
 from tests.cluster.test_address import Remote, running, scheduler, settings_for, worker
 from tests.helpers import COUNTS, comparable, start_command, wait_for
 
@@ -232,7 +232,7 @@ def test_nobody_there(encrypted: Encrypted, tmp_path: Path) -> None:
 
 
 def test_somebody_who_is_silent(encrypted: Encrypted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.tls.ANSWER_S", 0.2)
+    monkeypatch.setattr("jobs.cluster.tls.ANSWER_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         context = ssl.create_default_context(cafile=os.fspath(encrypted.certs.ca_file))

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from heartbeat_core.alignment import Frames, Placement, Reference, place
-from heartbeat_core.bundle import Bundle, FrameClassifier, pack
-from heartbeat_core.config import LABELS, Recipe
-from heartbeat_core.evaluation import report_holdout
-from heartbeat_core.quality import Quality
-from heartbeat_core.recording import Recording, RecordingResult
-from heartbeat_core.training import AlignedFrames, fit_scaler, train_network
+from heartbeat_core.alignment.placement import Frames, Placement, Reference, place
+from heartbeat_core.audio.quality import Quality
+from heartbeat_core.bundles.bundle import Bundle, FrameClassifier, pack
+from heartbeat_core.evaluation.judging import report_holdout
+from heartbeat_core.learning.training import AlignedFrames, fit_scaler, train_network
+from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recordings.process import RecordingResult
+from heartbeat_core.recordings.recording import Recording
 
 LENGTH = 24
 

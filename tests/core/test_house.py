@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -11,52 +12,54 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("heartbeat_core", "jobs")
+GROUND = ("errors", "arrays", "settings", "recipe", "registry", "devices")
+"""Modules of the core that belong to no wing."""
+RULES: dict[str, set[str]] = {
+    "heartbeat_core.formats": set(),
+    "heartbeat_core.storage": {"heartbeat_core.formats"},
+    "heartbeat_core.audio": set(),
+    "heartbeat_core.alignment": set(),
+    "heartbeat_core.evaluation": set(),
+    "heartbeat_core.features": {"heartbeat_core.audio"},
+    "heartbeat_core.datasets": {f"heartbeat_core.{wing}" for wing in ("storage", "formats", "alignment")},
+    "heartbeat_core.recordings": {
+        f"heartbeat_core.{wing}" for wing in ("storage", "formats", "audio", "alignment", "features")
+    },
+    "heartbeat_core.learning": {f"heartbeat_core.{wing}" for wing in ("features", "alignment", "evaluation")},
+    "heartbeat_core.bundles": {
+        f"heartbeat_core.{wing}"
+        for wing in ("storage", "formats", "alignment", "evaluation", "features", "datasets", "recordings", "learning")
+    },
+    "heartbeat_core.results": {
+        f"heartbeat_core.{wing}"
+        for wing in ("formats", "audio", "alignment", "features", "datasets", "recordings", "bundles")
+    },
+    "jobs.listing": {"jobs"},
+    "jobs.cluster": {"jobs"},
+    "jobs.output": {"jobs", "jobs.listing"},
+    "jobs.tasks": {"jobs", "jobs.listing", "jobs.output"},
+    "jobs.planning": {"jobs", "jobs.listing", "jobs.output", "jobs.tasks"},
+    "jobs.drivers": {"jobs", "jobs.listing", "jobs.cluster", "jobs.output", "jobs.tasks", "jobs.planning"},
+    "jobs.cli": {f"jobs{wing}" for wing in ("", ".listing", ".cluster", ".output", ".tasks", ".planning", ".drivers")},
+}
+"""Which other wings each wing may import; every wing of the core may import the ground, the jobs all of the core."""
 PURE = (
-    "alignment",
-    "augmentation",
-    "calibration",
-    "correlation",
-    "cycles",
-    "cycles_names",
-    "dynamics",
-    "evaluation",
-    "figures",
-    "frames",
-    "judging",
-    "leaderboard",
-    "names_page",
-    "quality",
-    "rhythm",
-    "rules",
-    "scaling",
-    "similarity",
-    "statistics",
-    "statistics_names",
-    "summaries",
-    "summary",
+    *("alignment.correlation", "alignment.placement", "alignment.scaling"),
+    *("evaluation.baselines", "evaluation.figures", "evaluation.judging", "evaluation.metrics", "evaluation.report"),
+    "evaluation.splits",
+    *("features.augmentation", "features.catalogue", "features.cycles", "features.cycles_columns"),
+    *("features.dynamics", "features.feature_set", "features.frames", "features.rhythm", "features.series"),
+    *("features.signal", "features.similarity", "features.statistics", "features.statistics_columns"),
+    "audio.quality",
 )
 """Arrays in, arrays out."""
 
 
-TORCH = (
-    "accelerator",
-    "bagging",
-    "bundle",
-    "compression",
-    "export",
-    "fcnn",
-    "frame_models",
-    "inference",
-    "sequence_models",
-    "streaming",
-    "training",
-    "vector_models",
-)
-
-
 def _modules() -> dict[str, ast.Module]:
     return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+            path.read_text("utf-8")
+        )
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
     }
@@ -89,7 +92,7 @@ def _internal(module: str) -> set[str]:
     for name in IMPORTS[module]:
         if name.partition(".")[0] in PACKAGES:
             found.add(name if name in MODULES else name.rpartition(".")[0])
-    return found - {"heartbeat_core.__init__", *PACKAGES}
+    return found - {*PACKAGES}
 
 
 def _users_of(library: str) -> set[str]:
@@ -100,11 +103,20 @@ def _users_of(library: str) -> set[str]:
     }
 
 
+def _wing(module: str) -> str:
+    """Return the wing that a module lies in; of the top folders' own modules, the folder."""
+    name, _, rest = module.partition(".")
+    wing = rest.partition(".")[0]
+    return f"{name}.{wing}" if wing and (ROOT / name / wing).is_dir() else name
+
+
 def test_the_walk_over_the_imports_sees_something() -> None:
-    assert "heartbeat_core.config" in _internal("heartbeat_core.alignment")
-    assert "heartbeat_core.storage" in _internal("jobs.plan")
-    assert "numpy" in IMPORTS["heartbeat_core.frames"]
-    assert len(MODULES) > 30
+    assert "heartbeat_core.recipe" in _internal("heartbeat_core.alignment.placement")
+    assert "heartbeat_core.storage" in _internal("jobs.listing.listing")
+    assert "numpy" in IMPORTS["heartbeat_core.features.frames"]
+    assert _wing("heartbeat_core.audio.decode") == "heartbeat_core.audio"
+    assert _wing("heartbeat_core.recipe") == "heartbeat_core"
+    assert len(MODULES) > 100
 
 
 def test_the_science_does_not_know_the_drivers() -> None:
@@ -112,47 +124,74 @@ def test_the_science_does_not_know_the_drivers() -> None:
     assert not [module for module in _users_of("tests") if not module.startswith("tests")]
 
 
-@pytest.mark.parametrize("module", ["errors", "config"])
-def test_the_foundations_import_nothing_internal(module: str) -> None:
-    assert _internal(f"heartbeat_core.{module}") <= {"heartbeat_core.errors"}
-    assert _internal("heartbeat_core.errors") == set()
+def test_every_wing_has_a_rule() -> None:
+    wings = {_wing(module) for module in MODULES}
+    assert wings - set(PACKAGES) == set(RULES)
+    in_no_wing = {module for module in MODULES if _wing(module) == "heartbeat_core"} - {"heartbeat_core"}
+    assert in_no_wing <= {f"heartbeat_core.{name}" for name in GROUND}
+
+
+@pytest.mark.parametrize("name", GROUND)
+def test_the_ground_imports_the_ground_alone(name: str) -> None:
+    if f"heartbeat_core.{name}" in MODULES:
+        assert _internal(f"heartbeat_core.{name}") <= {f"heartbeat_core.{other}" for other in GROUND}
+
+
+@pytest.mark.parametrize("wing", RULES)
+def test_a_wing_imports_what_its_rule_allows(wing: str) -> None:
+    for module in MODULES:
+        if _wing(module) != wing:
+            continue
+        others = {_wing(other) for other in _internal(module)} - {wing}
+        allowed = RULES[wing] | {"heartbeat_core"}
+        if wing.startswith("jobs"):
+            allowed |= {other for other in RULES if other.startswith("heartbeat_core")}
+        assert others <= allowed, module
+
+
+def _in(*places: str) -> set[str]:
+    """Return the modules of these wings, and these modules."""
+    return {module for module in MODULES if module in places or _wing(module) in places}
 
 
 @pytest.mark.parametrize(
-    ("library", "allowed"),
+    ("library", "places"),
     [
-        ("torch", {f"heartbeat_core.{name}" for name in TORCH}),
-        ("pyarrow", {f"heartbeat_core.{name}" for name in ("columns", "evaluation_tables", "schema", "tables")}),
-        ("fsspec", {"heartbeat_core.storage", "heartbeat_core.stores", "heartbeat_core.s3"}),
-        ("s3fs", {"heartbeat_core.storage", "heartbeat_core.s3"}),
-        ("aiobotocore", {"heartbeat_core.storage", "heartbeat_core.s3"}),
-        ("botocore", {"heartbeat_core.storage", "heartbeat_core.s3"}),
-        ("boto3", set()),
-        ("aiohttp", {"heartbeat_core.storage", "heartbeat_core.s3"}),
-        ("tenacity", {"heartbeat_core.retry"}),
-        ("sqlite3", {"jobs.known"}),
-        ("dask", {"jobs.cluster", "jobs.runner"}),
-        ("distributed", {"jobs.cluster", "jobs.runner"}),
-        ("cryptography", {"jobs.certs", "jobs.tls"}),
-        ("typer", {"jobs.cli"}),
-        ("soundfile", {"heartbeat_core.audio", "heartbeat_core.synthesis"}),
         (
-            "librosa",
-            {"heartbeat_core.frames", "heartbeat_core.audio", "heartbeat_core.inputs", "heartbeat_core.statistics"},
+            "torch",
+            (
+                *("heartbeat_core.learning", "heartbeat_core.bundles", "heartbeat_core.datasets.streaming"),
+                *("heartbeat_core.alignment.torch_correlator", "heartbeat_core.devices"),
+            ),
         ),
-        ("soxr", {"heartbeat_core.augmentation", "heartbeat_core.statistics"}),
-        ("sklearn", {f"heartbeat_core.{name}" for name in ("decision", "evaluation", "judging", "tree_models")}),
-        ("perpetual", {"heartbeat_core.tree_models"}),
-        ("onnx", {"heartbeat_core.export"}),
-        ("onnxruntime", {"jobs.export"}),
-        ("h5py", {"heartbeat_core.export"}),
-        ("pandas", set()),
-        ("polars", set()),
-        ("duckdb", set()),
+        ("pyarrow", ("heartbeat_core.formats", "heartbeat_core.results")),
+        ("fsspec", ("heartbeat_core.storage",)),
+        ("s3fs", ("heartbeat_core.storage",)),
+        ("aiobotocore", ("heartbeat_core.storage",)),
+        ("botocore", ("heartbeat_core.storage",)),
+        ("boto3", ()),
+        ("aiohttp", ("heartbeat_core.storage",)),
+        ("tenacity", ("heartbeat_core.storage",)),
+        ("sqlite3", ("jobs.listing.seen",)),
+        ("dask", ("jobs.cluster",)),
+        ("distributed", ("jobs.cluster",)),
+        ("cryptography", ("jobs.cluster.certificates", "jobs.cluster.tls")),
+        ("typer", ("jobs.cli",)),
+        ("soundfile", ("heartbeat_core.audio",)),
+        ("librosa", ("heartbeat_core.features",)),
+        ("soxr", ("heartbeat_core.features",)),
+        ("sklearn", ("heartbeat_core.evaluation", "heartbeat_core.learning")),
+        ("perpetual", ("heartbeat_core.learning.classical",)),
+        ("onnx", ("heartbeat_core.bundles.export",)),
+        ("onnxruntime", ("jobs.drivers.export",)),
+        ("h5py", ("heartbeat_core.bundles.export",)),
+        ("pandas", ()),
+        ("polars", ()),
+        ("duckdb", ()),
     ],
 )
-def test_each_library_has_its_rooms(library: str, allowed: set[str]) -> None:
-    assert _users_of(library) <= allowed
+def test_each_library_has_its_rooms(library: str, places: tuple[str, ...]) -> None:
+    assert _users_of(library) <= _in(*places)
 
 
 @pytest.mark.parametrize("library", ["pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"])
@@ -170,19 +209,39 @@ def test_nothing_is_saved_or_loaded_by_torch_or_numpy_with_pickle() -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    assert {module for module in MODULES if "jobs.cli" in _internal(module)} <= {"jobs.__main__"}
+    assert {module for module in MODULES if any(_wing(one) == "jobs.cli" for one in _internal(module))} <= _in(
+        "jobs.cli"
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in PURE if f"heartbeat_core.{name}" in MODULES])
+@pytest.mark.parametrize("name", PURE)
 def test_pure_modules_do_no_io(name: str) -> None:
     module = f"heartbeat_core.{name}"
     known = {name.partition(".")[0] for name in IMPORTS[module]}
     assert not known & {"fsspec", "io", "logging", "os", "pathlib", "pyarrow", "shutil", "socket", "soundfile", "torch"}
-    # The audio module is known for the type of its waveform.
-    pure = {f"heartbeat_core.{other}" for other in (*PURE, "config", "errors", "audio")}
+    # The decoder is known for the type of its waveform.
+    pure = {f"heartbeat_core.{other}" for other in (*PURE, *GROUND, "audio.decode")}
     assert _internal(module) <= pure
     calls = {ast.unparse(node.func) for node in ast.walk(MODULES[module]) if isinstance(node, ast.Call)}
     assert not calls & {"open", "print", "input"}
+
+
+MOST_LINES = 400
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    too_long = {
+        module: n_lines
+        for module in MODULES
+        if (n_lines := max(getattr(node, "end_lineno", 0) for node in MODULES[module].body)) > MOST_LINES
+    }
+    # The command line's declarations are long, and nothing else.
+    assert {module for module in too_long if not module.startswith("jobs.cli.")} == set()
+
+
+def test_the_package_list_names_every_wing() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
+    assert set(listed) == {*PACKAGES, *RULES, "heartbeat_core.configs"}
 
 
 def test_there_is_no_cycle_among_the_modules() -> None:

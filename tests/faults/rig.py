@@ -18,7 +18,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heartbeat_core.config import LABELS
+from heartbeat_core.recipe import LABELS
 from tests.helpers import environment, heart_bytes
 from tests.s3.server import BUCKET, Store
 
@@ -53,7 +53,7 @@ def start(*arguments: object, log: Path, variables: Mapping[str, str] | None = N
     """Start ``heartbeat`` in a process group of its own; what it says is appended to ``log``."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-c", "from jobs.cli import main; main()", *map(str, arguments)],
+            [sys.executable, "-c", "from jobs.cli.__main__ import main; main()", *map(str, arguments)],
             cwd=log.parent,
             start_new_session=True,
             stdout=file,
@@ -75,7 +75,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the worker processes of a command's local cluster, which are forked from its nursery."""
+    """Return the worker processes of a command's local cluster, which are forked from its fork server."""
     try:
         children = psutil.Process(process.pid).children(recursive=True)
         return [

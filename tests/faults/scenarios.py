@@ -17,12 +17,13 @@ import psutil
 import pyarrow.parquet as pq
 
 from heartbeat_core import storage
-from heartbeat_core.config import S3Settings
 from heartbeat_core.errors import HeartbeatError
-from heartbeat_core.recording import Recording
-from heartbeat_core.schema import failures_table, plan_table
-from heartbeat_core.tables import to_parquet
-from jobs.ledger import commit_shard, find_commit, settle_failures
+from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.plan import plan_table
+from heartbeat_core.results.schema import failures_table
+from heartbeat_core.settings import S3Settings
+from jobs.output.ledger import commit_shard, find_commit, settle_failures
 from tests.faults.rig import (
     Finding,
     account,

@@ -49,6 +49,6 @@ def process(recording: Any, *arguments: Any) -> Any:
             take_memory(2**31)
         case "hang":
             time.sleep(60)
-    from heartbeat_core.recording import process
+    from heartbeat_core.recordings.process import process
 
     return process(recording, *arguments)

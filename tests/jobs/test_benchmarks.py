@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from heartbeat_core.alignment import Reference
-from heartbeat_core.config import Limits
-from heartbeat_core.recording import Recording
-from heartbeat_core.scaling import Scaler
-from jobs.reference import decode_frames
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import Limits
 from jobs.settings import load_recipe
+from jobs.tasks.reference import decode_frames
 from tests import benchmarks, naive
 from tests.benchmarks import __main__ as overview
 from tests.benchmarks import common, engine_work, engines

@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.config import S3Settings
 from heartbeat_core.errors import StorageError
-from jobs.classify import classify
+from heartbeat_core.settings import S3Settings
+from jobs.drivers.classify import classify
 from jobs.settings import JobSettings
 from tests.helpers import start_command
 from tests.s3.conftest import KEY, SECRET, Store
@@ -191,7 +191,7 @@ def test_what_a_task_is_given_holds_no_secret(
 ) -> None:
     import pickle
 
-    from jobs.shard import classify_shard
+    from jobs.tasks.shards import classify_shard
 
     seen: list[bytes] = []
 
@@ -199,7 +199,7 @@ def test_what_a_task_is_given_holds_no_secret(
         seen.append(pickle.dumps((shard, job)))
         return classify_shard(shard, job)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("jobs.classify.classify_shard", spy)
+    monkeypatch.setattr("jobs.drivers.classify.classify_shard", spy)
     s3.client().put(str(library / "normal"), f"{bucket}/in", recursive=True)
     classify([f"{bucket}/in"], f"{bucket}/out", JobSettings(model=str(bundle)), console)
     assert seen

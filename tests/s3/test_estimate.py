@@ -12,12 +12,13 @@ import pytest
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.config import Recipe, S3Settings
-from jobs.classify import classify
-from jobs.dataset import DatasetOptions, build_dataset
-from jobs.estimate import count_shards
-from jobs.requests import JobName, requests_of_listing, requests_of_run
-from jobs.sample import list_inputs
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.settings import S3Settings
+from jobs.drivers.build_dataset import DatasetOptions, build_dataset
+from jobs.drivers.classify import classify
+from jobs.planning.estimate import count_shards
+from jobs.planning.request_counts import JobName, requests_of_listing, requests_of_run
+from jobs.planning.sample import list_inputs
 from jobs.settings import JobSettings
 from tests.faults.rig import start
 from tests.s3.conftest import Store

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.config import S3Settings
-from jobs.classify import classify
+from heartbeat_core.settings import S3Settings
+from jobs.drivers.classify import classify
 from jobs.settings import JobSettings
 from tests.faults import scenarios
 from tests.faults.rig import kill_group, names_in, read_rows, start, tiny_recordings, upload, wait_until
@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_found_by_the_etag_where_there_is_no_checksum(s3: Store
 def test_an_etag_that_is_no_md5_costs_a_second_look(s3: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.client().pipe_file(f"{bucket}/a", b"content")
     # A store whose ETags only look like one, as some are that encrypt or compress.
-    monkeypatch.setattr("heartbeat_core.s3.hashlib.md5", lambda data, **more: hashlib.sha1(data))
+    monkeypatch.setattr("heartbeat_core.storage.s3.hashlib.md5", lambda data, **more: hashlib.sha1(data))
     with (
         FaultProxy(s3.endpoint) as proxy,
         storage.using(storage.Access(S3Settings(endpoint_url=proxy.endpoint)), 20),
@@ -137,7 +137,7 @@ def test_an_object_over_the_limit_is_never_fetched(
 def test_changed_since_listed_and_taken_anew(
     s3: Store, bucket: str, bundle: Path, in_process: None, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs.shard import classify_shard
+    from jobs.tasks.shards import classify_shard
 
     client = s3.client()
     for name in ("a", "b"):
@@ -149,7 +149,7 @@ def test_changed_since_listed_and_taken_anew(
 
     settings = JobSettings(model=str(bundle))
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.classify.classify_shard", late)
+        patch.setattr("jobs.drivers.classify.classify_shard", late)
         classify([f"{bucket}/in"], f"{bucket}/out", settings, console)
     (failure,) = read_rows(s3, f"{bucket}/out", "failures")
     assert failure["error_type"] == "changed_since_listed"

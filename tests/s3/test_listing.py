@@ -16,10 +16,10 @@ import pytest
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.config import S3Settings
-from heartbeat_core.s3 import S3Store
-from jobs.classify import classify
-from jobs.plan import Listing
+from heartbeat_core.settings import S3Settings
+from heartbeat_core.storage.s3 import S3Store
+from jobs.drivers.classify import classify
+from jobs.listing.listing import Listing
 from jobs.settings import JobSettings, Selection
 from tests.faults.rig import read_rows
 from tests.helpers import heart_bytes

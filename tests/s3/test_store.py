@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.dataset import Dataset
-from jobs.classify import classify
+from heartbeat_core.datasets.dataset import Dataset
+from jobs.drivers.classify import classify
 from jobs.settings import JobSettings
 from tests.helpers import comparable, start_command
 from tests.s3.conftest import Store

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-TARGET = "heartbeat_core.audio"
+TARGET = "heartbeat_core.audio.decode"
 
 
 def _sabotage(data):

@@ -1,0 +1,51 @@
+"""The alignment's transforms on a GPU, by torch.
+
+The offsets are the same as on the processor: the cross terms are made in float64 there, and whatever their rounding
+could have confused is evaluated again as the loop does it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import scipy.fft
+import torch
+from numpy.typing import NDArray
+
+from heartbeat_core.alignment.correlation import EPSILON, centre, error_factor, mean_of
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.arrays import Frames
+
+
+def make_reference(frames: Frames, device: str) -> Reference:
+    """Return a reference whose cross terms are made on ``cpu`` or ``cuda``."""
+    if device == "cpu":
+        return Reference(frames)
+    return Reference(frames, partial(TorchCorrelator, device=device))
+
+
+class TorchCorrelator:
+    """Cross terms in float64 by torch's transforms, on any device of torch's."""
+
+    def __init__(self, reference: Frames, device: str) -> None:
+        self._length = len(reference)
+        self._mean = mean_of(reference)
+        self._device = torch.device(device)
+        self._fft_length: int = scipy.fft.next_fast_len(len(reference), real=True)
+        centred = centre(reference, self._mean)
+        self._energy = float(np.square(centred).sum())
+        self._spectra = torch.fft.rfft(self._to_device(centred), n=self._fft_length, dim=0)
+
+    def cross(self, query: Frames) -> tuple[NDArray[np.float64], float, float]:
+        """Return what ``correlation.Correlator.cross`` says."""
+        centred = centre(query, self._mean)
+        energy = float(np.square(centred).sum())
+        spectra = torch.fft.rfft(self._to_device(centred), n=self._fft_length, dim=0).conj() * self._spectra
+        terms = torch.fft.irfft(spectra.sum(dim=1), n=self._fft_length)[: self._length - len(query) + 1]
+        error = EPSILON * error_factor(self._fft_length) * np.sqrt(energy * self._energy)
+        cross: NDArray[np.float64] = terms.cpu().numpy()
+        return cross, energy, float(error)
+
+    def _to_device(self, values: NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy(values).to(self._device)

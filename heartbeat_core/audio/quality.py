@@ -1,0 +1,63 @@
+"""Acquisition quality of a ``Waveform``: is there a usable signal in it at all?
+
+The figures describe how a recording was taken (too loud, too quiet, off-centre, dropouts); they decide
+nothing. A recording with poor figures is still predicted, and its row carries them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from heartbeat_core.audio.decode import Waveform
+
+CLIPPING_AMPLITUDE = 0.999
+"""From here on a sample counts as clipped: converters saturate a little below full scale."""
+
+SILENCE_AMPLITUDE = 2.0**-12
+"""A window whose peak lies below is silent: less than 8 steps of a 16-bit converter."""
+
+SILENCE_WINDOW_S = 0.05
+"""Shorter than any pause between heart sounds that a working sensor leaves without noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Figures of one recording; amplitudes are linear, full scale is 1."""
+
+    peak_amplitude: float
+    """max |x|"""
+    rms_amplitude: float
+    """sqrt(mean x²), the offset included."""
+    dc_offset: float
+    """mean x"""
+    clipped_fraction: float
+    """Share of the samples with |x| >= ``CLIPPING_AMPLITUDE``; 0 to 1."""
+    silent_fraction: float
+    """Share of the windows of ``SILENCE_WINDOW_S`` with max |x| < ``SILENCE_AMPLITUDE``; 0 to 1.
+
+    The last window may be shorter, and counts like the others.
+    """
+
+
+def measure(waveform: Waveform) -> Quality:
+    """Measure a waveform of at least one sample.
+
+    Returns:
+        ``Quality``; sums run in float64, so a long recording loses no digits.
+    """
+    samples = waveform.samples
+    # einsum converts in small buffers: no float64 copy of the recording.
+    sum_of_squares = float(np.einsum("i,i->", samples, samples, dtype=np.float64, casting="safe"))
+    magnitudes = np.abs(samples)
+    window_samples = max(1, round(SILENCE_WINDOW_S * waveform.sample_rate_hz))
+    window_peaks = np.maximum.reduceat(magnitudes, np.arange(0, len(samples), window_samples))
+    return Quality(
+        peak_amplitude=float(window_peaks.max()),
+        rms_amplitude=math.sqrt(sum_of_squares / len(samples)),
+        dc_offset=float(samples.mean(dtype=np.float64)),
+        clipped_fraction=float(np.mean(magnitudes >= CLIPPING_AMPLITUDE)),
+        silent_fraction=float(np.mean(window_peaks < SILENCE_AMPLITUDE)),
+    )

@@ -1,0 +1,343 @@
+"""A bundle's network in formats that other programs read: ONNX to run it on a phone, HDF5 for its weights.
+
+The ONNX model takes what the bundle's own network takes, before scaling, and gives what ``Bundle.classify`` gives. All
+that is fixed is folded in float64 and rounded once: the scaler of frames into the first layer, as ``inference.Scorer``
+does, and each BatchNorm, which stands behind a ReLU, into the next layer. The scaler of statistics stays, since its
+values are cut before the network reads them. Dropout does nothing when serving.
+
+In 8 bits each large matrix is stored as int8 with a float32 scale an output, and an int8 exponent of two an input.
+Without the exponents the scaler's division makes the weights of frequencies a thousandth of those of magnitudes, and 8
+bits hold only the latter: of 832 recordings of PASCAL, 61 % get another label. Activations stay in float32, so nothing
+is calibrated.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from heartbeat_core import __version__
+from heartbeat_core.bundles.bundle import Bundle, Classifier, FrameClassifier, StatisticsClassifier
+from heartbeat_core.errors import BundleError
+from heartbeat_core.features import cycles_columns, statistics_columns
+from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.training import label_mask
+from heartbeat_core.learning.vectors import CLIP
+from heartbeat_core.recipe import LABELS
+
+OPSET = 17
+"""Of ONNX 1.12 (2022), and the IR version of that time: what onnxruntime took then, mobile builds included."""
+_IR_VERSION = 8
+
+NOTICE = "Not a medical device."
+
+_WORTH_INT8 = 1_024
+"""A matrix of fewer weights would gain hardly a kilobyte by 8 bits, and an error."""
+_INT8_MAX = 127
+_EXPONENTS = (-126.0, 126.0)
+"""Powers of two that float32 holds as normal numbers."""
+
+_Array = NDArray[np.generic]
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """``weight @ (x - centre) + bias``.
+
+    The constant is made after the weights were rounded: what rounding changes is then weighed by the distance from the
+    centre and not by raw Hz.
+
+    Attributes:
+        weight: [n_outputs, n_inputs] float64.
+        bias: [n_outputs] float64.
+        centre: [n_inputs] float64.
+    """
+
+    weight: _Floats
+    bias: _Floats
+    centre: _Floats
+
+    def constant(self, rounded: _Floats) -> NDArray[np.float32]:
+        """Return [n_outputs] float32, what is added to ``rounded @ x``."""
+        constant: NDArray[np.float32] = (self.bias - rounded @ self.centre).astype(np.float32)
+        return constant
+
+
+class _Graph:
+    """Nodes and constants, in the order in which they are computed."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, values: _Array) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+
+def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
+    """Write a bundle's network as an ONNX model; the same bundle gives the same bytes.
+
+    Input, one of:
+        ``frames``: [batch, L, 2] float32: Hz, linear magnitude; aligned, zeros where no recording is.
+        ``statistics``: [batch, 392] float32, in the order of ``statistics_names.NAMES``, or [batch, 652] with those of
+            ``cycles_names.NAMES`` behind.
+
+    Outputs:
+        ``probabilities``: [batch, 5] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for others.
+        ``logits``: [batch, 5] float32, as the network gives them; of untrained labels they mean nothing.
+
+    Metadata properties, lists as JSON: ``model_id``, ``labels``, ``trained_labels``, ``thresholds`` (predicted is the
+    label of the largest probability / threshold), ``temperature``, ``weights`` (float32 or int8), ``notice``; of frames
+    ``frames`` (how they are computed and placed), of statistics ``feature_version`` and ``feature_names``.
+
+    Args:
+        int8: store matrices in 8 bits: a quarter of the size; outputs change by what the rounding of weights changes.
+
+    Raises:
+        BundleError: the classifier is of a kind that has no ONNX form.
+    """
+    mean, scale, network = _parts(bundle.classifier)
+    graph = _Graph()
+    layers = _layers(network)
+    name = "statistics" if bundle.reads_statistics else "frames"
+    if bundle.reads_statistics:
+        value = _scale(graph, name, mean, scale)
+    else:
+        value = graph.add("Flatten", [name], "inputs", axis=1)
+        layers[0] = _Layer(layers[0].weight / scale.reshape(-1), layers[0].bias, mean.reshape(-1))
+    for number, layer in enumerate(layers):
+        is_last = number == len(layers) - 1
+        value = _dense(graph, value, layer, "logits" if is_last else f"layer_{number}", int8)
+        if not is_last:
+            value = graph.add("Relu", [value], f"activations_{number}")
+    temperature = np.array(bundle.manifest.decision.temperature, np.float32)
+    value = graph.add("Div", [value, graph.constant("temperature", temperature)], "calibrated")
+    mask = label_mask(_trained(bundle)).numpy()
+    value = graph.add("Add", [value, graph.constant("trained_labels", mask)], "masked")
+    graph.add("Softmax", [value], "probabilities", axis=1)
+
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            bundle.manifest.name,
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *mean.shape])],
+            [
+                helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", len(LABELS)])
+                for output in ("probabilities", "logits")
+            ],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="heartbeat",
+        producer_version=__version__,
+        doc_string=f"{NOTICE} The predicted label is that of the largest probability / threshold.",
+    )
+    helper.set_model_props(model, _metadata(bundle, "int8" if int8 else "float32"))
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def to_hdf5(bundle: Bundle) -> bytes:
+    """Write a bundle's weights as an HDF5 file; the same bundle gives the same bytes.
+
+    As the original's ``pth_to_h5.py``, one dataset for each entry of the network's state dict, at the root and named by
+    its key: ``layers.0.weight`` [n_outputs, n_inputs] float32, ``layers.0.bias``, of a BatchNorm1d also
+    ``running_mean``, ``running_var`` and ``num_batches_tracked`` (int64). Nothing is folded.
+
+    Beside these, which the original did not write: the datasets ``scaler.mean`` and ``scaler.scale`` ([L, 2] or [392]
+    float64) and ``reference.frames`` [L, 2] float32; the attributes ``model_id``, ``input`` (aligned or statistics),
+    ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([5] float64),
+    ``temperature`` (float64), ``notice``, and of statistics ``feature_version`` and ``feature_names``.
+    """
+    manifest = bundle.manifest
+    attributes: dict[str, object] = {
+        "model_id": bundle.model_id,
+        "input": manifest.recipe.input,
+        "labels": manifest.labels,
+        "trained_labels": manifest.trained_labels,
+        "thresholds": manifest.decision.thresholds,
+        "temperature": manifest.decision.temperature,
+        "notice": NOTICE,
+    }
+    if bundle.reads_statistics:
+        version, names = _features(bundle)
+        attributes |= {"feature_version": version, "feature_names": names}
+    with h5py.File("bundle.h5", "w", driver="core", backing_store=False) as file:
+        for name, value in bundle.classifier.tensors().items():
+            file.create_dataset(name.removeprefix("network."), data=value.numpy())
+        file.create_dataset("reference.frames", data=bundle.reference.frames)
+        file.attrs.update(attributes)
+        file.flush()
+        data: bytes = file.id.get_file_image()
+    return data
+
+
+def _features(bundle: Bundle) -> tuple[str, tuple[str, ...]]:
+    """Return version and names of the statistics that the network reads."""
+    if bundle.manifest.recipe.summary == "statistics":
+        return statistics_columns.VERSION, statistics_columns.NAMES
+    both = (statistics_columns, cycles_columns)
+    return "+".join(one.VERSION for one in both), tuple(name for one in both for name in one.NAMES)
+
+
+def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float32]:
+    """Make up inputs of the size and spread of real ones.
+
+    Returns:
+        [n_rows, L, 2] float32: pieces of the reference, altered by up to a half, anywhere, zeros around them; or
+        [n_rows, 392 or 652] float32, normal about the training rows' mean with twice their deviation.
+    """
+    rng = np.random.default_rng(seed)
+    if bundle.reads_statistics:
+        mean, scale, _ = _parts(bundle.classifier)
+        return (mean + 2.0 * scale * rng.standard_normal((n_rows, mean.size))).astype(np.float32)
+    frames = bundle.reference.frames
+    rows = np.zeros((n_rows, *frames.shape), np.float32)
+    for row in rows:
+        n_frames = int(rng.integers(1, len(frames) + 1))
+        source, place = rng.integers(0, len(frames) - n_frames + 1, 2)
+        factors = rng.uniform(0.5, 1.5, (n_frames, 2))
+        row[place : place + n_frames] = frames[source : source + n_frames] * factors
+    return rows
+
+
+def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what the bundle itself makes of an ONNX model's inputs, on one thread of torch.
+
+    Returns:
+        Probabilities [n, 5] and logits [n, 5].
+
+    Raises:
+        BundleError: as ``to_onnx``.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        match bundle.classifier:
+            case FrameClassifier(scorer=scorer):
+                logits = scorer.score([*inputs], [0] * len(inputs)).logits.astype(np.float64)
+            case StatisticsClassifier(model=model):
+                logits = model.logits([row[np.newaxis] for row in inputs])
+            case other:
+                raise _without_form(other)
+    finally:
+        torch.set_num_threads(threads)
+    return bundle.manifest.decision.probabilities(logits, _trained(bundle)), logits
+
+
+def _parts(classifier: Classifier) -> tuple[_Floats, _Floats, FCNN]:
+    """Return the scaler's mean and scale, [L, 2] or [392] float64, and the network."""
+    match classifier:
+        case FrameClassifier(scaler=scaler, network=network):
+            return scaler.mean, scaler.scale, network
+        case StatisticsClassifier(model=model):
+            return model.scaler.mean, model.scaler.scale, model.network
+        case other:
+            raise _without_form(other)
+
+
+def _without_form(classifier: Classifier) -> BundleError:
+    return BundleError(f"a {type(classifier).__name__} cannot be exported: only fully connected networks can")
+
+
+def _trained(bundle: Bundle) -> NDArray[np.int64]:
+    return np.array([LABELS.index(label) for label in bundle.manifest.trained_labels])
+
+
+def _layers(network: FCNN) -> list[_Layer]:
+    """Return the Linear layers, each with the BatchNorm1d before it; between them only ReLU is left."""
+    found = []
+    gain, shift = np.ones(1), np.zeros(1)
+    for module in network.layers:
+        values = {name: value.double().numpy() for name, value in module.state_dict().items()}
+        if isinstance(module, nn.BatchNorm1d):
+            gain = values["weight"] / np.sqrt(values["running_var"] + module.eps)
+            shift = values["bias"] - values["running_mean"] * gain
+        elif isinstance(module, nn.Linear):
+            weight, bias = values["weight"], values["bias"]
+            folded = weight * gain
+            found.append(_Layer(folded, bias + (weight * shift).sum(axis=1), np.zeros(folded.shape[1])))
+    return found
+
+
+def _scale(graph: _Graph, value: str, mean: _Floats, scale: _Floats) -> str:
+    """Add what ``VectorScaler.transform`` does."""
+    value = graph.add("Sub", [value, graph.constant("mean", mean.astype(np.float32))], "centred")
+    value = graph.add("Div", [value, graph.constant("scale", scale.astype(np.float32))], "scaled")
+    lowest = graph.constant("lowest", np.array(-CLIP, np.float32))
+    highest = graph.constant("highest", np.array(CLIP, np.float32))
+    return graph.add("Clip", [value, lowest, highest], "clipped")
+
+
+def _dense(graph: _Graph, value: str, layer: _Layer, output: str, int8: bool) -> str:
+    """Add a layer, its weights as torch has them, [n_outputs, n_inputs]."""
+    weight = f"{output}.weight"
+    if int8 and layer.weight.size >= _WORTH_INT8:
+        codes, scale, exponents = _to_int8(layer.weight)
+        rounded = codes * scale.astype(np.float64)[:, np.newaxis] * np.exp2(exponents.astype(np.float64))
+        exponent = graph.constant(f"{output}.exponent_int8", exponents)
+        exponent = graph.add("Cast", [exponent], f"{output}.exponent", to=TensorProto.FLOAT)
+        base = graph.constant(f"{output}.base", np.array(2, np.float32))
+        power = graph.add("Pow", [base, exponent], f"{output}.power")
+        value = graph.add("Mul", [value, power], f"{output}.inputs")
+        stored = [graph.constant(f"{weight}_int8", codes), graph.constant(f"{weight}_scale", scale)]
+        graph.add("DequantizeLinear", stored, weight, axis=0)
+    else:
+        single = layer.weight.astype(np.float32)
+        rounded = single.astype(np.float64)
+        graph.constant(weight, single)
+    bias = graph.constant(f"{output}.bias", layer.constant(rounded))
+    return graph.add("Gemm", [value, weight, bias], output, transB=1)
+
+
+def _to_int8(weight: _Floats) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8]]:
+    """Round weights so that ``codes[o, i] * scale[o] * 2 ** exponents[i]`` is near ``weight[o, i]``.
+
+    Args:
+        weight: [n_outputs, n_inputs] float64.
+
+    Returns:
+        Codes [n_outputs, n_inputs] int8, -127 to 127; scale [n_outputs] float32; exponents [n_inputs] int8.
+    """
+    largest = np.abs(weight).max(axis=0)
+    exponents = np.ceil(np.log2(largest, out=np.zeros_like(largest), where=largest > 0)).clip(*_EXPONENTS)
+    levelled = weight / np.exp2(exponents)
+    largest = np.abs(levelled).max(axis=1)
+    scale = np.where(largest > 0, largest / _INT8_MAX, 1.0).astype(np.float32)
+    codes = np.rint(levelled / scale[:, np.newaxis]).clip(-_INT8_MAX, _INT8_MAX)
+    return codes.astype(np.int8), scale, exponents.astype(np.int8)
+
+
+def _metadata(bundle: Bundle, weights: str) -> dict[str, str]:
+    manifest, recipe = bundle.manifest, bundle.manifest.recipe
+    facts = {
+        "model_id": bundle.model_id,
+        "labels": json.dumps(manifest.labels),
+        "trained_labels": json.dumps(manifest.trained_labels),
+        "thresholds": json.dumps(manifest.decision.thresholds),
+        "temperature": json.dumps(manifest.decision.temperature),
+        "weights": weights,
+        "notice": NOTICE,
+    }
+    if bundle.reads_statistics:
+        version, names = _features(bundle)
+        return facts | {"feature_version": version, "feature_names": json.dumps(names)}
+    frames = recipe.frames.model_dump(mode="json") | recipe.alignment.model_dump(mode="json")
+    return facts | {"frames": json.dumps(frames)}

@@ -1,0 +1,138 @@
+"""``bundle.json``: what a model bundle says of itself, readable without loading the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from typing import Literal
+
+from heartbeat_core import storage
+from heartbeat_core.bundles.predictions import Sureness
+from heartbeat_core.errors import BundleError, ConfigError, StorageError
+from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
+from heartbeat_core.learning.decision import Decision
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.settings import Settings, canonical_json, parse_settings
+
+FORMAT_VERSION = 2
+MANIFEST_NAME = "bundle.json"
+WEIGHTS_NAME = "weights.safetensors"
+CARD_NAME = "MODEL_CARD.md"
+HOLDOUT_NAME = "holdout.parquet"
+
+
+class ReferenceFacts(Settings):
+    """Which recording the reference is, by its content."""
+
+    audio_sha256: str
+    n_frames: int
+    sample_rate_hz: int
+
+
+class TrainingData(Settings):
+    """What a model was trained on; the fingerprint covers content and labels, and no path."""
+
+    description: str | None
+    fingerprint: str
+    n_rows: int
+    rows_by_label: dict[str, int]
+
+
+class BundleManifest(Settings):
+    """The content of ``bundle.json``."""
+
+    format: Literal["heartbeat-bundle"] = "heartbeat-bundle"
+    format_version: Literal[2] = 2
+    name: str
+    recipe: Recipe
+    labels: tuple[str, ...]
+    trained_labels: tuple[str, ...]
+    reference: ReferenceFacts
+    training_data: TrainingData
+    decision: Decision = Decision()
+    sureness: Sureness = Sureness()
+    holdout: HoldoutReport | None = None
+    """Of a model that was trained on the other rows."""
+    cross_validation: Evaluation | None = None
+    """Of the same recipe on the same data by ``evaluate``; this model was then trained on all of its rows."""
+    packages: dict[str, str]
+    weights_sha256: str
+    digest: str
+
+    @property
+    def model_id(self) -> str:
+        """Name and digest; every prediction row carries it."""
+        return f"{self.name}@{self.digest}"
+
+    def expected_digest(self) -> str:
+        """Return the digest that this content should carry."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"digest"}))).hexdigest()
+
+
+def resolve(source: str) -> str:
+    """Return the URI of a bundle given by the name of a shipped one, by a path or by any fsspec URL."""
+    if source in shipped_models():
+        return storage.to_uri(str(files("heartbeat_core") / "models" / source))
+    return storage.to_uri(source)
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the bundles that are part of the package."""
+    return sorted(entry.name for entry in (files("heartbeat_core") / "models").iterdir() if entry.is_dir())
+
+
+def read_manifest(source: str) -> BundleManifest:
+    """Read and check ``bundle.json`` of a bundle given as ``resolve`` takes it.
+
+    Raises:
+        BundleError: there is no bundle, or it is damaged or newer.
+    """
+    uri = resolve(source)
+    return parse_manifest(read_file(uri, MANIFEST_NAME, source), source)
+
+
+def manifest_bytes(manifest: BundleManifest) -> bytes:
+    """Return ``bundle.json`` as it is written."""
+    return (json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def parse_manifest(data: bytes, source: str) -> BundleManifest:
+    """Read ``bundle.json`` and check its digest.
+
+    Raises:
+        BundleError: not a bundle, of a newer version, or changed since it was packed.
+    """
+    try:
+        content = json.loads(data)
+    except ValueError:
+        raise BundleError(f"{source}: {MANIFEST_NAME} is not valid JSON") from None
+    if not isinstance(content, dict) or content.get("format") != "heartbeat-bundle":
+        raise BundleError(f"{source}: {MANIFEST_NAME} does not describe a heartbeat bundle")
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{source}: bundle format {version} is not the one this program reads ({FORMAT_VERSION}): "
+            "install the release that made it, or train it again"
+        )
+    try:
+        manifest = parse_settings(BundleManifest, content, f"{source}/{MANIFEST_NAME}")
+    except ConfigError as error:
+        raise BundleError(str(error)) from None
+    if manifest.digest != manifest.expected_digest():
+        raise BundleError(
+            f"{source}: {MANIFEST_NAME} does not match its digest {manifest.digest[:12]}…: copy the bundle again"
+        )
+    return manifest
+
+
+def read_file(uri: str, name: str, source: str) -> bytes:
+    """Read one file of a bundle; raises BundleError where it is not there or can't be read."""
+    try:
+        return storage.read(storage.join(uri, name))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{source}: no model bundle there ({name} is missing); shipped models: {', '.join(shipped_models())}"
+        ) from None
+    except StorageError as error:
+        raise BundleError(str(error)) from None

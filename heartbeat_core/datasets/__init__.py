@@ -1,0 +1,1 @@
+"""Aligned datasets: read as NumPy arrays or streamed to torch."""

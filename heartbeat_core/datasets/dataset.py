@@ -1,0 +1,273 @@
+"""Reading an aligned dataset: its facts, and its rows as NumPy arrays.
+
+On disk, or under any URL::
+
+    DATASET/recordings/part-000042.parquet   rows, unpadded (compact) or padded
+    DATASET/_dataset.json                    DatasetFacts
+    DATASET/_reference.safetensors           the alignment reference
+    DATASET/_scaler.safetensors              the scaler over all rows
+    DATASET/_SUCCESS                         written last: without it the dataset is not finished
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from heartbeat_core import storage
+from heartbeat_core.alignment.placement import Reference, pad
+from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.arrays import Frames
+from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError
+from heartbeat_core.formats.columns import list_values, numbers
+from heartbeat_core.formats.parquet import Table, from_parquet
+from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.settings import Settings, fingerprint, parse_settings
+
+FACTS_NAME = "_dataset.json"
+REFERENCE_NAME = "_reference.safetensors"
+SCALER_NAME = "_scaler.safetensors"
+SUCCESS_NAME = "_SUCCESS"
+ROWS_FOLDER = "recordings"
+
+Layout = Literal["compact", "padded"]
+
+
+class DatasetFacts(Settings):
+    """The content of ``_dataset.json``."""
+
+    format: Literal["heartbeat-dataset"] = "heartbeat-dataset"
+    format_version: Literal[1] = 1
+    recipe: Recipe
+    layout: Layout
+    length_frames: int
+    reference_recording_id: str
+    reference_audio_sha256: str
+    reference_sample_rate_hz: int
+    n_rows: int
+    n_failures: int
+    rows_by_label: dict[str, int]
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a dataset, in the order of its parts.
+
+    Attributes:
+        recording_id, audio_sha256: [n] text.
+        frames: n arrays [n_frames_i, 2] float32, unpadded whatever the layout.
+        offsets: [n] int64, frames of zeros in front.
+        codes: [n] int64, -1 where there is no label.
+        groups: [n] text, the patient; a recording without one is its own group, by its content.
+        devices: [n] text, what each was recorded with: the device that its label names, else its sample rate.
+    """
+
+    recording_id: list[str]
+    audio_sha256: list[str]
+    frames: list[Frames]
+    offsets: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    groups: list[str]
+    devices: list[str]
+
+    def __len__(self) -> int:
+        return len(self.recording_id)
+
+    def take(self, index: NDArray[np.int64]) -> Rows:
+        """Return the rows at ``index``, in that order."""
+        chosen = index.tolist()
+        return Rows(
+            [self.recording_id[i] for i in chosen],
+            [self.audio_sha256[i] for i in chosen],
+            [self.frames[i] for i in chosen],
+            self.offsets[index],
+            self.codes[index],
+            [self.groups[i] for i in chosen],
+            [self.devices[i] for i in chosen],
+        )
+
+    def padded(self, length: int) -> NDArray[np.float32]:
+        """Return [n, length, 2] float32: the rows with zeros around them."""
+        rows = [pad(frames, offset, length) for frames, offset in zip(self.frames, self.offsets, strict=True)]
+        return np.stack(rows) if rows else np.zeros((0, length, 2), np.float32)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 (hex) over content and labels; no path enters it."""
+        return content_fingerprint(self.audio_sha256, self.codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The labelled recordings of a dataset without their frames, in the order of its parts.
+
+    Attributes:
+        recording_id, uri, audio_sha256: [n] text.
+        codes: [n] int64.
+        groups, devices: [n] text, as in ``Rows``.
+    """
+
+    recording_id: list[str]
+    uri: list[str]
+    audio_sha256: list[str]
+    codes: NDArray[np.int64]
+    groups: list[str]
+    devices: list[str]
+
+    def __len__(self) -> int:
+        return len(self.recording_id)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 (hex) over content, labels, patients and devices; neither path nor order enters it."""
+        return fingerprint(sorted(self._known()))
+
+    def ordered_fingerprint(self) -> str:
+        """Return a SHA-256 (hex) over the same in the rows' order, for what names rows by their number."""
+        return fingerprint(self._known())
+
+    def _known(self) -> list[tuple[str, ...]]:
+        labels = [LABELS[code] for code in self.codes.tolist()]
+        return list(zip(self.audio_sha256, labels, self.groups, self.devices, strict=True))
+
+
+class Dataset:
+    """A finished aligned dataset.
+
+    Args:
+        uri: where it lies; a local path or any fsspec URL.
+
+    Raises:
+        DatasetError: it is not there, not finished, or not a dataset that this program reads.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = storage.to_uri(uri)
+        shown = storage.display(self.uri)
+        try:
+            content = json.loads(storage.read(storage.join(self.uri, FACTS_NAME)))
+            storage.read(storage.join(self.uri, SUCCESS_NAME))
+            reference = safetensors.numpy.load(storage.read(storage.join(self.uri, REFERENCE_NAME)))
+            scaler = safetensors.numpy.load(storage.read(storage.join(self.uri, SCALER_NAME)))
+            self.facts = parse_settings(DatasetFacts, content, f"{shown}/{FACTS_NAME}")
+            self.reference = Reference(reference["reference.frames"])
+            self.scaler = Scaler(scaler["scaler.mean"], scaler["scaler.scale"])
+        except FileNotFoundError as error:
+            raise DatasetError(
+                f"{shown} is not a finished dataset ({error} is not there): "
+                "make it with 'heartbeat build-dataset', or run that command again to go on"
+            ) from None
+        except (ConfigError, StorageError, SafetensorError, KeyError, ValueError) as error:
+            raise DatasetError(f"{shown}: not a dataset that this program reads: {error}") from None
+
+    def part_uris(self) -> list[str]:
+        """Return the URIs of the parts, in order."""
+        folder = storage.join(self.uri, ROWS_FOLDER)
+        names = [name for name in storage.list_names(folder) if name.endswith(".parquet")]
+        return [storage.join(folder, name) for name in names]
+
+    def iter_parts(self) -> Iterator[Rows]:
+        """Yield the rows of one part after the other, so that memory holds one part."""
+        for uri in self.part_uris():
+            yield self._read_part(uri)
+
+    def rows(self) -> Rows:
+        """Return all rows."""
+        parts = list(self.iter_parts())
+        return Rows(
+            [value for part in parts for value in part.recording_id],
+            [value for part in parts for value in part.audio_sha256],
+            [value for part in parts for value in part.frames],
+            np.concatenate([np.zeros(0, np.int64), *(part.offsets for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.codes for part in parts)]),
+            [value for part in parts for value in part.groups],
+            [value for part in parts for value in part.devices],
+        )
+
+    def labelled(self) -> Labelled:
+        """Return the recordings that have a label, without reading their frames."""
+        columns = ["recording_id", "uri", "audio_sha256", "label_code", "patient_id", "device", "sample_rate_hz"]
+        tables = [read_part(uri, columns) for uri in self.part_uris()]
+        rows = [row for table in tables for row in table.to_pylist() if row["label_code"] is not None]
+        return Labelled(
+            [row["recording_id"] for row in rows],
+            [row["uri"] for row in rows],
+            [row["audio_sha256"] for row in rows],
+            np.array([row["label_code"] for row in rows], np.int64),
+            [_group(row["audio_sha256"], row["patient_id"]) for row in rows],
+            [_device(row["device"], row["sample_rate_hz"]) for row in rows],
+        )
+
+    def reference_group(self) -> str:
+        """Return the patient of the alignment reference, whether that recording has a label or not."""
+        digest = self.facts.reference_audio_sha256
+        for uri in self.part_uris():
+            for row in read_part(uri, ["audio_sha256", "patient_id"]).to_pylist():
+                if row["audio_sha256"] == digest and row["patient_id"] is not None:
+                    return _group(digest, row["patient_id"])
+        return _group(digest, None)
+
+    def _read_part(self, uri: str) -> Rows:
+        columns = ["recording_id", "audio_sha256", "n_frames", "offset_frames"]
+        columns += ["frequency_hz", "amplitude", "label_code", "patient_id", "device", "sample_rate_hz"]
+        table = read_part(uri, columns)
+        offsets, frames = unpadded_rows(table, self.facts.layout)
+        audio_sha256 = table.column("audio_sha256").to_pylist()
+        patients, devices, rates_hz = (
+            table.column(name).to_pylist() for name in ("patient_id", "device", "sample_rate_hz")
+        )
+        return Rows(
+            table.column("recording_id").to_pylist(),
+            audio_sha256,
+            frames,
+            offsets,
+            np.array([-1 if code is None else code for code in table.column("label_code").to_pylist()], np.int64),
+            list(map(_group, audio_sha256, patients)),
+            list(map(_device, devices, rates_hz)),
+        )
+
+
+def content_fingerprint(audio_sha256: list[str], codes: NDArray[np.int64]) -> str:
+    """Return a SHA-256 (hex) over rows' content and labels (-1: none), whatever their order."""
+    labels = [None if code < 0 else LABELS[code] for code in codes.tolist()]
+    return fingerprint(sorted(zip(audio_sha256, map(str, labels), strict=True)))
+
+
+def _group(audio_sha256: str, patient: str | None) -> str:
+    """Return the patient; a recording without one is its own group, by its content."""
+    return f"recording:{audio_sha256}" if patient is None else f"patient:{patient}"
+
+
+def _device(device: str | None, sample_rate_hz: int) -> str:
+    return f"{sample_rate_hz} Hz" if device is None else device
+
+
+def read_part(uri: str, columns: list[str]) -> Table:
+    """Read columns of one part.
+
+    Raises:
+        DatasetError: it is not there, damaged, or lacks a column.
+    """
+    try:
+        return from_parquet(storage.read(uri), columns)
+    except (FileNotFoundError, InputError) as error:
+        raise DatasetError(f"{storage.display(uri)}: {error}") from None
+
+
+def unpadded_rows(table: Table, layout: Layout) -> tuple[NDArray[np.int64], list[Frames]]:
+    """Return the offsets [n] and the unpadded frames [n_frames_i, 2] of a part's rows, whatever the layout."""
+    offsets = numbers(table.column("offset_frames")).astype(np.int64)
+    n_frames = numbers(table.column("n_frames"))
+    frequency, amplitude = (list_values(table.column(name)) for name in ("frequency_hz", "amplitude"))
+    start = offsets if layout == "padded" else np.zeros_like(offsets)
+    frames = [
+        np.stack((f[s : s + n], a[s : s + n]), axis=1)
+        for f, a, s, n in zip(frequency, amplitude, start, n_frames, strict=True)
+    ]
+    return offsets, frames

@@ -1,0 +1,172 @@
+"""An aligned dataset as training input that need not fit into memory.
+
+Parts are read in an order drawn for each epoch, expanded and scaled on the fly, and divided over the worker processes
+of a ``DataLoader``. Items are whole batches: expanded straight into the memory that travels to the training process, a
+row is copied once less than by collating single rows, and copies are what an expanded row costs most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.arrays import Frames
+from heartbeat_core.datasets.dataset import Dataset, Layout, read_part, unpadded_rows
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+_COLUMNS = ["n_frames", "offset_frames", "frequency_hz", "amplitude", "label_code"]
+
+
+class AlignedStream(IterableDataset[Batch]):
+    """Shuffled batches of a dataset's labelled rows, of either layout; rows without a label are left out.
+
+    An item is ``(inputs [n, length * 2] float32, codes [n] int64)`` with ``n`` up to ``batch_size``, each row of inputs
+    as of ``training.AlignedFrames``, to the bit: position-major, Hz before magnitude, z-scored.
+
+    Each labelled row comes exactly once an epoch, whatever the number of workers; some of them get nothing where there
+    are more than parts. The order of the parts is a permutation drawn from seed and epoch, and every worker takes its
+    share of them; it reads ``buffer_parts`` of them at a time and gives their rows in a random order. The same dataset,
+    arguments, epoch and number of workers give the same batches in the same order, and no worker the same as one. With
+    another number of workers the rows are the same, and their order and batches are not.
+
+    The last batch of each worker may be smaller. One of a single row can't be trained on with ``BatchNorm1d``.
+
+    It holds ``buffer_parts`` parts unpadded, one as it is stored, and the batch, in every worker. What is sent to a
+    worker is the dataset's URI and the scaler; files are opened where they are read, as the environment of that process
+    says.
+
+    Args:
+        dataset: a dataset or its URI.
+        scaler: fitted on the training rows; None takes the dataset's own, which is of all rows.
+        batch_size: rows of a batch.
+        seed: of the order of parts and rows, not negative.
+        buffer_parts: parts whose rows are mixed; fewer take less memory.
+
+    Raises:
+        DatasetError: it is not a finished dataset; when iterated also for a part that cannot be read.
+        ValueError: the scaler is of another length, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | str,
+        scaler: Scaler | None = None,
+        *,
+        batch_size: int = 64,
+        seed: int = 0,
+        buffer_parts: int = 4,
+    ) -> None:
+        if batch_size < 1 or buffer_parts < 1 or seed < 0:
+            raise ValueError(f"batch_size {batch_size}, buffer_parts {buffer_parts} or seed {seed} is out of range")
+        opened = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+        length = len(opened.reference)
+        if scaler is not None and scaler.mean.shape != (length, 2):
+            raise ValueError(f"a scaler of {len(scaler.mean)} positions does not fit a dataset of {length}")
+        self.uri = opened.uri
+        self.scaler = scaler
+        self.batch_size = batch_size
+        self.seed = seed
+        self.buffer_parts = buffer_parts
+        # Workers that outlive an epoch have a copy of this object; in shared memory they see the next epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration, from 0 on; without it each is in the order of epoch 0.
+
+        Raises:
+            ValueError: the epoch is negative.
+        """
+        if epoch < 0:
+            raise ValueError(f"epoch {epoch} is negative")
+        self._epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number, n_workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        entropy = (self.seed, int(self._epoch))
+        dataset = Dataset(self.uri)
+        parts = dataset.part_uris()
+        order = np.random.default_rng(entropy).permutation(len(parts))[number::n_workers]
+        rng = np.random.default_rng((*entropy, number + 1))
+        rows = self._rows([parts[i] for i in order.tolist()], dataset.facts.layout, rng)
+        expander = Expander(self.scaler or dataset.scaler)
+        while chosen := list(islice(rows, self.batch_size)):
+            yield _batch(chosen, expander, is_shared=worker is not None)
+
+    def _rows(self, parts: list[str], layout: Layout, rng: np.random.Generator) -> Iterator[_Row]:
+        for begin in range(0, len(parts), self.buffer_parts):
+            # A generator of its own, so that one buffer is gone before the next is read.
+            yield from _shuffled(parts[begin : begin + self.buffer_parts], layout, rng)
+
+
+class Expander:
+    """Unpadded rows to the scaled values of the padded ones, at the cost of their own length and one copy.
+
+    Args:
+        scaler: of all positions.
+    """
+
+    def __init__(self, scaler: Scaler) -> None:
+        self.length = len(scaler.mean)
+        self._scaler = scaler
+        self._padding = scaler.transform(np.zeros((self.length, 2), np.float32))
+
+    def expand(self, frames: Frames, offset: int, out: NDArray[np.float32]) -> None:
+        """Fill ``out`` [length, 2] with what ``scaler.transform(pad(frames, offset, length))`` gives, to the bit."""
+        out[:] = self._padding
+        window = slice(offset, offset + len(frames))
+        centred = frames - self._scaler.mean[window]
+        np.divide(centred, self._scaler.scale[window], out=out[window], casting="same_kind")
+
+
+def loader(stream: AlignedStream, workers: int = 0) -> DataLoader[Batch]:
+    """Return a loader of the stream's batches, read by so many processes; none reads in this one.
+
+    The processes are spawned, since open filesystems do not survive a fork, and stay for all epochs, since starting
+    them takes seconds. Each is two batches ahead, which lie in shared memory (``/dev/shm``): containers often have too
+    little of it for long references. Call ``stream.set_epoch`` before each iteration.
+    """
+    if workers == 0:
+        return DataLoader(stream, batch_size=None)
+    return DataLoader(
+        stream, batch_size=None, num_workers=workers, multiprocessing_context="spawn", persistent_workers=True
+    )
+
+
+class _Row(NamedTuple):
+    frames: Frames
+    offset: int
+    code: int
+
+
+def _shuffled(parts: list[str], layout: Layout, rng: np.random.Generator) -> Iterator[_Row]:
+    rows = [row for uri in parts for row in _labelled_rows(uri, layout)]
+    for i in rng.permutation(len(rows)).tolist():
+        yield rows[i]
+
+
+def _labelled_rows(uri: str, layout: Layout) -> Iterator[_Row]:
+    table = read_part(uri, _COLUMNS)
+    offsets, frames = unpadded_rows(table, layout)
+    for row, offset, code in zip(frames, offsets.tolist(), table.column("label_code").to_pylist(), strict=True):
+        if code is not None:
+            yield _Row(row, offset, code)
+
+
+def _batch(rows: list[_Row], expander: Expander, is_shared: bool) -> Batch:
+    inputs = torch.empty((len(rows), expander.length * 2))
+    if is_shared:
+        # Before it is filled; it would be copied there when it is sent.
+        inputs.share_memory_()
+    expanded = inputs.numpy().reshape(len(rows), expander.length, 2)
+    for row, out in zip(rows, expanded, strict=True):
+        expander.expand(row.frames, row.offset, out)
+    return inputs, torch.tensor([row.code for row in rows])

@@ -1,0 +1,1 @@
+"""Splits, metrics, baselines, and the figures that a model is judged by."""

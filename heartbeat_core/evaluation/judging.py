@@ -1,0 +1,232 @@
+"""Judge a recipe by its pooled out-of-fold predictions, with intervals over patients, and pool what seeds give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_fscore_support
+
+from heartbeat_core.arrays import Codes
+from heartbeat_core.evaluation.baselines import majority, majority_rule
+from heartbeat_core.evaluation.figures import (
+    DeviceFigures,
+    DeviceOverSeeds,
+    HoldoutReport,
+    Interval,
+    IntervalOverSeeds,
+    Judgement,
+    LabelFigures,
+    LabelOverSeeds,
+    OverSeeds,
+    PooledJudgement,
+)
+from heartbeat_core.evaluation.metrics import brier_score, calibration_error, compute_figures, risk_coverage
+from heartbeat_core.recipe import LABELS
+
+N_RESAMPLES = 1_000
+PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Out-of-fold predictions of one recipe, one task and one seed, pooled over its folds."""
+
+    true: Codes
+    """[n] int64 codes."""
+    predicted: Codes
+    """[n] int64 codes."""
+    probabilities: NDArray[np.float64]
+    """[n, 5] float64, one column a label."""
+    groups: list[str]
+    """Each row's patient."""
+    devices: list[str]
+    """What each row was recorded with."""
+
+
+def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
+    """Compute all figures of one seed's predictions; ``seed`` is the bootstrap's.
+
+    Raises:
+        ValueError: there is no row, or a probability is not a number.
+    """
+    figures = compute_figures(rows.true, rows.predicted)
+    points = (figures.accuracy, figures.balanced_accuracy, figures.macro_f1)
+    lows, highs = np.percentile(_bootstrap(rows, seed), PERCENTILES, axis=0).tolist()
+    accuracy, balanced_accuracy, macro_f1 = (
+        Interval(value=value, low=low, high=high) for value, low, high in zip(points, lows, highs, strict=True)
+    )
+    confidence = rows.probabilities[np.arange(len(rows.true)), rows.predicted]
+    correct = rows.true == rows.predicted
+    risks, area = risk_coverage(confidence, correct)
+    return Judgement(
+        n_rows=len(rows.true),
+        n_patients=len(set(rows.groups)),
+        labels=figures.labels,
+        accuracy=accuracy,
+        balanced_accuracy=balanced_accuracy,
+        macro_f1=macro_f1,
+        by_label=_by_label(rows, figures.labels),
+        confusion_matrix=figures.confusion_matrix,
+        within_devices=_within_devices(rows),
+        ece=calibration_error(confidence, correct),
+        brier=brier_score(rows.true, rows.probabilities),
+        risk_coverage=risks,
+        aurc=area,
+    )
+
+
+def pool(judgements: Sequence[Judgement]) -> PooledJudgement:
+    """Average what several seeds gave for the same rows; see ``PooledJudgement``.
+
+    Raises:
+        ValueError: there is none, or they judge different rows.
+    """
+    if len({(judgement.n_rows, judgement.n_patients) for judgement in judgements}) != 1:
+        raise ValueError("pooled judgements must be of the same rows")
+    first = judgements[0]
+    labels = tuple(label for label in LABELS if any(label in judgement.labels for judgement in judgements))
+    return PooledJudgement(
+        n_seeds=len(judgements),
+        n_rows=first.n_rows,
+        n_patients=first.n_patients,
+        labels=labels,
+        accuracy=_pool_intervals([judgement.accuracy for judgement in judgements]),
+        balanced_accuracy=_pool_intervals([judgement.balanced_accuracy for judgement in judgements]),
+        macro_f1=_pool_intervals([judgement.macro_f1 for judgement in judgements]),
+        by_label={
+            label: _pool_labels([each.by_label[label] for each in judgements if label in each.by_label])
+            for label in labels
+        },
+        confusion_matrix=_sum_confusion(judgements, labels),
+        within_devices={
+            device: DeviceOverSeeds(
+                n_rows=figures.n_rows,
+                labels=figures.labels,
+                balanced_accuracy=_over_seeds([each.within_devices[device].balanced_accuracy for each in judgements]),
+            )
+            for device, figures in first.within_devices.items()
+        },
+        ece=_over_seeds([judgement.ece for judgement in judgements]),
+        brier=_over_seeds([judgement.brier for judgement in judgements]),
+        risk_coverage=tuple(
+            _over_seeds(risks) for risks in zip(*(each.risk_coverage for each in judgements), strict=True)
+        ),
+        aurc=_over_seeds([judgement.aurc for judgement in judgements]),
+    )
+
+
+def no_better(
+    judgement: Judgement | PooledJudgement, rules: Mapping[str, Judgement] | Mapping[str, PooledJudgement]
+) -> list[str]:
+    """Name the rules that a recipe does not beat: their balanced accuracy reaches the lower bound of its own."""
+    least = judgement.balanced_accuracy.low
+    return [name for name, rule in rules.items() if rule.balanced_accuracy.value >= least]
+
+
+def _bootstrap(rows: OutOfFold, seed: int) -> NDArray[np.float64]:
+    """Resample patients with replacement.
+
+    Returns:
+        [N_RESAMPLES, 3] float64: accuracy, balanced accuracy and macro-F1, the latter two over the labels that occur
+        in a resample.
+    """
+    n_labels = len(LABELS)
+    names, group = np.unique(rows.groups, return_inverse=True)
+    n_groups = len(names)
+    cells = np.ravel_multi_index((group, rows.true, rows.predicted), (n_groups, n_labels, n_labels))
+    counts = np.bincount(cells, minlength=n_groups * n_labels**2).reshape(n_groups, n_labels**2)
+    rng = np.random.default_rng(seed)
+    drawn = [np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups) for _ in range(N_RESAMPLES)]
+    tables = np.stack([times @ counts for times in drawn]).reshape(N_RESAMPLES, n_labels, n_labels)
+    actual, said = tables.sum(axis=2), tables.sum(axis=1)
+    hits = np.diagonal(tables, axis1=1, axis2=2)
+    n_occurring = (actual > 0).sum(axis=1)
+    # A label that does not occur has no hits, so it adds nothing to these sums.
+    recall = (hits / np.maximum(actual, 1)).sum(axis=1) / n_occurring
+    f1 = (2 * hits / np.maximum(actual + said, 1)).sum(axis=1) / n_occurring
+    return np.stack([hits.sum(axis=1) / actual.sum(axis=1), recall, f1], axis=1)
+
+
+def _by_label(rows: OutOfFold, labels: Sequence[str]) -> dict[str, LabelFigures]:
+    precisions, recalls, _, counts = precision_recall_fscore_support(
+        rows.true, rows.predicted, labels=[LABELS.index(label) for label in labels], zero_division=np.nan
+    )
+    return {
+        label: LabelFigures(
+            n_rows=int(count),
+            recall=None if np.isnan(recall) else float(recall),
+            precision=None if np.isnan(precision) else float(precision),
+        )
+        for label, count, recall, precision in zip(labels, counts, recalls, precisions, strict=True)
+    }
+
+
+def _within_devices(rows: OutOfFold) -> dict[str, DeviceFigures]:
+    found = {}
+    devices = np.asarray(rows.devices)
+    for device in sorted(set(rows.devices)):
+        is_here = devices == device
+        true = rows.true[is_here]
+        found[device] = DeviceFigures(
+            n_rows=len(true),
+            labels=tuple(LABELS[code] for code in np.unique(true)),
+            balanced_accuracy=compute_figures(true, rows.predicted[is_here]).balanced_accuracy,
+        )
+    return found
+
+
+def _over_seeds(values: Sequence[float]) -> OverSeeds:
+    return OverSeeds(value=fmean(values), least=min(values), most=max(values))
+
+
+def _where_defined(values: Iterable[float | None]) -> OverSeeds | None:
+    defined = [value for value in values if value is not None]
+    return _over_seeds(defined) if defined else None
+
+
+def _pool_intervals(intervals: Sequence[Interval]) -> IntervalOverSeeds:
+    values = [interval.value for interval in intervals]
+    return IntervalOverSeeds(
+        value=fmean(values),
+        low=fmean(interval.low for interval in intervals),
+        high=fmean(interval.high for interval in intervals),
+        least=min(values),
+        most=max(values),
+    )
+
+
+def _pool_labels(figures: Sequence[LabelFigures]) -> LabelOverSeeds:
+    return LabelOverSeeds(
+        n_rows=figures[0].n_rows,
+        recall=_where_defined(each.recall for each in figures),
+        precision=_where_defined(each.precision for each in figures),
+    )
+
+
+def _sum_confusion(judgements: Sequence[Judgement], labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    total = np.zeros((len(labels), len(labels)), np.int64)
+    for judgement in judgements:
+        # A label that one seed neither has nor predicts has no row and column there.
+        places = [labels.index(label) for label in judgement.labels]
+        total[np.ix_(places, places)] += np.array(judgement.confusion_matrix)
+    return tuple(tuple(row) for row in total.tolist())
+
+
+def report_holdout(
+    training_codes: Codes, holdout_codes: Codes, predicted: Codes, n_holdout_patients: int, protocol: str
+) -> HoldoutReport:
+    """Put the model's figures beside those of the rule that always says the training rows' commonest label."""
+    commonest = majority(training_codes)
+    return HoldoutReport(
+        protocol=protocol,
+        n_training_rows=len(training_codes),
+        n_holdout_rows=len(holdout_codes),
+        n_holdout_patients=n_holdout_patients,
+        model=compute_figures(holdout_codes, predicted),
+        majority_label=LABELS[commonest],
+        majority_rule=compute_figures(holdout_codes, majority_rule(training_codes, len(holdout_codes))),
+    )

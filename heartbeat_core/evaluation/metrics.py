@@ -1,0 +1,77 @@
+"""What stated probabilities are worth: calibration error, Brier score, and the error among the most confident."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+from heartbeat_core.arrays import Codes, Values
+from heartbeat_core.evaluation.figures import Figures
+from heartbeat_core.recipe import LABELS
+
+N_BINS = 15
+COVERAGES_PERCENT = tuple(range(10, 101, 10))
+
+
+def calibration_error(confidence: Values, correct: NDArray[np.bool_]) -> float:
+    """Return the expected calibration error over 15 bins of equal width (Guo et al., 2017, arXiv:1706.04599).
+
+    Args:
+        confidence: [n] float64 in 0 to 1: the probability of each row's predicted label.
+        correct: [n] bool: whether the prediction is right.
+
+    Returns:
+        ``sum over bins of |rows right - sum of their confidences| / n``. Bins are closed above, the first below too.
+    """
+    inner_edges = np.arange(1, N_BINS) / N_BINS
+    bins = np.digitize(confidence, inner_edges, right=True)
+    return float(np.abs(np.bincount(bins, correct - confidence)).sum() / len(confidence))
+
+
+def brier_score(true: Codes, probabilities: Values) -> float:
+    """Return the mean squared distance between probabilities and the truth, 0 to 2 (Brier, 1950).
+
+    scikit-learn's own takes several labels from 1.7 on only.
+
+    Args:
+        true: [n] int64 codes.
+        probabilities: [n, 5] float64, one column a label.
+    """
+    return float(((probabilities - np.eye(len(LABELS))[true]) ** 2).sum(axis=1).mean())
+
+
+def risk_coverage(confidence: Values, correct: NDArray[np.bool_]) -> tuple[tuple[float, ...], float]:
+    """Return the error rate among the most confident rows, and the area under its curve.
+
+    Equally confident rows have no order of their own, so each counts as their mean: the expectation over all orders.
+
+    Args:
+        confidence: [n] float64.
+        correct: [n] bool.
+
+    Returns:
+        The error rate among the first ``ceil(coverage * n)`` rows at each of ``COVERAGES_PERCENT``, and its mean over
+        every coverage ``1/n ... 1``: the area (AURC; Geifman, Uziel and El-Yaniv, 2019, arXiv:1805.08206).
+    """
+    _, place, size = np.unique(-confidence, return_inverse=True, return_counts=True)
+    errors = np.bincount(place, ~correct) / size
+    n = len(confidence)
+    risk = np.repeat(errors, size).cumsum() / np.arange(1, n + 1)
+    # Rounded up, so that some row is kept at every coverage.
+    covered = [-(-n * percent // 100) for percent in COVERAGES_PERCENT]
+    return tuple(float(risk[count - 1]) for count in covered), float(risk.mean())
+
+
+def compute_figures(true: Codes, predicted: Codes) -> Figures:
+    """Compare predictions with labels, both [n_rows] int64 codes."""
+    present = sorted(set(true.tolist()))
+    shown = sorted(set(true.tolist()) | set(predicted.tolist()))
+    table = confusion_matrix(true, predicted, labels=range(len(LABELS)))[np.ix_(shown, shown)]
+    return Figures(
+        accuracy=float(accuracy_score(true, predicted)),
+        balanced_accuracy=float(recall_score(true, predicted, labels=present, average="macro")),
+        macro_f1=float(f1_score(true, predicted, labels=present, average="macro", zero_division=0)),
+        labels=tuple(LABELS[code] for code in shown),
+        confusion_matrix=tuple(tuple(int(cell) for cell in row) for row in table),
+    )

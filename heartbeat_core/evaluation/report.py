@@ -1,0 +1,148 @@
+"""What the recipes were found to be worth, as Markdown and as plain cells: one table of all, one section for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from heartbeat_core.evaluation.figures import Evaluation, Interval, OverSeeds, PooledJudgement, RecipeFigures
+from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT
+
+HEAD = (
+    "task",
+    "recipe",
+    "balanced accuracy",
+    "macro-F1",
+    "accuracy",
+    "within devices",
+    "ECE",
+    "no better than",
+    "fit (s)",
+    "weights (kB)",
+)
+NOTHING = "–"
+
+
+def leaderboard_rows(entries: Sequence[RecipeFigures]) -> list[list[str]]:
+    """Return a list of cells for each, under ``HEAD``: tasks as they come, the best balanced accuracy first."""
+    tasks = list(dict.fromkeys(entry.task for entry in entries))
+    ranked = sorted(entries, key=lambda entry: (tasks.index(entry.task), -entry.judgement.balanced_accuracy.value))
+    return [_cells(entry) for entry in ranked]
+
+
+def leaderboard(entries: Sequence[RecipeFigures]) -> str:
+    """Return the table of all entries as Markdown, with a line that says what its figures are."""
+    note = (
+        "Means over seeds; in brackets the 95 % interval over patients (bootstrap). Within devices: balanced accuracy "
+        "among one device's rows, over the labels that occur there. ECE: expected calibration error."
+    )
+    return f"{markdown_table(HEAD, leaderboard_rows(entries))}\n\n{note}\n"
+
+
+def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
+    """Return all figures of one recipe for one task as a Markdown section, the same task's rules beside it."""
+    judgement = entry.judgement
+    beside = [judgement, *(rule.judgement for rule in rules)]
+    paragraphs = [
+        f"## {_one_line(entry.name)}: {_one_line(entry.task)}",
+        f"{judgement.n_rows} rows of {judgement.n_patients} patients, each row predicted by a model that was trained "
+        f"without its patient. Seeds: {judgement.n_seeds}. {_verdict(entry)}",
+        markdown_table(
+            ("figure", entry.name, *(rule.name for rule in rules)),
+            [
+                ("accuracy", *(_interval(each.accuracy) for each in beside)),
+                ("balanced accuracy", *(_interval(each.balanced_accuracy) for each in beside)),
+                ("macro-F1", *(_interval(each.macro_f1) for each in beside)),
+                *(
+                    (
+                        f"balanced accuracy within {device} ({figures.n_rows} rows: {', '.join(figures.labels)})",
+                        *(_range(each.within_devices[device].balanced_accuracy) for each in beside),
+                    )
+                    for device, figures in judgement.within_devices.items()
+                ),
+            ],
+        ),
+        "Means over seeds. In brackets: for the first three the 95 % interval over patients (bootstrap), for all "
+        "others, here and below, the least and the most that a seed gave.",
+        _label_table(judgement),
+        f"Confusion matrix (rows: label; columns: prediction), summed over seeds ({judgement.n_seeds}):",
+        _confusion(judgement),
+        f"Calibration: expected calibration error {_range(judgement.ece)}, Brier score {_range(judgement.brier)} "
+        "(0 to 2).",
+        "Error rate among the most confident rows, by the share of rows that is kept; the area under this curve "
+        f"(AURC) is {_range(judgement.aurc)}:",
+        markdown_table(
+            ("rows kept", *(f"{percent} %" for percent in COVERAGES_PERCENT)),
+            [("error rate", *(f"{risk.value:.3f}" for risk in judgement.risk_coverage))],
+        ),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; what would break it is taken out of the cells."""
+    lines = [[_one_line(cell).replace("|", r"\|") for cell in cells] for cells in (head, *rows)]
+    lines.insert(1, ["---"] * len(head))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(entry: RecipeFigures) -> list[str]:
+    judgement = entry.judgement
+    devices = judgement.within_devices.items()
+    return [
+        entry.task,
+        entry.name,
+        _interval(judgement.balanced_accuracy),
+        _interval(judgement.macro_f1),
+        _interval(judgement.accuracy),
+        ", ".join(f"{device} {figures.balanced_accuracy.value:.3f}" for device, figures in devices),
+        NOTHING if entry.is_rule else f"{judgement.ece.value:.3f}",
+        ", ".join(entry.no_better_than) or NOTHING,
+        NOTHING if entry.fit_s is None else f"{entry.fit_s:.1f}",
+        NOTHING if entry.weights_bytes is None else f"{entry.weights_bytes / 1e3:.1f}",
+    ]
+
+
+def _verdict(entry: RecipeFigures) -> str:
+    if entry.no_better_than:
+        return (
+            f"**No better than the {' and the '.join(entry.no_better_than)}**, whose balanced accuracy reaches the "
+            "interval of this recipe."
+        )
+    return "The balanced accuracy of each rule beside it lies below the interval of this recipe."
+
+
+def _label_table(judgement: PooledJudgement) -> str:
+    rows = []
+    for label in judgement.labels:
+        figures = judgement.by_label[label]
+        rows.append((label, str(figures.n_rows), _range(figures.recall), _range(figures.precision)))
+    return markdown_table(("label", "rows", "recall", "precision"), rows)
+
+
+def _confusion(judgement: PooledJudgement) -> str:
+    rows = zip(judgement.labels, judgement.confusion_matrix, strict=True)
+    return markdown_table(("", *judgement.labels), [(label, *map(str, counts)) for label, counts in rows])
+
+
+def _interval(figure: Interval) -> str:
+    return f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"
+
+
+def _range(figure: OverSeeds | None) -> str:
+    if figure is None:
+        return NOTHING
+    return f"{figure.value:.3f} ({figure.least:.3f} to {figure.most:.3f})"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+LEADERBOARD_NAME = "LEADERBOARD.md"
+
+
+def as_markdown(evaluation: Evaluation) -> str:
+    """Return the leaderboard, and a section for each recipe and task."""
+    sections = [recipe_section(one, evaluation.rules_beside(one)) for one in evaluation.recipes]
+    head = f"# Leaderboard\n\n{evaluation.protocol} Not a medical device.\n"
+    return "\n".join([head, leaderboard((*evaluation.recipes, *evaluation.rules)), *sections])

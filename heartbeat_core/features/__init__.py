@@ -1,0 +1,1 @@
+"""Waveform to features: every feature set, and what models read."""

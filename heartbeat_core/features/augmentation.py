@@ -1,0 +1,85 @@
+"""Altered copies of a recording, as another device, room or moment might have given it: for training only.
+
+In PASCAL the label goes together with the device. A model that has heard every training recording through many
+devices has less to gain from knowing them (spectral augmentation by random filters as in Nam et al., FilterAugment,
+ICASSP 2022; noise and speed as in Ko et al., INTERSPEECH 2015 and 2017).
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import scipy  # scipy.fft is loaded when it is used first: a driver does without
+import soxr
+from numpy.typing import NDArray
+
+from heartbeat_core.features.signal import RATE_HZ
+
+Samples = NDArray[np.float64]
+
+PIECE_MIN_S = 4.0
+"""A shorter recording is taken whole."""
+_POINTS_HZ = np.array([20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2000.0])
+"""Where a device's response is drawn; between them it is linear over the logarithm of frequency."""
+_SILENCE = 1e-12
+
+
+def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: int) -> list[NDArray[np.float32]]:
+    """Return so many copies [n_i] float32 at 4 kHz; which, is decided by the samples themselves and nothing else.
+
+    Args:
+        samples: [n] float32, mono.
+        sample_rate_hz: native sample rate.
+        n_copies: how many.
+    """
+    resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
+    seed = zlib.crc32(np.ascontiguousarray(samples).tobytes())
+    return [alter(resampled, np.random.default_rng([seed, copy])) for copy in range(n_copies)]
+
+
+def alter(samples: Samples, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return one altered copy of [n] samples at 4 kHz: each change with a chance of its own.
+
+    In this order: a piece of three quarters or more; a speed of 0.9 to 1.1; a device's response (a random curve with a
+    tilt, a low and a high edge of up to 12 dB an octave each); soft clipping; coloured noise at 8 to 40 dB.
+    """
+    if len(samples) > PIECE_MIN_S * RATE_HZ and rng.random() < 0.7:
+        n_kept = int(len(samples) * rng.uniform(0.75, 1.0))
+        start = int(rng.integers(0, len(samples) - n_kept + 1))
+        samples = samples[start : start + n_kept]
+    if rng.random() < 0.7:
+        samples = np.asarray(soxr.resample(samples, RATE_HZ * rng.uniform(0.9, 1.1), RATE_HZ, quality="MQ"))
+    if rng.random() < 0.85:
+        samples = _through_a_device(samples, rng)
+    level = float(samples.std()) + _SILENCE if len(samples) else _SILENCE
+    if rng.random() < 0.15:
+        ceiling = level * rng.uniform(2.0, 5.0)
+        samples = np.tanh(samples / ceiling) * ceiling
+    if rng.random() < 0.6:
+        noise = coloured_noise(len(samples), rng.uniform(0.0, 2.0), rng)
+        samples = samples + noise * (level * 10 ** (-rng.uniform(8.0, 40.0) / 20))
+    return samples.astype(np.float32)
+
+
+def coloured_noise(n_samples: int, exponent: float, rng: np.random.Generator) -> Samples:
+    """Return [n_samples] float64 of unit deviation whose power falls as ``frequency ** -exponent`` from 20 Hz on."""
+    length = scipy.fft.next_fast_len(max(n_samples, 2), real=True)
+    frequencies_hz = np.maximum(np.arange(length // 2 + 1) * (RATE_HZ / length), 20.0)
+    spectrum = scipy.fft.rfft(rng.standard_normal(length)) * frequencies_hz ** (-exponent / 2)
+    noise: Samples = scipy.fft.irfft(spectrum, length)[:n_samples]
+    return noise / (noise.std() + _SILENCE) if n_samples else noise
+
+
+def _through_a_device(samples: Samples, rng: np.random.Generator) -> Samples:
+    octaves = np.log2(_POINTS_HZ)
+    curve_db = rng.normal(0.0, 4.0, len(octaves)) + rng.normal(0.0, 3.0) * (octaves - np.log2(160.0))
+    low_hz, high_hz = (2 ** rng.uniform(np.log2(least), np.log2(most)) for least, most in ((15, 70), (300, 2000)))
+    low_order, high_order = rng.integers(0, 3, 2).tolist()
+    length = scipy.fft.next_fast_len(len(samples) + RATE_HZ // 2, real=True)
+    frequencies_hz = np.maximum(np.arange(length // 2 + 1) * (RATE_HZ / length), 1.0)
+    gain = 10 ** (np.interp(np.log2(frequencies_hz), octaves, curve_db) / 20)
+    gain /= (1 + (low_hz / frequencies_hz) ** 2) ** (low_order / 2)
+    gain /= (1 + (frequencies_hz / high_hz) ** 2) ** (high_order / 2)
+    filtered: Samples = scipy.fft.irfft(scipy.fft.rfft(samples, length) * gain, length)[: len(samples)]
+    return filtered

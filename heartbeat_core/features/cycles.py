@@ -1,0 +1,283 @@
+"""Prepared waveform to 260 named statistics of its heart cycles (``pcg-cycles-v1``): beats, a folded cycle, repeats.
+
+The beats are one peak a cycle, found by dynamic programming as in beat tracking of music (Ellis, "Beat tracking by
+dynamic programming", J. New Music Research 36, 2007), but over the envelope's peaks alone. The cycles between them are
+folded into a template, in which the sounds, the systole and the diastole have their phases. ``similarity`` and
+``dynamics`` need no beats, and tell of recordings where these are not to be found.
+Each value is computed under its name; ``cycles_names.NAMES`` alone decides the order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Named, Values
+from heartbeat_core.features.cycles_columns import BANDS, BANDS_HZ, NAMES
+from heartbeat_core.features.dynamics import summarise_dynamics
+from heartbeat_core.features.series import (
+    ENVELOPE_HZ,
+    FLOOR,
+    PERIOD_S,
+    autocorrelation,
+    distant_maxima,
+    median,
+    percentile_values,
+    prefixed,
+)
+from heartbeat_core.features.signal import Signal, envelope, log_mel
+from heartbeat_core.features.similarity import summarise_similarity
+
+N_LOWER_BANDS = 3
+"""Those that beats are found in."""
+LOUDEST = 12.0
+"""Of an envelope over its mean: a knock must not outweigh all beats."""
+LEVEL_FLOOR = 0.02
+USUAL_PERIOD_S, PERIOD_OCTAVES = 0.8, 0.8
+"""Middle and width of the weight of periods."""
+PEAK_DISTANCE_S = 0.1
+INTERVAL_RANGE = (0.55, 1.7)
+"""Of a beat to the next, in periods."""
+INTERVAL_COST = 4.0
+"""Of the squared logarithm of an interval over the period, in heights of an average peak."""
+N_PHASES = 32
+SECOND_SOUND_PHASES = (7, 26)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The median heart cycle, from its first sound on.
+
+    Attributes:
+        levels: [4, 32] float64, by band and phase; the first sound is at phase 0.
+        cycles: [n_cycles, 4, 32] float64, what it is the median of.
+        second: phase of the second sound, 7 to 16: the systole is the shorter pause.
+    """
+
+    levels: Values
+    cycles: Values
+    second: int
+
+
+def compute_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
+    """Summarise the heart cycles of a recording.
+
+    Args:
+        signal: of ``statistics.prepare``.
+        power: [n_frames, 129] float64, its ``statistics.power_spectra``.
+
+    Returns:
+        [260] float32, finite, in the order of ``cycles_names.NAMES``.
+    """
+    relative = relative_envelopes(signal)
+    levels = np.log(relative + LEVEL_FLOOR)
+    strength = beat_strength(relative)
+    correlation, period = heart_period(relative)
+    beats = track_beats(strength, period)
+    cycles = {
+        "period_s": period / ENVELOPE_HZ,
+        "autocorrelation_at_period": correlation[period],
+        **summarise_beats(beats, strength),
+        **summarise_template(fold(levels, beats)),
+    }
+    found = {
+        **prefixed("cycle", cycles),
+        **prefixed("similarity", summarise_similarity(levels, period / ENVELOPE_HZ)),
+        **prefixed("dynamics", summarise_dynamics(log_mel(power))),
+    }
+    return np.array([float(found[name]) for name in NAMES], np.float32)
+
+
+def relative_envelopes(signal: Signal) -> Values:
+    """Return [4, n] float64 at 100 Hz: the bands' envelopes over their means, 0 where a band is silent."""
+    envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
+    means = envelopes.mean(axis=1, keepdims=True)
+    sounds = means > FLOOR
+    relative: Values = np.where(sounds, envelopes / np.where(sounds, means, 1.0), 0.0)
+    return relative
+
+
+def beat_strength(relative: Values) -> Values:
+    """Return [n] float64: the mean root of the lower three envelopes of [4, n], smoothed, less its 20th percentile."""
+    mean = np.sqrt(np.minimum(relative[:N_LOWER_BANDS], LOUDEST)).mean(axis=0)
+    smooth = np.convolve(mean, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
+    strength: Values = smooth - percentile_values(smooth, (20,))[0]
+    return strength
+
+
+def heart_period(relative: Values) -> tuple[Values, int]:
+    """Find the heart's period in envelopes.
+
+    Args:
+        relative: [4, n] float64, of ``relative_envelopes``.
+
+    Returns:
+        [201] float64, the mean autocorrelation of the lower three bands' roots; and, in its steps of 10 ms, the lag
+        from 0.35 to 1.5 s of the greatest ``(autocorrelation + 0.2) · exp(-(log2(lag / 0.8 s) / 0.8)² / 2)``: 0.8 s
+        where there is no rhythm.
+    """
+    correlation: Values = autocorrelation(np.sqrt(relative[:N_LOWER_BANDS])).mean(axis=0)
+    first, last = (round(seconds * ENVELOPE_HZ) for seconds in PERIOD_S)
+    octaves = np.log2(np.arange(first, last + 1) / ENVELOPE_HZ / USUAL_PERIOD_S)
+    weight = np.exp(-0.5 * np.square(octaves / PERIOD_OCTAVES))
+    return correlation, first + int(((correlation[first : last + 1] + 0.2) * weight).argmax())
+
+
+def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
+    """Find one peak a heart cycle.
+
+    Args:
+        strength: [n] float64 at 100 Hz, of ``beat_strength``.
+        period: of the heart, in samples.
+
+    Returns:
+        [n_beats] places, ascending: of all paths over the peaks above the median, with steps of 0.55 to 1.7 periods,
+        the one of the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, the last of equals. A step is
+        only taken from a path that is above 0 after its cost.
+    """
+    peaks = distant_maxima(strength, round(PEAK_DISTANCE_S * ENVELOPE_HZ))
+    mean_height = float(strength[peaks].mean()) if len(peaks) else 0.0
+    if mean_height <= FLOOR:
+        return np.zeros(0, np.intp)
+    steps = np.arange(int(INTERVAL_RANGE[1] * period) + 1)
+    steps = steps[(steps > INTERVAL_RANGE[0] * period) & (steps < INTERVAL_RANGE[1] * period)]
+    shortest, longest = int(steps[0]), int(steps[-1])
+    costs = (INTERVAL_COST * np.log(steps / period) ** 2).tolist()
+    # A peak has a dozen others within its reach: plain numbers are faster here than arrays.
+    places, heights = peaks.tolist(), (strength[peaks] / mean_height).tolist()
+    scores: list[float] = []
+    before: list[int] = []
+    nearest = 0
+    for number, (place, height) in enumerate(zip(places, heights, strict=True)):
+        while place - places[nearest] > longest:
+            nearest += 1
+        best, best_before = 0.0, -1
+        for other in range(nearest, number):
+            step = place - places[other]
+            if step < shortest:
+                break
+            score = scores[other] - costs[step - shortest]
+            if score > best:
+                best, best_before = score, other
+        scores.append(height + best)
+        before.append(best_before)
+    # The reversed list's first maximum is the last of equals.
+    last = len(scores) - 1 - int(np.argmax(scores[::-1]))
+    path = []
+    while last >= 0:
+        path.append(places[last])
+        last = before[last]
+    return np.array(path[::-1], np.intp)
+
+
+def summarise_beats(beats: NDArray[np.intp], strength: Values) -> Named:
+    """Summarise the beats [n_beats] of ``track_beats``: their rate, intervals and heights; even ones where too few."""
+    intervals = np.diff(beats)
+    if len(intervals) < 2:
+        intervals = np.ones(2, np.intp)
+    middle = median(intervals.astype(np.float64))
+    distances = np.abs(intervals - middle)
+    steps = np.diff(np.log(intervals))
+    heights = strength[beats] if len(beats) > 1 else np.ones(2)
+    middle_height = max(median(heights), FLOOR)
+    return {
+        "rate_hz": len(beats) * ENVELOPE_HZ / len(strength),
+        "interval_min_ratio": intervals.min() / middle,
+        "interval_max_ratio": intervals.max() / middle,
+        "interval_std_ratio": intervals.std() / middle,
+        "interval_deviation_p50_ratio": median(distances) / middle,
+        "interval_log_change_rms": np.sqrt(np.square(steps).mean()),
+        "interval_log_change_max": steps.max(),
+        "interval_log_change_min": steps.min(),
+        # In whole numbers and halves: 1.1 is as far from 1 as 0.9.
+        "interval_share_20_percent_off": np.mean(5 * distances > middle),
+        "interval_share_10_percent_off": np.mean(10 * distances > middle),
+        "coverage": (beats[-1] - beats[0]) / len(strength) if len(beats) else 0.0,
+        "height_std_ratio": heights.std() / max(float(heights.mean()), FLOOR),
+        "height_min_ratio": heights.min() / middle_height,
+        "height_max_ratio": heights.max() / middle_height,
+    }
+
+
+def fold(levels: Values, beats: NDArray[np.intp]) -> Template:
+    """Fold the cycles between beats into a template.
+
+    Args:
+        levels: [4, n] float64 at 100 Hz.
+        beats: [n_beats] places, ascending, none of them the last sample.
+
+    Returns:
+        ``Template`` of the cycles, each at 32 even phases, linear between its samples; flat where there is no cycle.
+        Its second sound is the highest of phases 7 to 25 in the mean of the lower three bands. Where that lies behind
+        the middle it is the first in truth, and all is turned so that it is at phase 0.
+    """
+    if len(beats) > 1:
+        places = beats[:-1, np.newaxis] + np.diff(beats)[:, np.newaxis] * (np.arange(N_PHASES) / N_PHASES)
+        left = places.astype(np.intp)
+        share = places - left
+        folded = levels[:, left] * (1 - share) + levels[:, left + 1] * share
+        cycles = np.ascontiguousarray(folded.transpose(1, 0, 2))
+    else:
+        cycles = np.repeat(levels.mean(axis=1)[np.newaxis, :, np.newaxis], N_PHASES, axis=2)
+    template = percentile_values(cycles, (50,))[0]
+    first, last = SECOND_SOUND_PHASES
+    second = first + int(template[:N_LOWER_BANDS].mean(axis=0)[first:last].argmax())
+    if second <= N_PHASES // 2:
+        return Template(template, cycles, second)
+    return Template(np.roll(template, -second, axis=1), np.roll(cycles, -second, axis=2), N_PHASES - second)
+
+
+def summarise_template(template: Template) -> Named:
+    """Summarise a template: the second sound, the sounds' and pauses' levels by band, and how the cycles deviate."""
+    lower = template.levels[:N_LOWER_BANDS].mean(axis=0)
+    # A cycle's end is the beginning of the next.
+    smooth = 0.25 * np.roll(lower, 1) + 0.5 * lower + 0.25 * np.roll(lower, -1)
+    by_band = {**_phases(template), **_deviations(template)}
+    return {
+        "second_sound_phase": template.second / N_PHASES,
+        "second_sound_less_first": lower[template.second] - lower[0],
+        **{f"{band}_{name}": values[number] for name, values in by_band.items() for number, band in enumerate(BANDS)},
+        "template_n_peaks": np.sum((smooth > np.roll(smooth, 1)) & (smooth >= np.roll(smooth, -1))),
+    }
+
+
+def _phases(template: Template) -> dict[str, Values]:
+    """Return [4] values, by band, of the levels less their mean."""
+    second = template.second
+    levels = template.levels - template.levels.mean(axis=1, keepdims=True)
+    # The sounds are two to three phases wide.
+    thirds = [*(round(2 + part * (second - 4) / 3) for part in range(3)), second - 1]
+    quarters = [round(second + 2 + part * (N_PHASES - 4 - second) / 4) for part in range(5)]
+    systole = np.add.reduceat(levels[:, : thirds[-1]], thirds[:-1], axis=1) / np.diff(thirds)
+    diastole = np.add.reduceat(levels[:, : quarters[-1]], quarters[:-1], axis=1) / np.diff(quarters)
+    return {
+        "first_sound": levels[:, [-1, 0, 1]].max(axis=1),
+        "second_sound": levels[:, second - 1 : second + 2].max(axis=1),
+        "range": np.ptp(levels, axis=1),
+        **{f"systole_{part}": values for part, values in enumerate(systole.T, 1)},
+        **{f"diastole_{part}": values for part, values in enumerate(diastole.T, 1)},
+        "systole_min": levels[:, 2 : second - 1].min(axis=1),
+        "diastole_min": levels[:, second + 2 : -1].min(axis=1),
+        "systole_max": levels[:, 3 : second - 2].max(axis=1),
+        "diastole_max": levels[:, second + 3 : -2].max(axis=1),
+    }
+
+
+def _deviations(template: Template) -> dict[str, Values]:
+    """Return [4] values, by band, of how the cycles deviate from the template and correlate with it."""
+    deviations = template.cycles - template.levels
+    rms = np.sqrt(np.square(deviations).mean(axis=2))
+    levels = template.levels - template.levels.mean(axis=1, keepdims=True)
+    cycles = template.cycles - template.cycles.mean(axis=2, keepdims=True)
+    norms = np.sqrt(np.square(cycles).sum(axis=2) * np.square(levels).sum(axis=1))
+    varies = norms > FLOOR
+    correlations = np.where(varies, (cycles * levels).sum(axis=2) / np.where(varies, norms, 1.0), 0.0)
+    return {
+        "deviation_abs_mean": np.abs(deviations).mean(axis=(0, 2)),
+        "deviation_rms_max": rms.max(axis=0),
+        "deviation_rms_p50": percentile_values(rms, (50,))[0],
+        "correlation_min": correlations.min(axis=0),
+        "correlation_p50": percentile_values(correlations, (50,))[0],
+    }

@@ -1,0 +1,62 @@
+"""Dynamics of groups of mel bands: differences and correlations of levels, in which a device's response cancels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heartbeat_core.arrays import Named, Values
+from heartbeat_core.features.cycles_columns import COMPARED_GROUP, GROUP_SIZE, LEVEL_SHARES, N_GROUPS
+from heartbeat_core.features.series import percentiles
+
+ORDERING_GROUPS = slice(1, 4)
+"""Those that hold most of S1 and S2."""
+CONSTANT = 1e-6
+"""A level that deviates less, on a logarithmic scale, does not vary: its course is rounding."""
+
+
+def summarise_dynamics(log_mel: Values) -> Named:
+    """Summarise the levels of groups of mel bands.
+
+    Args:
+        log_mel: [n_frames, 40] float64, of ``statistics.log_mel``; the highest band is left out.
+
+    Returns:
+        115 values, under the names that ``cycles_names.NAMES`` has after ``dynamics``.
+    """
+    groups = log_mel[:, : N_GROUPS * GROUP_SIZE].reshape(len(log_mel), N_GROUPS, GROUP_SIZE).mean(axis=2)
+    by_group = {**_levels(groups), **_contrasts(groups)}
+    found = {f"{group:02d}_{name}": values[group] for name, values in by_group.items() for group in range(N_GROUPS)}
+    correlations = _correlations(groups)
+    for group in range(1, N_GROUPS):
+        found[f"{group:02d}_correlation_with_lower"] = correlations[group, group - 1]
+        found[f"{group:02d}_correlation_with_{COMPARED_GROUP:02d}"] = correlations[group, COMPARED_GROUP]
+    return found
+
+
+def _levels(groups: Values) -> dict[str, Values]:
+    """Return [13] values: percentiles of the groups' levels, less their medians."""
+    found = percentiles(groups, (50, *LEVEL_SHARES))
+    middle = found.pop("p50")
+    return {f"{name}_less_p50": level - middle for name, level in found.items()}
+
+
+def _contrasts(groups: Values) -> dict[str, Values]:
+    """Return [13] values: levels in the loudest and the middle fifth of the frames, less those in the quietest."""
+    ordered = groups[np.argsort(groups[:, ORDERING_GROUPS].mean(axis=1), kind="stable")]
+    n_frames = max(1, len(ordered) // 5)
+    middle = min(2 * n_frames, len(ordered) - n_frames)
+    quiet = ordered[:n_frames].mean(axis=0)
+    return {
+        "loud_less_quiet": ordered[-n_frames:].mean(axis=0) - quiet,
+        "middle_less_quiet": ordered[middle : middle + n_frames].mean(axis=0) - quiet,
+    }
+
+
+def _correlations(groups: Values) -> Values:
+    """Return [13, 13]: correlations of the groups' levels over time, 0 where one of them does not vary."""
+    centred = groups - groups.mean(axis=0)
+    deviation = np.sqrt(np.square(centred).mean(axis=0))
+    varies = deviation > CONSTANT
+    units = np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
+    correlations: Values = units.T @ units / len(units)
+    return correlations

@@ -1,0 +1,145 @@
+"""Waveform to frames: one ``(frequency, amplitude)`` pair for each short-time spectrum.
+
+Follows the original project's preprocessor 1: magnitudes of ``librosa.stft`` with its defaults (periodic
+Hann window, centred, zero padding), each frame reduced to one pair. The spectra are librosa's to the last bit and
+take a third of its time: frames lie in rows, as the transform wants them, in blocks that stay in the cache. Memory
+grows with the waveform and not with its spectrogram, and a worker need not load librosa, which takes a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy  # scipy.fft is loaded when it is used first: a driver does without
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from heartbeat_core.errors import NonFiniteSamples, TooShort, UnsupportedSampleRate
+from heartbeat_core.recipe import FramesSettings
+
+BLOCK_VALUES = 2**15
+"""Windowed samples in one block of frames: 256 KiB, a part of a core's cache."""
+FEW_BINS = 33
+"""Up to so many, a spectrum is too short for NumPy's argmax to be at its best."""
+
+
+def stft_parameters(sample_rate_hz: int, delta_time_s: float) -> tuple[int, int]:
+    """Return ``(n_fft, hop_length)`` in samples.
+
+    ``n_fft = 2 ** floor(log2(int(delta_time_s * sample_rate_hz)))``, ``hop_length = max(1, n_fft // 4)``.
+
+    Raises:
+        UnsupportedSampleRate: ``delta_time_s`` is shorter than one sample.
+    """
+    n_samples = int(delta_time_s * sample_rate_hz)
+    if n_samples < 1:
+        raise UnsupportedSampleRate(
+            f"{delta_time_s:g} s is shorter than one sample at {sample_rate_hz} Hz: no frame can be made"
+        )
+    n_fft: int = 2 ** (n_samples.bit_length() - 1)
+    return n_fft, max(1, n_fft // 4)
+
+
+def count_frames(n_samples: int, sample_rate_hz: int, delta_time_s: float) -> int:
+    """Return how many frames ``compute_frames`` makes of ``n_samples`` samples; 0 where it raises TooShort."""
+    n_fft, hop_length = stft_parameters(sample_rate_hz, delta_time_s)
+    if n_samples < n_fft:
+        return 0
+    return 1 + (n_samples + 2 * (n_fft // 2) - n_fft) // hop_length
+
+
+def compute_frames(samples: NDArray[np.float32], sample_rate_hz: int, settings: FramesSettings) -> NDArray[np.float32]:
+    """Reduce each frame of the short-time Fourier transform to one pair.
+
+    Args:
+        samples: [n_samples] float32, mono.
+        sample_rate_hz: native sample rate.
+        settings: time step and method.
+
+    Returns:
+        [n_frames, 2] float32: Hz, linear magnitude. With ``m`` the magnitudes of a frame and ``f`` its bins:
+
+        * ``dominant``: ``f[k], m[k]`` with ``k = argmax(m)``, the first of equals;
+        * ``average``: ``sum(f * m) / sum(m), mean(m)``, and 0, 0 where the sum is 0;
+        * ``median``: ``f[k], median(m)`` with ``k`` at index ``len(m) // 2`` of the ascending argsort of ``m``,
+          stable, so that equal magnitudes give the same frequency on every machine.
+
+    Raises:
+        TooShort: fewer samples than ``n_fft``.
+        UnsupportedSampleRate: the time step is shorter than one sample.
+        NonFiniteSamples: the samples are so large that their spectrum overflows float32.
+    """
+    n_fft, hop_length = stft_parameters(sample_rate_hz, settings.delta_time_s)
+    if samples.size < n_fft:
+        raise TooShort(f"{samples.size} samples at {sample_rate_hz} Hz are fewer than one frame of {n_fft} samples")
+    frequencies_hz = np.arange(1 + n_fft // 2, dtype=np.float64) * (sample_rate_hz / n_fft)
+    reduce = _REDUCERS[settings.method]
+    frames = np.empty((count_frames(samples.size, sample_rate_hz, settings.delta_time_s), 2), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start, magnitudes in _magnitude_blocks(samples, n_fft, hop_length):
+            reduce(magnitudes, frequencies_hz, frames[start : start + len(magnitudes)])
+    if not np.isfinite(frames).all():
+        raise NonFiniteSamples(f"the spectrum overflows: samples reach {np.abs(samples).max():.3g}")
+    return frames
+
+
+def _magnitude_blocks(
+    samples: NDArray[np.float32], n_fft: int, hop_length: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield ``(first frame, magnitudes [n_frames_of_block, n_bins] float32)``, in order.
+
+    As librosa does, windows and transforms in float64 and rounds the spectra to complex64.
+    """
+    window = _hann(n_fft)
+    windows = sliding_window_view(np.pad(samples, n_fft // 2), n_fft)[::hop_length]
+    n_rows = max(1, BLOCK_VALUES // n_fft)
+    for start in range(0, len(windows), n_rows):
+        spectra = scipy.fft.rfft(windows[start : start + n_rows] * window, overwrite_x=True)
+        yield start, np.abs(spectra.astype(np.complex64))
+
+
+def _hann(n_fft: int) -> NDArray[np.float64]:
+    """Return [n_fft] the periodic Hann window, ``0.5 - 0.5 cos(2 pi k / n_fft)``, in the arithmetic of scipy.signal.
+
+    That module takes half a second to load.
+    """
+    return np.ones(1) if n_fft == 1 else 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_fft + 1)[:-1])
+
+
+def _dominant(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    if magnitudes.shape[1] <= FEW_BINS:
+        peak, out[:, 1] = _peaks_of_short_rows(magnitudes)
+    else:
+        peak = np.argmax(magnitudes, axis=1)
+        out[:, 1] = np.take_along_axis(magnitudes, peak[:, np.newaxis], axis=1)[:, 0]
+    out[:, 0] = frequencies_hz[peak]
+
+
+def _peaks_of_short_rows(magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the first of the largest magnitudes of each row, and that magnitude; NaN where a row holds one.
+
+    NumPy's argmax takes its time for each row, however short; here all rows are compared at once, bin by bin.
+    """
+    by_bin = np.ascontiguousarray(magnitudes.T)
+    largest: NDArray[np.float32] = by_bin.max(axis=0)
+    rank_from_behind = np.arange(len(by_bin), 0, -1, dtype=np.uint8)[:, np.newaxis]
+    first = ((by_bin == largest).view(np.uint8) * rank_from_behind).max(axis=0)
+    return np.minimum(len(by_bin) - first.astype(np.intp), len(by_bin) - 1), largest
+
+
+def _average(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    weights = magnitudes.astype(np.float64)
+    total = weights.sum(axis=1)
+    weighted = weights @ frequencies_hz
+    out[:, 0] = np.divide(weighted, total, out=np.zeros_like(total), where=total > 0)
+    out[:, 1] = total / weights.shape[1]
+
+
+def _median(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    middle = magnitudes.shape[1] // 2
+    out[:, 0] = frequencies_hz[np.argsort(magnitudes, axis=1, kind="stable")[:, middle]]
+    out[:, 1] = np.median(magnitudes, axis=1)
+
+
+_REDUCERS = {"dominant": _dominant, "average": _average, "median": _median}

@@ -1,0 +1,100 @@
+"""Summaries of an array along its first axis, and values by their names.
+
+Percentiles and medians are those of NumPy, which takes several times as long for arrays of this size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Named, Values
+
+FLOOR = 1e-10
+"""What deviates less is constant."""
+
+
+def changes(values: Values) -> Values:
+    """Return [n - 1, ...]: the differences between neighbours, and one of 0 where there are none."""
+    return np.diff(values, axis=0) if len(values) > 1 else np.zeros_like(values)
+
+
+def moments(values: Values) -> tuple[Values, Values, Values, Values]:
+    """Return mean, deviation, skewness and excess kurtosis along the first axis; the last two 0 where constant."""
+    mean = values.mean(axis=0)
+    centred = values - mean
+    squares = centred * centred
+    deviation = np.sqrt(squares.mean(axis=0))
+    varies = deviation > FLOOR
+    scale = np.where(varies, deviation, 1.0)
+    skew = np.where(varies, (squares * centred).mean(axis=0) / scale**3, 0.0)
+    kurtosis = np.where(varies, (squares * squares).mean(axis=0) / scale**4 - 3.0, 0.0)
+    return mean, deviation, skew, kurtosis
+
+
+def percentiles(values: Values, shares: Sequence[int]) -> dict[str, Values]:
+    """Return percentiles along the first axis by their names, such as ``p05``."""
+    return {f"p{share:02d}": found for share, found in zip(shares, percentile_values(values, shares), strict=True)}
+
+
+def percentile_values(values: Values, shares: Sequence[float]) -> Values:
+    """Return [n_shares, ...]: percentiles along the first axis, linear between neighbours."""
+    ordered = np.sort(values, axis=0)
+    places = np.array(shares) / 100 * (len(values) - 1)
+    below = places.astype(np.intp)
+    share_above = (places - below).reshape(-1, *[1] * (values.ndim - 1))
+    above = np.minimum(below + 1, len(values) - 1)
+    found: Values = ordered[below] + (ordered[above] - ordered[below]) * share_above
+    return found
+
+
+def median(values: Values) -> float:
+    """Return the median of [n]."""
+    ordered, middle = np.sort(values), len(values) // 2
+    return float(ordered[middle] if len(values) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle]))
+
+
+def prefixed(prefix: str, values: Named) -> Named:
+    """Return the values with a prefix before each name."""
+    return {f"{prefix}_{name}": value for name, value in values.items()}
+
+
+ENVELOPE_HZ = 100
+MAX_LAG_S = 2.0
+PERIOD_S = (0.35, 1.5)
+"""Of a heart cycle: 40 to 171 beats a minute."""
+
+
+def autocorrelation(values: Values) -> Values:
+    """Return [..., 201] float64: the normalised autocorrelation of envelopes [..., n] up to 2 s; 0 where constant."""
+    n_lags, n_values = int(MAX_LAG_S * ENVELOPE_HZ) + 1, values.shape[-1]
+    length = scipy.fft.next_fast_len(n_values + n_lags, real=True)
+    spectrum = scipy.fft.rfft(values - values.mean(axis=-1, keepdims=True), length)
+    raw = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), length)[..., :n_lags]
+    # Beyond the values' own length there is nothing but rounding, whose peaks would be another machine's chance.
+    raw[..., n_values:] = 0.0
+    energy = raw[..., :1]
+    varies = energy > FLOOR * n_values
+    correlation: Values = np.where(varies, raw / np.where(varies, energy, 1.0), 0.0)
+    return correlation
+
+
+def local_maxima(values: Values) -> NDArray[np.intp]:
+    inner = values[1:-1]
+    return np.flatnonzero((inner > values[:-2]) & (inner >= values[2:])) + 1
+
+
+def distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
+    """Return, ascending, the maxima above the median; of those nearer than ``distance`` the highest."""
+    maxima = local_maxima(values)
+    maxima = maxima[values[maxima] > median(values)]
+    taken = np.zeros(len(values) + 2 * distance, dtype=bool)
+    kept = []
+    for peak in maxima[np.argsort(-values[maxima], kind="stable")].tolist():
+        if not taken[peak + distance]:
+            kept.append(peak)
+            taken[peak + 1 : peak + 2 * distance] = True
+    return np.array(sorted(kept), dtype=np.intp)

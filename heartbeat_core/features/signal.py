@@ -1,0 +1,141 @@
+"""Waveform to the signal at the common rate and level, its spectra and its envelopes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import scipy
+import soxr
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Values
+from heartbeat_core.errors import NonFiniteSamples
+from heartbeat_core.features.series import (
+    ENVELOPE_HZ,
+    FLOOR,
+    percentile_values,
+)
+from heartbeat_core.features.statistics_columns import N_MFCC
+
+RATE_HZ = 4_000
+BAND_HZ = (20.0, 900.0)
+LEVEL_PERCENTILE = 99.0
+N_FFT, HOP_LENGTH = 256, 80
+N_MELS, MEL_MAX_HZ = 40, 1_000.0
+_STEP = RATE_HZ // ENVELOPE_HZ
+_EDGE = 0.2
+"""Half of the relative width of a band's edges, which are quarters of a sine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A recording at the common rate and level.
+
+    Attributes:
+        samples: [n] float64 at ``RATE_HZ``, band-passed; the 99th percentile of the magnitudes is 1, all 0 if silent.
+        spectrum: [m] complex128, the transform that the samples were made from, with zeros behind them.
+    """
+
+    samples: Values
+    spectrum: NDArray[np.complex128]
+
+
+def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
+    """Resample to 4 kHz, band-pass 20-900 Hz and scale by the 99th percentile of the magnitudes.
+
+    Args:
+        samples: [n] float32, mono; what is shorter than 64 ms is taken as followed by zeros.
+        sample_rate_hz: native sample rate.
+
+    Returns:
+        ``Signal`` of max(256, n at 4 kHz) samples. The band-pass multiplies the spectrum with a quarter of a sine from
+        0.8 to 1.2 of each edge; a signal that it leaves below 1e-10 is silent.
+
+    Raises:
+        NonFiniteSamples: the samples are so large that the resampled ones overflow float32.
+    """
+    resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
+    if not np.isfinite(resampled).all():
+        raise NonFiniteSamples(f"resampling overflows: samples reach {np.abs(samples).max():.3g}")
+    n_samples = max(N_FFT, len(resampled))
+    # An offset would leave steps at both ends, where the zeros behind begin.
+    resampled -= resampled.mean() if len(resampled) else 0.0
+    # Whole steps of the envelope, and a length that transforms fast.
+    length = _STEP * scipy.fft.next_fast_len(-(-n_samples // _STEP))
+    spectrum = np.zeros(length // 2 + 1, np.complex128)
+    band = _bins(*BAND_HZ, RATE_HZ / length)
+    spectrum[band] = scipy.fft.rfft(resampled, length)[band] * _gain(band, *BAND_HZ, RATE_HZ / length)
+    band_passed = scipy.fft.irfft(spectrum, length)[:n_samples]
+    level = float(percentile_values(np.abs(band_passed), (LEVEL_PERCENTILE,))[0])
+    scale = 1.0 / level if level > FLOOR else 0.0
+    spectrum *= scale
+    return Signal(band_passed * scale, spectrum)
+
+
+def power_spectra(samples: Values) -> Values:
+    """Return [n_frames, 129] float64: power of Hann-windowed frames of 64 ms every 20 ms, at 4 kHz."""
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
+    spectra = scipy.fft.rfft(sliding_window_view(samples, N_FFT)[::HOP_LENGTH] * window)
+    power: Values = np.square(spectra.real) + np.square(spectra.imag)
+    return power
+
+
+def log_mel(power: Values) -> Values:
+    """Return [n_frames, 40] float64: the natural logarithm of the power in 40 mel bands to 1 kHz."""
+    return np.log(power @ mel_filters().T + FLOOR)
+
+
+def mfcc(power: Values) -> Values:
+    """Return [n_frames, 20] float64: cosine transform (orthonormal) of ``log_mel``."""
+    coefficients: Values = scipy.fft.dct(log_mel(power), norm="ortho")[:, :N_MFCC]
+    return coefficients
+
+
+@lru_cache(maxsize=1)
+def mel_filters() -> Values:
+    """Return [40, 129] float64: triangles on the mel scale of O'Shaughnessy (1987), each of unit area in Hz."""
+    top_mel = 2595.0 * np.log10(1.0 + MEL_MAX_HZ / 700.0)
+    edges_hz = 700.0 * (10.0 ** (np.linspace(0.0, top_mel, N_MELS + 2) / 2595.0) - 1.0)
+    low, centre, high = (edges_hz[i : i + N_MELS, np.newaxis] for i in range(3))
+    bin_hz = RATE_HZ / N_FFT
+    # Averaged over each bin: the lowest triangles are narrower than one.
+    points = ((np.arange(N_FFT // 2 + 1)[:, np.newaxis] + (np.arange(64) - 31.5) / 64) * bin_hz).reshape(-1)
+    triangles = np.clip(np.minimum((points - low) / (centre - low), (high - points) / (high - centre)), 0.0, None)
+    filters: Values = triangles.reshape(N_MELS, -1, 64).mean(axis=2) * (2.0 / (high - low))
+    return filters
+
+
+def envelope(signal: Signal, low_hz: float, high_hz: float) -> Values:
+    """Return [n] float64: the magnitude of a band's analytic signal, averaged over each 10 ms."""
+    length = _length(signal.spectrum)
+    bins = _bins(low_hz, high_hz, RATE_HZ / length)
+    band = signal.spectrum[bins] * _gain(bins, low_hz, high_hz, RATE_HZ / length)
+    # Shifted to 0 Hz, which leaves the magnitude as it is: so few points hold the whole band.
+    n_values = length // _STEP
+    oversampling = -(-len(band) // n_values)
+    shifted = np.zeros(oversampling * n_values, np.complex128)
+    shifted[: len(band)] = band
+    magnitude = np.abs(scipy.fft.ifft(shifted)) * (2.0 * len(shifted) / length)
+    means: Values = magnitude.reshape(n_values, oversampling).mean(axis=1)
+    return means[: -(-len(signal.samples) // _STEP)]
+
+
+def _bins(low_hz: float, high_hz: float, bin_hz: float) -> slice:
+    """Return the bins of a spectrum that a band reaches into."""
+    return slice(int((1 - _EDGE) * low_hz / bin_hz), int((1 + _EDGE) * high_hz / bin_hz) + 1)
+
+
+def _gain(bins: slice, low_hz: float, high_hz: float, bin_hz: float) -> Values:
+    frequencies_hz = np.arange(bins.start, bins.stop) * bin_hz
+    rise = (frequencies_hz / low_hz - (1 - _EDGE)) / (2 * _EDGE)
+    fall = ((1 + _EDGE) - frequencies_hz / high_hz) / (2 * _EDGE)
+    gain: Values = np.sin(0.5 * np.pi * np.clip(np.minimum(rise, fall), 0.0, 1.0))
+    return gain
+
+
+def _length(spectrum: NDArray[np.complex128]) -> int:
+    """Return the length of a transform, which is even here."""
+    return 2 * (len(spectrum) - 1)

@@ -1,0 +1,1 @@
+"""Arrow columns, Parquet files, tables that users bring, S3 Inventories."""

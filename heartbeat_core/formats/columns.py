@@ -1,0 +1,104 @@
+"""Python values and NumPy arrays to Arrow columns, by their buffers.
+
+``pyarrow.array`` would do, but looks for pandas first and loads it where it is installed: a quarter of a second in each
+process, for nothing. Buffers also spare lists of floats the way over Python objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+FLOATS = pa.list_(pa.field("element", pa.float32(), nullable=False))
+"""A list of floats, none of which is null."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Return values as one column; None is null.
+
+    ``kind`` is text, a boolean, an integer, a float, or a timestamp in microseconds (of aware datetimes).
+
+    Raises:
+        OverflowError: an integer that the type does not hold.
+        UnicodeEncodeError: text that has no UTF-8.
+    """
+    missing = np.array([value is None for value in values], dtype=bool)
+    buffers = _buffers([_empty(kind) if value is None else value for value in values], kind)
+    validity = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
+    return pa.Array.from_buffers(kind, len(values), [validity, *buffers])
+
+
+def list_column(rows: Sequence[NDArray[np.float32]]) -> pa.ListArray:
+    """Return rows of floats as one column of ``FLOATS``, without a Python object a value."""
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise OverflowError(f"{offsets[-1]} values are more than one column of lists holds")
+    values = np.concatenate(rows, dtype=np.float32) if rows else np.empty(0, np.float32)
+    elements = pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)])
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32))]
+    return pa.ListArray.from_buffers(FLOATS, len(rows), buffers, children=[elements])
+
+
+def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
+    """Read a column of lists of floats back as one array a row."""
+    rows: list[NDArray[np.float32]] = []
+    for chunk in column.chunks:
+        values, offsets = np.from_dlpack(chunk.values), np.from_dlpack(chunk.offsets)
+        rows += [values[start:stop].astype(np.float32, copy=False) for start, stop in pairwise(offsets.tolist())]
+    return rows
+
+
+def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Read a column of numbers, none of them null, as one array."""
+    return np.concatenate([np.empty(0, column.type.to_pandas_dtype()), *map(np.from_dlpack, column.chunks)])
+
+
+def _empty(kind: pa.DataType) -> Any:
+    if pa.types.is_string(kind):
+        return ""
+    return _EPOCH if pa.types.is_timestamp(kind) else 0
+
+
+def _buffers(values: list[Any], kind: pa.DataType) -> list[pa.Buffer]:
+    """Return the buffers behind the validity's."""
+    if pa.types.is_string(kind):
+        encoded = [value.encode() for value in values]
+        offsets = np.zeros(len(values) + 1, np.int32)
+        np.cumsum([len(text) for text in encoded], out=offsets[1:])
+        return [pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    if pa.types.is_boolean(kind):
+        return [pa.py_buffer(np.packbits(np.array(values, dtype=bool), bitorder="little"))]
+    if pa.types.is_timestamp(kind):
+        values = [(value - _EPOCH) // _MICROSECOND for value in values]
+        return [pa.py_buffer(np.array(values, dtype=np.int64))]
+    return [pa.py_buffer(np.array(values, dtype=kind.to_pandas_dtype()))]
+
+
+TEXT = pa.string()
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def column_name(marked: str) -> str:
+    return marked.removesuffix("_")
+
+
+def make_schema(**columns: pa.DataType) -> pa.Schema:
+    """Columns in their order; a trailing ``_`` in a name marks the ones that may be null and is dropped."""
+    return pa.schema([pa.field(column_name(name), kind, nullable=name.endswith("_")) for name, kind in columns.items()])
+
+
+def make_table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    arrays = [
+        values if isinstance(values := columns[field.name], pa.Array) else column(values, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,0 +1,81 @@
+"""Tables that users bring (CSV, JSON Lines, Parquet) as columns of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heartbeat_core.errors import InputError
+from heartbeat_core.formats.parquet import DAMAGED, one_line
+
+TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
+"""Endings of the manifests and label files that are read."""
+
+
+def read_records(data: bytes, suffix: str, source: str) -> dict[str, list[str | None]]:
+    """Read a user's table (``.csv``, ``.parquet`` or ``.jsonl``) as columns of text; empty cells are None.
+
+    Text stays as it is: a patient called 007 keeps its zeros, and a date its spelling.
+
+    Raises:
+        InputError: the table cannot be read; names ``source``.
+    """
+    reader = {".csv": _read_csv, ".jsonl": _read_jsonl}.get(suffix, _read_parquet)
+    try:
+        names, rows = reader(data)
+        twice = {name for name in names if name and names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two columns are called {min(twice)!r}")
+        return {name: [_as_text(row[i]) for row in rows] for i, name in enumerate(names)}
+    except (*DAMAGED, csv.Error, ValueError) as error:
+        raise InputError(f"{source}: cannot be read as a {suffix} table: {one_line(error)}") from None
+
+
+_Records = tuple[list[str], Sequence[Sequence[Any]]]
+
+
+def _read_csv(data: bytes) -> _Records:
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+    names = next(lines, [])
+    if not any(names):
+        raise ValueError("the first line, which names the columns, is empty")
+    rows = []
+    for row in lines:
+        if row and len(row) != len(names):
+            raise ValueError(f"line {lines.line_num} has {len(row)} cells, and the first line {len(names)}")
+        if row:
+            rows.append(row)
+    return names, rows
+
+
+def _read_jsonl(data: bytes) -> _Records:
+    records = []
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+        if not isinstance(record, dict) or any(isinstance(value, dict | list) for value in record.values()):
+            raise ValueError(f"line {number} is not a flat JSON object")
+        records.append(record)
+    names = list(dict.fromkeys(name for record in records for name in record))
+    if not names:
+        raise ValueError("it holds no records")
+    return names, [[record.get(name) for name in names] for record in records]
+
+
+def _read_parquet(data: bytes) -> _Records:
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def _as_text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)

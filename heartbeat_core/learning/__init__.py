@@ -1,0 +1,1 @@
+"""Everything that is fitted: models of every kind and their decisions."""

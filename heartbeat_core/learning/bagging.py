@@ -1,0 +1,164 @@
+"""Several small networks trained side by side and averaged, which are one wider FCNN.
+
+Each member is Linear, ReLU, BatchNorm1d, Linear. The mean of the members' logits is what a single network gives whose
+hidden layer holds all members' units and whose last layer is theirs, side by side, over their number (bagging:
+Breiman, Machine Learning 24, 1996; here the members differ by what they read, their weights' start, dropout and noise,
+not by rows). A member that reads a part of the inputs has weights of 0 for the rest.
+
+All members are trained in one batched product. A row comes as one of its altered copies, another at each epoch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.training import check_labels, deterministic
+from heartbeat_core.recipe import LABELS, Recipe
+
+_FEWEST_ROWS = 8
+"""A smaller batch says too little of a mean and a deviation."""
+_WARM_UP = 0.15
+"""Share of the steps in which the learning rate rises (Smith, Topin, 2018)."""
+
+
+class _Members(nn.Module):
+    """All members at once.
+
+    Attributes:
+        reads: [n_members, n_inputs, 1], 1 where a member reads an input.
+        first, last: [n_members, n_inputs, width], [n_members, width, n_classes].
+    """
+
+    def __init__(self, reads: torch.Tensor, width: int) -> None:
+        """Begin with random weights; ``reads`` is [n_members, n_inputs], 1 or 0."""
+        super().__init__()
+        n_members, n_inputs = reads.shape
+        self.reads: torch.Tensor
+        self.register_buffer("reads", reads.unsqueeze(2))
+        n_read = self.reads.sum(dim=1, keepdim=True)
+        # Times 0, a weight that reads nothing has no gradient, and so stays 0.
+        self.first = nn.Parameter(torch.randn(n_members, n_inputs, width) / n_read.sqrt() * self.reads)
+        self.first_bias = nn.Parameter(torch.zeros(n_members, 1, width))
+        self.gain = nn.Parameter(torch.ones(n_members, 1, width))
+        self.shift = nn.Parameter(torch.zeros(n_members, 1, width))
+        self.last = nn.Parameter(torch.randn(n_members, width, len(LABELS)) / math.sqrt(width))
+        self.last_bias = nn.Parameter(torch.zeros(n_members, 1, len(LABELS)))
+        self.mean: torch.Tensor
+        self.variance: torch.Tensor
+        self.register_buffer("mean", torch.zeros(n_members, 1, width))
+        self.register_buffer("variance", torch.ones(n_members, 1, width))
+
+    def forward(self, inputs: torch.Tensor, dropout: float) -> torch.Tensor:
+        """Return logits [n_members, batch, n_classes] for inputs [n_members, batch, n_inputs], while training."""
+        hidden = torch.relu(torch.baddbmm(self.first_bias, inputs, self.first * self.reads))
+        mean = hidden.mean(dim=1, keepdim=True)
+        variance = hidden.var(dim=1, unbiased=False, keepdim=True)
+        hidden = (hidden - mean) / torch.sqrt(variance + 1e-5) * self.gain + self.shift
+        return torch.baddbmm(self.last_bias, nn.functional.dropout(hidden, dropout), self.last)
+
+    def settle(self, rows: torch.Tensor) -> None:
+        """Take the means and variances to serve with from all of ``rows`` [n, n_copies, n_inputs], without noise.
+
+        With noise and zeros among its inputs a hidden unit has others (Li et al., CVPR 2019, on dropout and variance).
+        """
+        flat = rows.reshape(1, -1, rows.shape[2])
+        with torch.no_grad():
+            # One member at a time: all rows of all members take too much memory.
+            for number in range(len(self.first)):
+                one = slice(number, number + 1)
+                hidden = torch.relu(torch.baddbmm(self.first_bias[one], flat, self.first[one]))
+                self.mean[one] = hidden.mean(dim=1, keepdim=True)
+                self.variance[one] = hidden.var(dim=1, unbiased=False, keepdim=True)
+
+    def merged(self, dropout: float) -> FCNN:
+        """Return the one network that gives the mean of the members' logits, in evaluation mode."""
+        n_members, n_inputs, width = self.first.shape
+        network = FCNN(n_inputs, (n_members * width,), len(LABELS), dropout)
+        state = {
+            "layers.0.weight": self.first.permute(0, 2, 1).reshape(-1, n_inputs),
+            "layers.0.bias": self.first_bias.reshape(-1),
+            "layers.2.weight": self.gain.reshape(-1),
+            "layers.2.bias": self.shift.reshape(-1),
+            "layers.2.running_mean": self.mean.reshape(-1),
+            "layers.2.running_var": self.variance.reshape(-1),
+            "layers.2.num_batches_tracked": torch.tensor(0),
+            "layers.4.weight": self.last.permute(2, 0, 1).reshape(len(LABELS), -1) / n_members,
+            "layers.4.bias": self.last_bias.mean(dim=0).reshape(-1),
+        }
+        network.load_state_dict({name: value.detach().clone() for name, value in state.items()})
+        return network.eval()
+
+
+def train_bagged(
+    rows: NDArray[np.float32], codes: NDArray[np.int64], reads: NDArray[np.bool_], recipe: Recipe, seed: int
+) -> FCNN:
+    """Train the members and merge them; the same rows and seed give the same weights on the same machine.
+
+    Args:
+        rows: [n, n_copies, n_inputs] float32, scaled; each recording and its altered copies.
+        codes: [n] int64.
+        reads: [n_members, n_inputs]: what each member reads.
+        recipe: its network, training and bagging settings.
+        seed: of weights, order, copies, noise.
+
+    Returns:
+        One network whose hidden layer holds all members, in evaluation mode. As in ``training.optimise``, its logits
+        are those of the labels' true shares.
+
+    Raises:
+        DatasetError: fewer than two rows, or fewer than two labels.
+    """
+    check_labels(codes)
+    settings, bagging = recipe.training, recipe.bagging
+    n_rows, n_copies, _ = rows.shape
+    inputs = torch.from_numpy(rows)
+    label_weights = _label_weights(codes, bagging.balance)
+    offsets = torch.where(label_weights > 0, label_weights, 1.0).log()
+    targets = nn.functional.one_hot(torch.from_numpy(codes), len(LABELS)).float()
+    targets = targets * (1 - bagging.label_smoothing) + bagging.label_smoothing / len(LABELS)
+    targets *= label_weights[torch.from_numpy(codes)].unsqueeze(1)
+    with deterministic(seed):
+        members = _Members(torch.from_numpy(reads.astype(np.float32)), recipe.network.hidden[0])
+        is_weight = {id(members.first), id(members.last)}
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": [members.first, members.last], "weight_decay": settings.weight_decay},
+                {"params": [one for one in members.parameters() if id(one) not in is_weight], "weight_decay": 0.0},
+            ],
+            lr=settings.learning_rate,
+        )
+        n_batches = math.ceil(n_rows / settings.batch_size)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, settings.learning_rate, total_steps=settings.epochs * n_batches + 1, pct_start=_WARM_UP
+        )
+        for _ in range(settings.epochs):
+            for index in torch.randperm(n_rows).split(settings.batch_size):
+                if len(index) < min(_FEWEST_ROWS, n_rows):
+                    continue
+                # A row is the same copy for all members; what is left out and added differs.
+                batch = inputs[index, torch.randint(0, n_copies, (len(index),))]
+                batch = batch + bagging.input_noise * torch.randn(batch.shape)
+                batch = nn.functional.dropout(batch.expand(len(reads), -1, -1), bagging.input_dropout)
+                logits = members(batch, recipe.network.dropout) + offsets
+                # Each member has its own loss: their sum leaves each member's gradient what it would be alone.
+                loss = -(targets[index] * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+        members.settle(inputs)
+        return members.merged(recipe.network.dropout)
+
+
+def _label_weights(codes: NDArray[np.int64], balance: float) -> torch.Tensor:
+    """Return [n_labels] float32: ``(n / n_label) ** balance``, 1 in the mean over rows; 0 for labels without rows."""
+    counts = np.bincount(codes, minlength=len(LABELS))
+    weights = np.where(counts > 0, (len(codes) / np.maximum(counts, 1)) ** balance, 0.0)
+    weights /= weights[codes].mean()
+    return torch.from_numpy(weights.astype(np.float32))

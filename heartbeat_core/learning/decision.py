@@ -1,0 +1,69 @@
+"""Outputs to labels: one temperature for all, one threshold a label.
+
+The probability of a label is ``softmax(logits / temperature)`` over the trained labels (Guo, Pleiss, Sun, Weinberger,
+On Calibration of Modern Neural Networks, ICML 2017). The predicted label is that of the largest ``probability /
+threshold``: with equal thresholds the most probable one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import scipy  # scipy.optimize is loaded when it is used first: a driver does without
+from numpy.typing import NDArray
+from pydantic import Field
+
+from heartbeat_core.arrays import Codes, Logits
+from heartbeat_core.recipe import LABELS
+from heartbeat_core.settings import PositiveFloat, Settings
+
+_TEMPERATURES = (0.05, 20.0)
+
+
+class Decision(Settings):
+    """How logits become a label.
+
+    Attributes:
+        thresholds: one a label, by code; those of labels that were not trained do not matter.
+    """
+
+    temperature: PositiveFloat = 1.0
+    thresholds: Annotated[tuple[PositiveFloat, ...], Field(min_length=len(LABELS), max_length=len(LABELS))] = (
+        1.0,
+    ) * len(LABELS)
+
+    def probabilities(self, logits: Logits, trained: Codes) -> NDArray[np.float64]:
+        """Return [n, 5] float64 for logits [n, 5]: softmax over the trained codes, 0 for the others."""
+        scaled = logits[:, trained] / self.temperature
+        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
+        found = np.zeros((len(logits), len(LABELS)))
+        found[:, trained] = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return found
+
+    def codes(self, probabilities: NDArray[np.float64]) -> Codes:
+        """Return [n] int64: the label of the largest ``probability / threshold``, the first of equals."""
+        codes: Codes = np.argmax(probabilities / np.array(self.thresholds), axis=1).astype(np.int64)
+        return codes
+
+
+def fit_temperature(logits: Logits, codes: Codes, trained: Codes) -> float:
+    """Return the temperature of least log loss for held-out logits [n, 5] of rows with ``codes`` [n]."""
+
+    def loss(log_temperature: float) -> float:
+        probabilities = Decision(temperature=float(np.exp(log_temperature))).probabilities(logits, trained)
+        return -float(np.log(np.maximum(probabilities[np.arange(len(codes)), codes], 1e-12)).mean())
+
+    found = scipy.optimize.minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def balanced_thresholds(codes: Codes, balance: float) -> tuple[float, ...]:
+    """Return one threshold a label: its share of the rows with ``codes`` [n] to the power of ``balance``.
+
+    With 0 the most probable label is predicted, which serves accuracy; with 1 the one that gained most over its share,
+    which serves balanced accuracy and calls many normal recordings something rarer. Labels without rows have 1.
+    """
+    counts = np.bincount(codes, minlength=len(LABELS))
+    shares = np.where(counts > 0, counts / len(codes), 1.0)
+    return tuple(float(share) for share in shares**balance)

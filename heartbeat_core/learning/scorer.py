@@ -1,0 +1,65 @@
+"""Aligned frames to outputs of the network, without their padding.
+
+The scaler is folded into the first layer. With ``z = (x - mean) / scale`` over the padded row, ``W z + b`` is
+``c + (W / scale) x`` with ``c = b - (W / scale) mean``, and of ``x`` only the recording's own frames are not zero: a
+row costs ``O(n_frames * hidden)`` and not ``O(length * hidden)``. It is computed in float64, so that the outputs are
+those of the padded row but for float32's rounding there, and one row's do not depend on the others scored with it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.arrays import Frames
+from heartbeat_core.bundles.predictions import Scores
+from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.training import label_mask
+from heartbeat_core.recipe import LABELS
+
+
+class Scorer:
+    """A network and its scaler, ready to serve.
+
+    Args:
+        network: in evaluation mode; it is not changed.
+        scaler: of the positions that the network was trained on.
+        trained_codes: codes of the labels that it was trained on.
+        device: of torch's.
+    """
+
+    def __init__(self, network: FCNN, scaler: Scaler, trained_codes: NDArray[np.int64], device: str = "cpu") -> None:
+        layers = copy.deepcopy(network.layers).double()
+        first = layers[0]
+        weight, bias = (first.get_parameter(name).detach() for name in ("weight", "bias"))
+        weights = weight / torch.from_numpy(scaler.scale.reshape(-1))
+        self._device = torch.device(device)
+        self._constant = (bias - weights @ torch.from_numpy(scaler.mean.reshape(-1))).to(self._device)
+        self._weights = weights.T.contiguous().to(self._device)
+        self._others = layers[1:].to(self._device)
+        self._mask = label_mask(trained_codes).double().to(self._device)
+
+    def score(self, frames: Sequence[Frames], offsets: Sequence[int]) -> Scores:
+        """Score aligned sequences.
+
+        Args:
+            frames: n arrays [n_frames_i, 2] float32, unpadded.
+            offsets: n offsets in frames.
+        """
+        with torch.inference_mode():
+            rows = [self._first_layer(row, offset) for row, offset in zip(frames, offsets, strict=True)]
+            logits = self._others(torch.stack(rows)) if rows else torch.zeros((0, len(LABELS)), device=self._device)
+            probabilities = torch.softmax(logits + self._mask, dim=1)
+        codes = probabilities.argmax(dim=1)
+        return Scores(logits.float().cpu().numpy(), probabilities.float().cpu().numpy(), codes.cpu().numpy())
+
+    def _first_layer(self, frames: Frames, offset: int) -> torch.Tensor:
+        """Return [width] float64: the first layer's outputs for one row."""
+        values = torch.from_numpy(frames.reshape(-1).astype(np.float64)).to(self._device)
+        begin = 2 * offset
+        return self._constant + values @ self._weights[begin : begin + len(values)]

@@ -1,0 +1,178 @@
+"""Models of a sequence: a convolutional and a recurrent network on log-mel bands, in windows of 3 s.
+
+The original proposed both as future work and built neither. Each epoch sees one random window of each recording, with
+a piece of its time and of its bands masked (SpecAugment: Park et al., Interspeech 2019, arXiv:1904.08779; one mask of
+each kind here, no warping). A recording's outputs are the mean over windows that overlap by half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import Dataset
+
+from heartbeat_core.arrays import Inputs, Logits
+from heartbeat_core.learning.training import Batch, check_labels, deterministic, optimise
+from heartbeat_core.learning.vectors import VectorScaler, fit_vector_scaler
+from heartbeat_core.recipe import LABELS, Recipe
+
+WINDOW_FRAMES = 150
+"""3 s of frames every 20 ms: two heartbeats at least."""
+
+_MASKED_FRAMES = 30
+_MASKED_BANDS = 8
+"""The longest masks."""
+
+_CHANNELS = (16, 32, 64)
+_HIDDEN = 32
+_DROPOUT = 0.3
+
+
+class ConvolutionalNetwork(nn.Module):
+    """Three blocks of 3 x 3 convolution, BatchNorm, ReLU and maximum pooling; then mean and maximum over what is left.
+
+    The first convolution takes every second place only: a quarter of the work.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = 1
+        for next_width in _CHANNELS:
+            layers += [
+                nn.Conv2d(width, next_width, 3, stride=2 if width == 1 else 1, padding=1, bias=False),
+                nn.BatchNorm2d(next_width),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+            width = next_width
+        self.blocks = nn.Sequential(*layers)
+        self.output = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(2 * width, len(LABELS)))
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return logits [batch, 5] float32 for windows [batch, 150, n_bands] float32."""
+        maps = self.blocks(windows.unsqueeze(1)).flatten(2)
+        logits: torch.Tensor = self.output(torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1))
+        return logits
+
+
+class RecurrentNetwork(nn.Module):
+    """A bidirectional GRU over pairs of frames, 40 ms, and the mean of its states."""
+
+    def __init__(self, n_bands: int) -> None:
+        super().__init__()
+        self.states = nn.GRU(2 * n_bands, _HIDDEN, batch_first=True, bidirectional=True)
+        self.output = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(2 * _HIDDEN, len(LABELS)))
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return logits [batch, 5] float32 for windows [batch, 150, n_bands] float32."""
+        pairs = windows.reshape(len(windows), WINDOW_FRAMES // 2, -1)
+        logits: torch.Tensor = self.output(self.states(pairs)[0].mean(dim=1))
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceModel:
+    """A network on windows of standardised frames, with the scaler of its own training rows."""
+
+    scaler: VectorScaler
+    network: nn.Module
+
+    @property
+    def n_bytes(self) -> int:
+        """Return the size of network and scaler."""
+        return sum(int(value.nbytes) for value in self.network.state_dict().values()) + self.scaler.n_bytes
+
+    def logits(self, inputs: Sequence[Inputs]) -> Logits:
+        """Return [n, 5] float64: of each input, the mean over its windows."""
+        found = np.empty((len(inputs), len(LABELS)))
+        with torch.inference_mode():
+            for number, one in enumerate(inputs):
+                found[number] = self.network(_windows(_standardised(one, self.scaler))).double().mean(dim=0).numpy()
+        return found
+
+
+def fit_sequences(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int64], seed: int) -> SequenceModel:
+    """Fit scaler and network to rows.
+
+    Args:
+        recipe: its model is "cnn" or "rnn".
+        inputs: n arrays [n_frames, n_bands] float32, every 20 ms.
+        codes: [n] int64.
+        seed: of the weights, the windows and their order.
+
+    Raises:
+        DatasetError: fewer than two rows, or fewer than two labels.
+    """
+    check_labels(codes)
+    scaler = fit_vector_scaler(np.concatenate(inputs))
+    rows = RandomWindows([_standardised(one, scaler) for one in inputs], codes)
+    with deterministic(seed):
+        network = ConvolutionalNetwork() if recipe.model == "cnn" else RecurrentNetwork(rows.n_inputs)
+        optimise(network, rows, recipe, recipe.training.epochs, seed)
+    return SequenceModel(scaler, network.eval())
+
+
+class RandomWindows(Dataset[Batch]):
+    """Each item is a window of its recording, another one every time, with masks; drawn by torch's own generator.
+
+    Args:
+        rows: n arrays [n_frames, n_bands] float32, standardised, of one window at least.
+        codes: [n] int64.
+    """
+
+    def __init__(self, rows: Sequence[torch.Tensor], codes: NDArray[np.int64]) -> None:
+        self.codes = codes
+        self._rows = rows
+        self._codes = torch.from_numpy(codes)
+
+    @property
+    def n_inputs(self) -> int:
+        """Return how many bands a frame has."""
+        return int(self._rows[0].shape[1])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a window [150, n_bands] float32 and its code."""
+        row = self._rows[index]
+        start = _random(len(row) - WINDOW_FRAMES + 1)
+        window = row[start : start + WINDOW_FRAMES].clone()
+        # 0 is the mean of each band.
+        window[_random_piece(WINDOW_FRAMES, _MASKED_FRAMES)] = 0
+        window[:, _random_piece(self.n_inputs, _MASKED_BANDS)] = 0
+        return window, self._codes[index]
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """Return windows [batch, 150, n_bands] float32 and codes [batch] int64."""
+        windows, codes = zip(*(self[i] for i in index), strict=True)
+        return torch.stack(windows), torch.stack(codes)
+
+
+def _random(below: int) -> int:
+    return int(torch.randint(below, ()))
+
+
+def _random_piece(length: int, longest: int) -> slice:
+    n = _random(min(length, longest) + 1)
+    start = _random(length - n + 1)
+    return slice(start, start + n)
+
+
+def _standardised(frames: Inputs, scaler: VectorScaler) -> torch.Tensor:
+    """Return [max(n_frames, 150), n_bands] float32: scaled, then zeros behind what is shorter than a window."""
+    scaled = scaler.transform(frames)
+    return torch.from_numpy(np.pad(scaled, ((0, max(0, WINDOW_FRAMES - len(scaled))), (0, 0))))
+
+
+def _windows(row: torch.Tensor) -> torch.Tensor:
+    """Return [n, 150, n_bands]: windows that overlap by half, and a last one that ends with the row."""
+    last = len(row) - WINDOW_FRAMES
+    starts = sorted({*range(0, last, WINDOW_FRAMES // 2), last})
+    return torch.stack([row[start : start + WINDOW_FRAMES] for start in starts])

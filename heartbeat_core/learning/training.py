@@ -1,0 +1,249 @@
+"""Rows of an aligned dataset to a fitted network.
+
+The recipe is the original's: Adam, cross-entropy, ReduceLROnPlateau. Its scheduler looked at the test rows;
+ours follows the training loss. Labels without a training row are masked out of the loss, so that
+training and serving see the same outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from heartbeat_core.alignment.placement import pad
+from heartbeat_core.alignment.scaling import Scaler, ScalerFit
+from heartbeat_core.errors import DatasetError
+from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.recipe import LABELS, Recipe
+
+EpochCallback = Callable[[int, float], None]
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class TrainingRows(Protocol):
+    """Rows that a network is trained on.
+
+    Attributes:
+        codes: [n] int64.
+        n_inputs: values of a row.
+    """
+
+    codes: NDArray[np.int64]
+
+    @property
+    def n_inputs(self) -> int:
+        """Return how many values a row has."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """Return the rows at ``index``: [batch, n_inputs] float32 and [batch] int64."""
+
+
+class MatrixRows(Dataset[Batch]):
+    """Rows that lie in memory, ready for the network: ``inputs`` [n, n_inputs] float32, ``codes`` [n] int64."""
+
+    def __init__(self, inputs: NDArray[np.float32], codes: NDArray[np.int64]) -> None:
+        self.codes = codes
+        self._inputs = torch.from_numpy(inputs)
+        self._codes = torch.from_numpy(codes)
+
+    @property
+    def n_inputs(self) -> int:
+        """Return how many values a row has."""
+        return int(self._inputs.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._inputs[index], self._codes[index]
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """Return the rows at ``index`` as one batch."""
+        return self._inputs[index], self._codes[index]
+
+
+class AlignedFrames(Dataset[tuple[torch.Tensor, int]]):
+    """Compact rows, expanded and scaled when they are asked for.
+
+    Item ``i`` is ``(inputs [length * 2] float32, code)``: position-major, Hz before magnitude, z-scored.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[NDArray[np.float32]],
+        offsets: NDArray[np.int64],
+        codes: NDArray[np.int64],
+        scaler: Scaler,
+    ) -> None:
+        self.frames = frames
+        self.offsets = offsets
+        self.codes = codes
+        self.scaler = scaler
+
+    @property
+    def n_inputs(self) -> int:
+        """Return how many values a row has."""
+        return int(self.scaler.mean.size)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """Return the rows at ``index`` as one batch."""
+        inputs, codes = zip(*(self[i] for i in index), strict=True)
+        return torch.stack(inputs), torch.tensor(codes)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        padded = pad(self.frames[index], int(self.offsets[index]), len(self.scaler.mean))
+        return torch.from_numpy(self.scaler.transform(padded).reshape(-1)), int(self.codes[index])
+
+
+def fit_scaler(frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64], length: int) -> Scaler:
+    """Fit the per-position scaler on raw aligned rows."""
+    fit = ScalerFit(length)
+    for row, offset in zip(frames, offsets.tolist(), strict=True):
+        fit.add(row, offset)
+    return fit.finish()
+
+
+def train_network(
+    rows: TrainingRows, recipe: Recipe, on_epoch: EpochCallback | None = None, seed: int | None = None
+) -> FCNN:
+    """Fit the recipe's network; the same rows and seed give the same weights on the same machine.
+
+    Args:
+        rows: training rows only.
+        recipe: network and training settings.
+        on_epoch: called with the epoch's number from 1 and its mean training loss.
+        seed: in place of the recipe's.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
+
+    Raises:
+        DatasetError: fewer than two rows, or fewer than two labels.
+    """
+    check_labels(rows.codes)
+    seed = recipe.training.seed if seed is None else seed
+    with deterministic(seed):
+        network = FCNN(rows.n_inputs, recipe.network.hidden, len(LABELS), recipe.network.dropout)
+        optimise(network, rows, recipe, recipe.training.epochs, seed, on_epoch)
+    return network.eval()
+
+
+def check_labels(codes: NDArray[np.int64]) -> None:
+    """Raise DatasetError where rows with ``codes`` [n] are fewer than two, or of fewer than two labels."""
+    present = np.unique(codes)
+    if len(codes) < 2 or len(present) < 2:
+        found = ", ".join(LABELS[code] for code in present) or "none"
+        raise DatasetError(f"training needs rows of two labels at least; found {len(codes)} rows of: {found}")
+
+
+def optimise(
+    network: nn.Module,
+    rows: TrainingRows,
+    recipe: Recipe,
+    n_epochs: int,
+    seed: int,
+    on_epoch: EpochCallback | None = None,
+) -> None:
+    """Train a network on rows, in place, as the recipe's training settings say; called within ``deterministic``.
+
+    Args:
+        network: left in training mode.
+        rows: training rows only.
+        recipe: training settings.
+        n_epochs: in place of the recipe's.
+        seed: of the rows' order.
+        on_epoch: called with the epoch's number from 1 and its mean training loss.
+    """
+    settings = recipe.training
+    weights = label_weights(rows.codes, settings.class_weights)
+    # Of least weighted log loss is weight * probability, up to a factor (Elkan, IJCAI 2001): with the weights in the
+    # offsets, the network's own logits are those of the labels' true shares.
+    offsets = label_mask(np.unique(rows.codes)) + (0.0 if weights is None else weights.log())
+    loader: DataLoader[Any] = DataLoader(
+        rows,  # type: ignore[arg-type]
+        batch_size=settings.batch_size,
+        shuffle=True,
+        # BatchNorm1d has no variance in a batch of one row.
+        drop_last=len(rows) % settings.batch_size == 1,
+        collate_fn=_as_it_is,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser, patience=settings.plateau_patience, factor=settings.plateau_factor
+    )
+    loss_function = nn.CrossEntropyLoss(weight=weights)
+    for epoch in range(1, n_epochs + 1):
+        loss = _run_epoch(network, loader, loss_function, optimiser, offsets)
+        scheduler.step(loss)
+        if on_epoch is not None:
+            on_epoch(epoch, loss)
+
+
+def label_weights(codes: NDArray[np.int64], how: str) -> torch.Tensor | None:
+    """Return [n_labels] float32: ``n / (n_labels_present * n_label)`` where they are balanced, None for equal ones."""
+    if how == "none":
+        return None
+    counts = np.bincount(codes, minlength=len(LABELS))
+    weights = len(codes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def label_mask(trained_codes: NDArray[np.int64]) -> torch.Tensor:
+    """Return [n_labels] float32 to add to logits: 0 for a trained label, minus infinity for the others."""
+    mask = torch.full((len(LABELS),), -torch.inf)
+    mask[torch.from_numpy(trained_codes)] = 0.0
+    return mask
+
+
+def _run_epoch(
+    network: nn.Module,
+    loader: DataLoader[Any],
+    loss_function: nn.CrossEntropyLoss,
+    optimiser: torch.optim.Optimizer,
+    offsets: torch.Tensor,
+) -> float:
+    """Return the mean loss over the rows seen."""
+    network.train()
+    total, seen = 0.0, 0
+    for inputs, codes in loader:
+        optimiser.zero_grad()
+        loss = loss_function(network(inputs) + offsets, codes)
+        loss.backward()
+        optimiser.step()
+        total += float(loss.detach()) * len(codes)
+        seen += len(codes)
+    return total / seen
+
+
+@contextmanager
+def deterministic(seed: int) -> Iterator[None]:
+    """Seed torch and keep its sums in one order (one thread); leave its global state as it was found."""
+    threads = torch.get_num_threads()
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    was_warning = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(was_deterministic, warn_only=was_warning)
+            torch.set_num_threads(threads)

@@ -1,0 +1,90 @@
+"""One recording from its bytes to its facts, frames, place and features."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core.alignment.placement import Placement, Reference, place
+from heartbeat_core.arrays import Frames
+from heartbeat_core.audio import decode, quality
+from heartbeat_core.audio.quality import Quality
+from heartbeat_core.features.extract import summarise
+from heartbeat_core.features.frames import compute_frames
+from heartbeat_core.recipe import Recipe, Summary
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingResult:
+    """One recording after the walk.
+
+    The waveform itself is gone: a shard's results are held together, its samples are not.
+
+    Attributes:
+        n_samples: decoded samples of one channel; ``header_n_samples`` is the header's claim, None if unknown.
+        truncated: the data breaks off before the header's claim.
+        frames: [n_frames, 2] float32: Hz, linear magnitude; unpadded, cut to the reference's length.
+        n_frames_cut: frames beyond the reference's length.
+        statistics: [392] float32, in the order of ``statistics_names.NAMES``, or [652] with those of
+            ``cycles_names.NAMES`` behind; None where nobody asked for them.
+    """
+
+    recording: Recording
+    audio_sha256: str
+    size_bytes: int
+    format: str
+    subtype: str
+    sample_rate_hz: int
+    channels: int
+    n_samples: int
+    duration_s: float
+    header_n_samples: int | None
+    truncated: bool
+    quality: Quality
+    frames: Frames
+    n_frames_cut: int
+    placement: Placement
+    statistics: NDArray[np.float32] | None = None
+
+
+def process(
+    recording: Recording,
+    data: bytes,
+    recipe: Recipe,
+    reference: Reference,
+    limits: Limits,
+    summary: Summary = "none",
+) -> RecordingResult:
+    """Take one recording from its bytes to its aligned frames and, where asked for, its summary statistics.
+
+    Raises:
+        RecordingError: a named child that says at which stage and why it cannot be processed.
+    """
+    waveform = decode.decode(data, limits)
+    frames = compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
+    placement = place(frames, reference, recipe.alignment.pad_mode)
+    return RecordingResult(
+        recording=recording,
+        audio_sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        format=waveform.format,
+        subtype=waveform.subtype,
+        sample_rate_hz=waveform.sample_rate_hz,
+        channels=waveform.channels,
+        n_samples=waveform.samples.size,
+        duration_s=waveform.duration_s,
+        header_n_samples=waveform.header_n_samples,
+        truncated=waveform.truncated,
+        quality=quality.measure(waveform),
+        frames=frames[: placement.n_frames],
+        n_frames_cut=len(frames) - placement.n_frames,
+        placement=placement,
+        statistics=None
+        if summary == "none"
+        else summarise(waveform.samples, waveform.sample_rate_hz, summary == "statistics+cycles"),
+    )

@@ -1,0 +1,107 @@
+"""The Arrow schemas of an evaluation: what models read, a fold's predictions, and all of them pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Inputs
+from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.formats.columns import FLOATS, TEXT, column, list_column, list_values, make_schema, numbers
+from heartbeat_core.recipe import LABELS
+
+_PROBABILITIES = [f"prob_{label}" for label in LABELS]
+
+
+INPUTS = make_schema(width=pa.int32(), values=FLOATS)
+"""One row a recording: an array [n, width], row by row."""
+
+FOLD = make_schema(row=pa.int32(), predicted_code=pa.int8(), **dict.fromkeys(_PROBABILITIES, pa.float64()))
+"""One row a recording of the fold; ``row`` is its number among the dataset's labelled rows."""
+
+OUT_OF_FOLD = make_schema(
+    **dict.fromkeys(("recipe", "task"), TEXT),
+    **dict.fromkeys(("seed", "fold"), pa.int32()),
+    **dict.fromkeys(("recording_id", "uri", "audio_sha256", "patient", "device", "label", "predicted_label"), TEXT),
+    **dict.fromkeys(_PROBABILITIES, pa.float64()),
+)
+"""One row a recording, task and seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldResult:
+    """A fold's predictions.
+
+    Attributes:
+        rows: [n] int64, numbers of the dataset's labelled rows.
+        predicted: [n] int64 codes.
+        probabilities: [n, 5] float64.
+        fit_s: what fitting took.
+        n_bytes: size of the model, None where that is not told.
+    """
+
+    rows: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    fit_s: float
+    n_bytes: int | None
+
+
+def inputs_table(rows: Sequence[Inputs]) -> pa.Table:
+    """Return arrays [n_i, width_i] float32 as a table."""
+    arrays = [column([row.shape[1] for row in rows], pa.int32()), list_column([row.reshape(-1) for row in rows])]
+    return pa.Table.from_arrays(arrays, schema=INPUTS)
+
+
+def table_inputs(table: pa.Table) -> list[Inputs]:
+    """Read ``inputs_table`` back."""
+    widths = numbers(table.column("width")).tolist()
+    values = list_values(table.column("values"))
+    return [row.reshape(-1, width) for row, width in zip(values, widths, strict=True)]
+
+
+def fold_table(result: FoldResult) -> pa.Table:
+    """Return a fold's predictions as a table; time and size go into its metadata."""
+    arrays = [
+        column(result.rows, pa.int32()),
+        column(result.predicted, pa.int8()),
+        *(column(values, pa.float64()) for values in result.probabilities.T),
+    ]
+    n_bytes = "" if result.n_bytes is None else str(result.n_bytes)
+    metadata = {"heartbeat.fit_s": f"{result.fit_s:.3f}", "heartbeat.n_bytes": n_bytes}
+    return pa.Table.from_arrays(arrays, schema=FOLD.with_metadata(metadata))
+
+
+def table_fold(table: pa.Table) -> FoldResult:
+    """Read ``fold_table`` back."""
+    metadata: Mapping[bytes, bytes] = table.schema.metadata
+    n_bytes = metadata[b"heartbeat.n_bytes"].decode()
+    return FoldResult(
+        numbers(table.column("row")).astype(np.int64),
+        numbers(table.column("predicted_code")).astype(np.int64),
+        np.stack([numbers(table.column(name)) for name in _PROBABILITIES], axis=1),
+        float(metadata[b"heartbeat.fit_s"]),
+        int(n_bytes) if n_bytes else None,
+    )
+
+
+def out_of_fold_table(labelled: Labelled, recipe: str, folds: Iterable[tuple[str, int, int, FoldResult]]) -> pa.Table:
+    """Return the predictions of all folds of a recipe; ``folds`` are (task, seed, number, result)."""
+    identity = (labelled.recording_id, labelled.uri, labelled.audio_sha256, labelled.groups, labelled.devices)
+    parts = []
+    for task, seed, number, fold in folds:
+        index = fold.rows.tolist()
+        columns: list[Sequence[object] | NDArray[np.float64]] = [
+            *([value] * len(index) for value in (recipe, task, seed, number)),
+            *([values[i] for i in index] for values in identity),
+            [LABELS[code] for code in labelled.codes[fold.rows].tolist()],
+            [LABELS[code] for code in fold.predicted.tolist()],
+            *fold.probabilities.T,
+        ]
+        arrays = [column(values, field.type) for values, field in zip(columns, OUT_OF_FOLD, strict=True)]
+        parts.append(pa.Table.from_arrays(arrays, schema=OUT_OF_FOLD))
+    return pa.concat_tables(parts).combine_chunks()

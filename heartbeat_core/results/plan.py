@@ -1,0 +1,42 @@
+"""The plan as rows: what was listed, in shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from heartbeat_core.formats.columns import TEXT, make_schema, make_table
+from heartbeat_core.recordings.recording import Recording
+
+PLAN = make_schema(
+    shard=pa.int32(),
+    uri=TEXT,
+    relative_path=TEXT,
+    size_bytes_=pa.int64(),
+    version_=TEXT,
+    label_=TEXT,
+    patient_id_=TEXT,
+    device_=TEXT,
+    manifest_=TEXT,
+    manifest_row_=pa.int64(),
+)
+"""What was listed, in shards; the columns but the first are ``Recording``'s."""
+
+
+def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
+    """Return a piece of the plan: numbered shards, one row a recording."""
+    rows = [(index, recording) for index, recordings in shards for recording in recordings]
+    columns: dict[str, Any] = {"shard": [index for index, _ in rows]}
+    for name in PLAN.names[1:]:
+        columns[name] = [getattr(recording, name) for _, recording in rows]
+    return make_table(columns, PLAN)
+
+
+def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
+    """Read ``plan_table`` back: recordings by shard, in order."""
+    shards: dict[int, list[Recording]] = {}
+    for row in table.to_pylist():
+        shards.setdefault(row.pop("shard"), []).append(Recording(**row))
+    return shards

@@ -1,0 +1,251 @@
+"""The Arrow schemas of every table, and results to tables.
+
+The schemas are explicit and the same in every part; timestamps are UTC in microseconds, units are in the names,
+no column is of null type. Each part carries its schema's version and the run's provenance as metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from heartbeat_core.alignment.placement import pad
+from heartbeat_core.arrays import Frames
+from heartbeat_core.audio.quality import Quality
+from heartbeat_core.bundles.predictions import Scores
+from heartbeat_core.features import cycles_columns, statistics_columns
+from heartbeat_core.formats.columns import FLOATS, TEXT, TIME, column_name, list_column, make_schema, make_table
+from heartbeat_core.recipe import LABELS
+from heartbeat_core.recordings.process import RecordingResult
+from heartbeat_core.recordings.recording import Failure
+
+SCHEMA_VERSION = 4
+
+
+_AUDIO = {
+    "size_bytes": pa.int64(),
+    "format": TEXT,
+    "subtype": TEXT,
+    "sample_rate_hz": pa.int32(),
+    "channels": pa.int16(),
+    "n_samples": pa.int64(),
+    "duration_s": pa.float64(),
+    "header_n_samples_": pa.int64(),
+    "truncated": pa.bool_(),
+}
+_QUALITY = {field.name: pa.float64() for field in fields(Quality)}
+
+PREDICTIONS = make_schema(
+    recording_id=TEXT,
+    uri=TEXT,
+    audio_sha256=TEXT,
+    predicted_label=TEXT,
+    predicted_code=pa.int8(),
+    confidence=pa.float32(),
+    unsure=pa.bool_(),
+    unsure_reason_=TEXT,
+    **{f"prob_{label}": pa.float32() for label in LABELS},
+    logits=FLOATS,
+    model_id=TEXT,
+    recipe=TEXT,
+    generation=pa.int32(),
+    run_id=TEXT,
+    processed_at=TIME,
+)
+"""``generation`` counts the updates of the folder, from 0; the newest row of a recording has the highest.
+
+``confidence`` is the predicted label's probability; ``unsure_reason`` says why a prediction is not to be relied on;
+``logits`` are the network's outputs in the order of the codes."""
+
+_FACTS = {"recording_id": TEXT, "uri": TEXT, "audio_sha256": TEXT, **_AUDIO, **_QUALITY}
+_ALIGNED = {
+    "n_frames": pa.int32(),
+    "n_frames_cut": pa.int32(),
+    "offset_frames": pa.int32(),
+    "alignment_distance": pa.float64(),
+    "frequency_hz": FLOATS,
+    "amplitude": FLOATS,
+}
+FEATURE_SETS: dict[str, dict[str, pa.DataType]] = {
+    "aligned": _ALIGNED,
+    "statistics": dict.fromkeys(statistics_columns.NAMES, pa.float32()),
+    "cycles": dict.fromkeys(cycles_columns.NAMES, pa.float32()),
+}
+"""Columns by feature set. The two lists of ``aligned`` are unpadded, and ``offset_frames`` says where they lie; the
+columns of the others are explained in ``configs/pcg-stats-v1.md`` and ``configs/pcg-cycles-v1.md``."""
+
+
+def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
+    """Return the columns of the features table, one row a recording, with the sets that were asked for."""
+    chosen = {name: kind for one in FEATURE_SETS if one in feature_sets for name, kind in FEATURE_SETS[one].items()}
+    return make_schema(**_FACTS, **chosen, generation=pa.int32())
+
+
+RECORDINGS = pa.schema(
+    [
+        *make_schema(**_FACTS, **_ALIGNED),
+        pa.field("label", TEXT),
+        pa.field("label_code", pa.int8()),
+        pa.field("patient_id", TEXT),
+        pa.field("device", TEXT),
+    ]
+)
+"""A dataset's rows: the features and what is known of the recording; null where it is not."""
+
+FAILURES = make_schema(
+    recording_id=TEXT,
+    uri=TEXT,
+    size_bytes_=pa.int64(),
+    stage=TEXT,
+    error_type=TEXT,
+    message=TEXT,
+    attempts=pa.int16(),
+    generation=pa.int32(),
+    run_id=TEXT,
+    failed_at=TIME,
+)
+
+
+HOLDOUT = make_schema(
+    audio_sha256=TEXT,
+    label=TEXT,
+    predicted_label=TEXT,
+    logits=FLOATS,
+)
+"""The rows that ``train`` held out, with the outputs that its figures were computed from."""
+
+
+def predictions_table(
+    results: Sequence[RecordingResult],
+    scores: Scores,
+    *,
+    model_id: str,
+    recipe: str,
+    generation: int,
+    run_id: str,
+    now: datetime,
+) -> pa.Table:
+    """Return one prediction row a result."""
+    n = len(results)
+    codes, probabilities = scores.codes, scores.probabilities
+    columns: dict[str, Any] = {
+        **_identity(results),
+        "predicted_label": [LABELS[code] for code in codes.tolist()],
+        "predicted_code": codes,
+        "confidence": probabilities[np.arange(n), codes],
+        "unsure": [reason is not None for reason in scores.unsure],
+        "unsure_reason": list(scores.unsure),
+        **{f"prob_{label}": probabilities[:, code] for code, label in enumerate(LABELS)},
+        "logits": list_column(list(scores.logits)),
+        "model_id": [model_id] * n,
+        "recipe": [recipe] * n,
+        "generation": [generation] * n,
+        "run_id": [run_id] * n,
+        "processed_at": [now] * n,
+    }
+    return make_table(columns, PREDICTIONS)
+
+
+def features_table(
+    results: Sequence[RecordingResult], feature_sets: Sequence[str] = ("aligned",), *, generation: int
+) -> pa.Table:
+    """Return one feature row a result, frames unpadded; with ``statistics`` the results must have theirs."""
+    columns = _feature_columns(results, [result.frames for result in results])
+    first = 0
+    for feature_set, names in (("statistics", statistics_columns.NAMES), ("cycles", cycles_columns.NAMES)):
+        if feature_set in feature_sets:
+            rows = np.zeros((len(results), len(names)), np.float32)
+            for number, result in enumerate(results):
+                if result.statistics is None or len(result.statistics) < first + len(names):
+                    raise ValueError(f"{feature_set} are to be written, and a result has none")
+                rows[number] = result.statistics[first : first + len(names)]
+            columns |= dict(zip(names, rows.T, strict=True))
+        first += len(names)
+    columns["generation"] = [generation] * len(results)
+    return make_table(columns, features_schema(feature_sets))
+
+
+def recordings_table(results: Sequence[RecordingResult], padded_length: int | None) -> pa.Table:
+    """Return the dataset's rows; with ``padded_length`` the frames are written with their padding."""
+    frames = [
+        result.frames if padded_length is None else pad(result.frames, result.placement.offset_frames, padded_length)
+        for result in results
+    ]
+    labels = [result.recording.label for result in results]
+    columns = {
+        **_feature_columns(results, frames),
+        "label": labels,
+        "label_code": [None if label is None else LABELS.index(label) for label in labels],
+        "patient_id": [result.recording.patient_id for result in results],
+        "device": [result.recording.device for result in results],
+    }
+    return make_table(columns, RECORDINGS)
+
+
+def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime) -> pa.Table:
+    """Return one row a failure."""
+    n = len(failures)
+    columns = {
+        "recording_id": [failure.recording.recording_id for failure in failures],
+        "uri": [failure.recording.public_uri for failure in failures],
+        "size_bytes": [failure.recording.size_bytes for failure in failures],
+        "stage": [failure.stage for failure in failures],
+        "error_type": [failure.error_type for failure in failures],
+        "message": [failure.message for failure in failures],
+        "attempts": [failure.attempts for failure in failures],
+        "generation": [generation] * n,
+        "run_id": [run_id] * n,
+        "failed_at": [now] * n,
+    }
+    return make_table(columns, FAILURES)
+
+
+def holdout_table(
+    audio_sha256: Sequence[str],
+    codes: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    logits: NDArray[np.float32],
+) -> pa.Table:
+    """Return the held-out rows with their logits."""
+    columns = {
+        "audio_sha256": list(audio_sha256),
+        "label": [LABELS[code] for code in codes.tolist()],
+        "predicted_label": [LABELS[code] for code in predicted.tolist()],
+        "logits": list_column(list(logits)),
+    }
+    return make_table(columns, HOLDOUT)
+
+
+def with_metadata(table: pa.Table, provenance: Mapping[str, str]) -> pa.Table:
+    """Attach the schema's version and the run's provenance as Parquet key-value metadata."""
+    entries = {"heartbeat.schema_version": str(SCHEMA_VERSION)}
+    entries |= {f"heartbeat.{key}": value for key, value in provenance.items()}
+    return table.replace_schema_metadata(entries)
+
+
+def _identity(results: Sequence[RecordingResult]) -> dict[str, list[str]]:
+    return {
+        "recording_id": [result.recording.recording_id for result in results],
+        "uri": [result.recording.public_uri for result in results],
+        "audio_sha256": [result.audio_sha256 for result in results],
+    }
+
+
+def _feature_columns(results: Sequence[RecordingResult], frames: Sequence[Frames]) -> dict[str, Any]:
+    return {
+        **_identity(results),
+        **{name: [getattr(result, name) for result in results] for name in map(column_name, _AUDIO)},
+        **{name: [getattr(result.quality, name) for result in results] for name in _QUALITY},
+        "n_frames": [result.placement.n_frames for result in results],
+        "n_frames_cut": [result.n_frames_cut for result in results],
+        "offset_frames": [result.placement.offset_frames for result in results],
+        "alignment_distance": [result.placement.distance for result in results],
+        "frequency_hz": list_column([row[:, 0] for row in frames]),
+        "amplitude": list_column([row[:, 1] for row in frames]),
+    }

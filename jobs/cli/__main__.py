@@ -1,0 +1,40 @@
+"""The command line: ``heartbeat``, or ``python -m jobs.cli``."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from types import FrameType
+
+from jobs.cli import folders, models, recordings
+from jobs.cli.app import EXIT_INTERRUPTED, app
+
+__all__ = ["app", "folders", "main", "models", "recordings"]
+
+
+def main() -> None:
+    """Run the command line; SIGTERM is taken as Ctrl-C."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    finally:
+        # The process ends: what it holds need not be looked through once more, which takes half a second.
+        gc.freeze()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Stop in order the first time; at once the second time, when closing the cluster takes too long."""
+    signal.signal(signal.SIGINT, _interrupt_again)
+    signal.signal(signal.SIGTERM, _interrupt_again)
+    os.write(2, b"\nstopping in order; once more stops at once\n")
+    raise KeyboardInterrupt
+
+
+def _interrupt_again(signum: int, frame: FrameType | None) -> None:
+    os._exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

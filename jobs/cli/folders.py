@@ -1,0 +1,105 @@
+"""Commands over folders: status, compact, certs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Annotated
+
+import typer
+
+from jobs.cli.app import app, exit_codes
+from jobs.cli.options import (
+    Folder,
+    StoreConfig,
+    job_settings,
+)
+from jobs.cli.printing import (
+    log,
+    out,
+    print_status,
+)
+
+
+@app.command(epilog="Exit codes: 0 told, 2 usage.")
+def status(
+    output: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    config: StoreConfig = None,
+) -> None:
+    """Tell what is done, running, failed and left in a job's output, also while another process runs the job.
+
+    Example: **heartbeat status results/**
+    """
+    with exit_codes("interrupted"):
+        from dataclasses import asdict
+
+        from jobs.drivers.run import reaching
+        from jobs.output.status import read_status
+
+        with reaching(job_settings(config, None, None)):
+            found = read_status(output)
+        if as_json:
+            typer.echo(json.dumps({**asdict(found), "left": found.left}, indent=2))
+        else:
+            print_status(found)
+
+
+@app.command(epilog="Exit codes: 0 done, 1 the store failed, 2 usage, 130 interrupted (the same command goes on).")
+def compact(output: Folder, config: StoreConfig = None) -> None:
+    """Make plain files of a finished output: the newest row of each recording, in few parts, in place.
+
+    Meanwhile the folder has no _SUCCESS, and queries may see a row twice.
+
+    Example: **heartbeat compact results/**
+    """
+    with exit_codes():
+        from jobs.drivers.compact import compact as run_job
+        from jobs.drivers.run import reaching
+
+        with reaching(job_settings(config, None, None)):
+            done = run_job(output, log)
+        for table, rows in done.n_rows.items():
+            out.print(f"{table}: {rows} rows in {done.n_parts[table]} parts, before in {len(done.old[table])}")
+
+
+@app.command(epilog="Exit codes: 0 made, 2 usage, 130 interrupted.")
+def certs(
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER", help="New folder; every machine finds the files under the same path.", show_default=False
+        ),
+    ],
+    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=3650, help="For how long they are good.")] = 30,
+) -> None:
+    """Make certificates, for one cluster that encrypts: ca.pem, cert.pem, key.pem and a dask.yaml that names them.
+
+    Whoever has these files can run code on the cluster: copy them to its machines only, and make new ones for the
+    next cluster. The authority's own key is thrown away, so nobody can add a certificate later.
+
+    Example: **heartbeat certs certs/ --days 7**
+    """
+    with exit_codes("interrupted"):
+        from socket import gethostname
+
+        from jobs.cluster.certificates import make_certs
+
+        made = make_certs(folder, (gethostname(), "localhost", "127.0.0.1"), days)
+        for path in (made.ca_file, made.cert_file, made.key_file, made.config):
+            out.print(f"  {path}")
+        config = f"DASK_CONFIG={shlex.quote(str(made.config))}"
+        out.print(
+            f"good until {made.not_after:%Y-%m-%d %H:%M} UTC; whoever has them can run code on the cluster"
+            "\n\nThe scheduler, with its machine's address for HOST; workers on each machine; then the job:\n"
+            f"\n  {config} dask scheduler --host HOST --port 8786 --dashboard-address 127.0.0.1:8787"
+            f"\n  {config} dask worker tls://HOST:8786 --nworkers 8 --nthreads 1 --dashboard-address 127.0.0.1:0"
+            f"\n  {config} heartbeat classify INPUT -o OUT --cluster tls://HOST:8786"
+            "\n\nOr the job without DASK_CONFIG: --cluster cluster.yaml, a file that holds\n"
+            "\n  kind: address"
+            "\n  address: tls://HOST:8786"
+            "\n  tls:"
+            f"\n    ca_file: {json.dumps(str(made.ca_file), ensure_ascii=False)}"
+            f"\n    cert_file: {json.dumps(str(made.cert_file), ensure_ascii=False)}"
+            f"\n    key_file: {json.dumps(str(made.key_file), ensure_ascii=False)}"
+        )

@@ -1,0 +1,313 @@
+"""Commands over datasets and models: build-dataset, train, evaluate, export."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from heartbeat_core.errors import UsageError
+from jobs.cli.app import EXIT_CODES, app, exit_codes, prepare_workers, refuse_failures
+from jobs.cli.options import (
+    Before,
+    Cluster,
+    Config,
+    DeviceOption,
+    Exclude,
+    FormatChoice,
+    Include,
+    Inputs,
+    LabelSource,
+    LayoutChoice,
+    MaxFailureRate,
+    MaxSize,
+    MinSize,
+    Output,
+    PathColumn,
+    Since,
+    Workers,
+    job_settings,
+    selection_of,
+)
+from jobs.cli.printing import (
+    log,
+    out,
+    print_leaderboard,
+    print_places,
+    print_totals,
+)
+
+
+@app.command("build-dataset", epilog=EXIT_CODES)
+def build_dataset(
+    inputs: Inputs,
+    output: Output,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE.yaml",
+            help="A shipped recipe (seed-small, seed-main, cycles, …) or a file of yours.",
+        ),
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="FILE", help="Table (.csv, .parquet, .jsonl) with a path and a label column."),
+    ] = None,
+    label_from: Annotated[
+        LabelSource | None,
+        typer.Option("--label-from", help="Take each label from the name of the file's folder."),
+    ] = None,
+    layout: Annotated[
+        LayoutChoice, typer.Option("--layout", help="Store frames unpadded with their offset, or padded.")
+    ] = LayoutChoice.compact,
+    label_path_column: Annotated[
+        str | None, typer.Option("--label-path-column", metavar="NAME", help="[default: found]")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option("--label-column", metavar="NAME", help="[default: found]")] = None,
+    patient_column: Annotated[
+        str | None, typer.Option("--patient-column", metavar="NAME", help="[default: found, or none]")
+    ] = None,
+    device_column: Annotated[
+        str | None,
+        typer.Option("--device-column", metavar="NAME", help="What each was recorded with. [default: found, or none]"),
+    ] = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    path_column: PathColumn = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    min_size: MinSize = None,
+    max_size: MaxSize = None,
+    since: Since = None,
+    before: Before = None,
+    max_failure_rate: MaxFailureRate = None,
+    device: DeviceOption = None,
+    config: Config = None,
+) -> None:
+    """Build an aligned dataset: frames of every recording, placed where they lie nearest to the longest one.
+
+    A label belongs to the recording with the same relative path, else to the only one with the same file name.
+    Labels without a recording and recordings without a label are counted, and listed in _unmatched_labels.csv.
+
+    Example: **heartbeat build-dataset recordings/ -o dataset/ --recipe seed-small --labels labels.csv**
+    """
+    with exit_codes():
+        prepare_workers(cluster)
+        from jobs.drivers.build_dataset import DatasetOptions
+        from jobs.drivers.build_dataset import build_dataset as run_job
+        from jobs.drivers.run import exceeds
+        from jobs.listing.labels import read_labels
+        from jobs.settings import load_recipe
+
+        if labels is not None and label_from is not None:
+            raise UsageError("give --labels or --label-from, not both")
+        settings = job_settings(
+            config,
+            cluster,
+            workers,
+            path_column=path_column,
+            selection=selection_of(include, exclude, min_size, max_size, since, before),
+            max_failure_rate=max_failure_rate,
+            device=device,
+        )
+        options = DatasetOptions(
+            recipe=load_recipe(recipe),
+            layout=layout.value,
+            labels=None
+            if labels is None
+            else read_labels(labels, label_path_column, label_column, patient_column, device_column),
+            label_from_folder=label_from is not None,
+        )
+        summary = run_job(inputs, output, options, settings, log)
+        print_totals(summary.totals, "rows")
+        for label, count in summary.facts.rows_by_label.items():
+            out.print(f"  {count:>8} {label}")
+        for what, count in summary.unmatched.items():
+            if count:
+                out.print(f"  {count:>8} {what}")
+        print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))
+        if exceeds(summary.totals, settings):
+            refuse_failures(summary.totals, settings)
+
+
+@app.command(epilog=EXIT_CODES)
+def train(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="What build-dataset wrote.", show_default=False)],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="BUNDLE", help="New folder or URL.", show_default=False)
+    ],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE.yaml",
+            help="Network and training; frames and alignment as in the dataset. [default: the dataset's]",
+        ),
+    ] = None,
+    drop_label: Annotated[
+        list[str] | None,
+        typer.Option("--drop-label", metavar="LABEL", help="Leave out rows with this label; may be repeated."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="TEXT", help="What the recordings are, for the model card.")
+    ] = None,
+    evaluation: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluation",
+            metavar="FOLDER",
+            help="What 'evaluate' wrote of this recipe and dataset: its figures go into the bundle, and no row is "
+            "held out.",
+        ),
+    ] = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    config: Config = None,
+) -> None:
+    """Train a model on a dataset and write it as a bundle.
+
+    Without --evaluation one fold of five is held out by patient; the bundle states the figures on these rows beside
+    those of the rule that always says the commonest label. Recipes that read statistics compute them on the cluster.
+
+    Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**
+    """
+    with exit_codes("interrupted"):
+        from heartbeat_core.bundles.card import figure_rows
+        from jobs.drivers.train import TrainOptions
+        from jobs.drivers.train import train as run_job
+        from jobs.listing.labels import check_label
+        from jobs.settings import load_recipe
+
+        dropped = tuple(label for text in drop_label or [] if (label := check_label(text, "--drop-label")))
+        options = TrainOptions(None if recipe is None else load_recipe(recipe), dropped, data, evaluation)
+        manifest = run_job(dataset, output, options, job_settings(config, cluster, workers), log).manifest
+        names = ["bundle.json", "weights.safetensors", "MODEL_CARD.md"]
+        if manifest.cross_validation is not None:
+            out.print(f"trained on {manifest.training_data.n_rows} rows, none held out; by cross-validation:")
+            print_leaderboard(manifest.cross_validation)
+        if (report := manifest.holdout) is not None:
+            out.print(
+                f"trained on {report.n_training_rows} rows; held out {report.n_holdout_rows} rows "
+                f"of {report.n_holdout_patients} patients",
+            )
+            figures = Table("figure", manifest.name, f"always '{report.majority_label}'")
+            for row in figure_rows(report):
+                figures.add_row(*row)
+            out.print(figures)
+            confusion = Table("label \\ predicted", *report.model.labels)
+            for label, counts in zip(report.model.labels, report.model.confusion_matrix, strict=True):
+                confusion.add_row(label, *map(str, counts))
+            out.print(confusion)
+            names.append("holdout.parquet")
+        out.print(f"digest {manifest.digest}")
+        print_places(output, tuple(names))
+
+
+@app.command(epilog=EXIT_CODES)
+def evaluate(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="What build-dataset wrote; its recordings are read again.", show_default=False
+        ),
+    ],
+    output: Output,
+    recipe: Annotated[
+        list[str],
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE.yaml",
+            help="A shipped recipe or yours; may be repeated; 'all' is all shipped.",
+        ),
+    ],
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without", metavar="LABEL", help="Judge once more without the rows of this label; may be repeated."
+        ),
+    ] = None,
+    n_folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, help="Folds, by patient.")] = 5,
+    n_seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Repetitions with other folds.")] = 3,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    config: Config = None,
+) -> None:
+    """Judge recipes by cross-validation on the cluster, beside the rules that know nothing of the sound.
+
+    Folds are grouped by patient, and whatever is fitted is fitted in the training folds only. Written are the pooled
+    out-of-fold predictions, all figures (figures.json) and a leaderboard (LEADERBOARD.md). Running the same command
+    again goes on where it stopped.
+
+    Example: **heartbeat evaluate dataset/ --recipe cycles --recipe seed-small --without artifact -o evaluation/**
+    """
+    with exit_codes():
+        prepare_workers(cluster, "heartbeat_core.learning.fit")
+        from heartbeat_core.evaluation.figures import FIGURES_NAME
+        from heartbeat_core.evaluation.report import LEADERBOARD_NAME
+        from jobs.drivers import evaluate as job
+        from jobs.listing.labels import check_label
+        from jobs.settings import load_recipe, shipped_recipes
+
+        names = [name for text in recipe for name in (shipped_recipes() if text == "all" else [text])]
+        options = job.EvaluateOptions(
+            tuple(load_recipe(name) for name in dict.fromkeys(names)),
+            tuple(label for text in without or [] if (label := check_label(text, "--without"))),
+            n_folds,
+            n_seeds,
+        )
+        found = job.evaluate(dataset, output, options, job_settings(config, cluster, workers), log)
+        print_leaderboard(found)
+        print_places(output, (job.PREDICTIONS_FOLDER, FIGURES_NAME, LEADERBOARD_NAME))
+
+
+@app.command(epilog="Exit codes: 0 written, 1 it could not be, 2 usage, 130 interrupted.")
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="BUNDLE", help="Shipped model or a bundle's place.", show_default=False),
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="New file or URL.", show_default=False)],
+    file_format: Annotated[
+        FormatChoice,
+        typer.Option("--format", help="onnx: a network that runs elsewhere. hdf5: its weights, by name."),
+    ] = FormatChoice.onnx,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Store the weights in 8 bits: about a quarter of the size; ONNX only."),
+    ] = False,
+) -> None:
+    """Write a model's network as one file, for a phone or another program.
+
+    An ONNX model reads 'frames' [batch, L, 2] (Hz, linear magnitude; aligned, zeros elsewhere) or 'statistics'
+    [batch, 392], as 'classify' writes these features, and gives 'probabilities' and 'logits' [batch, 5]. Scaler and
+    softmax are in it. The label is that of the largest probability / threshold; labels and thresholds are in its
+    metadata. It is run beside torch on made-up rows before it is written.
+
+    HDF5 has one dataset for each entry of the network's state dict ('layers.0.weight'), the scaler and the reference.
+
+    Example: **heartbeat export seed-small --format onnx --int8 -o model.onnx**
+    """
+    with exit_codes("interrupted"):
+        try:
+            from jobs.drivers.export import export as run_job
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"export needs the package '{error.name}', which is not installed: pip install 'heartbeat[export]'"
+            ) from None
+
+        exported = run_job(model, output, file_format.value, int8)
+        out.print(f"model {exported.model_id}")
+        out.print(f"{file_format.value}{', int8' * int8}: {exported.n_bytes / 1e3:,.1f} kB")
+        if (found := exported.comparison) is not None:
+            out.print(
+                f"largest difference from torch over {found.n_rows} made-up rows: probabilities "
+                f"{found.probability_difference:.1e}, logits {found.logit_difference:.1e} (beyond 1: of a row's "
+                f"largest); the same label in {100 * found.same_label:.1f} % of them"
+            )
+            out.print(
+                f"one row on one thread, median: onnxruntime {found.onnxruntime_ms:.3f} ms, "
+                f"torch {found.torch_ms:.3f} ms"
+            )
+        out.print(f"  {exported.place}")

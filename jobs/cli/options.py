@@ -1,0 +1,158 @@
+"""Options that several commands share, and what they mean as settings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from jobs.settings import JobSettings
+
+
+class DeviceChoice(StrEnum):
+    """Where workers compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class FormatChoice(StrEnum):
+    """What a bundle is exported to."""
+
+    onnx = "onnx"
+    hdf5 = "hdf5"
+
+
+class LabelSource(StrEnum):
+    """Where labels come from when there is no label file."""
+
+    parent_folder = "parent-folder"
+
+
+class LayoutChoice(StrEnum):
+    """How a dataset's frames are stored."""
+
+    compact = "compact"
+    padded = "padded"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, folders, globs, fsspec URLs (s3://bucket/prefix), manifests (.csv, .parquet, .jsonl with a "
+        "column of paths), or an S3 Inventory's manifest.json. Folders give their audio files; a file named outright "
+        "is always taken.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="Folder or URL: new, empty, or this same job's.", show_default=False
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME|URI", help="Shipped model or a bundle's place. [default: cycles]"),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="local|ADDRESS|FILE",
+        help="This machine, a scheduler (tcp://host:8786 or tls://…), its scheduler file (.json), or a cluster file "
+        "(.yaml). [default: local]",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Local: worker processes [default: one a core]. Elsewhere: workers to wait for [default: 1].",
+    ),
+]
+DeviceOption = Annotated[
+    DeviceChoice | None,
+    typer.Option(
+        "--device", help="Of the workers, for alignment and inference. [default: auto, a GPU if there is one]"
+    ),
+]
+Config = Annotated[
+    str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the job; options override them.")
+]
+PathColumn = Annotated[
+    str | None,
+    typer.Option("--path-column", metavar="NAME", help="A manifest's column of paths. [default: found]"),
+]
+MaxFailureRate = Annotated[
+    float | None,
+    typer.Option(
+        "--max-failure-rate",
+        metavar="SHARE",
+        min=0.0,
+        max=1.0,
+        help="End with 3 if a larger share fails. [default: 1.0]",
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="PATTERN",
+        help="Take only recordings whose path below the input matches ('*' matches '/' too); may be repeated.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="PATTERN", help="Leave out recordings whose path matches; may be repeated."),
+]
+MinSize = Annotated[
+    str | None, typer.Option("--min-size", metavar="SIZE", help="Leave out smaller files: '4kB', '1MiB', bytes.")
+]
+MaxSize = Annotated[str | None, typer.Option("--max-size", metavar="SIZE", help="Leave out larger files.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only what was modified then or later: '2026-11-01', ISO 8601, UTC."),
+]
+Before = Annotated[str | None, typer.Option("--before", metavar="TIME", help="Only what was modified before.")]
+Folder = Annotated[str, typer.Argument(metavar="OUT", help="A job's output: folder or URL.", show_default=False)]
+StoreConfig = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE.yaml", help="The job's settings, where its store needs them (s3: …)."),
+]
+
+
+def job_settings(config: str | None, cluster: str | None, workers: int | None, **options: Any) -> JobSettings:
+    from jobs.settings import load_cluster_settings, load_job_settings
+
+    settings = load_job_settings(config, options)
+    if cluster is not None:
+        return settings.model_copy(update={"cluster": load_cluster_settings(cluster, workers)})
+    if workers is not None:
+        return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"workers": workers})})
+    return settings
+
+
+def selection_of(
+    include: list[str] | None,
+    exclude: list[str] | None,
+    min_size: str | None,
+    max_size: str | None,
+    since: str | None,
+    before: str | None,
+) -> dict[str, Any] | None:
+    given = {
+        "include": include,
+        "exclude": exclude,
+        "min_size": min_size,
+        "max_size": max_size,
+        "since": since,
+        "before": before,
+    }
+    return {key: value for key, value in given.items() if value} or None

@@ -1,0 +1,162 @@
+"""What the commands print: totals, tables and estimates, for people."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from heartbeat_core.evaluation.figures import Evaluation
+    from jobs.drivers.classify import ClassifySummary
+    from jobs.output.ledger import Totals
+    from jobs.output.status import Status
+    from jobs.planning.estimate import Estimate
+
+# No markup: file names may hold brackets and colons. No wrapping: paths are copied.
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
+
+
+def print_status(found: Status) -> None:
+    state = "finished" if found.finished else "running" if found.drivers else "not running: the same command goes on"
+    if not found.finished and not found.listed:
+        state = "being listed" if found.drivers else "not listed yet: the same command goes on"
+    out.print(f"{found.job}: {state}")
+    out.print(
+        f"  {found.listed:>9} recordings listed" + (f" in {found.generations} generations" * (found.generations > 1))
+    )
+    out.print(f"  {found.done:>9} done")
+    out.print(f"  {found.failed:>9} failed")
+    out.print(f"  {found.left:>9} left")
+    out.print(f"  {found.committed:>9} of {found.shards} shards committed, {len(found.running)} handed to workers")
+    for driver in found.drivers:
+        ago = max(0, round(time.time() - driver.seen_at))
+        out.print(f"driver on {driver.host}, process {driver.pid}: heard of {ago} s ago, {driver.done} recordings done")
+
+
+def print_classified(summary: ClassifySummary) -> None:
+    from jobs.output.ledger import TABLES
+
+    print_totals(summary.totals, "predictions")
+    for label, count in summary.labels.items():
+        out.print(f"  {count:>8} {label}")
+    out.print(f"model {summary.model_id}")
+    print_places(summary.out, TABLES)
+
+
+def print_totals(totals: Totals, rows: str) -> None:
+    out.print(f"{totals.listed} recordings listed = {totals.done} {rows} + {totals.failed} failures")
+
+
+def print_places(folder: str, names: tuple[str, ...]) -> None:
+    from heartbeat_core import storage
+
+    for name in names:
+        place = storage.display(storage.join(storage.to_uri(folder), name))
+        out.print(f"  {place}")
+
+
+def print_leaderboard(found: Evaluation) -> None:
+    """Print a table for each task, the best first; the Markdown has more."""
+    from rich import box
+
+    ranked = sorted((*found.recipes, *found.rules), key=lambda one: -one.judgement.balanced_accuracy.value)
+    for task in dict.fromkeys(one.task for one in found.recipes):
+        here = [one for one in ranked if one.task == task]
+        devices = list(here[0].judgement.within_devices)
+        table = Table(title=task, box=box.SIMPLE)
+        table.add_column("recipe", no_wrap=True)
+        for head in ("balanced accuracy", "macro-F1", "accuracy", *devices):
+            table.add_column(head)
+        for one in here:
+            judged = one.judgement
+            figure = judged.balanced_accuracy
+            within = (f"{judged.within_devices[device].balanced_accuracy.value:.3f}" for device in devices)
+            others = (f"{value.value:.3f}" for value in (judged.macro_f1, judged.accuracy))
+            table.add_row(one.name, f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})", *others, *within)
+        out.print(table)
+    out.print(f"Means over seeds, 95 % intervals over patients. {found.protocol}")
+    for one in found.recipes:
+        if one.no_better_than:
+            out.print(f"{one.name}, {one.task}: no better than the {' and the '.join(one.no_better_than)}")
+
+
+def print_predictions(rows: list[dict[str, Any]]) -> None:
+    table = Table("recording", "prediction", "confidence", "duration", "note")
+    for row in rows:
+        name = row["uri"].rpartition("/")[2]
+        if "error_type" in row:
+            table.add_row(name, "-", "-", "-", f"{row['error_type']}: {row['message']}")
+            continue
+        notes = ["shorter than its header says"] * row["truncated"]
+        if row["unsure"]:
+            notes.append(f"unsure: {row['unsure_reason'].replace('_', ' ').replace(',', ', ')}")
+        confidence, duration = f"{row['confidence']:.2f}", f"{row['duration_s']:.1f} s"
+        table.add_row(name, row["predicted_label"], confidence, duration, "; ".join(notes))
+    out.print(table)
+
+
+def print_estimate(found: Estimate) -> None:
+    from rich.filesize import decimal
+
+    from jobs.planning.estimate import TASK_RECORDING_S, TASK_S
+
+    times, requests = found.times, found.requests
+    sampled = f"{found.n_sample} of {found.n_listed} listed were sampled"
+    table = Table("what", "figure", "how it was found", title=f"{found.job}: {found.n_recordings:,} recordings")
+    table.add_row("recordings", f"{found.n_recordings:,}", sampled)
+    table.add_row("their bytes", decimal(round(found.input_bytes)), "as listed; the sample's where no size is told")
+    longest = f"longest in the sample {_span(found.longest_sampled_s)}"
+    table.add_row("their duration", _span(found.audio_s), longest)
+    table.add_row("shards", f"{found.n_shards:,}", "as the job cuts them; one part of each table a shard")
+    table.add_section()
+    low, high = _span(times.total_s.low), _span(times.total_s.high)
+    table.add_row(f"time, {found.n_workers} workers", _span(times.total_s.value), f"95 %: {low} to {high}")
+    table.add_row("  start and end", _span(times.start_s), "a cluster on this machine; fixed")
+    table.add_row("  listing", _span(times.listing_s), "as long as here, for each recording")
+    each = f"{1e3 * found.compute_s_a_recording:.1f} ms of CPU each on this machine; one core a worker"
+    table.add_row("  computing", _span(times.compute_s), each)
+    read = f"{1e3 * found.read_s_a_recording:.1f} ms each from here, 16 at once; hidden by computing unless longer"
+    table.add_row("  reading", _span(times.reading_s), read)
+    table.add_row(
+        "  driver",
+        _span(times.driver_s),
+        f"{1e3 * TASK_S:g} ms a task, {1e3 * TASK_RECORDING_S:g} a recording; hidden likewise",
+    )
+    table.add_row("  closing", _span(times.end_s), "what is no longer needed is removed, one by one")
+    table.add_row("memory a worker", decimal(round(found.worker_memory_bytes)), "this process's peak, and 4 shards")
+    table.add_section()
+    for name, n_bytes in found.output_bytes.items():
+        a_recording = f"{n_bytes / found.n_recordings:,.0f} bytes a recording"
+        table.add_row(f"output: {name}", decimal(round(n_bytes)), a_recording)
+    table.add_row("output", decimal(round(sum(found.output_bytes.values()))), "zstd Parquet")
+    table.add_section()
+    put = "" if found.costs.put is None else f"with LIST {found.costs.put:,.2f}"
+    get = "" if found.costs.get is None else f"with HEAD {found.costs.get:,.2f}"
+    table.add_row("PUT", f"{requests.put:,}", put or "output in a bucket, no retries")
+    table.add_row("LIST", f"{requests.list:,}", "1,000 keys a page")
+    table.add_row("GET", f"{requests.get:,}", get or "inputs on disk cost none")
+    table.add_row("HEAD, DELETE", f"{requests.head:,}, {requests.delete:,}", "")
+    table.add_section()
+    share = found.failures
+    bounds = f"95 %: {_count(share.low * found.n_recordings)} to {_count(share.high * found.n_recordings)}"
+    table.add_row("failures", _count(share.value * found.n_recordings), bounds)
+    for kind in found.failure_kinds:
+        low, high = (_count(bound * found.n_recordings) for bound in (kind.share.low, kind.share.high))
+        told = f"95 %: {low} to {high}; {kind.n_sample} in the sample, {kind.example}"
+        table.add_row(f"  {kind.error_type}", _count(kind.share.value * found.n_recordings), told)
+    out.print(table)
+
+
+def _count(number: float) -> str:
+    return f"{round(number):,}"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.1f} s"

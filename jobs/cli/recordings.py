@@ -1,0 +1,231 @@
+"""Commands over recordings: classify, predict, plan, demo."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated
+
+import typer
+
+from heartbeat_core.errors import UsageError
+from jobs.cli.app import EXIT_CODES, EXIT_FAILED, app, exit_codes, prepare_workers, refuse_failures
+from jobs.cli.options import (
+    Before,
+    Cluster,
+    Config,
+    DeviceOption,
+    Exclude,
+    Include,
+    Inputs,
+    MaxFailureRate,
+    MaxSize,
+    MinSize,
+    Model,
+    Output,
+    PathColumn,
+    Since,
+    Workers,
+    job_settings,
+    selection_of,
+)
+from jobs.cli.printing import (
+    log,
+    out,
+    print_classified,
+    print_estimate,
+    print_predictions,
+)
+from jobs.cluster.forkserver import THREAD_VARIABLES
+
+
+@app.command(epilog=EXIT_CODES)
+def classify(
+    inputs: Inputs,
+    output: Output,
+    model: Model = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            "--features",
+            metavar="SET,...",
+            help="Feature sets to write: aligned, statistics, cycles. [default: aligned,statistics]",
+        ),
+    ] = None,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update", help="Then take what is new in the inputs or has changed there, as a further generation."
+        ),
+    ] = False,
+    path_column: PathColumn = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    min_size: MinSize = None,
+    max_size: MaxSize = None,
+    since: Since = None,
+    before: Before = None,
+    max_failure_rate: MaxFailureRate = None,
+    device: DeviceOption = None,
+    config: Config = None,
+) -> None:
+    """Classify recordings: predictions, features and failures as Parquet.
+
+    Every listed recording ends as exactly one row of predictions (and one of features), or one of failures with
+    its stage and reason. Running the same command again goes on where it stopped; 'heartbeat status OUT' tells how
+    far it is.
+
+    Example: **heartbeat classify recordings/ -o results/**
+    """
+    with exit_codes():
+        prepare_workers(cluster, "heartbeat_core.bundles.bundle")
+        from jobs.drivers.classify import classify as run_job
+        from jobs.drivers.run import exceeds
+
+        settings = job_settings(
+            config,
+            cluster,
+            workers,
+            model=model,
+            features=None if features is None else [name.strip() for name in features.split(",")],
+            path_column=path_column,
+            selection=selection_of(include, exclude, min_size, max_size, since, before),
+            max_failure_rate=max_failure_rate,
+            device=device,
+        )
+        summary = run_job(inputs, output, settings, log, update=update)
+        print_classified(summary)
+        if exceeds(summary.totals, settings):
+            refuse_failures(summary.totals, settings)
+
+
+@app.command(epilog="Exit codes: 0 all were classified, 1 one could not be, 2 usage, 130 interrupted.")
+def predict(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Recordings, local or by URL.", show_default=False)
+    ],
+    model: Model = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Classify a few recordings in this process, without a cluster.
+
+    Example: **heartbeat predict heart.wav**
+    """
+    with exit_codes("interrupted"):
+        from heartbeat_core.settings import Limits
+        from jobs.drivers.predict import predict as run_job
+        from jobs.settings import DEFAULT_MODEL
+
+        rows = run_job(files, model or DEFAULT_MODEL, Limits())
+        if as_json:
+            typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        else:
+            print_predictions(rows)
+        if any("error_type" in row for row in rows):
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(epilog="Exit codes: 0 told, 1 the store failed or no recording can be decoded, 2 usage, 130 interrupted.")
+def plan(
+    inputs: Inputs,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="Worker processes, each with a core. [default: one a core]"),
+    ] = None,
+    model: Model = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME|FILE.yaml", help="Plan build-dataset with it, in place of classify."),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=1, help="Recordings that are read and processed here.")
+    ] = 300,
+    scale_to: Annotated[
+        int | None,
+        typer.Option("--scale-to", metavar="N", min=1, help="Plan for so many recordings like those of the inputs."),
+    ] = None,
+    put_price: Annotated[
+        float | None,
+        typer.Option("--put-price", metavar="PRICE", min=0.0, help="Of 1,000 PUT or LIST requests, in any currency."),
+    ] = None,
+    get_price: Annotated[
+        float | None,
+        typer.Option("--get-price", metavar="PRICE", min=0.0, help="Of 1,000 GET or HEAD requests."),
+    ] = None,
+    path_column: PathColumn = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    min_size: MinSize = None,
+    max_size: MaxSize = None,
+    since: Since = None,
+    before: Before = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    config: Config = None,
+) -> None:
+    """Tell what a run will take before it is paid for: time, requests, output, memory and expected failures.
+
+    All inputs are listed as the job lists them; a random sample is read and processed in this process as a worker
+    would, on one core. Nothing is written.
+
+    Example: **heartbeat plan s3://bucket/2026/ --workers 64**
+    """
+    with exit_codes("interrupted"):
+        if model is not None and recipe is not None:
+            raise UsageError("give --model or --recipe, not both")
+        for name in THREAD_VARIABLES:  # Before the numeric libraries are loaded, so that they have one, as a worker's.
+            os.environ.setdefault(name, "1")
+
+        from jobs.drivers.plan import PlanOptions
+        from jobs.drivers.plan import plan as run_job
+        from jobs.settings import load_recipe
+
+        settings = job_settings(
+            config,
+            None,
+            workers,
+            model=model,
+            path_column=path_column,
+            selection=selection_of(include, exclude, min_size, max_size, since, before),
+        )
+        options = PlanOptions(None if recipe is None else load_recipe(recipe), sample, scale_to, put_price, get_price)
+        found = run_job(inputs, options, settings, log)
+        if as_json:
+            from dataclasses import asdict
+
+            typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        else:
+            print_estimate(found)
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Where the demo's sounds and results go.")
+    ] = "heartbeat-demo",
+    workers: Workers = None,
+) -> None:
+    """Synthesise a few dozen recordings and classify them on a cluster embedded in this process.
+
+    The sounds are synthetic; two of the files are broken on purpose.
+    """
+    with exit_codes():
+        prepare_workers(None, "heartbeat_core.bundles.bundle")
+        from heartbeat_core import storage
+        from jobs.drivers.demo import demo as run_job
+        from jobs.output.newest import read_failures
+
+        summary = run_job(folder, job_settings(None, None, workers), log)
+        print_classified(summary.classified)
+        out.print("\nfailures:")
+        for failure in read_failures(summary.classified.out):
+            name = failure["uri"].removeprefix(f"{summary.recordings}/")
+            out.print(f"  {name}: {failure['error_type']}: {failure['message']}")
+        out.print(
+            "\nThe sounds are synthetic: what the model says of them shows that the machinery works, and no more."
+            "\nRead on in DuckDB:\n"
+            "\n  SELECT predicted_label, count(*) AS n, avg(confidence) AS confidence"
+            f"\n  FROM '{storage.display(summary.classified.out)}/predictions/*.parquet'"
+            "\n  GROUP BY ALL ORDER BY n DESC;"
+        )

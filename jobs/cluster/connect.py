@@ -1,0 +1,291 @@
+"""Cluster settings to a Dask client: embedded on this machine, at an address, or by a scheduler file."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed.utils
+from distributed import Client, LocalCluster, Security, Worker, WorkerPlugin
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.core import CommClosedError
+
+import heartbeat_core
+from heartbeat_core import storage
+from heartbeat_core.errors import ConfigError, JobError
+from heartbeat_core.recipe import RESULTS_VERSION
+from jobs.cluster.forkserver import THREAD_VARIABLES, WORKER_ENVIRONMENT, WORKER_MODULES, interrupts_held, start_method
+from jobs.settings import ClusterSettings
+
+LOCAL_CONFIG = {
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    # All tasks of a worker that died are blamed at once: what did not kill it is done again in isolation, soon.
+    "distributed.scheduler.allowed-failures": 0,
+    # The profiler's look at all threads can meet the garbage collector and lock the process up for ever
+    # (python/cpython#106883): seen in one of ten short jobs.
+    "distributed.worker.profile.enabled": False,
+    # Each connection remembers its last messages, and one that hands out a shard names all its recordings.
+    "distributed.admin.low-level-log-length": 20,
+}
+
+PROBE_PATIENCE_S = 20.0
+
+THREADS_A_WORKER = 4
+"""Tasks that a worker runs at once where a store's latency has to be hidden; one of them computes."""
+
+
+class SchedulerGone(JobError):
+    """The scheduler does not answer any more; nothing that it is asked for is worth waiting for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client with its workers ready."""
+
+    client: Client
+    n_workers: int
+    n_threads: int
+    address: str
+    dashboard: str
+    is_local: bool
+
+
+@contextmanager
+def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> Iterator[Connection]:
+    """Open the cluster and close what this call started.
+
+    Args:
+        settings: which cluster.
+        shared: URI of a file that every worker must be able to read.
+        access: how it is reached.
+
+    Raises:
+        JobError: no scheduler or worker answers in time, or a worker cannot do this job.
+    """
+    if settings.kind == "local":
+        with _local(settings, 2 if storage.is_local(shared) else THREADS_A_WORKER) as client:
+            _set_up_workers(client, WorkerSetup())
+            yield _connection(client, is_local=True)
+        return
+    with _remote(settings) as client:
+        _check_workers(client, shared, access)
+        setup = WorkerSetup()
+        _set_up_workers(client, setup)
+        is_there = True
+        try:
+            yield _connection(client, is_local=False)
+        except SchedulerGone:
+            is_there = False
+            raise
+        finally:
+            # The cluster goes on without us; unless it is gone, which asking would find out in half a minute.
+            if is_there and client.status == "running":
+                with suppress(CommClosedError):
+                    client.unregister_worker_plugin(setup.name)
+
+
+def check_certificates(settings: ClusterSettings) -> Security:
+    """Return the certificates to connect with: the settings', else those of Dask's own configuration (DASK_CONFIG).
+
+    Raises:
+        ConfigError: one of the files cannot be used.
+    """
+    if settings.tls is None:
+        security = Security()
+    else:
+        security = Security(
+            require_encryption=True,
+            tls_ca_file=settings.tls.ca_file,
+            tls_client_cert=settings.tls.cert_file,
+            tls_client_key=settings.tls.key_file,
+        )
+    files = security.get_tls_config_for_role("client")
+    # Dask's configuration may also hold the certificates themselves.
+    if files["ca_file"] and files["cert"] and "\n" not in files["ca_file"] + files["cert"]:
+        from jobs.cluster.tls import check_files  # Only where it is used: cryptography takes its time to load.
+
+        check_files(files["ca_file"], files["cert"], files["key"])
+    return security
+
+
+def probe_worker(shared: str, access: storage.Access) -> tuple[str, int, bool]:
+    """Return a worker's package version and results version, and whether it can read ``shared``."""
+    with storage.using(access, PROBE_PATIENCE_S):
+        return heartbeat_core.__version__, RESULTS_VERSION, storage.find(shared) is not None
+
+
+class WorkerSetup(WorkerPlugin):
+    """Makes a worker ready before its first task, also one that joins later.
+
+    The numeric libraries are loaded once, side by side on all workers. What they leave behind lives as long as the
+    process, so the garbage collector need not look at it again; a worker then ends half a second sooner.
+    """
+
+    def __init__(self) -> None:
+        # Jobs that share a cluster each have their own to take away again.
+        self.name = f"heartbeat-{uuid.uuid4().hex}"
+
+    def setup(self, worker: Worker) -> None:
+        """Run once on each worker."""
+        for name in THREAD_VARIABLES:  # Read by the libraries that are not loaded yet; torch is one.
+            os.environ.setdefault(name, "1")
+        for module in WORKER_MODULES:
+            import_module(module)
+        gc.collect()
+        gc.freeze()
+
+
+def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
+    # What asyncio says of a worker that dies meanwhile; its successor is set up by the scheduler.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    with suppress(CommClosedError):
+        client.register_plugin(setup)
+
+
+@contextmanager
+def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
+    method = start_method()
+    if method == "forkserver":
+        # Dask would import every package that it knows of, to name it to a fork server that runs already.
+        distributed.utils._forkserver_preload_set = True
+    config = {**LOCAL_CONFIG, "distributed.worker.multiprocessing-method": method}
+    with dask.config.set(config), ExitStack() as stack:
+        with interrupts_held():
+            try:
+                cluster = LocalCluster(
+                    n_workers=settings.workers or os.cpu_count() or 1,
+                    threads_per_worker=n_threads,
+                    processes=True,
+                    host="127.0.0.1",
+                    memory_limit=settings.memory_limit,
+                    dashboard_address=_free_address(settings.dashboard),
+                    silence_logs=logging.CRITICAL,
+                )
+            except RuntimeError as error:
+                cause = error.__cause__ or error
+                raise JobError(
+                    f"the workers on this machine did not start: {cause}: run the same command again"
+                ) from None
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster))
+        yield client
+
+
+@contextmanager
+def _remote(settings: ClusterSettings) -> Iterator[Client]:
+    # A lost scheduler is reported once, by the runner.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    where = settings.address or settings.scheduler_file
+    security = check_certificates(settings)
+    try:
+        address = settings.address or _read_scheduler_file(settings)
+        _check_encryption(address, security, settings.wait_s)
+        client = Client(address, security=security, timeout=settings.wait_s)
+    except CommClosedError:
+        raise JobError(
+            f"the scheduler at {where} hangs up: if it encrypts, give its tls:// address and its certificates "
+            "(DASK_CONFIG, or 'tls' in a cluster file)"
+        ) from None
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise JobError(
+            f"no Dask scheduler answers at {where} ({reason}): start one with 'dask scheduler', "
+            "or leave --cluster away to run on this machine"
+        ) from None
+    with client:
+        n_workers = settings.workers or 1
+        try:
+            client.wait_for_workers(n_workers, timeout=settings.wait_s)
+        except TimeoutError:
+            found = len(client.scheduler_info(n_workers=-1)["workers"])
+            raise JobError(
+                f"the scheduler at {where} has {found} workers after {settings.wait_s:g} s and {n_workers} are "
+                "wanted: start them with 'dask worker ADDRESS'"
+            ) from None
+        yield client
+
+
+def _check_encryption(address: str, security: Security, wait_s: float) -> None:
+    """Find out what Dask would tell late or badly: whether both ends want TLS, with certificates of one CA."""
+    scheme, rest = parse_address(address)
+    context = security.get_connection_args("client")["ssl_context"]
+    if scheme == "tcp" and security.require_encryption:
+        raise JobError(f"{address} is not encrypted, and the settings want TLS: start the scheduler with certificates")
+    if scheme != "tls":
+        return
+    if context is None:
+        raise JobError(
+            f"{address} wants certificates: set DASK_CONFIG to the dask.yaml of 'heartbeat certs', "
+            "or give --cluster a file with 'tls'"
+        )
+    from jobs.cluster.tls import shake_hands  # As above.
+
+    host, port = parse_host_port(rest)
+    shake_hands(host, port, context, wait_s)
+
+
+def _read_scheduler_file(settings: ClusterSettings) -> str:
+    """Wait for the file that a starting scheduler writes, and return the address in it."""
+    path = Path(settings.scheduler_file or "")
+    deadline = time.monotonic() + settings.wait_s
+    while True:
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if time.monotonic() > deadline:
+                reason = error.strerror if isinstance(error, OSError) else "not a scheduler file"
+                raise JobError(f"{path}: {reason}; 'dask scheduler --scheduler-file {path}' writes it") from None
+            time.sleep(0.1)
+
+
+def _check_workers(client: Client, shared: str, access: storage.Access) -> None:
+    """Find out before the first task what would fail in each of them."""
+    answers: dict[str, Any] = client.run(probe_worker, shared, access, on_error="return")
+    ours = (heartbeat_core.__version__, RESULTS_VERSION)
+    for worker, answer in answers.items():
+        if isinstance(answer, Exception):
+            raise JobError(
+                f"worker {worker} cannot run heartbeat ({type(answer).__name__}: {answer}): "
+                "install the same release there"
+            )
+        version, results_version, reads_shared = answer
+        if (version, results_version) != ours:
+            raise JobError(
+                f"worker {worker} has heartbeat {version}, this is {ours[0]}: install the same release there"
+            )
+        if not reads_shared:
+            raise JobError(
+                f"worker {worker} does not see {storage.display(shared)}: "
+                "put the output in a folder that all machines share, or in a bucket"
+            )
+
+
+def _connection(client: Client, *, is_local: bool) -> Connection:
+    threads = client.nthreads()
+    address = str(client.scheduler_info(n_workers=0)["address"])
+    return Connection(client, len(threads), sum(threads.values()), address, client.dashboard_link, is_local)
+
+
+def _free_address(wanted: str) -> str:
+    """Return ``host:port``, with port 0 (any that is free) where the wanted one is taken."""
+    host, _, port = wanted.rpartition(":")
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, int(port)))
+        except socket.gaierror as error:
+            raise ConfigError(f"dashboard: '{wanted}': {error.strerror}") from None
+        except OSError:
+            return f"{host}:0"
+    return wanted

@@ -1,0 +1,1 @@
+"""One module a job: begin or go on, run what is left, finish."""

@@ -1,0 +1,217 @@
+"""Build an aligned dataset: recordings and labels to frames, offsets and scalers, on the cluster."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import safetensors.numpy
+from rich.console import Console
+
+from heartbeat_core import storage
+from heartbeat_core.datasets.dataset import FACTS_NAME, SCALER_NAME, DatasetFacts, Layout
+from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import parse_settings
+from jobs.cluster.connect import Connection, check_certificates, connect
+from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.run import (
+    Run,
+    announce,
+    begin,
+    count,
+    finish,
+    job_identity,
+    reaching,
+    report_listing,
+    run_facts,
+    run_shards,
+)
+from jobs.listing.labels import LabelTable, Matching, label_from_parent_folder, match_labels
+from jobs.listing.listing import Listing
+from jobs.listing.shards import make_shards
+from jobs.output.ledger import RUN_NAME, Totals, count_labels
+from jobs.progress import meter
+from jobs.settings import JobSettings
+from jobs.tasks import reference
+from jobs.tasks.context import TASK_PATIENCE_S
+from jobs.tasks.reference import Claim, Longest, ScanJob, claim_shard, scan_shard
+from jobs.tasks.scalers import MergeJob, levels, merge, read_fit, remove_fits
+from jobs.tasks.shards import DatasetJob, dataset_shard, in_isolation
+
+UNMATCHED_NAME = "_unmatched_labels.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetOptions:
+    """What a dataset is built from, beside its recordings.
+
+    ``labels`` is a table, or None; then ``label_from_folder`` says whether folders name the labels.
+    """
+
+    recipe: Recipe
+    layout: Layout = "compact"
+    labels: LabelTable | None = None
+    label_from_folder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """What the job left behind."""
+
+    out: str
+    facts: DatasetFacts
+    totals: Totals
+    unmatched: dict[str, int]
+
+
+def build_dataset(
+    inputs: Sequence[str], out: str, options: DatasetOptions, settings: JobSettings, console: Console
+) -> DatasetSummary:
+    """Align all recordings of ``inputs`` with the longest of them into ``out``; goes on where it stopped.
+
+    Raises:
+        UsageError: an input, the labels or the output cannot be used; no work has begun.
+        JobError: the work began and could not be finished.
+    """
+    recipe = options.recipe
+    check_certificates(settings.cluster)
+    with reaching(settings):
+        identity = job_identity(
+            "build-dataset",
+            inputs,
+            settings,
+            recipe=recipe.dataset_settings(),
+            layout=options.layout,
+            labels=None if options.labels is None else options.labels.fingerprint(),
+            label_from_folder=options.label_from_folder,
+        )
+
+        def make_plan() -> Iterable[list[Recording]]:
+            # Labels are matched by names that must be unique, so that all recordings are looked at together.
+            listing = Listing(inputs, settings.path_column, settings.selection)
+            recordings = list(listing)
+            report_listing(listing, console)
+            return make_shards(_match(recordings, options).recordings, settings.shards)
+
+        with begin(out, identity, settings, make_plan, console) as run:
+            return _build(run, options, settings, console)
+
+
+def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:
+    recordings = [recording for shard in run.shards() for recording in shard.recordings]
+    unmatched = _unmatched(_match(recordings, options))
+    _write_unmatched(run.ledger.out, unmatched)
+    scaler = storage.join(run.ledger.out, SCALER_NAME)
+    if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
+        with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME), run.access) as connection:
+            announce(connection, console)
+            provenance = {"recipe": options.recipe.name, "layout": options.layout}
+            facts = run_facts(run, settings, provenance)
+            reference_uri = _find_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            job = DatasetJob(facts, options.recipe, reference_uri, options.layout == "padded")
+            run_shards(run, connection, dataset_shard, job, settings, console, "build-dataset")
+            if not storage.exists(scaler):
+                _store_scaler(run, connection, scaler, settings)
+    totals = count(run)
+    facts_written = _write_facts(run, options, totals)
+    finish(run)
+    remove_fits(run.ledger.out)
+    return DatasetSummary(
+        run.ledger.out, facts_written, totals, {what: len(paths) for what, paths in unmatched.items()}
+    )
+
+
+def _match(recordings: Sequence[Recording], options: DatasetOptions) -> Matching:
+    if options.labels is not None:
+        return match_labels(recordings, options.labels)
+    if options.label_from_folder:
+        return label_from_parent_folder(recordings)
+    return Matching(recordings=list(recordings), without_label=[one.relative_path for one in recordings])
+
+
+def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console) -> str:
+    """Return the URI of the reference's frames: those of an earlier run, or of the longest recording."""
+    longest = reference.read_choice(run.ledger.out)
+    if longest is None:
+        claims: dict[int, int] = {}
+        with meter(console, "scan headers", run.n_shards, "shards") as shown:
+
+            def take(claim: Claim) -> None:
+                claims[claim.shard] = claim.n_frames
+                shown.advance()
+
+            run_tasks(connection, Tasks(claim_shard, scan, settings.task_retries, take, in_isolation), run.shards())
+
+        def decode(shards: set[int]) -> list[Longest | None]:
+            found: list[Longest | None] = []
+            tasks = Tasks(scan_shard, scan, settings.task_retries, found.append, in_isolation)
+            run_tasks(connection, tasks, (shard for shard in run.shards() if shard.index in shards))
+            return found
+
+        longest = reference.choose(claims, decode)
+    stored: list[str] = []
+    run_tasks(connection, Tasks(reference.store, scan, settings.task_retries, stored.append), [longest])
+    console.print(f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}")
+    return stored[0]
+
+
+def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSettings) -> None:
+    """Merge the shards' fits on the workers, level by level, and store the scaler over all rows."""
+    job = MergeJob(run.ledger.out, run.access, TASK_PATIENCE_S)
+    tree = levels(run.n_shards)
+    try:
+        for level in tree:
+            run_tasks(connection, Tasks(merge, job, settings.task_retries, lambda _: None), level)
+        fit = read_fit(run.ledger.out, len(tree), 0).finish()
+    except FileNotFoundError:
+        # Another driver may have stored the scaler meanwhile, and taken away what it was made of.
+        if storage.exists(uri):
+            return
+        raise
+    storage.create(uri, safetensors.numpy.save({"scaler.mean": fit.mean, "scaler.scale": fit.scale}))
+
+
+def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFacts:
+    """Write what the dataset is."""
+    out = run.ledger.out
+    longest = reference.read_choice(out)
+    if longest is None:
+        raise RuntimeError("a dataset whose shards are committed has no reference")
+    counts = count_labels(run.commits.values())
+    facts = DatasetFacts(
+        recipe=options.recipe,
+        layout=options.layout,
+        length_frames=longest.n_frames,
+        reference_recording_id=longest.recording_id,
+        reference_audio_sha256=longest.audio_sha256,
+        reference_sample_rate_hz=longest.sample_rate_hz,
+        n_rows=totals.done,
+        n_failures=totals.failed,
+        rows_by_label={label: counts[label] for label in LABELS if counts[label]},
+        run_id=run.run_id,
+    )
+    text = json.dumps(facts.model_dump(mode="json"), indent=2) + "\n"
+    storage.create(storage.join(out, FACTS_NAME), text.encode())
+    return parse_settings(DatasetFacts, json.loads(storage.read(storage.join(out, FACTS_NAME))), FACTS_NAME)
+
+
+def _unmatched(matching: Matching) -> dict[str, list[str]]:
+    return {
+        "label without a recording": matching.without_recording,
+        "label whose file name is not unique": matching.ambiguous,
+        "recording without a label": matching.without_label,
+    }
+
+
+def _write_unmatched(out: str, unmatched: Mapping[str, list[str]]) -> None:
+    """List what did not find its other half, for a person to read."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(["what", "path"])
+    for what, paths in unmatched.items():
+        writer.writerows((what, path) for path in paths)
+    storage.create(storage.join(out, UNMATCHED_NAME), sink.getvalue().encode())

@@ -1,0 +1,145 @@
+"""Make plain files of a finished folder: the newest row of each recording, in parts of a useful size.
+
+A part never changes, so that compaction writes new ones and takes the old ones away. On disk, or under any URL::
+
+    OUT/_compact/000002.json                what is removed and how much takes its place; settles the compaction
+    OUT/_compact/000002/TABLE/000003.parquet    a new part, before it appears in its table
+    OUT/TABLE/compact-000002-000003.parquet     and there
+
+Before the record is there nothing has been touched; from then on the folder has no success mark, and is finished by
+the same command. The record goes last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+
+from heartbeat_core import storage
+from heartbeat_core.datasets.dataset import ROWS_FOLDER
+from heartbeat_core.errors import InputError
+from heartbeat_core.formats.parquet import Table, from_parquet, join_tables, to_parquet
+from heartbeat_core.settings import canonical_json
+from jobs.output.lease import present
+from jobs.output.ledger import COMPACT_FOLDER, FAILURES, TABLES, Ledger, Totals, reconcile
+from jobs.output.newest import newest_generations, newest_rows, part_names
+from jobs.output.status import Status, read_status
+from jobs.progress import meter
+
+PART_BYTES = 128 * 2**20
+"""Rows are gathered until they take so much memory; stored they take less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What is removed from each table, and how many parts with how many rows take its place."""
+
+    number: int
+    old: dict[str, list[str]]
+    n_parts: dict[str, int]
+    n_rows: dict[str, int]
+
+
+def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compaction:
+    """Compact the tables of a finished folder in place, or finish a compaction that was interrupted.
+
+    Raises:
+        InputError: it is not the finished output of a job.
+        OutputError: a job works there.
+    """
+    ledger = Ledger(out)
+    status = read_status(out)
+    settled = _settled(ledger.out)
+    if settled is None and not status.finished:
+        raise InputError(f"{storage.display(ledger.out)} is not finished: run its job again to go on, then compact")
+    with present(ledger.out, alone=True):
+        if settled is None:
+            settled = _write(ledger.out, _tables(status), part_bytes, console)
+        ledger.unmark_success()
+        _publish(ledger.out, settled)
+        storage.remove(_record_uri(ledger.out, settled.number))
+        ledger.mark_success(_totals(ledger, status))
+    return settled
+
+
+def _tables(status: Status) -> tuple[str, ...]:
+    return TABLES if status.job == "classify" else (ROWS_FOLDER, FAILURES)
+
+
+def _totals(ledger: Ledger, status: Status) -> Totals:
+    return reconcile(status.shards, status.listed, ledger.commits(ledger.committed()))
+
+
+def _settled(out: str) -> Compaction | None:
+    """Return the compaction that was settled and is not finished."""
+    names = [name for name in storage.list_names(storage.join(out, COMPACT_FOLDER)) if name.endswith(".json")]
+    if not names:
+        return None
+    return Compaction(**json.loads(storage.read(storage.join(out, COMPACT_FOLDER, names[0]))))
+
+
+def _write(out: str, tables: tuple[str, ...], part_bytes: int, console: Console) -> Compaction:
+    """Write the new parts aside, and settle."""
+    old = {table: part_names(out, table) for table in tables}
+    made = [name.split("-") for names in old.values() for name in names if name.startswith("compact-")]
+    number = 1 + max((int(parts[1]) for parts in made), default=0)
+    newest = newest_generations(out)
+    n_parts, n_rows = dict.fromkeys(tables, 0), dict.fromkeys(tables, 0)
+    with meter(console, "compact", sum(map(len, old.values())), "parts") as shown:
+        for table in tables:
+            aside = storage.join(out, COMPACT_FOLDER, f"{number:06d}", table)
+            for name in storage.list_names(aside):  # Of a compaction that died before it was settled.
+                storage.remove(storage.join(aside, name))
+
+            def read(table: str = table) -> Iterator[Table]:
+                for name in old[table]:
+                    yield newest_rows(from_parquet(storage.read(storage.join(out, table, name))), newest)
+                    shown.advance()
+
+            for part in _gather(read(), part_bytes):
+                storage.create(storage.join(aside, _aside_name(n_parts[table])), to_parquet(part))
+                n_parts[table] += 1
+                n_rows[table] += part.num_rows
+    settled = Compaction(number, old, n_parts, n_rows)
+    storage.create(_record_uri(out, number), canonical_json(asdict(settled)))
+    return settled
+
+
+def _gather(parts: Iterator[Table], part_bytes: int) -> Iterator[Table]:
+    """Yield the rows of all parts, in order, in tables of about ``part_bytes``; one at least, for its schema."""
+    held: list[Table] = []
+    n_bytes = 0
+    is_first = True
+    for part in parts:
+        held.append(part)
+        n_bytes += part.nbytes
+        if n_bytes >= part_bytes:
+            yield join_tables(held)
+            held, n_bytes, is_first = [], 0, False
+    if held and (is_first or any(part.num_rows for part in held)):
+        yield join_tables(held)
+
+
+def _publish(out: str, settled: Compaction) -> None:
+    """Put the new parts in, take the old ones away; each step may have been done before."""
+    for table, count in settled.n_parts.items():
+        aside = storage.join(out, COMPACT_FOLDER, f"{settled.number:06d}", table)
+        for part in range(count):
+            place = storage.join(out, table, f"compact-{settled.number:06d}-{part:06d}.parquet")
+            if storage.find(place) is None:
+                storage.create(place, storage.read(storage.join(aside, _aside_name(part))))
+        for name in settled.old[table]:
+            storage.remove(storage.join(out, table, name))
+        for part in range(count):
+            storage.remove(storage.join(aside, _aside_name(part)))
+
+
+def _record_uri(out: str, number: int) -> str:
+    return storage.join(out, COMPACT_FOLDER, f"{number:06d}.json")
+
+
+def _aside_name(part: int) -> str:
+    return f"{part:06d}.parquet"

@@ -1,0 +1,58 @@
+"""What a run will take, told before it is paid for: list all inputs, measure a sample, extrapolate; write nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from heartbeat_core import storage
+from heartbeat_core.recipe import Recipe
+from jobs.planning.estimate import Estimate, count_shards, estimate
+from jobs.planning.sample import classify_work, dataset_work, list_inputs, measure
+from jobs.progress import meter
+from jobs.settings import JobSettings
+
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What is planned.
+
+    Attributes:
+        recipe: of the dataset that is to be built; None plans ``classify``.
+        n_sample: recordings that are read and processed.
+        scale_to: recordings to plan for; None plans for those that are listed.
+        put_price, get_price: of 1,000 requests.
+    """
+
+    recipe: Recipe | None = None
+    n_sample: int = 300
+    scale_to: int | None = None
+    put_price: float | None = None
+    get_price: float | None = None
+
+
+def plan(inputs: Sequence[str], options: PlanOptions, settings: JobSettings, console: Console) -> Estimate:
+    """Estimate a run over ``inputs``.
+
+    Raises:
+        UsageError: an input, the recipe or the model cannot be used.
+        JobError: the store failed, or no recording of the sample can be decoded.
+    """
+    with storage.using(storage.Access(settings.s3), PATIENCE_S):
+        listed = list_inputs(inputs, settings, options.n_sample)
+        n_recordings = options.scale_to or listed.n_recordings
+        work = (
+            classify_work(settings.model, settings.features)
+            if options.recipe is None
+            else dataset_work(options.recipe, listed.sample, settings)
+        )
+        shard_size = -(-n_recordings // count_shards(listed.sample, n_recordings, settings.shards))
+        with meter(console, "sample", len(listed.sample)) as shown:
+            measured = measure(listed.sample, work, settings, shard_size, shown.advance)
+    n_workers = settings.cluster.workers or os.cpu_count() or 1
+    return estimate(listed, measured, settings.shards, n_workers, n_recordings, options.put_price, options.get_price)

@@ -1,0 +1,1 @@
+"""The output folder: what is done, planned, locked and newest."""

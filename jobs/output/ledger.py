@@ -1,0 +1,302 @@
+"""What is done: the run's identity, commit records, and the success mark.
+
+On disk, or under any URL::
+
+    OUT/_run.json                   identity and run_id; claims the folder for one job
+    OUT/_plan/                      shards and their recordings (``planfile``)
+    OUT/TABLE/part-000042.parquet   parts, named by their shard
+    OUT/_commits/part-000042.json   the shard is done; written after its parts were read back
+    OUT/_SUCCESS                    every listed recording is accounted for; written last
+
+Invariants: each file is created whole by one winner and never changes. A shard's failures part is written first
+and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in exactly
+one of the tables however often the shard is run. Only the commit record says done. While an update of a finished
+folder is under way, its success mark is away.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from heartbeat_core import storage
+from heartbeat_core.errors import InputError, JobError, OutputError, StorageError
+from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
+from heartbeat_core.settings import canonical_json, fingerprint
+from heartbeat_core.storage import retry
+
+RUN_NAME = "_run.json"
+PLAN_FOLDER = "_plan"
+COMMITS_FOLDER = "_commits"
+COMPACT_FOLDER = "_compact"
+DRIVERS_FOLDER = "_drivers"
+SUCCESS_NAME = "_SUCCESS"
+FAILURES = "failures"
+RECORDS_AT_ONCE = 16
+"""Commit records that are read at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One shard's commit record.
+
+    ``rows`` counts what was read back from each stored table; ``labels`` counts the rows by label, those without one
+    left out, so that nobody has to read the parts again for it.
+    """
+
+    shard: int
+    listed: int
+    rows: dict[str, int]
+    run_id: str
+    labels: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Recordings of the shard that ended as failures."""
+        return self.rows[FAILURES]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All shards together."""
+
+    listed: int
+    failed: int
+
+    @property
+    def done(self) -> int:
+        """Recordings with a row in every result table."""
+        return self.listed - self.failed
+
+
+class Ledger:
+    """The driver's view of one output folder."""
+
+    def __init__(self, out: str) -> None:
+        self.out = storage.to_uri(out)
+
+    def find_run(self, identity: Mapping[str, Any]) -> str | None:
+        """Return the run_id of this same job if the folder holds it, None if the folder is free.
+
+        Raises:
+            OutputError: the folder holds something else, or another job; says what differs.
+        """
+        shown = storage.display(self.out)
+        if storage.is_local(self.out) and storage.exists(self.out) and not storage.is_folder(self.out):
+            raise OutputError(f"{shown} is a file: name a folder for the output")
+        try:
+            record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
+            run_id, found = str(record["run_id"]), dict(record["identity"])
+        except FileNotFoundError:
+            # A driver that died before it had its record has left no more than these.
+            # Some stores go on listing prefixes of which all objects are gone.
+            names = set(list_output(self.out) if storage.is_folder(self.out) else [])
+            if PLAN_FOLDER in names and not self._has_plan():
+                names.remove(PLAN_FOLDER)
+            if not all(_is_left_over(name) for name in names):
+                raise OutputError(
+                    f"{shown} is not empty and not the output of a heartbeat job: name another folder"
+                ) from None
+            return None
+        except StorageError as error:
+            raise OutputError(str(error)) from None
+        except (ValueError, KeyError, TypeError):
+            raise OutputError(f"{shown}/{RUN_NAME} is not a run record: name another folder") from None
+        # Compared as JSON reads it back: tuples and lists are one.
+        wanted = json.loads(canonical_json(identity))
+        if fingerprint(found) != fingerprint(wanted):
+            differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+            told = "; ".join(f"{key}: {found.get(key)} there, {wanted.get(key)} here" for key in differing)
+            raise OutputError(f"{shown} holds another job ({told}): name another folder, or run that job again")
+        if any(name.endswith(".json") for name in storage.list_names(storage.join(self.out, COMPACT_FOLDER))):
+            raise OutputError(f"{shown}: a compaction was interrupted: finish it with 'heartbeat compact {shown}'")
+        return run_id
+
+    def claim(self, identity: Mapping[str, Any]) -> str:
+        """Take a free folder for this job and return its run_id: another driver's of the same job, if that was first.
+
+        Raises:
+            OutputError: the folder cannot be written, or another job was first.
+        """
+        record = {"run_id": uuid.uuid4().hex, "fingerprint": fingerprint(identity), "identity": identity}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        try:
+            storage.create(storage.join(self.out, RUN_NAME), text.encode())
+        except StorageError as error:
+            raise OutputError(str(error)) from None
+        # Read back whoever won: after a lost answer it may be this very record.
+        run_id = self.find_run(identity)
+        if run_id is None:
+            raise OutputError(f"{storage.display(self.out)}/{RUN_NAME} was written and is not there")
+        return run_id
+
+    def release(self, run_id: str) -> None:
+        """Give a folder back that was claimed by ``run_id``, unless another driver of the job has begun there."""
+        uri = storage.join(self.out, RUN_NAME)
+        if not self._has_plan() and json.loads(storage.read(uri))["run_id"] == run_id:
+            storage.remove(uri)
+
+    def _has_plan(self) -> bool:
+        """Tell whether a plan or a piece of one is there; on disk, a listing that failed leaves empty folders."""
+        folder = storage.join(self.out, PLAN_FOLDER)
+        return storage.is_folder(folder) and next(storage.walk(folder), None) is not None
+
+    def committed(self) -> set[int]:
+        """Return the numbers of the shards that have a commit record."""
+        folder = storage.join(self.out, COMMITS_FOLDER)
+        # Beside the records, a writer that was killed may have left a temporary file.
+        names = (name for name in storage.list_names(folder) if name.startswith("part-") and name.endswith(".json"))
+        return {int(name[len("part-") : -len(".json")]) for name in names}
+
+    def commits(self, shards: Iterable[int]) -> dict[int, Commit]:
+        """Read the commit records of shards that have one."""
+        with ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="commits") as pool:
+            pending = [(shard, retry.submit(pool, find_commit, self.out, shard)) for shard in shards]
+            found = {shard: future.result() for shard, future in pending}
+        return {shard: commit for shard, commit in found.items() if commit is not None}
+
+    def mark_success(self, totals: Totals) -> None:
+        """Write the success mark, last of all."""
+        text = json.dumps({"listed": totals.listed, "done": totals.done, "failed": totals.failed})
+        storage.create(storage.join(self.out, SUCCESS_NAME), (text + "\n").encode())
+
+    def is_finished(self) -> bool:
+        """Tell whether the success mark is there."""
+        return storage.find(storage.join(self.out, SUCCESS_NAME)) is not None
+
+    def unmark_success(self) -> None:
+        """Take the success mark away, since more is to be done."""
+        storage.remove(storage.join(self.out, SUCCESS_NAME))
+
+
+def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit]) -> Totals:
+    """Hold the commit records against the plan.
+
+    Raises:
+        JobError: a shard is not committed, or rows and recordings do not add up.
+    """
+    missing = [index for index in range(n_shards) if index not in commits]
+    if missing:
+        more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+        raise JobError(f"shards not committed: {missing[:20]}{more}; run the same command again to go on")
+    listed = sum(commit.listed for commit in commits.values())
+    if listed != n_recordings:
+        raise JobError(f"{n_recordings} recordings were listed and {listed} are committed")
+    return Totals(listed, sum(commit.failed for commit in commits.values()))
+
+
+def count_labels(commits: Iterable[Commit]) -> Counter[str]:
+    """Return how many rows of all these shards have each label."""
+    counts: Counter[str] = Counter()
+    for commit in commits:
+        counts.update(commit.labels)
+    return counts
+
+
+def find_commit(out: str, shard: int) -> Commit | None:
+    """Return a shard's commit record, if it is there.
+
+    Raises:
+        JobError: it is damaged.
+    """
+    uri = _commit_uri(out, shard)
+    try:
+        return Commit(**json.loads(storage.read(uri)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise JobError(f"{storage.display(uri)}: not a commit record: {error}") from None
+
+
+def _is_left_over(name: str) -> bool:
+    is_temporary = name.startswith(f".{RUN_NAME}.") and name.endswith(".tmp")
+    return is_temporary or name == DRIVERS_FOLDER or name.startswith(storage.PROBE_PREFIX)
+
+
+def list_output(folder: str) -> list[str]:
+    """Return the names in a folder that is to be written to.
+
+    Raises:
+        OutputError: the folder may not be read.
+    """
+    try:
+        return storage.list_names(folder)
+    except StorageError as error:
+        raise OutputError(str(error)) from None
+
+
+def part_name(index: int) -> str:
+    """Return the name, without an ending, of a shard's parts and commit record."""
+    return f"part-{index:06d}"
+
+
+def part_uri(out: str, table: str, index: int) -> str:
+    """Return the URI of a shard's part of a table."""
+    return storage.join(out, table, f"{part_name(index)}.parquet")
+
+
+def settle_failures(out: str, index: int, failures: bytes) -> set[str]:
+    """Store the shard's failures part, or adopt the one that is there; returns the failed recordings' ids."""
+    uri = part_uri(out, FAILURES, index)
+    try:
+        stored = failures if storage.create(uri, failures) else storage.read(uri)
+        settled = from_parquet(stored, ["recording_id"])
+    except InputError as error:
+        raise StorageError(f"{storage.display(uri)}: {error}") from None
+    return set(settled.column("recording_id").to_pylist())
+
+
+def commit_shard(
+    out: str,
+    index: int,
+    n_listed: int,
+    n_failed: int,
+    tables: Mapping[str, bytes],
+    run_id: str,
+    labels: Iterable[str | None] = (),
+) -> Commit:
+    """Store the shard's other parts, read all row counts back from what is stored, and write the commit record.
+
+    ``labels`` are those of the rows, in any order.
+
+    Raises:
+        StorageError: what is stored does not add up to the shard's recordings; nothing is committed.
+    """
+
+    def store(name: str) -> int:
+        uri = part_uri(out, name, index)
+        if name in tables:
+            storage.create(uri, tables[name])
+        return _stored_rows(uri)
+
+    names = [*tables, FAILURES]
+    with ThreadPoolExecutor(len(names), thread_name_prefix="store") as pool:
+        pending = [retry.submit(pool, store, name) for name in names]
+        rows = {name: future.result() for name, future in zip(names, pending, strict=True)}
+    if rows[FAILURES] != n_failed or any(rows[name] + n_failed != n_listed for name in tables):
+        raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
+    counts = dict(Counter(label for label in labels if label is not None))
+    commit = Commit(index, n_listed, rows, run_id, counts)
+    storage.create(_commit_uri(out, index), canonical_json(asdict(commit)))
+    return commit
+
+
+def _commit_uri(out: str, shard: int) -> str:
+    return storage.join(out, COMMITS_FOLDER, f"{part_name(shard)}.json")
+
+
+def _stored_rows(uri: str) -> int:
+    tail = storage.read_tail(uri, FOOTER_TAIL_BYTES)
+    try:
+        length = footer_length(tail)
+        return footer_rows(tail if length <= len(tail) else storage.read_tail(uri, length))
+    except InputError as error:
+        raise StorageError(f"{storage.display(uri)}: {error}") from None
+
+
+TABLES = ("predictions", "features", FAILURES)

@@ -1,0 +1,49 @@
+"""The newest row of each recording, where updates have taken some of them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from heartbeat_core import storage
+from heartbeat_core.formats.parquet import Table, from_parquet
+from jobs.output.ledger import FAILURES
+from jobs.output.plans import PlanFolder
+
+
+def newest_generations(out: str) -> dict[str, int]:
+    """Return, by recording_id, the generation of each recording that an update has taken; the others are of 0."""
+    plans = PlanFolder(out)
+    found: dict[str, int] = {}
+    for generation in plans.generations()[1:]:
+        for shard in plans.shards(generation):
+            found.update((recording.recording_id, generation.number) for recording in shard.recordings)
+    return found
+
+
+def newest_rows(part: Table, newest: Mapping[str, int]) -> Table:
+    """Return the rows of a part that no later generation has taken the place of; it has an id and a generation."""
+    if not newest:
+        return part
+    rows = zip(part.column("recording_id").to_pylist(), part.column("generation").to_pylist(), strict=True)
+    return part.filter(np.array([generation >= newest.get(one, 0) for one, generation in rows], bool))
+
+
+def part_names(out: str, table: str) -> list[str]:
+    """Return the names of a table's parts; a writer that was killed may have left temporary files beside them."""
+    return [name for name in storage.list_names(storage.join(out, table)) if name.endswith(".parquet")]
+
+
+def read_newest(out: str, table: str, columns: list[str] | None = None) -> Iterator[Table]:
+    """Yield the newest rows of a finished table, part by part."""
+    newest = newest_generations(out)
+    wanted = None if columns is None else sorted({*columns, "recording_id", "generation"})
+    for name in part_names(out, table):
+        yield newest_rows(from_parquet(storage.read(storage.join(out, table, name)), wanted), newest)
+
+
+def read_failures(out: str) -> list[dict[str, Any]]:
+    """Return the rows of a finished failures table."""
+    return [row for part in read_newest(out, FAILURES) for row in part.to_pylist()]

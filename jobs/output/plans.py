@@ -1,0 +1,143 @@
+"""The plan: what was listed, in shards, stored in pieces as the listing goes.
+
+On disk, or under any URL::
+
+    OUT/_plan/000000.json                   settles the plan of one generation: its pieces and its counts
+    OUT/_plan/000000-TOKEN/000042.parquet   a piece of whole shards
+
+Invariants: a generation is listed once. Each driver writes pieces under a token of its own; the first to create the
+generation's record settles which count, and the others remove theirs. Shards are numbered through all generations.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+
+from heartbeat_core import storage
+from heartbeat_core.errors import InputError, JobError
+from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.plan import plan_shards, plan_table
+from heartbeat_core.settings import canonical_json
+from jobs.listing.shards import Shard
+from jobs.output.ledger import PLAN_FOLDER
+
+RECORDINGS_A_PIECE = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The settled plan of one listing."""
+
+    number: int
+    token: str
+    first_shard: int
+    n_shards: int
+    n_recordings: int
+    n_pieces: int
+
+    @property
+    def end_shard(self) -> int:
+        """The number of the shard after its last."""
+        return self.first_shard + self.n_shards
+
+
+class PlanFolder:
+    """The plans in one output folder."""
+
+    def __init__(self, out: str) -> None:
+        self._folder = storage.join(out, PLAN_FOLDER)
+
+    def generations(self) -> list[Generation]:
+        """Return the settled generations, in order.
+
+        Raises:
+            JobError: a record is damaged.
+        """
+        found: list[Generation] = []
+        while True:
+            uri = self._record_uri(len(found))
+            try:
+                found.append(Generation(**json.loads(storage.read(uri))))
+            except FileNotFoundError:
+                return found
+            except (ValueError, TypeError) as error:
+                raise JobError(f"{storage.display(uri)}: not a plan's record: {error}") from None
+
+    def settle(self, number: int, first_shard: int, shards: Iterable[Sequence[Recording]]) -> Generation:
+        """Store a generation's plan and return the stored one: another driver's, if that was first.
+
+        ``shards`` is taken as it comes, and only a piece of it is held.
+        """
+        ours = Generation(number, uuid.uuid4().hex, first_shard, 0, 0, 0)
+        try:
+            ours = self._write_pieces(ours, shards)
+        except BaseException:
+            self._remove_pieces(ours)
+            raise
+        storage.create(self._record_uri(number), canonical_json(asdict(ours)))
+        settled = self.generations()[number]
+        if settled != ours:
+            self._remove_pieces(ours)
+        return settled
+
+    def shards(self, generation: Generation) -> Iterator[Shard]:
+        """Yield the shards of a generation, in order; as ``pieces``."""
+        return chain.from_iterable(self.pieces(generation))
+
+    def pieces(self, generation: Generation) -> Iterator[list[Shard]]:
+        """Yield the shards of a generation, in order, a piece at a time.
+
+        Raises:
+            JobError: a piece is damaged or gone.
+        """
+        for piece in range(generation.n_pieces):
+            uri = self._piece_uri(generation, piece)
+            try:
+                table = from_parquet(storage.read(uri))
+            except (InputError, FileNotFoundError) as error:
+                raise JobError(f"{storage.display(uri)}: the plan cannot be read: {error}") from None
+            yield [
+                Shard(index, tuple(recordings), generation.number) for index, recordings in plan_shards(table).items()
+            ]
+
+    def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]]) -> Generation:
+        n_shards = n_recordings = n_pieces = 0
+        piece: list[tuple[int, Sequence[Recording]]] = []
+
+        def write() -> None:
+            storage.create(self._piece_uri(ours, n_pieces), to_parquet(plan_table(piece)))
+
+        held = 0
+        for recordings in shards:
+            piece.append((ours.first_shard + n_shards, recordings))
+            held += len(recordings)
+            n_shards += 1
+            n_recordings += len(recordings)
+            if held >= RECORDINGS_A_PIECE:
+                write()
+                n_pieces += 1
+                piece.clear()
+                held = 0
+        if piece:
+            write()
+            n_pieces += 1
+        return Generation(ours.number, ours.token, ours.first_shard, n_shards, n_recordings, n_pieces)
+
+    def _remove_pieces(self, ours: Generation) -> None:
+        folder = self._pieces_folder(ours)
+        for name in storage.list_names(folder):
+            storage.remove(storage.join(folder, name))
+
+    def _record_uri(self, number: int) -> str:
+        return storage.join(self._folder, f"{number:06d}.json")
+
+    def _pieces_folder(self, generation: Generation) -> str:
+        return storage.join(self._folder, f"{generation.number:06d}-{generation.token}")
+
+    def _piece_uri(self, generation: Generation, piece: int) -> str:
+        return storage.join(self._pieces_folder(generation), f"{piece:06d}.parquet")

@@ -1,0 +1,75 @@
+"""What is done, running, failed and left in an output folder, read while another process may be at work there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from heartbeat_core import storage
+from heartbeat_core.errors import InputError
+from jobs.output.lease import Driver, live_drivers
+from jobs.output.ledger import RUN_NAME, SUCCESS_NAME, Ledger
+from jobs.output.plans import PlanFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a job, in recordings and in shards.
+
+    ``running`` are shards that a driver has handed to its cluster and that are not committed; ``drivers`` are those
+    that were heard of in the last minute. While an update runs, the counts are rows of all generations.
+    """
+
+    job: str
+    run_id: str
+    generations: int
+    listed: int
+    done: int
+    failed: int
+    shards: int
+    committed: int
+    running: tuple[int, ...]
+    finished: bool
+    drivers: tuple[Driver, ...]
+
+    @property
+    def left(self) -> int:
+        """Recordings without a row."""
+        return self.listed - self.done - self.failed
+
+
+def read_status(out: str) -> Status:
+    """Read what an output folder says of its job.
+
+    Raises:
+        InputError: it is not a job's output.
+    """
+    ledger = Ledger(out)
+    shown = storage.display(ledger.out)
+    try:
+        record = json.loads(storage.read(storage.join(ledger.out, RUN_NAME)))
+        job, run_id = str(record["identity"]["job"]), str(record["run_id"])
+    except FileNotFoundError:
+        raise InputError(f"{shown} is not the output of a heartbeat job: there is no {RUN_NAME}") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{shown}/{RUN_NAME} is not a run record") from None
+    # Whoever finishes meanwhile has committed before: in this order nothing is seen done that is not.
+    finished = storage.find(storage.join(ledger.out, SUCCESS_NAME)) is not None
+    drivers = live_drivers(ledger.out)
+    generations = PlanFolder(ledger.out).generations()
+    commits = ledger.commits(ledger.committed())
+    failed = sum(commit.failed for commit in commits.values())
+    running = {shard for driver in drivers for shard in driver.shards} - commits.keys()
+    return Status(
+        job=job,
+        run_id=run_id,
+        generations=len(generations),
+        listed=sum(generation.n_recordings for generation in generations),
+        done=sum(commit.listed for commit in commits.values()) - failed,
+        failed=failed,
+        shards=generations[-1].end_shard if generations else 0,
+        committed=len(commits),
+        running=tuple(sorted(running)),
+        finished=finished,
+        drivers=tuple(drivers),
+    )

@@ -1,0 +1,319 @@
+"""What a job will meet: its inputs listed as it lists them, and a random sample taken through its own functions.
+
+Everything runs in this process, one recording after the other; nothing is written.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+import heartbeat_core
+from heartbeat_core import storage
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.scaling import ScalerFit
+from heartbeat_core.bundles import bundle as bundles
+from heartbeat_core.bundles.bundle import Bundle
+from heartbeat_core.datasets.dataset import ROWS_FOLDER
+from heartbeat_core.features.catalogue import summary_of
+from heartbeat_core.formats.parquet import Table, to_parquet
+from heartbeat_core.recipe import Recipe, Summary
+from heartbeat_core.recordings.fetch import read_recording
+from heartbeat_core.recordings.process import RecordingResult
+from heartbeat_core.recordings.recording import Failure, Recording
+from heartbeat_core.results.plan import plan_table
+from heartbeat_core.results.schema import (
+    failures_table,
+    features_table,
+    predictions_table,
+    recordings_table,
+    with_metadata,
+)
+from heartbeat_core.settings import Limits
+from jobs.listing.listing import Listing, reveal
+from jobs.listing.shards import Shard
+from jobs.output.ledger import FAILURES, PLAN_FOLDER
+from jobs.planning.request_counts import JobName
+from jobs.settings import JobSettings
+from jobs.tasks.context import RunFacts
+from jobs.tasks.isolation import Here
+from jobs.tasks.parts import process_recordings
+from jobs.tasks.reference import ScanJob, choose, claim_shard, decode_frames, scan_shard
+
+T = TypeVar("T")
+
+SEED = 0
+"""The same inputs give the same sample."""
+
+_RUN_ID = "0" * 32
+_MOST_PREFIXES = 1001
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the inputs hold.
+
+    ``n_bytes`` counts those whose size the store tells, ``n_unsized`` the others. ``n_remote`` are read from a store,
+    the rest from disk. ``n_keys`` are recordings and what was passed over. ``n_prefixes`` counts the folders directly
+    below the inputs, up to 1001. ``seconds`` is how long listing took.
+    """
+
+    sample: tuple[Recording, ...]
+    n_recordings: int
+    n_bytes: int
+    n_unsized: int
+    n_remote: int
+    n_keys: int
+    n_prefixes: int
+    seconds: float
+
+
+@dataclass
+class Measured:
+    """What the sample cost, in this process.
+
+    Attributes:
+        job: which job's functions were called.
+        read_s: seconds each recording took to be read, by the clock.
+        compute_s: CPU seconds that each took, reading included.
+        sizes: bytes of each that could be processed; ``durations_s`` of the same.
+        shared_s: CPU seconds of what is done a shard at a time: scoring, tables, Parquet; a dataset's header scan.
+        table_bytes: Parquet bytes by table, all of the sample together, in ``n_parts`` parts; the plan is one of them.
+        empty_bytes: Parquet bytes of a part without a row, by table.
+        failures: those that could not be processed.
+        shard_bytes: most memory that one shard's frames took.
+        peak_bytes: most memory that this process has held.
+    """
+
+    job: JobName
+    read_s: list[float] = field(default_factory=list)
+    compute_s: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    durations_s: list[float] = field(default_factory=list)
+    shared_s: float = 0.0
+    table_bytes: dict[str, int] = field(default_factory=dict)
+    empty_bytes: dict[str, int] = field(default_factory=dict)
+    n_parts: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    shard_bytes: int = 0
+    peak_bytes: int = 0
+
+
+class Work(Protocol):
+    """One of the two jobs, as far as a shard's recordings go."""
+
+    job: JobName
+    recipe: Recipe
+    reference: Reference
+    scan_s: float
+    """CPU seconds in which the headers were read for the longest recording, 0 where none is looked for."""
+    summary: Summary
+    provenance: dict[str, str]
+    """What each part carries as metadata."""
+
+    def encode(self, results: Sequence[RecordingResult]) -> dict[str, bytes]:
+        """Return the Parquet parts of the results, by table."""
+
+
+class ClassifyWork:
+    """What ``classify`` does with a shard."""
+
+    job: JobName = "classify"
+    scan_s = 0.0
+
+    def __init__(self, bundle: Bundle, features: Sequence[str]) -> None:
+        self._bundle = bundle
+        self._features = features
+        self.summary = summary_of(features, bundle.manifest.recipe.summary)
+        self.provenance = _provenance(model_id=bundle.model_id, recipe=bundle.manifest.recipe.name)
+        self.recipe = bundle.manifest.recipe
+        self.reference = bundle.reference
+
+    def encode(self, results: Sequence[RecordingResult]) -> dict[str, bytes]:
+        predictions = predictions_table(
+            results,
+            self._bundle.classify(results),
+            model_id=self._bundle.model_id,
+            recipe=self.recipe.name,
+            generation=0,
+            run_id=_RUN_ID,
+            now=datetime.now(UTC),
+        )
+        features = features_table(results, self._features, generation=0)
+        return {"predictions": _encode(predictions, self), "features": _encode(features, self)}
+
+
+class DatasetWork:
+    """What ``build-dataset`` does with a shard; the reference is the longest recording of the sample."""
+
+    job: JobName = "build-dataset"
+    summary: Summary = "none"
+
+    def __init__(self, recipe: Recipe, reference: Reference, scan_s: float) -> None:
+        self.provenance = _provenance(recipe=recipe.name, layout="compact")
+        self.recipe = recipe
+        self.reference = reference
+        self.scan_s = scan_s
+
+    def encode(self, results: Sequence[RecordingResult]) -> dict[str, bytes]:
+        fit = ScalerFit(len(self.reference))
+        for result in results:
+            fit.add(result.frames, result.placement.offset_frames)
+        return {ROWS_FOLDER: _encode(recordings_table(results, None), self)}
+
+
+def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> Listed:
+    """List the inputs as the job would and keep a random sample, each recording with the same chance.
+
+    Raises:
+        InputError: as the job's listing.
+    """
+    listing = Listing(inputs, settings.path_column, settings.selection)
+    random = Random(SEED)
+    sample: list[Recording] = []
+    prefixes: set[str] = set()
+    n_bytes = n_unsized = n_remote = 0
+    began = time.perf_counter()
+    for index, recording in enumerate(listing):
+        n_bytes += recording.size_bytes or 0
+        n_unsized += recording.size_bytes is None
+        n_remote += not storage.is_local(recording.uri)
+        if len(prefixes) < _MOST_PREFIXES:
+            prefixes.add(recording.relative_path.rpartition("/")[0].partition("/")[0])
+        if index < n_sample:
+            sample.append(recording)
+        elif (place := random.randrange(index + 1)) < n_sample:
+            sample[place] = recording
+    return Listed(
+        sample=tuple(sample),
+        n_recordings=listing.n_recordings,
+        n_bytes=n_bytes,
+        n_unsized=n_unsized,
+        n_remote=n_remote,
+        n_keys=listing.n_recordings + listing.n_skipped + listing.n_filtered,
+        n_prefixes=len(prefixes),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def classify_work(model: str, features: Sequence[str]) -> ClassifyWork:
+    """Load a model; raises BundleError as ``bundle.load``."""
+    return ClassifyWork(bundles.load(model), features)
+
+
+def dataset_work(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> DatasetWork:
+    """Find the sample's longest recording, as the job finds that of all.
+
+    Raises:
+        JobError: none of them can be decoded.
+    """
+    facts = RunFacts("", _RUN_ID, settings.limits, (), storage.Access(settings.s3), settings.path_column)
+    scan = ScanJob(facts, recipe.frames)
+    shard = Shard(0, tuple(sample))
+    began = time.process_time()
+    claim = claim_shard(shard, scan)
+    scan_s = time.process_time() - began
+    longest = choose({claim.shard: claim.n_frames}, lambda _: [scan_shard(shard, scan)])
+    recording = next(one for one in sample if one.recording_id == longest.recording_id)
+    data = read_recording(reveal(recording, settings.path_column, ""), settings.limits)
+    return DatasetWork(recipe, Reference(decode_frames(data, settings.limits, recipe.frames)[0]), scan_s)
+
+
+def measure(
+    sample: Sequence[Recording],
+    work: Work,
+    settings: JobSettings,
+    shard_size: int,
+    on_recording: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Take the sample through the job's functions, in shards of ``shard_size`` recordings."""
+    limits = settings.limits
+    whole = [reveal(recording, settings.path_column, "") for recording in sample]
+    _warm_up(whole, work, limits)
+    measured = Measured(work.job, shared_s=work.scan_s)
+    _add_bytes(measured, {PLAN_FOLDER: to_parquet(plan_table([(0, sample)]))})
+    for start in range(0, len(whole), shard_size):
+        results: list[RecordingResult] = []
+        failures: list[Failure] = []
+        for recording in whole[start : start + shard_size]:
+            done, failed = _measure_one(recording, work, limits, measured)
+            results += done
+            failures += failed
+            on_recording()
+        began = time.process_time()
+        parts = _parts(work, results, failures)
+        measured.shared_s += time.process_time() - began
+        measured.failures += failures
+        measured.sizes += [result.size_bytes for result in results]
+        measured.durations_s += [result.duration_s for result in results]
+        measured.shard_bytes = max(measured.shard_bytes, sum(result.frames.nbytes for result in results))
+        measured.n_parts += 1
+        _add_bytes(measured, parts)
+    measured.empty_bytes = {table: len(data) for table, data in _parts(work, [], []).items()}
+    measured.peak_bytes = _peak_bytes()
+    return measured
+
+
+class _ClockedHere(Here):
+    """Knows how long its last call took, by the clock."""
+
+    seconds = 0.0
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        began = time.perf_counter()
+        try:
+            return super().call(function, *arguments)
+        finally:
+            self.seconds = time.perf_counter() - began
+
+
+def _measure_one(
+    recording: Recording, work: Work, limits: Limits, measured: Measured
+) -> tuple[list[RecordingResult], list[Failure]]:
+    place = _ClockedHere(limits)
+    began, cpu_began = time.perf_counter(), time.process_time()
+    done, failed = process_recordings([recording], work.recipe, work.reference, limits, place, summary=work.summary)
+    measured.compute_s.append(time.process_time() - cpu_began)
+    measured.read_s.append(time.perf_counter() - began - place.seconds)
+    return done, failed
+
+
+def _warm_up(recordings: Sequence[Recording], work: Work, limits: Limits) -> None:
+    """Process one recording: a worker loads its libraries and transforms the reference once."""
+    for recording in recordings:
+        done, _ = process_recordings(
+            [recording], work.recipe, work.reference, limits, Here(limits), summary=work.summary
+        )
+        if done:
+            work.encode(done)
+            return
+
+
+def _parts(work: Work, results: Sequence[RecordingResult], failures: Sequence[Failure]) -> dict[str, bytes]:
+    """Return a shard's parts of all tables."""
+    table = failures_table(failures, generation=0, run_id=_RUN_ID, now=datetime.now(UTC))
+    return {**work.encode(results), FAILURES: _encode(table, work)}
+
+
+def _provenance(**more: str) -> dict[str, str]:
+    return {"run_id": _RUN_ID, "heartbeat_version": heartbeat_core.__version__, **more}
+
+
+def _encode(table: Table, work: Work) -> bytes:
+    return to_parquet(with_metadata(table, work.provenance))
+
+
+def _add_bytes(measured: Measured, parts: Mapping[str, bytes]) -> None:
+    for table, data in parts.items():
+        measured.table_bytes[table] = measured.table_bytes.get(table, 0) + len(data)
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,1 @@
+"""The work of the workers: plain functions that a person can call."""

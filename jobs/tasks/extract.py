@@ -1,0 +1,118 @@
+"""What the models of an evaluation read, computed of a dataset's recordings on the workers, once for each kind.
+
+On disk, or under any URL::
+
+    OUT/_inputs/KEY/part-000003.parquet   inputs of some rows of the dataset; KEY names the kind and its settings
+
+Invariants: a part is stored whole by one winner and never changes. Rows keep the dataset's order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heartbeat_core import storage
+from heartbeat_core.arrays import Inputs
+from heartbeat_core.audio import decode
+from heartbeat_core.errors import JobError, RecordingError
+from heartbeat_core.features.extract import compute_inputs
+from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.recordings.fetch import read_recordings
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.evaluation import inputs_table, table_inputs
+from heartbeat_core.settings import Limits, fingerprint
+from jobs.output.ledger import part_name
+from jobs.tasks.isolation import computing
+
+INPUTS_FOLDER = "_inputs"
+RECORDINGS_A_CHUNK = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One task: recordings by URI with the SHA-256 of the content that the dataset was built of."""
+
+    index: int
+    recordings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractJob:
+    """What a task computes and where it goes."""
+
+    out: str
+    recipe: Recipe
+    limits: Limits
+    access: storage.Access
+    patience_s: float
+
+
+def input_key(recipe: Recipe) -> str:
+    """Return the name of what a recipe's model reads: recipes that read the same share it."""
+    settings = recipe.input_settings()
+    return f"{settings['kind']}-{fingerprint(settings)[:12]}"
+
+
+def make_chunks(uris: Sequence[str], digests: Sequence[str]) -> list[Chunk]:
+    """Cut a dataset's rows into tasks."""
+    pairs = list(zip(uris, digests, strict=True))
+    starts = range(0, len(pairs), RECORDINGS_A_CHUNK)
+    return [Chunk(index, tuple(pairs[start : start + RECORDINGS_A_CHUNK])) for index, start in enumerate(starts)]
+
+
+def extract(chunk: Chunk, job: ExtractJob) -> int:
+    """Compute and store the inputs of one chunk, unless they are there; returns how many rows it has.
+
+    Raises:
+        JobError: a recording is gone, or no longer what the dataset was built of.
+    """
+    with storage.using(job.access, job.patience_s):
+        uri = _part_uri(job.out, input_key(job.recipe), chunk.index)
+        if storage.find(uri) is None:
+            rows = compute_chunk(chunk, job.recipe, job.limits)
+            storage.create(uri, to_parquet(inputs_table(rows)))
+    return len(chunk.recordings)
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The inputs of one chunk's recordings, in order."""
+
+    index: int
+    rows: list[Inputs]
+
+
+def compute(chunk: Chunk, job: ExtractJob) -> Computed:
+    """Compute the inputs of one chunk and hand them back; raises JobError as ``extract``."""
+    with storage.using(job.access, job.patience_s):
+        return Computed(chunk.index, compute_chunk(chunk, job.recipe, job.limits))
+
+
+def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
+    """Return the inputs of a chunk's recordings; raises JobError as ``extract``."""
+    recordings = [Recording(uri, "") for uri, _ in chunk.recordings]
+    rows: list[Inputs] = []
+    for (recording, data), (_, digest) in zip(read_recordings(recordings, limits), chunk.recordings, strict=True):
+        shown = storage.display(recording.public_uri)
+        if isinstance(data, RecordingError):
+            raise JobError(f"{shown}: a recording of the dataset can't be read any more: {data}")
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise JobError(f"{shown}: changed since the dataset was built: build it again in a new folder")
+        with computing():
+            rows.append(compute_inputs(decode.decode(data, limits), recipe))
+    return rows
+
+
+def read_inputs(out: str, key: str, n_chunks: int) -> list[Inputs]:
+    """Read the inputs of all rows back, in order."""
+    rows: list[Inputs] = []
+    for index in range(n_chunks):
+        rows += table_inputs(from_parquet(storage.read(_part_uri(out, key, index))))
+    return rows
+
+
+def _part_uri(out: str, key: str, index: int) -> str:
+    return storage.join(out, INPUTS_FOLDER, key, f"{part_name(index)}.parquet")

@@ -1,0 +1,128 @@
+"""One fold of one recipe: fit on the other folds' rows, predict this one's. The work of a task of an evaluation.
+
+On disk, or under any URL::
+
+    OUT/_folds/RECIPE/TASK/seed-0-fold-3.parquet   the fold's rows with their predictions; written by one winner
+
+Nothing but the training rows is ever given to ``learning.fit``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core import storage
+from heartbeat_core.arrays import Inputs
+from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.results.evaluation import FoldResult, fold_table, table_fold
+from jobs.tasks.extract import input_key, read_inputs
+from jobs.tasks.isolation import computing
+
+FOLDS_FOLDER = "_folds"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked of the classifiers: all labels, or some of them left out of training and test.
+
+    Attributes:
+        name: as it is shown, '5 classes' or '4 classes, without artifact'.
+        dropped: codes of the labels that are left out.
+    """
+
+    name: str
+    dropped: tuple[int, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Return the name of its folder."""
+        return "-".join(["all", *(f"without-{LABELS[code]}" for code in self.dropped)])
+
+    def rows(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the rows that take part."""
+        return np.flatnonzero(~np.isin(codes, self.dropped))
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One task for a worker."""
+
+    recipe: Recipe
+    task: Task
+    seed: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoldsJob:
+    """Where an evaluation lies and what it judges; ``n_chunks`` is how many parts each kind of inputs has.
+
+    A worker may outlive a run and its folder, and another begin in the same place: ``run_id`` tells them apart.
+    """
+
+    out: str
+    run_id: str
+    dataset: str
+    n_folds: int
+    n_chunks: int
+    access: storage.Access
+    patience_s: float
+
+
+def run_fold(fold: Fold, job: FoldsJob) -> Fold:
+    """Fit and predict one fold and store the predictions, unless they are there."""
+    with storage.using(job.access, job.patience_s):
+        uri = _uri(job.out, fold)
+        if storage.find(uri) is None:
+            labelled, inputs = _load(job, fold.recipe)
+            with computing():
+                result = judge_fold(fold, labelled, inputs, job.n_folds)
+            storage.create(uri, to_parquet(fold_table(result)))
+    return fold
+
+
+def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], n_folds: int) -> FoldResult:
+    """Fit the fold's recipe on the other folds and predict the fold's rows."""
+    # Imported here: torch takes seconds, and the driver does without.
+    from heartbeat_core.learning.fit import Examples, fit
+
+    kept = fold.task.rows(labelled.codes)
+    rows = Examples(inputs, labelled.codes, labelled.groups).take(kept)
+    training, test = folds(rows.codes, rows.groups, n_folds, fold.seed)[fold.number]
+    started = time.perf_counter()
+    fitted = fit(fold.recipe, rows.take(training), fold.seed)
+    fit_s = time.perf_counter() - started
+    probabilities, predicted = fitted.predict([rows.inputs[i] for i in test.tolist()])
+    return FoldResult(kept[test], predicted, probabilities, fit_s, fitted.model.n_bytes)
+
+
+def read_fold(out: str, fold: Fold) -> FoldResult:
+    """Read a stored fold back."""
+    return table_fold(from_parquet(storage.read(_uri(out, fold))))
+
+
+@lru_cache(maxsize=1)
+def _load(job: FoldsJob, recipe: Recipe) -> tuple[Labelled, list[Inputs]]:
+    """Return the labelled rows and what the recipe reads of them; recipes that read the same come one after another."""
+    dataset = Dataset(job.dataset)
+    labelled = dataset.labelled()
+    return labelled, _inputs(job, input_key(recipe))
+
+
+@lru_cache(maxsize=1)
+def _inputs(job: FoldsJob, key: str) -> list[Inputs]:
+    return read_inputs(job.out, key, job.n_chunks)
+
+
+def _uri(out: str, fold: Fold) -> str:
+    return storage.join(
+        out, FOLDS_FOLDER, fold.recipe.name, fold.task.folder, f"seed-{fold.seed}-fold-{fold.number}.parquet"
+    )

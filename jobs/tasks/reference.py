@@ -1,0 +1,204 @@
+"""The alignment reference of a dataset: the longest sequence of all its recordings.
+
+Headers are scanned on the cluster, and each shard gives its largest claim. A claim counts only after the recording was
+decoded, since a truncated file promises more frames than it has: shards with the largest claims are decoded first,
+until what was found is as long as any claim that is left. The first of equals is taken.
+
+On disk: ``OUT/_reference.json`` settles which recording it is, ``OUT/_reference.safetensors`` holds its frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+import safetensors.numpy
+
+from heartbeat_core import storage
+from heartbeat_core.arrays import Frames
+from heartbeat_core.audio import decode
+from heartbeat_core.datasets.dataset import REFERENCE_NAME
+from heartbeat_core.errors import JobError, RecordingError
+from heartbeat_core.features.frames import compute_frames, count_frames
+from heartbeat_core.recipe import FramesSettings
+from heartbeat_core.recordings.fetch import read_recording, read_recordings
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import Limits, canonical_json
+from jobs.listing.listing import reveal
+from jobs.listing.shards import Shard
+from jobs.tasks.context import TASK_PATIENCE_S, RunFacts
+from jobs.tasks.isolation import Place
+from jobs.tasks.parts import working_place
+
+CHOICE_NAME = "_reference.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ScanJob:
+    """What the tasks that find the reference need."""
+
+    run: RunFacts
+    frames: FramesSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """A recording that was decoded and found the longest of its shard."""
+
+    shard: int
+    uri: str
+    recording_id: str
+    audio_sha256: str
+    sample_rate_hz: int
+    n_frames: int
+    manifest: str | None = None
+    manifest_row: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The most frames that a header of a shard promises; 0 where none can be read."""
+
+    shard: int
+    n_frames: int
+
+
+def claim_shard(shard: Shard, job: ScanJob) -> Claim:
+    """Return the largest claim of a shard's headers."""
+    with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
+        place = working_place(stack, shard, job.run.limits)
+        recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
+        return Claim(shard.index, max((n for n, _ in _claimed_frames(recordings, job, place)), default=0))
+
+
+def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
+    """Return the longest recording of a shard, the first of equals, None where none can be decoded.
+
+    A shard with one readable header costs one decoding; each claim that proves false costs one more.
+    """
+    with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
+        place = working_place(stack, shard, job.run.limits)
+        recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
+        return _scan(shard.index, recordings, job, place)
+
+
+def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place) -> Longest | None:
+    claims = _claimed_frames(recordings, job, place)
+    best: tuple[int, int] | None = None
+    longest: Longest | None = None
+    for order, (claimed, recording) in sorted(enumerate(claims), key=lambda claim: (-claim[1][0], claim[0])):
+        if best is not None and (-claimed, order) > best:
+            continue
+        found = _decode_claim(shard, recording, job, place)
+        if found is not None and (best is None or (-found.n_frames, order) < best):
+            best, longest = (-found.n_frames, order), found
+    return longest
+
+
+def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Longest | None]]) -> Longest:
+    """Return the longest recording of all shards, the one of the first shard where several are equal.
+
+    Args:
+        claims: the most frames that each shard's headers promise.
+        decode: gives what ``scan_shard`` finds in these shards. It is asked for one, and for twice as many each time
+            that a promise was not kept.
+
+    Raises:
+        JobError: there is none.
+    """
+    pending = deque(sorted((-n_frames, shard) for shard, n_frames in claims.items() if n_frames))
+    best: Longest | None = None
+    n_asked = 1
+    while pending and (best is None or pending[0] < (-best.n_frames, best.shard)):
+        asked = {pending.popleft()[1] for _ in range(min(n_asked, len(pending)))}
+        found = [best, *decode(asked)]
+        best = min((one for one in found if one), key=lambda one: (-one.n_frames, one.shard), default=None)
+        n_asked *= 2
+    if best is None:
+        raise JobError("none of the recordings can be decoded: there is no reference to align with")
+    return best
+
+
+def read_choice(out: str) -> Longest | None:
+    """Return the reference that this folder has settled on, if any."""
+    try:
+        return Longest(**json.loads(storage.read(storage.join(out, CHOICE_NAME))))
+    except FileNotFoundError:
+        return None
+
+
+def store(longest: Longest, job: ScanJob) -> str:
+    """Settle on a reference and store its frames; returns the frames' URI.
+
+    A task as well, so that the driver does without the numeric libraries.
+
+    Raises:
+        JobError: the recording is no longer the one that was scanned.
+    """
+    with storage.using(job.run.access, TASK_PATIENCE_S):
+        storage.create(storage.join(job.run.out, CHOICE_NAME), canonical_json(asdict(longest)))
+        uri = storage.join(job.run.out, REFERENCE_NAME)
+        if storage.find(uri) is None:
+            storage.create(uri, safetensors.numpy.save({"reference.frames": _reference_frames(longest, job)}))
+    return uri
+
+
+def _reference_frames(longest: Longest, job: ScanJob) -> Frames:
+    recording = Recording(longest.uri, "", manifest=longest.manifest, manifest_row=longest.manifest_row)
+    shown = storage.display(longest.uri)
+    try:
+        data = read_recording(reveal(recording, job.run.path_column, job.run.driver), job.run.limits)
+        if hashlib.sha256(data).hexdigest() != longest.audio_sha256:
+            raise JobError(f"{shown} changed while the job ran: start it in a new folder")
+        return decode_frames(data, job.run.limits, job.frames)[0]
+    except RecordingError as error:
+        raise JobError(f"the reference {shown} can't be read any more: {error}") from None
+
+
+def _claimed_frames(recordings: Iterable[Recording], job: ScanJob, place: Place) -> list[tuple[int, Recording]]:
+    claims = []
+    for recording, data in read_recordings(recordings, job.run.limits):
+        if isinstance(data, RecordingError):
+            continue
+        try:
+            claims.append((place.call(claim_frames, data, job.run.limits, job.frames), recording))
+        except RecordingError:
+            continue  # The shard's own task gives it its failure row.
+    return claims
+
+
+def _decode_claim(shard: int, recording: Recording, job: ScanJob, place: Place) -> Longest | None:
+    try:
+        data = read_recording(recording, job.run.limits)
+        frames, rate = place.call(decode_frames, data, job.run.limits, job.frames)
+    except RecordingError:
+        return None
+    return Longest(
+        shard,
+        recording.public_uri,
+        recording.recording_id,
+        hashlib.sha256(data).hexdigest(),
+        rate,
+        len(frames),
+        recording.manifest,
+        recording.manifest_row,
+    )
+
+
+def claim_frames(data: bytes, limits: Limits, settings: FramesSettings) -> int:
+    """Return how many frames a recording's header promises; raises RecordingError as ``audio.decode``."""
+    header = decode.read_header(data, limits)
+    n_samples = header.n_samples
+    if n_samples is None:  # A streamed file does not know its length.
+        n_samples = decode.decode(data, limits).samples.size
+    return count_frames(n_samples, header.sample_rate_hz, settings.delta_time_s)
+
+
+def decode_frames(data: bytes, limits: Limits, settings: FramesSettings) -> tuple[Frames, int]:
+    """Return a recording's frames and its sample rate in Hz; raises RecordingError as ``audio.decode``."""
+    waveform = decode.decode(data, limits)
+    return compute_frames(waveform.samples, waveform.sample_rate_hz, settings), waveform.sample_rate_hz

@@ -1,0 +1,90 @@
+"""The scaler of a dataset, reduced as a tree: shards to groups of shards to groups of groups, on the workers.
+
+On disk, until the dataset is finished::
+
+    OUT/_scalers/0-part-000042.safetensors   the fit over the rows of shard 42
+    OUT/_scalers/1-part-000002.safetensors   over the shards 32 to 47, and so on up to one
+
+Invariants: a fit is stored by one winner and never changes. The tree depends on the number of shards alone, so that
+the scaler is the same however the work was divided. Nobody holds more than one fit and the one that is added to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import safetensors.numpy
+
+from heartbeat_core import storage
+from heartbeat_core.alignment.scaling import ScalerFit
+from jobs.output.ledger import part_name
+
+SCALERS_FOLDER = "_scalers"
+FAN_IN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """One node of the tree: the fits ``FAN_IN * index`` and on of the level below, as far as there are ``n_below``."""
+
+    level: int
+    index: int
+    n_below: int
+
+    @property
+    def below(self) -> range:
+        """The numbers of the fits that it merges."""
+        return range(self.index * FAN_IN, min((self.index + 1) * FAN_IN, self.n_below))
+
+
+@dataclass(frozen=True, slots=True)
+class MergeJob:
+    """Where the fits are, and how stores are reached."""
+
+    out: str
+    access: storage.Access
+    patience_s: float
+
+
+def levels(n_shards: int) -> list[list[Merge]]:
+    """Return the merges of each level, from the shards up; none where there is one shard."""
+    found: list[list[Merge]] = []
+    n_below = n_shards
+    while n_below > 1:
+        n_here = -(-n_below // FAN_IN)
+        found.append([Merge(len(found) + 1, index, n_below) for index in range(n_here)])
+        n_below = n_here
+    return found
+
+
+def merge(node: Merge, job: MergeJob) -> None:
+    """Merge the fits of the level below, in order, and store the sum; the work of one task."""
+    with storage.using(job.access, job.patience_s):
+        if storage.find(_uri(job.out, node.level, node.index)) is not None:
+            return
+        first, *others = node.below
+        fit = read_fit(job.out, node.level - 1, first)
+        for index in others:
+            fit.merge(read_fit(job.out, node.level - 1, index))
+        store_fit(job.out, node.level, node.index, fit)
+
+
+def store_fit(out: str, level: int, index: int, fit: ScalerFit) -> None:
+    """Store a fit, or leave the one that is there."""
+    storage.create(_uri(out, level, index), safetensors.numpy.save(fit.state()))
+
+
+def read_fit(out: str, level: int, index: int) -> ScalerFit:
+    """Read a fit back."""
+    return ScalerFit.from_state(safetensors.numpy.load(storage.read(_uri(out, level, index))))
+
+
+def remove_fits(out: str) -> None:
+    """Take away all fits, as far as they are there."""
+    folder = storage.join(out, SCALERS_FOLDER)
+    for name in storage.list_names(folder):
+        storage.remove(storage.join(folder, name))
+
+
+def _uri(out: str, level: int, index: int) -> str:
+    return storage.join(out, SCALERS_FOLDER, f"{level}-{part_name(index)}.safetensors")

@@ -1,0 +1,73 @@
+"""When a prediction is marked as unsure, to the last digit of each limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heartbeat_core.audio.quality import Quality
+from heartbeat_core.bundles.predictions import LOW_CONFIDENCE, OUT_OF_DISTRIBUTION, POOR_QUALITY, Sureness
+from heartbeat_core.errors import ConfigError
+from heartbeat_core.recordings.process import RecordingResult
+from heartbeat_core.settings import parse_settings
+from tests.core.conftest import make_result
+
+STRICT = Sureness(min_confidence=0.6, max_distance=2.0)
+
+
+def recording(clipped: float = 0.0, silent: float = 0.0, **changes: Any) -> RecordingResult:
+    quality = Quality(0.5, 0.1, 0.0, clipped, silent)
+    return make_result(np.ones((3, 2), np.float32), quality=quality, **changes)
+
+
+@pytest.mark.parametrize(
+    ("result", "confidence", "distance", "reasons"),
+    [
+        (recording(), 0.9, 1.0, None),
+        # Each limit itself is still sure.
+        (recording(), 0.6, 2.0, None),
+        (recording(clipped=0.1, silent=0.5, duration_s=1.0), 0.6, 2.0, None),
+        (recording(), 0.5999, 1.0, LOW_CONFIDENCE),
+        (recording(), 0.9, 2.001, OUT_OF_DISTRIBUTION),
+        (recording(clipped=0.1001), 0.9, 1.0, POOR_QUALITY),
+        (recording(silent=0.5001), 0.9, 1.0, POOR_QUALITY),
+        (recording(duration_s=0.999), 0.9, 1.0, POOR_QUALITY),
+        (recording(truncated=True), 0.9, 1.0, POOR_QUALITY),
+        # Several ways of being poor are one reason; several reasons have one order.
+        (recording(clipped=1.0, silent=1.0, truncated=True), 0.9, 1.0, "poor_quality"),
+        (recording(truncated=True), 0.1, 9.0, "low_confidence,poor_quality,out_of_distribution"),
+        (recording(), 0.1, 9.0, "low_confidence,out_of_distribution"),
+        # A model without a measure of distance never says so.
+        (recording(), 0.9, None, None),
+    ],
+)
+def test_reasons(result: RecordingResult, confidence: float, distance: float | None, reasons: str | None) -> None:
+    assert STRICT.reasons(result, confidence, distance) == reasons
+
+
+def test_by_default_only_the_quality_counts() -> None:
+    assert Sureness().reasons(recording(), 0.0, 1e9) is None
+    assert Sureness().reasons(recording(truncated=True), 1.0, 0.0) == POOR_QUALITY
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "result"),
+    [
+        ("max_clipped_fraction", 0.3, recording(clipped=0.2)),
+        ("max_silent_fraction", 0.9, recording(silent=0.8)),
+        ("min_duration_s", 0.5, recording(duration_s=0.7)),
+    ],
+)
+def test_each_limit_can_be_moved(setting: str, value: float, result: RecordingResult) -> None:
+    assert STRICT.reasons(result, 0.9, 1.0) == POOR_QUALITY
+    assert STRICT.model_copy(update={setting: value}).reasons(result, 0.9, 1.0) is None
+    assert Sureness(**{setting: value}).reasons(replace(result, truncated=True), 0.9, 1.0) == POOR_QUALITY
+
+
+@pytest.mark.parametrize("content", [{"min_confidence": float("nan")}, {"max_distance": float("inf")}, {"colour": 1}])
+def test_nonsense_is_refused(content: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        parse_settings(Sureness, content, "bundle.json")

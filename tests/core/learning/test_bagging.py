@@ -1,0 +1,139 @@
+"""The bagged network: one FCNN that is the mean of its members, the same for the same seed, fair to rare labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from heartbeat_core.errors import DatasetError
+from heartbeat_core.learning.bagging import _Members, train_bagged
+from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.recipe import Recipe
+
+WIDTH = 6
+
+
+def recipe(**parts: Any) -> Recipe:
+    content: dict[str, Any] = {
+        "name": "small",
+        "input": "statistics",
+        "model": "bagged-fcnn",
+        "network": {"hidden": [5], "dropout": 0.1},
+        "training": {"epochs": 12, "batch_size": 16, "learning_rate": 0.02},
+        "bagging": {"members": ["all"] * 3},
+    }
+    return Recipe.model_validate(content | parts)
+
+
+def train(rows: NDArray[np.float32], codes: NDArray[np.int64], settings: Recipe, seed: int) -> FCNN:
+    """Train members that all read everything."""
+    everything = np.ones((len(settings.bagging.members), rows.shape[2]), dtype=np.bool_)
+    return train_bagged(rows, codes, everything, settings, seed)
+
+
+def made_up(n: int = 90, n_copies: int = 2, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return rows [n, n_copies, WIDTH] of three labels that lie apart, and their codes; label 4 is rare."""
+    rng = np.random.default_rng(seed)
+    codes = rng.choice([0, 2, 4], n, p=[0.6, 0.3, 0.1]).astype(np.int64)
+    rows = rng.standard_normal((n, n_copies, WIDTH))
+    rows[np.arange(n), :, codes] += 3.0
+    return rows.astype(np.float32), codes
+
+
+def test_the_merged_network_gives_the_mean_of_the_members_logits() -> None:
+    torch.manual_seed(1)
+    members = _Members(torch.ones(3, WIDTH), 4)
+    for parameter in members.parameters():
+        torch.nn.init.normal_(parameter)
+    rows = torch.randn(20, 2, WIDTH)
+    members.settle(rows)
+    inputs = torch.randn(7, WIDTH)
+    expected = torch.zeros(7, 5)
+    for one in range(3):
+        flat = torch.relu(rows.reshape(-1, WIDTH) @ members.first[one] + members.first_bias[one])
+        hidden = torch.relu(inputs @ members.first[one] + members.first_bias[one])
+        scaled = (hidden - flat.mean(dim=0)) / torch.sqrt(flat.var(dim=0, unbiased=False) + 1e-5)
+        expected += (scaled * members.gain[one] + members.shift[one]) @ members.last[one] + members.last_bias[one]
+    with torch.inference_mode():
+        found = members.merged(0.3)(inputs)
+    torch.testing.assert_close(found, expected / 3, rtol=1e-4, atol=1e-4)
+
+
+def test_it_learns_and_is_one_network_in_evaluation_mode() -> None:
+    rows, codes = made_up()
+    network = train(rows, codes, recipe(), seed=3)
+    assert not network.training
+    assert network.layers[0].weight.shape == (15, WIDTH)
+    assert recipe().widths == (15,)
+    assert network.layers[-1].weight.shape == (5, 15)
+    others, true = made_up(seed=9)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(others[:, 0])).numpy()
+    assert (logits[:, [0, 2, 4]].argmax(axis=1) == np.searchsorted([0, 2, 4], true)).mean() > 0.85
+
+
+def test_a_member_takes_nothing_from_what_it_does_not_read() -> None:
+    rows, codes = made_up()
+    reads = np.zeros((3, WIDTH), dtype=np.bool_)
+    reads[0, :2] = reads[1, 2:] = reads[2] = True
+    network = train_bagged(rows, codes, reads, recipe(), seed=3)
+    weights = network.layers[0].weight.detach().numpy().reshape(3, 5, WIDTH)
+    assert ((weights != 0).any(axis=1) == reads).all()
+    others, true = made_up(seed=9)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(others[:, 0])).numpy()
+    assert (logits[:, [0, 2, 4]].argmax(axis=1) == np.searchsorted([0, 2, 4], true)).mean() > 0.85
+
+
+def test_the_same_seed_gives_the_same_weights_and_torchs_own_state_stays() -> None:
+    rows, codes = made_up()
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = train(rows, codes, recipe(), seed=3).state_dict()
+    assert torch.equal(before, torch.random.get_rng_state())
+    again, other = (train(rows, codes, recipe(), seed=seed).state_dict() for seed in (3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["layers.0.weight"], other["layers.0.weight"])
+
+
+def test_logits_are_those_of_the_true_shares_however_the_loss_is_balanced() -> None:
+    """Of inputs that say nothing the labels' shares are all that can be learned."""
+    codes = np.array([0] * 120 + [2] * 30 + [4] * 10)
+    rows = np.random.default_rng(0).standard_normal((160, 1, 2)).astype(np.float32) * 1e-3
+    settings = {"training": {"epochs": 60, "batch_size": 32, "learning_rate": 0.02, "weight_decay": 0.0}}
+    for balance in (0.0, 1.0):
+        bagging = {"members": ["all", "all"], "balance": balance, "label_smoothing": 0.0, "input_noise": 0.0}
+        network = train(rows, codes, recipe(**settings, bagging=bagging), seed=0)
+        with torch.inference_mode():
+            logits = network(torch.from_numpy(rows[:, 0]))[:, [0, 2, 4]]
+        shares = torch.softmax(logits, dim=1).mean(dim=0).tolist()
+        assert shares == pytest.approx([0.75, 0.1875, 0.0625], abs=0.06)
+
+
+def test_a_row_comes_as_any_of_its_copies() -> None:
+    rows, codes = made_up(n_copies=1)
+    noise = np.random.default_rng(1).standard_normal(rows.shape).astype(np.float32)
+    both = np.concatenate([noise, rows], axis=1)
+    network = train(both, codes, recipe(training={"epochs": 40, "batch_size": 16, "learning_rate": 0.02}), 0)
+    with torch.inference_mode():
+        found = network(torch.from_numpy(rows[:, 0])).numpy()[:, [0, 2, 4]].argmax(axis=1)
+    assert (found == np.searchsorted([0, 2, 4], codes)).mean() > 0.8
+
+
+@pytest.mark.parametrize("codes", [[0], [0, 0, 0]])
+def test_too_few_rows_or_labels_are_refused(codes: list[int]) -> None:
+    rows = np.zeros((len(codes), 1, WIDTH), np.float32)
+    with pytest.raises(DatasetError, match="two labels at least"):
+        train(rows, np.array(codes), recipe(), seed=0)
+
+
+@pytest.mark.parametrize("n", [2, 5, 17, 33])
+def test_any_number_of_rows_from_two_on_trains(n: int) -> None:
+    rows, _ = made_up(n)
+    codes = np.arange(n) % 2
+    network = train(rows, codes, recipe(training={"epochs": 2, "batch_size": 16, "learning_rate": 0.01}), 0)
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())

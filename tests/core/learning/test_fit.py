@@ -1,0 +1,148 @@
+"""Fitting: held-out rows change nothing, the same seed gives the same, inner folds are grouped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Inputs
+from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
+from heartbeat_core.learning.fit import Examples, fit
+from heartbeat_core.recipe import LABELS, Recipe
+
+SHAPES = {"aligned": 2, "frequency": 2, "statistics": 6, "mfcc": 6, "spectral-contrast": 6, "log-mel": 40}
+
+COMBINATIONS = [
+    ("aligned", "fcnn", {}),
+    ("frequency", "fcnn", {}),
+    ("aligned", "fcnn", {"compression": {"pruned": 0.5}}),
+    ("aligned", "fcnn", {"compression": {"int8": True}}),
+    ("aligned", "boosting", {}),
+    ("statistics", "fcnn", {"decision": {"calibrated": True, "balance": 0.8, "inner_folds": 3}}),
+    ("mfcc", "fcnn", {"compression": {"pruned": 0.5, "int8": True}}),
+    ("spectral-contrast", "boosting", {}),
+    ("statistics", "vote", {"decision": {"calibrated": True, "inner_folds": 2}}),
+    ("log-mel", "cnn", {}),
+    ("log-mel", "rnn", {}),
+]
+
+
+def recipe(kind: str, model: str, changes: dict[str, Any]) -> Recipe:
+    training = {"batch_size": 16, "epochs": 3, "learning_rate": 0.01, "class_weights": "balanced"}
+    return Recipe.model_validate({"name": "x", "input": kind, "model": model, "training": training} | changes)
+
+
+def examples(kind: str, n: int, seed: int = 0) -> Examples:
+    rng = np.random.default_rng(seed)
+    codes = np.array([(0, 2, 4)[i % 3] for i in range(n)], np.int64)
+    width = SHAPES[kind]
+    inputs: list[Inputs] = []
+    for code in codes.tolist():
+        n_rows = int(rng.integers(5, 200)) if kind in ("aligned", "frequency", "log-mel") else 1
+        inputs.append((rng.standard_normal((n_rows, width)) + code).astype(np.float32))
+    return Examples(inputs, codes, [f"patient {i // 2}" for i in range(n)])
+
+
+@pytest.mark.parametrize(("kind", "model", "changes"), COMBINATIONS)
+def test_held_out_rows_change_nothing_and_the_same_seed_gives_the_same(
+    kind: str, model: str, changes: dict[str, Any]
+) -> None:
+    if model == "boosting":
+        pytest.importorskip("perpetual")
+    chosen = recipe(kind, model, changes)
+    rows = examples(kind, 48)
+    training = np.arange(36)
+    probes = examples(kind, 12, seed=9).inputs
+    first = fit(chosen, rows.take(training), seed=1)
+    probabilities, predicted = first.predict(probes)
+    assert probabilities.shape == (12, len(LABELS))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert (probabilities[:, [1, 3]] == 0).all()
+    assert first.trained.tolist() == [0, 2, 4]
+    assert set(predicted.tolist()) <= {0, 2, 4}
+    # The rows held out become others: longer, louder, of other labels and patients.
+    others = [np.tile(100 * row, (3, 1)) for row in rows.inputs[36:]]
+    changed = Examples(
+        [*rows.inputs[:36], *others], np.r_[rows.codes[:36], np.full(12, 1)], [*rows.groups[:36], *"x" * 12]
+    )
+    again = fit(chosen, changed.take(training), seed=1)
+    assert again.decision == first.decision
+    assert np.array_equal(again.predict(probes)[0], probabilities)
+    assert again.model.n_bytes == first.model.n_bytes
+    # And what is predicted of a row does not change the model.
+    assert np.array_equal(first.predict(probes)[0], probabilities)
+
+
+def test_rows_are_taken_in_order() -> None:
+    rows = examples("statistics", 6)
+    taken = rows.take(np.array([4, 0]))
+    assert len(taken) == 2
+    assert taken.inputs[0] is rows.inputs[4]
+    assert taken.codes.tolist() == [rows.codes[4], rows.codes[0]]
+    assert taken.groups == ["patient 2", "patient 0"]
+
+
+class Spy:
+    """A fitter that notes what it was fitted to; its outputs are the inputs' first five values."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[int], int]] = []
+        self.n_bytes = 0
+
+    def __call__(self, recipe: Recipe, inputs: Any, codes: NDArray[np.int64], seed: int) -> Spy:
+        self.calls.append(([int(one[0, 5]) for one in inputs], seed))
+        return self
+
+    def logits(self, inputs: Any) -> NDArray[np.float64]:
+        return np.stack([one[0, :5] for one in inputs]).astype(np.float64)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("balance", [0.0, 0.8])
+def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
+    monkeypatch: pytest.MonkeyPatch, calibrated: bool, balance: float
+) -> None:
+    spy = Spy()
+    monkeypatch.setattr("heartbeat_core.learning.fit.fit_vectors", spy)
+    rows = examples("statistics", 96)
+    # Two of three rows have label 0: the thresholds differ, and so does what they are compared with.
+    rows = rows.take(np.flatnonzero((rows.codes == 0) | (np.arange(96) % 4 == 0)))
+    assert np.bincount(rows.codes).tolist() == [32, 0, 8, 0, 8]
+    for number, one in enumerate(rows.inputs):
+        one[0, 5] = number
+    settings = {"calibrated": calibrated, "balance": balance, "inner_folds": 4}
+    fitted = fit(recipe("mfcc", "fcnn", {"decision": settings}), rows, seed=7)
+    assert spy.calls[0] == (list(range(48)), 7)
+    plain = balanced_thresholds(rows.codes, balance)
+    if not calibrated:
+        assert fitted.decision.thresholds == pytest.approx(plain)
+        assert len(spy.calls) == 1
+        assert fitted.decision.temperature == 1.0
+        assert fitted.held_out_confidence is None
+        return
+    inner = folds(rows.codes, rows.groups, 4, 7)
+    assert [rows for rows, _ in spy.calls[1:]] == [training.tolist() for training, _ in inner]
+    assert len({seed for _, seed in spy.calls}) == 5
+    for training, held_out in inner:
+        assert not {rows.groups[i] for i in training} & {rows.groups[i] for i in held_out}
+    logits = spy.logits(rows.inputs)
+    trained = np.array([0, 2, 4])
+    temperature = fit_temperature(logits, rows.codes, trained)
+    assert fitted.decision.temperature == pytest.approx(temperature)
+    untempered = Decision(thresholds=plain)
+    labels = untempered.codes(untempered.probabilities(logits, trained))
+    assert temperature != pytest.approx(1.0, abs=0.1)
+    for wrong in (plain, balanced_thresholds(rows.codes, balance * temperature)):
+        tempered = Decision(temperature=temperature, thresholds=wrong)
+        is_other = bool((tempered.codes(tempered.probabilities(logits, trained)) != labels).any())
+        assert is_other == (balance > 0), "the rows must tell right from wrong"
+    assert fitted.predict(rows.inputs)[1].tolist() == labels.tolist()
+    probabilities = np.zeros((48, 5))
+    probabilities[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)
+    said = (probabilities / np.array(fitted.decision.thresholds)).argmax(axis=1)
+    assert fitted.held_out_confidence == pytest.approx(probabilities[np.arange(48), said])

@@ -1,0 +1,143 @@
+"""The walk of one recording, and what of its address may be stored."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.errors import NonFiniteSamples, NotAudio, RecordingError, TooShort
+from heartbeat_core.features.frames import compute_frames
+from heartbeat_core.recipe import FramesSettings, Recipe
+from heartbeat_core.recordings.process import process
+from heartbeat_core.recordings.recording import Failure, Recording, failure
+from heartbeat_core.settings import Limits
+from heartbeat_core.storage.uris import public_uri
+from tests import naive
+
+
+@pytest.mark.parametrize(
+    ("uri", "public"),
+    [
+        ("https://user:pw@host/a.wav", "https://host/a.wav"),
+        ("https://user@host:8443/a.wav?X-Signature=secret", "https://host:8443/a.wav"),
+        ("http://host/a%20b.wav#t=3", "http://host/a%20b.wav"),
+        ("http://host/a.wav#x?y", "http://host/a.wav"),
+        ("http://host?token=secret/x", "http://host"),
+        ("https://us:p@w@host/a@b.wav", "https://host/a@b.wav"),
+        ("HTTPS://user:pw@host/a.wav?x", "HTTPS://host/a.wav"),
+        ("http://[::1]:80/a.wav?token=x", "http://[::1]:80/a.wav"),
+        ("ftp://user:pw@host/a?b#c.wav", "ftp://host/a?b#c.wav"),
+        ("sftp://user:pw@host:22/a.wav", "sftp://host:22/a.wav"),
+        ("s3://bucket/what?.wav", "s3://bucket/what?.wav"),
+        ("s3://bucket/a#1@2:3.wav", "s3://bucket/a#1@2:3.wav"),
+        ("abfs://container@account.dfs.core.windows.net/a", "abfs://container@account.dfs.core.windows.net/a"),
+        ("file:///a/b?c#d@e:f.wav", "file:///a/b?c#d@e:f.wav"),
+        ("file:///a::b.wav", "file:///a::b.wav"),
+        ("memory://x", "memory://x"),
+        ("zip://a.wav::https://u:pw@host/a.zip?sig=x", "zip://a.wav::https://host/a.zip"),
+        ("simplecache::https://host/a.wav?sig=x", "simplecache::https://host/a.wav"),
+        ("simplecache::s3://bucket/a?b", "simplecache::s3://bucket/a?b"),
+    ],
+)
+def test_public_uri(uri: str, public: str) -> None:
+    assert public_uri(uri) == public
+    assert public_uri(public) == public
+    assert Recording(uri, "x").public_uri == public
+
+
+def test_recording_id_is_of_the_public_uri() -> None:
+    digest = hashlib.sha256("https://host/ü.wav".encode()).hexdigest()
+    assert Recording("https://user:pw@host/ü.wav?signature=1", "ü.wav").recording_id == digest[:16]
+    assert Recording("https://host/ü.wav?signature=2", "elsewhere", 3, "v", "normal", "p").recording_id == digest[:16]
+    assert Recording("s3://b/k?1", "").recording_id != Recording("s3://b/k?2", "").recording_id
+
+
+def tone(n_samples: int, seed: int = 0) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    return (0.3 * np.sin(0.2 * np.arange(n_samples)) + 0.05 * rng.standard_normal(n_samples)).astype(np.float32)
+
+
+def wav(samples: NDArray[np.float32], sample_rate_hz: int = 4_000, subtype: str = "FLOAT") -> bytes:
+    sink = io.BytesIO()
+    soundfile.write(sink, samples, sample_rate_hz, format="WAV", subtype=subtype)
+    return sink.getvalue()
+
+
+def recipe(**changes: object) -> Recipe:
+    return Recipe.model_validate({"name": "x", "frames": {"delta_time_s": 0.01}} | changes)
+
+
+RECORDING = Recording("file:///r/a.wav", "a.wav", label="normal", patient_id="7")
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return Reference(compute_frames(tone(8_000, seed=1), 4_000, FramesSettings(delta_time_s=0.01)))
+
+
+@pytest.mark.parametrize("pad_mode", ["both", "front", "back"])
+@pytest.mark.parametrize("n_samples", [32, 3_000, 8_000])
+def test_the_walk_is_its_parts_one_after_the_other(reference: Reference, n_samples: int, pad_mode: str) -> None:
+    samples, data = tone(n_samples), wav(tone(n_samples))
+    found = process(RECORDING, data, recipe(alignment={"pad_mode": pad_mode}), reference, Limits())
+    frames = naive.frames(samples, 4_000, 0.01, "dominant").astype(np.float32)
+    assert np.array_equal(found.frames, frames)
+    placement = found.placement
+    assert (placement.offset_frames, placement.n_frames, placement.distance) == naive.place(
+        frames, reference.frames, pad_mode
+    )
+    assert found.n_frames_cut == 0
+    assert found.recording is RECORDING
+    assert found.audio_sha256 == hashlib.sha256(data).hexdigest()
+    assert found.size_bytes == len(data)
+    assert (found.format, found.subtype) == ("WAV", "FLOAT")
+    assert (found.sample_rate_hz, found.channels, found.n_samples) == (4_000, 1, n_samples)
+    assert found.header_n_samples == n_samples
+    assert found.duration_s == n_samples / 4_000
+    assert not found.truncated
+    assert found.quality.peak_amplitude == float(np.abs(samples).max())
+
+
+def test_a_longer_recording_is_cut_to_the_reference(reference: Reference) -> None:
+    found = process(RECORDING, wav(tone(12_000)), recipe(), reference, Limits())
+    frames = naive.frames(tone(12_000), 4_000, 0.01, "dominant").astype(np.float32)
+    assert np.array_equal(found.frames, frames[: len(reference)])
+    assert found.n_frames_cut == len(frames) - len(reference) > 0
+    assert found.placement.offset_frames == 0
+    assert found.n_samples == 12_000
+
+
+def test_the_reference_itself_lies_on_itself(reference: Reference) -> None:
+    found = process(RECORDING, wav(tone(8_000, seed=1)), recipe(), reference, Limits())
+    assert (found.placement.offset_frames, found.placement.distance) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"this is text and no audio at all", NotAudio),
+        (wav(tone(31)), TooShort),
+        (wav(np.full(4_000, 3e38, np.float32)), NonFiniteSamples),
+    ],
+)
+def test_what_cannot_be_processed_is_a_named_error(
+    reference: Reference, data: bytes, error: type[RecordingError]
+) -> None:
+    with pytest.raises(error) as caught:
+        process(RECORDING, data, recipe(), reference, Limits())
+    row = failure(RECORDING, caught.value)
+    assert (row.recording, row.stage, row.error_type) == (RECORDING, error.stage, error.error_type)
+    assert row.message
+    assert row.attempts == 1
+
+
+def test_a_failures_message_is_one_line() -> None:
+    assert failure(RECORDING, TooShort("two\n  lines ")) == Failure(
+        RECORDING, "frames", "too_short", "two lines", attempts=1
+    )

@@ -1,0 +1,267 @@
+"""Asking again: few at once, a trickle while a store ails, and an end when patience does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+import pytest
+
+from heartbeat_core.storage import retry
+from heartbeat_core.storage.retry import Gate, ask, patience, patience_s, submit
+
+T = TypeVar("T")
+
+
+class Passing(Exception):
+    """An error that may pass."""
+
+
+def is_transient(error: BaseException) -> bool:
+    return isinstance(error, Passing)
+
+
+class Store:
+    """Answers or fails as it is told, and remembers when it was asked, and by how many at once."""
+
+    def __init__(self, takes_s: float = 0.0) -> None:
+        self.error: Exception | None = None
+        self.takes_s = takes_s
+        self.asked_at: list[float] = []
+        self.most = self._now = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, seconds: float = 0.0) -> str:
+        with self._lock:
+            self.asked_at.append(time.monotonic())
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            if self.takes_s:
+                time.sleep(self.takes_s)
+            if self.error is not None:
+                raise self.error
+            return "answer"
+        finally:
+            with self._lock:
+                self._now -= 1
+
+
+def ask_side_by_side(gate: Gate, store: Store, n: int, n_threads: int) -> float:
+    """Ask ``n`` times, whatever comes of it; returns how long that took."""
+
+    def once(_: int) -> None:
+        with suppress(Passing):
+            gate.ask(store, is_transient)
+
+    started_at = time.monotonic()
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(once, range(n)))
+    return time.monotonic() - started_at
+
+
+def test_no_more_than_a_few_requests_at_once() -> None:
+    store = Store(takes_s=0.05)
+    ask_side_by_side(Gate(), store, 4 * retry.MAX_CONCURRENT, 3 * retry.MAX_CONCURRENT)
+    assert store.most == retry.MAX_CONCURRENT
+    assert len(store.asked_at) == 4 * retry.MAX_CONCURRENT
+
+
+def test_a_request_that_fails_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "MAX_CONCURRENT", 1)
+    gate, store = Gate(), Store()
+    store.error = ValueError("no")
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no"):
+            gate.ask(store, is_transient)
+    store.error = None
+    assert gate.ask(store, is_transient) == "answer"
+
+
+def test_a_store_that_answers_is_asked_without_waiting() -> None:
+    store = Store()
+    assert ask_side_by_side(Gate(), store, 200, 8) < 1.0
+
+
+def test_a_store_that_fails_is_asked_in_a_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "TRICKLE_PER_S", 20)
+    gate, store = Gate(), Store()
+    store.error = Passing()
+    ask_side_by_side(gate, store, 1, 1)
+    store.asked_at.clear()
+    took_s = ask_side_by_side(gate, store, 20, retry.MAX_CONCURRENT)
+    assert 19 / 20 <= took_s < 1.6
+    # In any second no more than that, and one that stands at its border.
+    for first, last in zip(store.asked_at, store.asked_at[11:], strict=False):
+        assert last - first > 10 / 20 - 0.03
+
+
+def test_a_success_opens_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "TRICKLE_PER_S", 5)
+    gate, store = Gate(), Store()
+    store.error = Passing()
+    ask_side_by_side(gate, store, 2, 1)
+    store.error = None
+    started_at = time.monotonic()
+    assert gate.ask(store, is_transient) == "answer"
+    assert time.monotonic() - started_at > 0.1
+    assert ask_side_by_side(gate, store, 100, 4) < 0.5
+    # A refusal is an answer, too.
+    store.error = Passing()
+    ask_side_by_side(gate, store, 1, 1)
+    store.error = ValueError("refused")
+    with pytest.raises(ValueError, match="refused"):
+        gate.ask(store, is_transient)
+    store.error = None
+    assert ask_side_by_side(gate, store, 100, 4) < 0.5
+
+
+def test_stores_ail_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "TRICKLE_PER_S", 1)
+    store = Store()
+    store.error = Passing()
+    ask_side_by_side(Gate(), store, 1, 1)
+    store.error = None
+    assert ask_side_by_side(Gate(), store, 50, 4) < 0.5
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask again after a moment."""
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(retry, "LONGEST_WAIT_S", 0.05)
+
+
+def failing(n: int, store: Store) -> tuple[list[Exception], Callable[[float], str]]:
+    """Return the errors that will be raised, and a call that raises each and then answers."""
+    errors: list[Exception] = [Passing(str(number)) for number in range(n)]
+    left = iter(errors)
+
+    def call(seconds: float) -> str:
+        store.error = next(left, None)
+        return store(seconds)
+
+    return errors, call
+
+
+def test_what_passes_is_asked_again(quick: None) -> None:
+    store = Store()
+    _, call = failing(4, store)
+    with patience(20):
+        assert ask(Gate(), call, is_transient) == "answer"
+    assert len(store.asked_at) == 5
+
+
+def test_what_does_not_pass_is_raised_at_once() -> None:
+    store = Store()
+    store.error = KeyError("mine")
+    with pytest.raises(KeyError) as caught:
+        ask(Gate(), store, is_transient)
+    assert caught.value is store.error
+    assert len(store.asked_at) == 1
+
+
+def test_the_last_error_is_raised_when_patience_ends(quick: None) -> None:
+    store = Store()
+    errors, call = failing(1_000, store)
+    started_at = time.monotonic()
+    with patience(0.6), pytest.raises(Passing) as caught:
+        ask(Gate(), call, is_transient)
+    assert 0.3 < time.monotonic() - started_at < 0.9
+    assert len(store.asked_at) > 3
+    assert caught.value is errors[len(store.asked_at) - 1]
+
+
+def test_nobody_sleeps_beyond_the_end_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "wait_random_exponential", lambda multiplier, max: lambda _: 5.0)
+    store = Store()
+    store.error = Passing()
+    started_at = time.monotonic()
+    with patience(0.2), pytest.raises(Passing):
+        ask(Gate(), store, is_transient)
+    assert time.monotonic() - started_at < 0.2
+
+
+def test_without_patience_there_is_one_attempt_and_it_has_a_second() -> None:
+    given: list[float] = []
+
+    def call(seconds: float) -> str:
+        given.append(seconds)
+        raise Passing
+
+    with patience(0), pytest.raises(Passing):
+        ask(Gate(), call, is_transient)
+    assert given == [1.0]
+
+
+def test_each_attempt_is_told_what_is_left(quick: None) -> None:
+    given: list[float] = []
+
+    def call(seconds: float) -> str:
+        given.append(seconds)
+        if len(given) < 3:
+            raise Passing
+        return "answer"
+
+    with patience(7):
+        ask(Gate(), call, is_transient)
+    assert 6.9 < given[0] <= 7
+    assert given[0] > given[1] > given[2] > 5
+
+
+class OpenGate(Gate):
+    """A gate that lets everybody through."""
+
+    def ask(self, call: Callable[[], T], is_transient: Callable[[BaseException], bool]) -> T:
+        return call()
+
+
+def test_waits_grow_and_are_never_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    for _ in range(20):
+        _, call = failing(9, Store())
+        with patience(10_000):
+            ask(OpenGate(), call, is_transient)
+    longest = [max(slept[number::9]) for number in range(9)]
+    assert max(longest) <= retry.LONGEST_WAIT_S
+    assert longest[0] <= retry.FIRST_WAIT_S
+    assert longest[8] > 8 * longest[0]
+    assert len(slept) == 180
+    assert len(set(slept)) > 170
+
+
+def test_patience_nests() -> None:
+    assert patience_s() == retry.DEFAULT_PATIENCE_S
+    with patience(5):
+        assert patience_s() == 5
+        with suppress(ValueError), patience(1):
+            assert patience_s() == 1
+            raise ValueError
+        assert patience_s() == 5
+    assert patience_s() == retry.DEFAULT_PATIENCE_S
+
+
+def test_patience_reaches_the_threads_of_a_pool_and_stays_where_it_is_set() -> None:
+    def impatient() -> float:
+        with patience(1):
+            return patience_s()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert submit(pool, patience_s).result() == retry.DEFAULT_PATIENCE_S
+        with patience(3):
+            assert submit(pool, patience_s).result() == 3
+            assert pool.submit(patience_s).result() == retry.DEFAULT_PATIENCE_S
+            assert submit(pool, impatient).result() == 1
+            waiting = threading.Event()
+            pool.submit(waiting.wait, 10)
+            late = submit(pool, patience_s)
+        waiting.set()
+        # As it was when it was submitted.
+        assert late.result() == 3
+        assert submit(pool, patience_s).result() == retry.DEFAULT_PATIENCE_S
+        assert submit(pool, max, 2, 3).result() == 3

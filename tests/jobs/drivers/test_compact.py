@@ -1,0 +1,196 @@
+"""A finished folder as plain files; and what it tells of itself meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from rich.console import Console
+
+from heartbeat_core import storage
+from heartbeat_core.errors import InputError, OutputError
+from jobs.drivers.classify import ClassifySummary, classify
+from jobs.drivers.compact import compact
+from jobs.output.lease import present
+from jobs.output.status import read_status
+from jobs.settings import JobSettings
+from tests.helpers import comparable, heart_bytes, read_rows, read_table, tree
+
+NEWEST = """WITH newest AS (
+  SELECT recording_id, max(generation) AS generation
+  FROM (SELECT recording_id, generation FROM '{out}/predictions/*.parquet'
+        UNION ALL SELECT recording_id, generation FROM '{out}/failures/*.parquet')
+  GROUP BY ALL)
+SELECT p.uri, p.generation FROM '{out}/predictions/*.parquet' p JOIN newest USING (recording_id, generation)
+ORDER BY ALL"""
+
+
+class Clinic:
+    """A folder of recordings that changes, and the job over it."""
+
+    def __init__(self, folder: Path, bundle: Path, console: Console) -> None:
+        self.recordings, self.out = folder / "in", folder / "out"
+        self.recordings.mkdir()
+        self._settings = JobSettings.model_validate({"model": str(bundle), "shards": {"recordings": 4}})
+        self._console = console
+
+    def put(self, name: str, data: bytes) -> None:
+        (self.recordings / name).write_bytes(data)
+
+    def classify(self, *, update: bool = False) -> ClassifySummary:
+        return classify([str(self.recordings)], str(self.out), self._settings, self._console, update=update)
+
+    def compact(self, part_bytes: int = 2**27) -> Any:
+        return compact(str(self.out), self._console, part_bytes)
+
+    def newest(self) -> list[tuple[Any, ...]]:
+        return duckdb.sql(NEWEST.format(out=self.out)).fetchall()
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, bundle: Path, console: Console, in_process: None) -> Clinic:
+    """Two generations: a recording that became bad, one that became good, one that changed, one that is new."""
+    made = Clinic(tmp_path, bundle, console)
+    for number in range(10):
+        made.put(f"{number}.wav", heart_bytes("normal", number))
+    made.put("bad.wav", b"no sound")
+    made.classify()
+    made.put("0.wav", b"no sound any more")
+    made.put("1.wav", heart_bytes("murmur", 1))
+    made.put("bad.wav", heart_bytes("murmur", 2))
+    made.put("new.wav", heart_bytes("murmur", 3))
+    made.classify(update=True)
+    return made
+
+
+def names(clinic: Clinic, table: str) -> list[str]:
+    return [Path(row["uri"]).name for row in read_rows(clinic.out, table)]
+
+
+def test_each_recording_is_its_newest_row_alone(clinic: Clinic) -> None:
+    assert names(clinic, "predictions").count("1.wav") == 2
+    before = clinic.newest()
+    summary = clinic.classify()
+    done = clinic.compact()
+    assert done.n_rows == {"predictions": 11, "features": 11, "failures": 1}
+    assert done.n_parts == {"predictions": 1, "features": 1, "failures": 1}
+    assert sorted(names(clinic, "predictions")) == sorted([*(f"{i}.wav" for i in range(1, 10)), "bad.wav", "new.wav"])
+    assert sorted(names(clinic, "features")) == sorted(names(clinic, "predictions"))
+    assert names(clinic, "failures") == ["0.wav"]
+    assert clinic.newest() == before
+    assert dict(before)[f"file://{clinic.recordings}/1.wav"] == 1
+    # Nothing of the old and nothing aside is left; the folder is finished as before.
+    left = [name for name in tree(clinic.out) if not name.startswith(("_commits/", "_plan/"))]
+    assert not [name for name in left if name.startswith("_compact/") or "part-" in name.replace("compact-", "")]
+    assert clinic.classify() == summary
+    assert read_table(clinic.out, "predictions").schema.metadata[b"heartbeat.recipe"] == b"tiny"
+
+
+def test_compacting_again_changes_no_row(clinic: Clinic) -> None:
+    clinic.compact(part_bytes=1)
+    several = len(list((clinic.out / "predictions").iterdir()))
+    assert several > 1
+    rows = comparable(clinic.out, "features")
+    done = clinic.compact()
+    assert done.number == 2
+    assert comparable(clinic.out, "features") == rows
+    assert len(list((clinic.out / "predictions").iterdir())) == 1
+
+
+def test_an_update_goes_on_after_it(clinic: Clinic) -> None:
+    clinic.compact()
+    clinic.put("later.wav", heart_bytes("murmur", 4))
+    assert clinic.classify(update=True).totals.listed == 13
+    assert dict(clinic.newest())[f"file://{clinic.recordings}/later.wav"] == 2
+    clinic.compact()
+    assert len(names(clinic, "predictions")) == 12
+
+
+@pytest.mark.parametrize("function", ["create", "remove"])
+def test_a_compaction_that_died_is_finished_by_the_same_command(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    original: Callable[..., Any] = getattr(storage, function)
+    step = 0
+    while True:
+        left = 0
+
+        def dying(uri: str, *arguments: Any, step: int = step) -> Any:
+            nonlocal left
+            if "_drivers" not in uri:
+                left += 1
+                if left > step:
+                    raise KeyboardInterrupt
+            return original(uri, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, function, dying)
+            try:
+                clinic.compact(part_bytes=1)
+                break
+            except KeyboardInterrupt:
+                pass
+        # Whatever was reached, no row is lost: it is in a table or aside.
+        if not (clinic.out / "_SUCCESS").exists():
+            with pytest.raises(OutputError, match="a compaction was interrupted"):
+                clinic.classify()
+        step += 1
+    assert step > 3
+    assert len(names(clinic, "predictions")) == 11
+    assert names(clinic, "failures") == ["0.wav"]
+    assert clinic.classify().totals.listed == 12
+    assert not [name for name in tree(clinic.out) if name.startswith("_compact")]
+
+
+def test_what_is_not_finished_or_at_work_is_refused(clinic: Clinic, tmp_path: Path, console: Console) -> None:
+    with pytest.raises(InputError, match=r"is not the output of a heartbeat job: there is no _run\.json"):
+        compact(str(tmp_path / "nothing"), console)
+    before = tree(clinic.out)
+    with present(f"file://{clinic.out}", alone=False), pytest.raises(OutputError, match="works there"):
+        clinic.compact()
+    assert tree(clinic.out) == before
+    (clinic.out / "_SUCCESS").unlink()
+    with pytest.raises(InputError, match="is not finished: run its job again"):
+        clinic.compact()
+
+
+def test_a_dataset_is_compacted_too(dataset: Path, tmp_path: Path, console: Console) -> None:
+    for name, data in tree(dataset).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    rows = read_rows(tmp_path, "recordings")
+    compact(str(tmp_path), console)
+    assert read_rows(tmp_path, "recordings") == rows
+    assert len(list((tmp_path / "recordings").iterdir())) == 1
+
+
+def test_status_counts_what_is_done_failed_and_left(clinic: Clinic) -> None:
+    found = read_status(str(clinic.out))
+    assert (found.job, found.generations, found.listed, found.done, found.failed, found.left) == (
+        *("classify", 2, 15, 13, 2, 0),
+    )
+    assert found.finished
+    assert found.drivers == found.running == ()
+    (clinic.out / "_SUCCESS").unlink()
+    plans = [json.loads((clinic.out / f"_plan/00000{number}.json").read_text()) for number in (0, 1)]
+    n_shards = sum(plan["n_shards"] for plan in plans)
+    lost = json.loads((clinic.out / "_commits/part-000003.json").read_text())["listed"]
+    (clinic.out / "_commits/part-000003.json").unlink()
+    with present(f"file://{clinic.out}", alone=False) as driver:
+        driver.submitted(3)
+        driver.submitted(2)
+        # What it tells is written every few seconds; what is committed does not run.
+        storage.put(
+            f"file://{clinic.out}/_drivers/{driver.id}.json",
+            json.dumps(
+                {"id": driver.id, "host": "h", "pid": 1, "started_at": 4e9, "seen_at": 4e9, "shards": [2, 3]}
+            ).encode(),
+        )
+        found = read_status(str(clinic.out))
+    assert (found.committed, found.shards, found.left, found.finished) == (n_shards - 1, n_shards, lost, False)
+    assert found.running == (3,)
+    assert [one.host for one in found.drivers] == ["h"]

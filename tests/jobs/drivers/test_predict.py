@@ -1,0 +1,75 @@
+"""The single-file mode: the same answers as the job, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from heartbeat_core.errors import BundleError, InputError
+from heartbeat_core.recipe import LABELS
+from heartbeat_core.settings import Limits
+from jobs.drivers.classify import classify
+from jobs.drivers.predict import predict
+from jobs.settings import DEFAULT_MODEL, JobSettings
+from tests.helpers import LIMITS, comparable, write_broken
+
+
+def test_predict_and_classify_agree(
+    library: Path, bundle: Path, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    settings = JobSettings(model=str(bundle))
+    classify([str(library)], str(tmp_path / "out"), settings, console)
+    expected = comparable(tmp_path / "out", "predictions")
+    rows = predict([str(library)], str(bundle), Limits())
+    assert [row["uri"] for row in rows] == list(expected)
+    for row in rows:
+        stored = expected[row["uri"]]
+        assert row["predicted_label"] == stored["predicted_label"] == LABELS[row["predicted_code"]]
+        assert row["confidence"] == pytest.approx(stored["confidence"], abs=1e-6)
+        for label, chance in row["probabilities"].items():
+            assert chance == pytest.approx(stored[f"prob_{label}"], abs=1e-6)
+        assert (row["unsure"], row["unsure_reason"]) == (stored["unsure"], stored["unsure_reason"])
+        assert row["audio_sha256"] == stored["audio_sha256"]
+        assert row["model_id"] == stored["model_id"]
+
+
+def test_rows_come_in_the_order_of_the_names(library: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_text("text")
+    named = [library / "murmur/murmur_01.wav", tmp_path / "broken.wav", library / "normal/normal_00.wav"]
+    rows = predict([str(path) for path in named], str(bundle), Limits())
+    assert [row["uri"] for row in rows] == [f"file://{path}" for path in named]
+    assert rows[1] == {
+        "uri": f"file://{named[1]}",
+        "stage": "decode",
+        "error_type": "not_audio",
+        "message": rows[1]["message"],
+    }
+    assert rows[1]["message"]
+    assert rows[0]["predicted_label"] in LABELS
+    assert rows[0]["truncated"] is False
+
+
+def test_nothing_but_broken_recordings(bundle: Path, tmp_path: Path) -> None:
+    expected = write_broken(tmp_path / "in")
+    rows = predict([str(tmp_path / "in")], str(bundle), Limits.model_validate(LIMITS))
+    found = {row["uri"].rpartition("/")[2]: (row["stage"], row["error_type"]) for row in rows}
+    assert found == expected
+
+
+@pytest.mark.parametrize("model", sorted({DEFAULT_MODEL, "seed-small"}))
+def test_the_shipped_models_serve(library: Path, model: str) -> None:
+    (row,) = predict([str(library / "normal/normal_00.wav")], model, Limits())
+    assert row["model_id"].startswith(f"{model}@")
+    # The faithful one leaves artifacts out of its training, as the original does; the default one must know them.
+    assert (row["probabilities"]["artifact"] == 0) == (model == "seed-small")
+    assert row["unsure"] == (row["unsure_reason"] is not None)
+    assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_wrong_names_are_usage_errors(library: Path, bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        predict([str(tmp_path / "gone.wav")], str(bundle), Limits())
+    with pytest.raises(BundleError, match=r"no model bundle there .* shipped models: .*seed-small"):
+        predict([str(library)], "seed-smal", Limits())

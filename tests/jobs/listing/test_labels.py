@@ -1,0 +1,302 @@
+"""Labels for recordings: which row belongs to which, and what is said of those that find no other half."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heartbeat_core.errors import InputError
+from heartbeat_core.recipe import LABELS
+from heartbeat_core.recordings.recording import Recording
+from jobs.listing.labels import (
+    DEVICE_COLUMNS,
+    LABEL_COLUMNS,
+    PATIENT_COLUMNS,
+    LabelRow,
+    LabelTable,
+    check_label,
+    label_from_parent_folder,
+    match_labels,
+    read_labels,
+)
+from tests.helpers import write_csv
+
+PASCAL = """path,label,sublabel,patient_id
+set_a/unlabelled__1.flac,,,
+set_a/normal__2.flac,normal,,
+set_b/murmur__3_1306_A.flac,murmur,noisymurmur,007
+set_b/Bunlabelled__4.flac,,,121
+"""
+
+
+def recording(path: str, root: str = "/data") -> Recording:
+    return Recording(f"file://{root}/{path}", path, 10)
+
+
+def table(*rows: tuple[str | None, ...]) -> LabelTable:
+    """Return a table of rows of path, label, patient and device; what is left out at the end is unknown."""
+    return LabelTable("labels.csv", [LabelRow(*row, *[None] * (4 - len(row))) for row in rows])  # type: ignore[arg-type]
+
+
+def labels_of(recordings: list[Recording]) -> list[str | None]:
+    return [one.label for one in recordings]
+
+
+def test_a_table_like_pascals(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(PASCAL)
+    read = read_labels(str(path), None, None, None)
+    assert read.rows == [
+        LabelRow("set_a/unlabelled__1.flac", None, None),
+        LabelRow("set_a/normal__2.flac", "normal", None),
+        LabelRow("set_b/murmur__3_1306_A.flac", "murmur", "007"),
+        LabelRow("set_b/Bunlabelled__4.flac", None, "121"),
+    ]
+    recordings = [recording(row.path) for row in read.rows]
+    matching = match_labels(recordings, read)
+    assert labels_of(matching.recordings) == [None, "normal", "murmur", None]
+    assert [one.patient_id for one in matching.recordings] == [None, None, "007", "121"]
+    assert matching.without_label == ["set_a/unlabelled__1.flac", "set_b/Bunlabelled__4.flac"]
+    assert matching.without_recording == matching.ambiguous == []
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_two_columns_are_enough(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"labels.{suffix}"
+    rows = [("x.wav", "Normal"), ("y.wav", " MURMUR "), ("z.wav", "")]
+    if suffix == "csv":
+        write_csv(path, ("filename", "label"), rows)
+    elif suffix == "jsonl":
+        path.write_text("".join(json.dumps({"filename": name, "label": label}) + "\n" for name, label in rows))
+    else:
+        pq.write_table(pa.table({"filename": [r[0] for r in rows], "label": [r[1] for r in rows]}), path)
+    read = read_labels(str(path), None, None, None)
+    assert read.rows == [
+        LabelRow("x.wav", "normal", None),
+        LabelRow("y.wav", "murmur", None),
+        LabelRow("z.wav", None, None),
+    ]
+
+
+def test_a_parquet_table_with_nulls_categories_and_numbers(tmp_path: Path) -> None:
+    columns = {
+        "path": ["a.wav", "b.wav"],
+        "label": pa.array(["artifact", None]).dictionary_encode(),
+        "patient_id": pa.array([12, None], pa.int64()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "l.parquet")
+    rows = read_labels(str(tmp_path / "l.parquet"), None, None, None).rows
+    assert rows == [LabelRow("a.wav", "artifact", "12"), LabelRow("b.wav", None, None)]
+
+
+@pytest.mark.parametrize("label_column", [*LABEL_COLUMNS, "Label"])
+@pytest.mark.parametrize("patient_column", [*PATIENT_COLUMNS, "Subject_ID"])
+def test_columns_are_found_by_name(tmp_path: Path, label_column: str, patient_column: str) -> None:
+    path = write_csv(tmp_path / "l.csv", (patient_column, label_column, "File"), [("p1", "normal", r".\sub\a.wav")])
+    assert read_labels(str(path), None, None, None).rows == [LabelRow("sub/a.wav", "normal", "p1")]
+
+
+@pytest.mark.parametrize("device_column", [*DEVICE_COLUMNS, "Device"])
+def test_a_device_column_is_found_by_name(tmp_path: Path, device_column: str) -> None:
+    rows = [("phone", "a.wav", "normal"), ("", "b.wav", "murmur")]
+    path = write_csv(tmp_path / "l.csv", (device_column, "path", "label"), rows)
+    read = read_labels(str(path))
+    assert read.rows == [LabelRow("a.wav", "normal", None, "phone"), LabelRow("b.wav", "murmur", None, None)]
+    matching = match_labels([recording("b.wav"), recording("a.wav"), recording("c.wav")], read)
+    assert [one.device for one in matching.recordings] == [None, "phone", None]
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path / "l.csv",
+        ("path", "Datei", "label", "Befund", "Kind", "device", "Hörer"),
+        [("-", "a.wav", "-", "murmur", "k", "-", "h 2")],
+    )
+    assert read_labels(str(path), "Datei", "Befund", "Kind", "Hörer").rows == [LabelRow("a.wav", "murmur", "k", "h 2")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted", "told"),
+    [
+        (("name", "label"), (None, None, None), "--label-path-column; the columns are: name, label"),
+        (("path", "finding"), (None, None, None), "--label-column; the columns are: path, finding"),
+        (("path", "label"), ("where", None, None), "no column 'where'; the columns are: path, label"),
+        (("path", "label"), (None, "what", None), "no column 'what'; the columns are: path, label"),
+        (("path", "label"), (None, None, "who"), "no column 'who'; the columns are: path, label"),
+        (("path", "label"), (None, None, None, "with"), "no column 'with'; the columns are: path, label"),
+    ],
+)
+def test_a_missing_column_is_named_with_those_that_are_there(
+    tmp_path: Path, columns: tuple[str, ...], wanted: tuple[str | None, ...], told: str
+) -> None:
+    path = write_csv(tmp_path / "l.csv", columns, [("a.wav", "normal")])
+    with pytest.raises(InputError) as caught:
+        read_labels(str(path), *wanted)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).endswith(told)
+
+
+def test_a_wrong_label_is_named_with_its_row(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "normal"), ("b.wav", "healthy")])
+    with pytest.raises(InputError) as caught:
+        read_labels(str(path), None, None, None)
+    assert str(caught.value) == f"{path}, row 2: 'healthy' is not a label; the labels are {', '.join(LABELS)}"
+
+
+def test_a_row_without_a_path_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "normal"), ("", "murmur")])
+    with pytest.raises(InputError, match="row 2 has no path"):
+        read_labels(str(path), None, None, None)
+
+
+def test_label_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"l\.csv: no such label file"):
+        read_labels(str(tmp_path / "l.csv"), None, None, None)
+    with pytest.raises(InputError, match=r"l\.xlsx: labels are read from \.csv, \.parquet, \.jsonl"):
+        read_labels(str(tmp_path / "l.xlsx"), None, None, None)
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(InputError, match=r"d\.csv: cannot be read: Is a directory"):
+        read_labels(str(tmp_path / "d.csv"), None, None, None)
+
+
+def test_the_relative_path_goes_before_the_file_name() -> None:
+    recordings = [recording("a/1.wav"), recording("b/1.wav")]
+    matching = match_labels(recordings, table(("b/1.wav", "murmur"), ("a/1.wav", "normal")))
+    assert labels_of(matching.recordings) == ["normal", "murmur"]
+    assert [one.uri for one in matching.recordings] == [one.uri for one in recordings]
+
+
+def test_else_the_unique_file_name() -> None:
+    matching = match_labels(
+        [recording("a/1.wav"), recording("b/2.wav")],
+        table(("2.wav", "murmur"), ("elsewhere/1.wav", "normal", "p")),
+    )
+    assert labels_of(matching.recordings) == ["normal", "murmur"]
+    assert matching.recordings[0].patient_id == "p"
+
+
+def test_a_file_name_that_several_share_labels_none_of_them() -> None:
+    matching = match_labels(
+        [recording("a/1.wav"), recording("b/1.wav"), recording("b/2.wav")],
+        table(("1.wav", "murmur"), ("b/2.wav", "normal")),
+    )
+    assert labels_of(matching.recordings) == [None, None, "normal"]
+    assert matching.ambiguous == ["1.wav"]
+    assert matching.without_label == ["a/1.wav", "b/1.wav"]
+    assert matching.without_recording == []
+
+
+def test_equal_relative_paths_of_two_inputs_are_ambiguous() -> None:
+    recordings = [recording("1.wav", "/x"), recording("1.wav", "/y")]
+    matching = match_labels(recordings, table(("1.wav", "murmur")))
+    assert labels_of(matching.recordings) == [None, None]
+    assert matching.ambiguous == ["1.wav"]
+    # Two files named outright: what they have in common is their name alone.
+    matching = match_labels(recordings, table(("x/1.wav", "murmur"), ("y/1.wav", "normal")))
+    assert labels_of(matching.recordings) == [None, None]
+    assert matching.ambiguous == ["x/1.wav", "y/1.wav"]
+
+
+def test_a_row_of_ones_own_is_not_overruled_by_a_name() -> None:
+    """A part of a data set is classified; the table has rows for all of it."""
+    for rows in ([("b/1.wav", "murmur"), ("a/1.wav", "normal")], [("a/1.wav", "normal"), ("b/1.wav", "murmur")]):
+        matching = match_labels([recording("a/1.wav")], table(*rows))
+        assert labels_of(matching.recordings) == ["normal"]
+        assert matching.without_recording == ["b/1.wav"]
+
+
+def test_labels_without_recording_and_recordings_without_label_are_listed() -> None:
+    matching = match_labels(
+        [recording("a.wav"), recording("b.wav"), recording("c.wav")],
+        table(("gone.wav", "normal"), ("b.wav", "murmur"), ("c.wav", None, "p1")),
+    )
+    assert matching.without_recording == ["gone.wav"]
+    assert matching.without_label == ["a.wav", "c.wav"]
+    assert len(matching.recordings) == 3
+    assert matching.recordings[2].patient_id == "p1"
+
+
+def test_rows_that_disagree_are_refused() -> None:
+    told = r"labels\.csv: 'a/1\.wav' and '1\.wav' are the same recording and disagree"
+    assert labels_of(
+        match_labels([recording("a/1.wav")], table(("a/1.wav", "normal"), ("a/1.wav", "normal"))).recordings
+    ) == ["normal"]
+    with pytest.raises(InputError, match=r"'a/1\.wav' and 'a/1\.wav' are the same recording and disagree"):
+        match_labels([recording("a/1.wav")], table(("a/1.wav", "normal"), ("a/1.wav", "murmur")))
+    with pytest.raises(InputError, match="disagree"):
+        match_labels([recording("a/1.wav")], table(("a/1.wav", "normal", "p"), ("a/1.wav", "normal", "q")))
+    with pytest.raises(InputError, match="disagree"):
+        match_labels([recording("1.wav")], table(("1.wav", None, None, "phone"), ("1.wav", None, None, "stethoscope")))
+    with pytest.raises(InputError, match=told.replace("a/1", "x/1", 1)):
+        match_labels([recording("a/1.wav")], table(("x/1.wav", "normal"), ("1.wav", "murmur")))
+
+
+def test_no_recordings_and_no_rows() -> None:
+    assert match_labels([], table(("a.wav", "normal"))).without_recording == ["a.wav"]
+    assert match_labels([recording("a.wav")], table()).without_label == ["a.wav"]
+
+
+def test_labels_from_the_parent_folder() -> None:
+    matching = label_from_parent_folder([recording("x/normal/a.wav"), recording("Murmur/b.wav")])
+    assert labels_of(matching.recordings) == ["normal", "murmur"]
+    assert matching.without_label == []
+    # Of a folder that is itself the input, the name counts too.
+    assert labels_of(label_from_parent_folder([recording("c.wav", "/data/artifact")]).recordings) == ["artifact"]
+
+
+def test_a_folder_that_is_not_a_label_is_refused() -> None:
+    with pytest.raises(InputError, match=r"parent-folder: /data/healthy/a\.wav: 'healthy' is not a label"):
+        label_from_parent_folder([recording("normal/b.wav"), recording("healthy/a.wav")])
+
+
+@pytest.mark.parametrize(("text", "label"), [("NORMAL", "normal"), (" extrahls\n", "extrahls"), ("", None)])
+def test_case_and_space_around_a_label_do_not_count(text: str, label: str | None) -> None:
+    assert check_label(text, "here") == label
+    assert check_label(None, "here") is None
+
+
+def test_the_fingerprint_names_content(tmp_path: Path) -> None:
+    assert table(("a", "normal")).fingerprint() != table(("a", "normal", None, "phone")).fingerprint()
+    first = write_csv(tmp_path / "a.csv", ("path", "label"), [("1.wav", "normal"), ("2.wav", "murmur")])
+    same = write_csv(tmp_path / "b.csv", ("Label", "FILE", "x"), [("Normal", "1.wav", "-"), ("murmur", "2.wav", "-")])
+    other = write_csv(tmp_path / "c.csv", ("path", "label"), [("1.wav", "normal"), ("2.wav", "normal")])
+    first_print, same_print, other_print = (
+        read_labels(str(path), None, None, None).fingerprint() for path in (first, same, other)
+    )
+    assert first_print == same_print != other_print
+
+
+paths = st.builds("/".join, st.lists(st.sampled_from("abc"), min_size=1, max_size=3))
+
+
+@given(st.lists(paths, max_size=12, unique=True), st.lists(paths, max_size=12, unique=True))
+def test_every_half_is_matched_or_listed(recorded: list[str], labelled: list[str]) -> None:
+    """Against a plain reading of the rule: equal path, else the name if it is the only one and has no row itself."""
+    rows = [(path, "normal", path) for path in labelled]
+    try:
+        matching = match_labels([recording(path) for path in recorded], table(*rows))
+    except InputError:
+        # Two rows by one name: only where both mean the same recording, without an equal path.
+        strangers = [path.rpartition("/")[2] for path in labelled if path not in recorded]
+        assert len(set(strangers)) < len(strangers)
+        return
+    given_rows = []
+    for one in matching.recordings:
+        if one.label is not None:
+            assert one.patient_id is not None
+            given_rows.append(one.patient_id)
+            if one.relative_path in labelled:
+                assert one.patient_id == one.relative_path
+            else:
+                name = one.relative_path.rpartition("/")[2]
+                assert one.patient_id.rpartition("/")[2] == name
+                assert [path for path in recorded if path.rpartition("/")[2] == name] == [one.relative_path]
+    assert [one.relative_path for one in matching.recordings] == recorded
+    assert sorted(given_rows + matching.without_recording + matching.ambiguous) == sorted(labelled)
+    assert len(given_rows) + len(matching.without_label) == len(recorded)

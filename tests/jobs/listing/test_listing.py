@@ -1,0 +1,686 @@
+"""Inputs to recordings, recordings to shards."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import math
+import os
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.plan import plan_shards, plan_table
+from heartbeat_core.storage.stores import Entry
+from jobs.listing import listing
+from jobs.listing.listing import AUDIO_SUFFIXES, PATH_COLUMNS, Listing, is_selected, reveal
+from jobs.listing.shards import make_shards
+from jobs.settings import Selection, ShardSettings
+from tests.helpers import web_server, write_csv
+
+MANIFEST_SUFFIXES = ("csv", "parquet", "jsonl")
+
+
+def touch(folder: Path, *names: str) -> None:
+    for number, name in enumerate(names, start=1):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * number)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A listing that was iterated over to its end."""
+
+    recordings: list[Recording]
+    n_skipped: int
+    n_filtered: int
+    n_duplicates: int
+
+
+def list_inputs(inputs: list[str], path_column: str | None = None, **selection: Any) -> Listed:
+    listing = Listing(inputs, path_column, Selection.model_validate(selection))
+    recordings = list(listing)
+    assert listing.n_recordings == len(recordings)
+    return Listed(recordings, listing.n_skipped, listing.n_filtered, listing.n_duplicates)
+
+
+def names(listing: Listed) -> list[str]:
+    return [recording.relative_path for recording in listing.recordings]
+
+
+def listed(path: Path, relative_path: str) -> Recording:
+    """Return a local file as listing gives it."""
+    found = path.stat()
+    return Recording(f"file://{path}", relative_path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+
+
+def write_manifest(path: Path, column: str, paths: list[str]) -> Path:
+    if path.suffix == ".csv":
+        return write_csv(path, ("n", column), [(str(n), value) for n, value in enumerate(paths)])
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps({"n": n, column: value}) + "\n" for n, value in enumerate(paths)))
+    else:
+        pq.write_table(pa.table({"n": range(len(paths)), column: paths}), path)
+    return path
+
+
+def test_a_folder_is_walked_for_audio_endings_in_any_case(tmp_path: Path) -> None:
+    audio = [f"deep/er/a{suffix}" for suffix in AUDIO_SUFFIXES] + ["B.WAV", "c.FlAc", "z.y.Mp3", ".hidden.wav"]
+    others = ["labels.csv", "notes.txt", "wav", "deep/a.wav.bak", "deep/.DS_Store"]
+    touch(tmp_path, *audio, *others)
+    listing = list_inputs([str(tmp_path)])
+    assert sorted(names(listing)) == sorted(audio)
+    assert listing.n_skipped == len(others)
+    assert listing.n_duplicates == 0
+
+
+def test_the_endings_are_those_of_the_issue() -> None:
+    told = ".wav .w64 .flac .ogg .oga .opus .mp3 .aif .aiff .au .snd .caf"
+    assert set(AUDIO_SUFFIXES) == set(told.split())
+
+
+def test_recordings_carry_uri_relative_path_and_size(tmp_path: Path) -> None:
+    touch(tmp_path, "one.wav", "sub/two.wav")
+    assert list_inputs([str(tmp_path)]).recordings == [
+        listed(tmp_path / "one.wav", "one.wav"),
+        listed(tmp_path / "sub/two.wav", "sub/two.wav"),
+    ]
+    assert [one.size_bytes for one in list_inputs([str(tmp_path)]).recordings] == [1, 2]
+
+
+def test_ids_come_from_the_uri(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    (recording,) = list_inputs([str(tmp_path)]).recordings
+    uri = f"file://{tmp_path}/a.wav"
+    assert recording.recording_id == hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def test_order_is_that_of_the_inputs_and_of_paths_within(tmp_path: Path) -> None:
+    touch(tmp_path, "b/2.wav", "b/10.wav", "a/3.wav", "a/z/0.wav", "c.wav")
+    inputs = [str(tmp_path / "b"), str(tmp_path / "c.wav"), str(tmp_path / "a")]
+    assert names(list_inputs(inputs)) == ["10.wav", "2.wav", "c.wav", "3.wav", "z/0.wav"]
+
+
+@pytest.mark.parametrize("name", ["heart.xyz", "heart", "heart.txt", "heart.wav.gz", "räum lich.wav", "a#b@c.wav"])
+def test_a_file_named_outright_is_always_taken(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, name)
+    listing = list_inputs([str(tmp_path / name)])
+    assert listing.recordings == [listed(tmp_path / name, name)]
+    assert listing.n_skipped == 0
+
+
+def test_a_relative_path_and_a_file_url_are_the_same_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "sub/a.wav")
+    monkeypatch.chdir(tmp_path)
+    listing = list_inputs(["sub/a.wav", f"file://{tmp_path}/sub/a.wav", str(tmp_path / "sub" / ".." / "sub")])
+    assert listing.recordings == [listed(tmp_path / "sub/a.wav", "a.wav")]
+    assert listing.n_duplicates == 2
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.wav")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list_inputs(["~/a.wav"]).recordings[0].uri == f"file://{tmp_path}/a.wav"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected", "n_skipped"),
+    [
+        ("*.wav", ["a.wav", "b.wav"], 0),
+        ("?.wav", ["a.wav", "b.wav"], 0),
+        ("[b-z].*", ["b.wav", "c.FLAC"], 1),
+        ("**/*.wav", ["a.wav", "b.wav", "deep/d.wav"], 0),
+        ("d*/*", ["deep/d.wav"], 1),
+    ],
+)
+def test_globs(tmp_path: Path, pattern: str, expected: list[str], n_skipped: int) -> None:
+    touch(tmp_path, "a.wav", "b.wav", "c.FLAC", "n.txt", "deep/d.wav", "deep/e.txt")
+    listing = list_inputs([f"{tmp_path}/{pattern}"])
+    assert names(listing) == expected
+    assert listing.n_skipped == n_skipped
+
+
+def test_a_glob_sign_in_a_file_that_is_there_is_no_glob(tmp_path: Path) -> None:
+    touch(tmp_path, "take[1].wav", "take1.wav")
+    assert names(list_inputs([str(tmp_path / "take[1].wav")])) == ["take[1].wav"]
+
+
+def test_a_glob_without_a_match_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\*\.wav: no file matches"):
+        list_inputs([f"{tmp_path}/*.wav"])
+
+
+@pytest.mark.parametrize("suffix", MANIFEST_SUFFIXES)
+@pytest.mark.parametrize("column", [*PATH_COLUMNS, "Path", "FILENAME"])
+def test_manifests(tmp_path: Path, suffix: str, column: str) -> None:
+    touch(tmp_path, "sub/a.wav", "b.odd")
+    paths = ["sub/a.wav", f"{tmp_path}/b.odd", f"file://{tmp_path}/c.wav", "./sub/../b.odd"]
+    manifest = write_manifest(tmp_path / f"list.{suffix}", column, paths)
+    listing = list_inputs([str(manifest)])
+    # A manifest's rows are named outright: what is not there becomes a failure row later.
+    assert [one.uri for one in listing.recordings] == [
+        f"file://{tmp_path}/{name}" for name in ("sub/a.wav", "b.odd", "c.wav")
+    ]
+    assert listing.n_duplicates == 1
+    assert listing.n_skipped == 0
+
+
+@pytest.mark.parametrize("suffix", MANIFEST_SUFFIXES)
+def test_the_path_column_can_be_named(tmp_path: Path, suffix: str) -> None:
+    manifest = write_manifest(tmp_path / f"list.{suffix.upper()}", "Aufnahme", ["a.wav"])
+    if suffix != "parquet":  # The writer takes upper-case endings for Parquet.
+        manifest = write_manifest(tmp_path / f"list.{suffix}", "Aufnahme", ["a.wav"])
+    assert names(list_inputs([str(manifest)], "Aufnahme")) == ["a.wav"]
+    with pytest.raises(InputError, match=r"--path-column; the columns are: n, Aufnahme$"):
+        list_inputs([str(manifest)])
+    with pytest.raises(InputError, match=r"no column 'file'; the columns are: n, Aufnahme$"):
+        list_inputs([str(manifest)], "file")
+
+
+def test_a_manifest_with_several_candidates_takes_the_first_of_the_known_names(tmp_path: Path) -> None:
+    manifest = write_csv(tmp_path / "m.csv", ("filename", "path", "URI"), [("f.wav", "p.wav", "u.wav")])
+    assert names(list_inputs([str(manifest)])) == ["p.wav"]
+    assert names(list_inputs([str(manifest)], "URI")) == ["u.wav"]
+
+
+def test_a_manifest_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_bytes('\ufeffpath,note\r\n"a, b.wav","two\r\nlines"\r\nü.wav,\r\n'.encode())
+    assert names(list_inputs([str(manifest)])) == ["a, b.wav", "ü.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("m.csv", b"", "cannot be read as a .csv table"),
+        ("m.csv", b"path\n", "no recordings in"),
+        ("m.csv", b"path,b\na.wav\n", "cannot be read as a .csv table"),
+        ("m.csv", b"path,b\na.wav,1\n,2\n", "a row has no path in the column 'path'"),
+        ("m.csv", b"\xff\xfe\x00path", "cannot be read as a .csv table"),
+        ("m.jsonl", b"", "cannot be read as a .jsonl table"),
+        ("m.jsonl", b"not json\n", "cannot be read as a .jsonl table"),
+        ("m.parquet", b"PAR1 and no more", "cannot be read as a .parquet table"),
+        ("m.parquet", b"", "cannot be read as a .parquet table"),
+    ],
+)
+def test_bad_manifests_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        list_inputs([str(tmp_path / name)])
+    assert str(tmp_path / name) in str(caught.value)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_manifest_and_a_folder_named_like_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"m\.csv: no such manifest"):
+        list_inputs([str(tmp_path / "m.csv")])
+    touch(tmp_path, "data.csv/a.wav")
+    assert names(list_inputs([str(tmp_path / "data.csv")])) == ["a.wav"]
+
+
+def test_other_schemes(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    with web_server(tmp_path) as (address, _):
+        listing = list_inputs([f"{address}/a.wav", f"{address}/b.wav"])
+    assert [one.public_uri for one in listing.recordings] == [f"{address}/a.wav", f"{address}/b.wav"]
+    assert [one.size_bytes for one in listing.recordings] == [1, 2]
+
+
+SECRET_URLS = (
+    "http://127.0.0.1:9/a.wav?token=hunter2",
+    "https://user:hunter2@example.org/a.wav",
+    "https://example.org/a.wav#hunter2",
+    "https://example.org/list.csv?X-Amz-Signature=hunter2",
+    "https://example.org/manifest.json?hunter2",
+    "s3://key:hunter2@bucket/a.wav",
+    "ftp://user:hunter2@host/folder",
+)
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_an_address_with_a_secret_is_refused_with_the_way_out(url: str) -> None:
+    """Nothing is asked of the server: refused before."""
+    with pytest.raises(InputError, match="is not handed to workers: put it in a manifest that they can read") as caught:
+        list_inputs([url])
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_process_that_hands_nothing_on_may_use_a_secret(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    with web_server(tmp_path) as (address, _):
+        secret = f"{address.replace('//', '//user:secret@')}/b.wav?token=1"
+        write_csv(tmp_path / "m.csv", ("url",), [(secret,)])
+        for given in (secret, str(tmp_path / "m.csv")):
+            (recording,) = Listing([f"{given}"], in_process=True)
+            assert recording.uri == secret
+            assert recording.public_uri == f"{address}/b.wav"
+            assert recording.manifest is None
+
+
+# Secrets in a manifest.
+
+
+@pytest.fixture(autouse=True)
+def _no_manifest_is_remembered() -> None:
+    listing._whole_manifest.cache_clear()
+
+
+@pytest.mark.parametrize("suffix", MANIFEST_SUFFIXES)
+def test_a_manifests_secrets_are_revealed_by_reveal_alone(tmp_path: Path, suffix: str) -> None:
+    urls = ["https://h/a.wav?sig=hunter2", "b.wav", "https://u:hunter2@h/c.wav", "https://h/d.wav"]
+    manifest = write_manifest(tmp_path / f"m.{suffix}", "url", urls)
+    listing = list_inputs([str(manifest)])
+    assert "hunter2" not in repr(listing.recordings)
+    uri = f"file://{manifest}"
+    assert [(one.uri, one.manifest, one.manifest_row) for one in listing.recordings] == [
+        ("https://h/a.wav", uri, 0),
+        (f"file://{tmp_path}/b.wav", None, None),
+        ("https://h/c.wav", uri, 2),
+        ("https://h/d.wav", None, None),
+    ]
+    revealed = [reveal(one, None, "driver") for one in listing.recordings]
+    assert [one.uri for one in revealed] == [urls[0], f"file://{tmp_path}/b.wav", *urls[2:]]
+    assert [one.recording_id for one in revealed] == [one.recording_id for one in listing.recordings]
+    # What is stored of it later has none, whichever is asked.
+    assert "hunter2" not in repr([one.public_uri for one in revealed])
+
+
+def test_revealing_takes_the_column_that_was_named(tmp_path: Path) -> None:
+    manifest = write_csv(
+        tmp_path / "m.csv", ("path", "signed"), [("https://h/x.wav", "https://h/a.wav?hunter2"), ("y", "https://h/b?2")]
+    )
+    listing = list_inputs([str(manifest)], "signed")
+    assert [reveal(one, "signed", "driver").uri for one in listing.recordings] == [
+        "https://h/a.wav?hunter2",
+        "https://h/b?2",
+    ]
+
+
+def test_a_manifest_that_changed_reveals_nothing(tmp_path: Path) -> None:
+    manifest = write_csv(tmp_path / "m.csv", ("url",), [("https://h/a.wav?1",), ("https://h/b.wav?2",)])
+    first, second = list_inputs([str(manifest)]).recordings
+    write_csv(manifest, ("url",), [("https://h/b.wav?2",)])
+    with pytest.raises(StorageError, match=r"m\.csv: changed while the job ran$"):
+        reveal(first, None, "driver")
+    with pytest.raises(StorageError, match=r"m\.csv: cannot be read again"):
+        reveal(second, None, "driver")
+    listing._whole_manifest.cache_clear()
+    # New signatures of the same recordings are what renewing them means.
+    write_csv(manifest, ("url",), [("https://h/a.wav?3",), ("https://h/b.wav?4",)])
+    assert reveal(first, None, "driver").uri == "https://h/a.wav?3"
+    listing._whole_manifest.cache_clear()
+    manifest.unlink()
+    with pytest.raises(StorageError, match=r"m\.csv: cannot be read again: .*no such manifest"):
+        reveal(first, None, "driver")
+
+
+# Filters.
+
+WHEN = datetime(2026, 1, 10, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def dated(tmp_path: Path) -> Path:
+    """Three days of recordings of 1 to 5 bytes."""
+    touch(tmp_path, "a/one.wav", "a/two.WAV", "b/three.wav", "b/deep/four.flac", "five.wav")
+    for days, name in enumerate(("a/one.wav", "a/two.WAV", "b/three.wav", "b/deep/four.flac", "five.wav")):
+        moment = (WHEN + timedelta(days=days)).timestamp()
+        os.utime(tmp_path / name, (moment, moment))
+    touch(tmp_path, "notes.txt")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({}, "one two three four five"),
+        ({"include": ["a/*"]}, "one two"),
+        ({"include": ["*.wav"]}, "one three five"),
+        ({"include": ["five*", "b/*"]}, "three four five"),
+        ({"include": ["b/?hree.wav"]}, "three"),
+        ({"include": ["[ab]/*.wav"]}, "one three"),
+        ({"exclude": ["b/*"]}, "one two five"),
+        ({"exclude": ["*.flac", "a/*"]}, "three five"),
+        ({"include": ["b/*"], "exclude": ["*/deep/*"]}, "three"),
+        ({"min_size": 3}, "three four five"),
+        ({"max_size": "3"}, "one two three"),
+        ({"min_size": 2, "max_size": 2}, "two"),
+        ({"max_size": "1kB"}, "one two three four five"),
+        ({"since": WHEN + timedelta(days=3)}, "four five"),
+        ({"since": "2026-01-13T12:00:00Z"}, "four five"),
+        ({"since": "2026-01-13T12:00:01Z"}, "five"),
+        ({"before": WHEN + timedelta(days=3)}, "one two three"),
+        ({"before": "2026-01-13T12:00:01"}, "one two three four"),  # UTC where no zone is named
+        ({"since": "2026-01-11", "before": "2026-01-13"}, "two three"),
+        ({"since": "2026-01-11T13:30:00+02:00"}, "two three four five"),
+        ({"include": ["a/*"], "min_size": 2, "since": "2026-01-01"}, "two"),
+    ],
+)
+def test_filters(dated: Path, selection: dict[str, Any], expected: str) -> None:
+    listing = list_inputs([str(dated)], **selection)
+    found = {Path(name).stem for name in names(listing)}
+    assert found == set(expected.split())
+    assert listing.n_filtered == 5 - len(found)
+    assert listing.n_skipped == 1
+
+
+def test_filters_hold_for_globs_and_manifests_by_what_is_known(dated: Path) -> None:
+    glob = list_inputs([f"{dated}/**/*.wav"], exclude=["a/*"], max_size=4)
+    assert (names(glob), glob.n_filtered) == (["b/three.wav"], 2)
+    paths = ["a/one.wav", "b/three.wav", "https://h/b/signed.wav?hunter2", "https://h/a/x.wav?y"]
+    manifest = write_csv(dated / "m.csv", ("path",), [(path,) for path in paths])
+    # Size and time of a manifest's rows are not known before they are read.
+    listing = list_inputs([str(manifest)], include=["*b/*"], min_size=4, since="2030-01-01")
+    assert (names(listing), listing.n_filtered) == (["b/three.wav", "https://h/b/signed.wav"], 2)
+    # A row of a manifest that is left out keeps its number.
+    assert reveal(listing.recordings[1], None, "driver").uri == paths[2]
+
+
+def test_filters_that_leave_nothing_are_told(dated: Path) -> None:
+    with pytest.raises(InputError, match=r"no recordings in .*; 5 were left out by the filters; 1 other files were sk"):
+        list_inputs([str(dated)], include=["nothing*"])
+
+
+def test_a_file_named_outright_is_taken_whatever_the_filters(dated: Path) -> None:
+    assert names(list_inputs([str(dated / "five.wav")], max_size=1, exclude=["*"])) == ["five.wav"]
+
+
+def test_what_a_store_does_not_say_is_not_filtered_by() -> None:
+    selection = Selection.model_validate({"min_size": 5, "since": "2030-01-01"})
+    assert is_selected(Entry("x://a.wav", "a.wav"), selection)
+    assert not is_selected(Entry("x://a.wav", "a.wav", 4), selection)
+    assert not is_selected(Entry("x://a.wav", "a.wav", 5, modified=WHEN), selection)
+
+
+# An S3 Inventory, copied to disk.
+
+KEYS = ("in/a b.wav", "in/ä+1%.flac", "in/notes.txt", "in/a//b.wav", "../up.wav")
+
+
+def write_inventory(folder: Path, file_format: str, n_files: int = 2) -> Path:
+    """Write ``manifest.json`` and its data files beside it; objects are of 10, 11, … bytes, a day apart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        ("clinic", key, 10 + n, (WHEN + timedelta(days=n)).isoformat().replace("+00:00", "Z"), f"etag{n}")
+        for n, key in enumerate(KEYS)
+    ]
+    files = []
+    for number in range(n_files):
+        mine = rows[number::n_files]
+        if file_format == "CSV":
+            text = io.StringIO()
+            quoted = [(bucket, quote_plus(key), *rest) for bucket, key, *rest in mine]
+            csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(quoted)
+            name, data = f"part{number}.csv.gz", gzip.compress(text.getvalue().encode())
+            schema = "Bucket, Key, Size, LastModifiedDate, ETag"
+        else:
+            columns = ("bucket", "key", "size", "last_modified_date", "e_tag")
+            cells = dict(zip(columns, map(list, zip(*mine, strict=True)), strict=True))
+            cells["last_modified_date"] = [datetime.fromisoformat(one) for one in cells["last_modified_date"]]
+            buffer = io.BytesIO()
+            pq.write_table(pa.table(cells), buffer)
+            name, data = f"part{number}.parquet", buffer.getvalue()
+            schema = (
+                "message s3.inventory { required binary bucket (UTF8); required binary key (UTF8); "
+                "optional int64 size; optional int64 last_modified_date (TIMESTAMP_MILLIS); "
+                "optional binary e_tag (UTF8); }"
+            )
+        (folder / name).write_bytes(data)
+        digest = hashlib.md5(data).hexdigest()
+        files.append({"key": f"inventory/clinic/daily/data/{name}", "size": len(data), "MD5checksum": digest})
+    content = {
+        "sourceBucket": "clinic",
+        "destinationBucket": "arn:aws:s3:::elsewhere",
+        "version": "2016-11-30",
+        "creationTimestamp": "1514944800000",
+        "fileFormat": file_format,
+        "fileSchema": schema,
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder / "manifest.json"
+
+
+@pytest.mark.parametrize("file_format", ["CSV", "Parquet"])
+def test_an_s3_inventory_beside_its_files(tmp_path: Path, file_format: str) -> None:
+    manifest = write_inventory(tmp_path / "copy", file_format)
+    listing = list_inputs([str(manifest)])
+    expected = [
+        Recording(f"s3://clinic/{key}", key, 10 + KEYS.index(key), f"etag{KEYS.index(key)}")
+        for key in (KEYS[0], KEYS[4], KEYS[1], KEYS[3])  # file by file
+    ]
+    assert listing.recordings == expected
+    assert (listing.n_skipped, listing.n_filtered, listing.n_duplicates) == (1, 0, 0)
+    again = list_inputs([str(manifest), f"file://{manifest}"])
+    assert again.recordings == expected
+    assert again.n_duplicates == 4
+    some = list_inputs([str(manifest)], include=["in/*"], min_size=11, before=WHEN + timedelta(days=3))
+    assert (names(some), some.n_filtered) == (["in/ä+1%.flac"], 3)
+
+
+def test_an_inventory_whose_files_are_not_there_or_not_its_own(tmp_path: Path) -> None:
+    manifest = write_inventory(tmp_path, "CSV")
+    (tmp_path / "part1.csv.gz").write_bytes((tmp_path / "part0.csv.gz").read_bytes())
+    with pytest.raises(InputError, match=r"part1\.csv\.gz: the file does not match its manifest"):
+        list_inputs([str(manifest)])
+    (tmp_path / "part1.csv.gz").unlink()
+    with pytest.raises(InputError, match=r"part1\.csv\.gz: named by .*/manifest\.json and not there$"):
+        list_inputs([str(manifest)])
+    manifest.write_text("{}")
+    with pytest.raises(InputError, match=r"manifest\.json: "):
+        list_inputs([str(manifest)])
+    manifest.unlink()
+    with pytest.raises(InputError, match=r"manifest\.json: no such inventory$"):
+        list_inputs([str(manifest)])
+    touch(tmp_path, "f/manifest.json/a.wav")
+    assert names(list_inputs([str(tmp_path / "f" / "manifest.json")])) == ["a.wav"]
+
+
+# A list of any length.
+
+
+def test_duplicates_are_taken_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    listing = list_inputs([str(tmp_path / "b.wav"), str(tmp_path), f"{tmp_path}/*.wav"])
+    assert names(listing) == ["b.wav", "a.wav"]
+    assert listing.n_duplicates == 3
+    # Overlapping folders, a manifest among them, and another spelling.
+    touch(tmp_path, "deep/c.wav", "deep/er/d.wav")
+    manifest = write_csv(tmp_path / "m.csv", ("path",), [("deep/c.wav",), ("./a.wav",), ("new.wav",)])
+    inputs = [str(tmp_path / "deep/er"), str(tmp_path / "deep"), f"file://{tmp_path}", str(manifest), f"{tmp_path}/"]
+    listing = list_inputs(inputs)
+    assert names(listing) == ["d.wav", "c.wav", "a.wav", "b.wav", "new.wav"]
+    assert listing.n_duplicates == 1 + 2 + 2 + 4
+
+
+def test_a_listing_can_be_taken_twice(tmp_path: Path) -> None:
+    """An update lists again; the counts are those of the last time."""
+    touch(tmp_path, "a.wav", "b.txt", "c.mp3")
+    listing = Listing([str(tmp_path), str(tmp_path)], selection=Selection(exclude=("c*",)))
+    for _ in range(2):
+        assert [one.relative_path for one in listing] == ["a.wav"]
+        counts = (listing.n_recordings, listing.n_skipped, listing.n_filtered, listing.n_duplicates)
+        assert counts == (1, 2, 2, 1)
+
+
+def test_what_is_listed_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 200_000
+
+    def walk(folder: str) -> Iterator[Entry]:
+        for number in range(n):
+            key = f"ward-{number % 7}/patient-{number:09d}/recording.wav"
+            yield Entry(f"{folder}/{key}", key, number, f"etag-{number}", WHEN)
+
+    monkeypatch.setattr("heartbeat_core.storage.walk", walk)
+    monkeypatch.setattr("heartbeat_core.storage.is_folder", lambda uri: True)
+    listing = Listing(["memory://bucket"])
+    n_shards = n_recordings = 0
+    tracemalloc.start()
+    try:
+        for shard in make_shards(listing, ShardSettings()):
+            n_shards += 1
+            n_recordings += len(shard)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert n_shards < n // 50
+    assert n_recordings == n
+    # Of the list's beginning 16,384 are held; all of them would take a hundred megabytes.
+    assert peak_bytes < 16 * 2**20
+
+
+def test_an_input_that_fails_in_the_middle_is_told_after_what_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walk(folder: str) -> Iterator[Entry]:
+        yield Entry(f"{folder}/a.wav", "a.wav")
+        raise StorageError("memory://bucket: HTTP status 503")
+
+    monkeypatch.setattr("heartbeat_core.storage.walk", walk)
+    monkeypatch.setattr("heartbeat_core.storage.is_folder", lambda uri: True)
+    listing = iter(Listing(["memory://bucket"]))
+    assert next(listing).relative_path == "a.wav"
+    with pytest.raises(InputError, match="503"):
+        next(listing)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no recordings in .*: audio files end in \.wav"):
+        list_inputs([str(tmp_path)])
+    touch(tmp_path, "a.txt", "b.txt")
+    with pytest.raises(InputError, match="2 other files were skipped"):
+        list_inputs([str(tmp_path)])
+
+
+def test_a_missing_path_is_refused_though_another_is_there(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    with pytest.raises(InputError, match=r"/nowhere: no such file or folder$"):
+        list_inputs([str(tmp_path), f"{tmp_path}/nowhere"])
+
+
+def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(InputError, match=r"gopher://x/a\.wav: .*gopher.*schemes that fsspec knows"):
+        list_inputs(["gopher://x/a.wav"])
+
+
+def test_a_name_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.wav")).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"caf\\xe9\.wav.* UTF-8"):
+        list_inputs([str(tmp_path)])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_read_permission_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "sub/a.wav")
+    (tmp_path / "sub").chmod(0)
+    try:
+        with pytest.raises(InputError, match="sub: cannot be listed: Permission denied"):
+            list_inputs([str(tmp_path)])
+    finally:
+        (tmp_path / "sub").chmod(0o700)
+
+
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "rec/a.wav")
+    (tmp_path / "rec" / "round").symlink_to(tmp_path)
+    assert names(list_inputs([str(tmp_path / "rec")])) == ["a.wav"]
+
+
+sizes = st.lists(st.none() | st.integers(0, 50), max_size=60)
+
+
+def recordings_of(sizes_bytes: list[int | None]) -> list[Recording]:
+    return [Recording(f"file:///r/{i}.wav", f"{i}.wav", size) for i, size in enumerate(sizes_bytes)]
+
+
+@given(sizes, st.integers(1, 7), st.integers(1, 120))
+def test_shards_hold_every_recording_in_order_within_bounds(
+    sizes_bytes: list[int | None], most: int, most_bytes: int
+) -> None:
+    recordings = recordings_of(sizes_bytes)
+    shards = list(make_shards(recordings, ShardSettings(recordings=most, bytes=most_bytes)))
+    assert [one for shard in shards for one in shard] == recordings
+    for shard in shards:
+        assert 1 <= len(shard) <= most
+        # One recording that is larger than a shard may be has one of its own.
+        weights = [2**20 if one.size_bytes is None else one.size_bytes for one in shard]
+        assert len(shard) == 1 or sum(weights) <= most_bytes
+    most_cost = cost_bound(recordings, ShardSettings(recordings=most, bytes=most_bytes))
+    for shard, following in pairwise(shards):
+        weights = [2**20 if one.size_bytes is None else one.size_bytes for one in [*shard, following[0]]]
+        costs = sum(weights) + 2**16 * len(weights)
+        assert len(shard) == most or sum(weights) > most_bytes or costs > most_cost, "a shard was closed too early"
+        assert len(shard) == 1 or costs - weights[-1] - 2**16 <= most_cost
+
+
+@given(sizes, st.integers(1, 7), st.integers(1, 120))
+def test_shards_are_deterministic_and_survive_the_plan(
+    sizes_bytes: list[int | None], most: int, most_bytes: int
+) -> None:
+    settings = ShardSettings(recordings=most, bytes=most_bytes)
+    shards = list(make_shards(recordings_of(sizes_bytes), settings))
+    assert list(make_shards(iter(recordings_of(sizes_bytes)), settings)) == shards
+    numbered = dict(enumerate(shards, start=17))
+    assert plan_shards(from_parquet(to_parquet(plan_table(list(numbered.items()))))) == numbered
+
+
+def cost_bound(recordings: list[Recording], settings: ShardSettings) -> float:
+    """Return what a shard may cost: as much as so many recordings, at what the first of the list cost on average."""
+    first = recordings[: settings.recordings**2]
+    costs = [2**16 + (2**20 if one.size_bytes is None else one.size_bytes) for one in first]
+    return sum(costs) * min(settings.recordings, max(8, math.ceil(math.sqrt(len(first))))) / max(1, len(first))
+
+
+def whole_list_shards(recordings: list[Recording], settings: ShardSettings) -> list[list[Recording]]:
+    """Return the shards as a loop over the whole list cuts them, whose length it knows from the beginning."""
+    most_cost = cost_bound(recordings, settings)
+    shards: list[list[Recording]] = []
+    for recording in recordings:
+        together = [*(shards or [[]])[-1], recording]
+        n_bytes = sum(2**20 if one.size_bytes is None else one.size_bytes for one in together)
+        too_long = len(together) > settings.recordings or n_bytes + 2**16 * len(together) > most_cost
+        if not shards or (shards[-1] and (too_long or n_bytes > settings.bytes)):
+            shards.append([])
+        shards[-1].append(recording)
+    return shards
+
+
+@given(st.integers(0, 260), st.integers(1, 15), st.sampled_from([40, 500, 2**30]), st.integers(0, 2**32))
+def test_shards_are_those_of_the_whole_list(n: int, most: int, most_bytes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    recordings = recordings_of([None if one > 48 else int(one) for one in rng.integers(0, 50, n)])
+    settings = ShardSettings(recordings=most, bytes=most_bytes)
+    assert list(make_shards(iter(recordings), settings)) == whole_list_shards(recordings, settings)
+
+
+@pytest.mark.parametrize("n", [0, 1, 8, 9, 256, 257, 258, 990, 992, 1023, 1024, 1025, 16_384, 17_000])
+def test_shards_of_the_default_settings_are_those_of_the_whole_list(n: int) -> None:
+    recordings = recordings_of([1] * n)
+    assert list(make_shards(iter(recordings), ShardSettings())) == whole_list_shards(recordings, ShardSettings())
+
+
+@pytest.mark.parametrize("make_input", [str, lambda folder: f"file://{folder}", lambda folder: f"{folder}/"])
+def test_spellings_of_a_folder(tmp_path: Path, make_input: Callable[[Path], str]) -> None:
+    touch(tmp_path, "s/a.wav")
+    assert list_inputs([make_input(tmp_path)]).recordings == [listed(tmp_path / "s/a.wav", "s/a.wav")]

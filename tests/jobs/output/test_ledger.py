@@ -1,0 +1,193 @@
+"""One folder, one job: claimed, resumed, refused, and only called a success when everything adds up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heartbeat_core import storage
+from heartbeat_core.errors import JobError, OutputError
+from heartbeat_core.recordings.recording import Recording
+from jobs.output.ledger import Commit, Ledger, Totals, find_commit, part_name, part_uri, reconcile
+from jobs.output.plans import PlanFolder
+from tests.helpers import tree
+
+IDENTITY: dict[str, Any] = {"job": "classify", "inputs": ["file:///in"], "shards": {"recordings": 2}, "model": "a@1"}
+SHARDS = [[Recording(f"file:///in/{n}.wav", f"{n}.wav", 5) for n in numbers] for numbers in ((0, 1), (2, 3), (4,))]
+
+
+def write_commit(out: Path, shard: int, listed: int, failed: int = 0) -> None:
+    rows = {"predictions": listed - failed, "features": listed - failed, "failures": failed}
+    (out / "_commits").mkdir(exist_ok=True)
+    (out / f"_commits/{part_name(shard)}.json").write_text(json.dumps(asdict(Commit(shard, listed, rows, "r"))))
+
+
+def test_a_free_folder_is_claimed_and_found_again(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path / "new" / "out"))
+    assert ledger.find_run(IDENTITY) is None
+    run_id = ledger.claim(IDENTITY)
+    assert ledger.find_run(IDENTITY) == run_id
+    assert Ledger(f"file://{tmp_path}/new/out/").find_run(dict(reversed(IDENTITY.items()))) == run_id
+    assert Ledger(str(tmp_path / "new" / "other")).claim(IDENTITY) != run_id
+
+
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
+    assert Ledger(str(tmp_path)).find_run(IDENTITY) is None
+
+
+def test_what_is_written_outlives_a_driver_that_died(tmp_path: Path) -> None:
+    """Killed while it wrote its record: the folder holds a temporary file of ours and is free."""
+    (tmp_path / "._run.json.0123456789abcdef.tmp").write_text('{"run_')
+    ledger = Ledger(str(tmp_path))
+    assert ledger.find_run(IDENTITY) is None
+    ledger.claim(IDENTITY)
+    # Killed between the record and the plan, then in the middle of a piece of it, and of the plan's record.
+    plans = PlanFolder(ledger.out)
+    assert plans.generations() == []
+    (tmp_path / "_plan" / "000000-00aa").mkdir(parents=True)
+    (tmp_path / "_plan" / "000000-00aa" / "000000.parquet").write_bytes(b"PAR1 the first driver's")
+    (tmp_path / "_plan" / "000000-00aa" / ".000001.parquet.00aa.tmp").write_bytes(b"PAR1")
+    (tmp_path / "_plan" / ".000000.json.00aa.tmp").write_text('{"num')
+    assert plans.generations() == []
+    settled = plans.settle(0, 0, SHARDS)
+    assert plans.generations() == [settled]
+    assert [list(shard.recordings) for shard in plans.shards(settled)] == SHARDS
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"model": "b@2"}, "model: a@1 there, b@2 here"),
+        ({"job": "build-dataset"}, "job: classify there, build-dataset here"),
+        ({"inputs": ["file:///other"]}, "inputs: ['file:///in'] there, ['file:///other'] here"),
+        ({"shards": {"recordings": 3}}, "shards: {'recordings': 2} there, {'recordings': 3} here"),
+        ({"new": 1}, "new: None there, 1 here"),
+    ],
+)
+def test_another_job_is_refused_with_what_differs(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+    ledger = Ledger(str(tmp_path))
+    ledger.claim(IDENTITY)
+    plans = PlanFolder(ledger.out)
+    settled = plans.settle(0, 0, SHARDS)
+    before = tree(tmp_path)
+    with pytest.raises(OutputError) as caught:
+        ledger.find_run({**IDENTITY, **changed})
+    assert str(caught.value).startswith(f"{tmp_path} holds another job ({told})")
+    with pytest.raises(OutputError) as caught:
+        ledger.claim({**IDENTITY, **changed})
+    assert str(caught.value).startswith(f"{tmp_path} holds another job ({told})")
+    assert plans.settle(0, 0, SHARDS[:1]) == settled
+    assert tree(tmp_path) == before
+
+
+def test_of_two_drivers_of_one_job_the_first_names_the_run(tmp_path: Path) -> None:
+    """Both found the folder free; the second, or the first after a lost answer, adopts what is there."""
+    first, second = Ledger(str(tmp_path)), Ledger(str(tmp_path))
+    assert first.find_run(IDENTITY) is second.find_run(IDENTITY) is None
+    run_id = first.claim(IDENTITY)
+    before = tree(tmp_path)
+    assert second.claim(IDENTITY) == first.claim(IDENTITY) == run_id
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_is_given_back_by_the_run_that_holds_it_alone(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    run_id = ledger.claim(IDENTITY)
+    ledger.release("another")
+    assert ledger.find_run(IDENTITY) == run_id
+    ledger.release(run_id)
+    assert ledger.find_run({"job": "any"}) is None
+    assert tree(tmp_path) == {}
+
+
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("three years")
+    with pytest.raises(OutputError, match="is not empty and not the output of a heartbeat job"):
+        Ledger(str(tmp_path)).find_run(IDENTITY)
+    assert tree(tmp_path) == {"thesis.tex": b"three years"}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "no json", "[]", "{}", '{"run_id": "x"}', '{"run_id": "x", "identity": [1]}', "null", "3"]
+)
+def test_a_record_that_is_not_ours_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "_run.json").write_text(content)
+    with pytest.raises(OutputError, match=r"_run\.json is not a run record"):
+        Ledger(str(tmp_path)).find_run(IDENTITY)
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="out is a file: name a folder"):
+        Ledger(str(tmp_path / "out")).find_run(IDENTITY)
+    with pytest.raises(OutputError, match="Not a directory"):
+        Ledger(str(tmp_path / "out" / "below")).find_run(IDENTITY)
+
+
+def committed(ledger: Ledger) -> dict[int, Commit]:
+    return ledger.commits(ledger.committed())
+
+
+def test_reconcile_names_the_shards_that_are_missing(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    with pytest.raises(JobError, match=r"shards not committed: \[0, 1, 2\]; run the same command again"):
+        reconcile(3, 5, committed(ledger))
+    write_commit(tmp_path, 1, 2)
+    with pytest.raises(JobError, match=r"shards not committed: \[0, 2\]"):
+        reconcile(3, 5, committed(ledger))
+    with pytest.raises(JobError, match=r"not committed: \[0, 2, .*, 20\] and 79 more; run"):
+        reconcile(100, 500, committed(ledger))
+
+
+@pytest.mark.parametrize("listed", [(2, 1, 3), (2, 1, 1), (0, 0, 0)])
+def test_reconcile_refuses_what_does_not_add_up(tmp_path: Path, listed: tuple[int, ...]) -> None:
+    ledger = Ledger(str(tmp_path))
+    for shard, n_listed in enumerate(listed):
+        write_commit(tmp_path, shard, n_listed)
+    with pytest.raises(JobError, match=f"^5 recordings were listed and {sum(listed)} are committed$"):
+        reconcile(3, 5, committed(ledger))
+
+
+def test_commit_records_are_read_side_by_side_and_damaged_ones_named(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    assert committed(ledger) == {}
+    for shard in range(0, 80, 2):
+        write_commit(tmp_path, shard, 3, 1)
+    assert ledger.committed() == set(range(0, 80, 2))
+    found = ledger.commits(range(80))
+    assert found.keys() == set(range(0, 80, 2))
+    assert all(commit.shard == shard and commit.failed == 1 for shard, commit in found.items())
+    assert find_commit(ledger.out, 4) == found[4]
+    assert find_commit(ledger.out, 5) is None
+    for content in ("{", "[]", '{"shard": 4}', "null"):
+        (tmp_path / "_commits/part-000004.json").write_text(content)
+        with pytest.raises(JobError, match=r"_commits/part-000004\.json: not a commit record"):
+            committed(ledger)
+
+
+def test_totals_and_the_success_mark(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    for shard, (listed, failed) in enumerate(((2, 1), (2, 0), (1, 1))):
+        write_commit(tmp_path, shard, listed, failed)
+    # What a worker that was killed leaves behind is no commit.
+    (tmp_path / "_commits" / ".part-000000.json.0123.tmp").write_text("{")
+    totals = reconcile(3, 5, committed(ledger))
+    assert (totals, totals.done) == (Totals(listed=5, failed=2), 3)
+    assert not ledger.is_finished()
+    assert not storage.exists(storage.join(ledger.out, "_SUCCESS"))
+    ledger.mark_success(totals)
+    assert storage.exists(storage.join(ledger.out, "_SUCCESS"))
+    assert json.loads((tmp_path / "_SUCCESS").read_text()) == {"listed": 5, "done": 3, "failed": 2}
+    assert ledger.is_finished()
+    ledger.unmark_success()
+    assert not ledger.is_finished()
+    ledger.unmark_success()
+
+
+def test_parts_are_named_by_their_shard() -> None:
+    assert part_uri("file:///out", "predictions", 42) == "file:///out/predictions/part-000042.parquet"
+    assert part_uri("s3://bucket/x/", "failures", 1_234_567) == "s3://bucket/x/failures/part-1234567.parquet"
