@@ -19,8 +19,10 @@ def has_gpu(folder: Path = Path("/dev")) -> bool:
 def resolve_device(wanted: Device) -> str:
     """Return ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one.
 
-    Raises:
-        DeviceError: ``cuda`` was asked for and is not there.
+    Raises
+    ------
+    DeviceError
+        ``cuda`` was asked for and is not there.
     """
     if wanted == "cpu":
         return "cpu"

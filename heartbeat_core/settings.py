@@ -82,8 +82,10 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 def parse_settings(model: type[SettingsT], content: Any, source: str) -> SettingsT:
     """Validate ``content`` as ``model``.
 
-    Raises:
-        ConfigError: one line with ``source``, the offending key and the keys or values allowed.
+    Raises
+    ------
+    ConfigError
+        One line with ``source``, the offending key and the keys or values allowed.
     """
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected a mapping of settings, found {type(content).__name__}")
@@ -106,8 +108,10 @@ def parse_yaml(model: type[SettingsT], text: str, source: str) -> SettingsT:
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
     """Read YAML ``text`` as a mapping; nothing at all is an empty one.
 
-    Raises:
-        ConfigError: it is not YAML, or something else than a mapping.
+    Raises
+    ------
+    ConfigError
+        It is not YAML, or something else than a mapping.
     """
     try:
         content = yaml.safe_load(text)

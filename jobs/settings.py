@@ -125,9 +125,12 @@ class JobSettings(Settings):
 def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSettings:
     """Read a job's YAML, if any, and put the options that were given over it.
 
-    Raises:
-        ConfigError: a key is unknown or a value out of range.
-        InputError: the file is not there.
+    Raises
+    ------
+    ConfigError
+        A key is unknown or a value out of range.
+    InputError
+        The file is not there.
     """
     content = {} if config is None else parse_mapping(_read_text(config), config)
     for key, value in overrides.items():
@@ -161,9 +164,12 @@ def load_cluster_settings(text: str, workers: int | None) -> ClusterSettings:
 def load_recipe(text: str) -> Recipe:
     """Return a shipped recipe by its name, or read one from a YAML file.
 
-    Raises:
-        ConfigError: there is no such recipe, or a key or value of the file is wrong.
-        InputError: the file is not there.
+    Raises
+    ------
+    ConfigError
+        There is no such recipe, or a key or value of the file is wrong.
+    InputError
+        The file is not there.
     """
     if text.endswith((".yaml", ".yml")):
         return parse_yaml(Recipe, _read_text(text), text)

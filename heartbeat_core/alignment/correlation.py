@@ -37,12 +37,15 @@ class Correlator(Protocol):
     def cross(self, query: Frames) -> tuple[NDArray[np.float64], float, float]:
         """Return the cross terms, the query's energy, and the bound of the error.
 
-        Args:
-            query: [n, 2] float32 with ``1 <= n <= length``.
+        Parameters
+        ----------
+        query : ndarray, [n, 2] float32
+            With ``1 <= n <= length``.
 
-        Returns:
-            [length - n + 1] float64, the cross terms; ``|x|^2``; and the largest error that ``|x|^2 - 2 cross[i]`` can
-            have, whatever ``i``.
+        Returns
+        -------
+        ndarray, [length - n + 1] float64
+            The cross terms; ``|x|^2``; and the largest error that ``|x|^2 - 2 cross[i]`` can have, whatever ``i``.
         """
 
 

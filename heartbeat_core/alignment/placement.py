@@ -43,12 +43,17 @@ class Placement:
 class Reference:
     """The longest sequence of a training set, with what is computed from it once.
 
-    Args:
-        frames: [length, 2] float32: Hz, linear magnitude.
-        correlator: what makes the cross terms, given the frames; this processor, first in float32, where it is None.
+    Parameters
+    ----------
+    frames : ndarray, [length, 2] float32
+        Hz, linear magnitude.
+    correlator : Callable[[Frames], Correlator] | None
+        What makes the cross terms, given the frames; this processor, first in float32, where it is None.
 
-    Attributes:
-        frames: [length, 2] float32, read-only: Hz, linear magnitude.
+    Attributes
+    ----------
+    frames : ndarray, [length, 2] float32
+        read-only: Hz, linear magnitude.
     """
 
     def __init__(self, frames: Frames, correlator: Callable[[Frames], Correlator] | None = None) -> None:
@@ -72,14 +77,19 @@ class Reference:
     ) -> tuple[NDArray[np.float64], float]:
         """Return the squared distances at all offsets, and the bound of their absolute error.
 
-        Args:
-            query: [n, 2] float32 with ``1 <= n <= length``.
-            correlator: what makes the cross terms; the most precise one of this reference where it is None.
+        Parameters
+        ----------
+        query : ndarray, [n, 2] float32
+            With ``1 <= n <= length``.
+        correlator : Correlator | None
+            What makes the cross terms; the most precise one of this reference where it is None.
 
-        Returns:
-            [length - n + 1] float64, ``D2[i] = sum |x|^2 + (S[i+n] - S[i]) - 2 sum_t x[t] r[i+t]`` where ``S`` is
-            the running sum of ``|r|^2``, both less the reference's mean (which leaves the distance as it is and
-            shrinks the rounding); and the largest error that any of them can have against the loop's own value.
+        Returns
+        -------
+        ndarray, [length - n + 1] float64
+            ``D2[i] = sum |x|^2 + (S[i+n] - S[i]) - 2 sum_t x[t] r[i+t]`` where ``S`` is the running sum of ``|r|^2``,
+            both less the reference's mean (which leaves the distance as it is and shrinks the rounding); and the
+            largest error that any of them can have against the loop's own value.
         """
         profile, query_energy, error = (correlator or self._correlators[-1]).cross(query)
         profile *= -2.0
@@ -94,8 +104,10 @@ class Reference:
     def best_offset(self, query: Frames) -> tuple[int, float]:
         """Return the first offset of least Euclidean distance, and that distance, exactly as the loop does.
 
-        Args:
-            query: [n, 2] float32 with ``1 <= n <= length``.
+        Parameters
+        ----------
+        query : ndarray, [n, 2] float32
+            With ``1 <= n <= length``.
         """
         candidates = np.empty(0, np.intp)
         for correlator in self._correlators:

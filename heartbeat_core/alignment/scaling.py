@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 class Scaler:
     """A fitted scaler.
 
-    Attributes:
-        mean: [length, 2] float64: Hz, linear magnitude.
-        scale: [length, 2] float64, the standard deviation, 1 where it is 0.
+    Attributes
+    ----------
+    mean : ndarray, [length, 2] float64
+        Hz, linear magnitude.
+    scale : ndarray, [length, 2] float64
+        The standard deviation, 1 where it is 0.
     """
 
     mean: NDArray[np.float64]
@@ -37,11 +40,16 @@ class Scaler:
 class ScalerFit:
     """A scaler in the making: the moments of the rows that cover each position.
 
-    Attributes:
-        n_rows: rows seen.
-        covered: [length] int64, rows whose frames cover the position.
-        mean: [length, 2] float64, mean over the covering rows.
-        m2: [length, 2] float64, summed squared deviations from that mean.
+    Attributes
+    ----------
+    n_rows
+        Rows seen.
+    covered : ndarray, [length] int64
+        Rows whose frames cover the position.
+    mean : ndarray, [length, 2] float64
+        Mean over the covering rows.
+    m2 : ndarray, [length, 2] float64
+        Summed squared deviations from that mean.
     """
 
     def __init__(self, length: int) -> None:
@@ -53,8 +61,10 @@ class ScalerFit:
     def add(self, frames: NDArray[np.float32], offset_frames: int) -> None:
         """Take in one row: ``frames`` [n, 2] from ``offset_frames`` on, zeros elsewhere.
 
-        Raises:
-            ValueError: the row reaches beyond the scaler's length.
+        Raises
+        ------
+        ValueError
+            The row reaches beyond the scaler's length.
         """
         if offset_frames < 0 or offset_frames + len(frames) > len(self.covered):
             raise ValueError(
@@ -70,8 +80,10 @@ class ScalerFit:
     def merge(self, other: ScalerFit) -> Self:
         """Take in all rows of another fit of the same length; returns self.
 
-        Raises:
-            ValueError: the lengths differ.
+        Raises
+        ------
+        ValueError
+            The lengths differ.
         """
         if len(other.covered) != len(self.covered):
             raise ValueError(f"scalers of {len(self.covered)} and {len(other.covered)} positions do not merge")
@@ -102,8 +114,10 @@ class ScalerFit:
     def finish(self) -> Scaler:
         """Return the scaler over all rows, the zeros of the padding included.
 
-        Raises:
-            ValueError: no row was taken in.
+        Raises
+        ------
+        ValueError
+            No row was taken in.
         """
         if self.n_rows == 0:
             raise ValueError("a scaler needs at least one row")

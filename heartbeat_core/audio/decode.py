@@ -116,18 +116,28 @@ class Header:
 def decode(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Waveform:
     """Decode one audio file at its native sample rate.
 
-    Returns:
-        The waveform; its samples equal ``librosa.load(BytesIO(data), sr=None, mono=True)`` where that
-        can read the file, ``samples[t] = mean over channels of x[t, channel]``.
+    Returns
+    -------
+    Waveform
+        The waveform; its samples equal ``librosa.load(BytesIO(data), sr=None, mono=True)`` where that can read the
+        file, ``samples[t] = mean over channels of x[t, channel]``.
 
-    Raises:
-        ObjectTooLarge: more bytes than the limit.
-        RecordingTooLarge: more channels, a higher sample rate or a longer duration than the limit.
-        EmptyRecording: no bytes, or a header that rightly claims no sample.
-        NotAudio: not a file of ``FORMATS`` and ``SUBTYPES``, or damaged beyond opening.
-        TruncatedRecording: the file breaks off before its first sample.
-        UnsupportedSampleRate: a sample rate below the limit.
-        NonFiniteSamples: NaN or infinity among the samples.
+    Raises
+    ------
+    ObjectTooLarge
+        More bytes than the limit.
+    RecordingTooLarge
+        More channels, a higher sample rate or a longer duration than the limit.
+    EmptyRecording
+        No bytes, or a header that rightly claims no sample.
+    NotAudio
+        Not a file of ``FORMATS`` and ``SUBTYPES``, or damaged beyond opening.
+    TruncatedRecording
+        The file breaks off before its first sample.
+    UnsupportedSampleRate
+        A sample rate below the limit.
+    NonFiniteSamples
+        NaN or infinity among the samples.
     """
     with _opened(data, limits) as opened:
         reader = opened.reader

@@ -45,7 +45,9 @@ class Quality:
 def measure(waveform: Waveform) -> Quality:
     """Measure a waveform of at least one sample.
 
-    Returns:
+    Returns
+    -------
+    Quality
         ``Quality``; sums run in float64, so a long recording loses no digits.
     """
     samples = waveform.samples

@@ -41,17 +41,26 @@ _DEMO_DURATION_S = (3.0, 10.0)
 def synthesise(label: str, sample_rate_hz: int, duration_s: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Make one synthetic recording; see the module's warning on what it is good for.
 
-    Args:
-        label: one of ``config.LABELS``.
-        sample_rate_hz: at least 1000, so that the sounds lie below half of it.
-        duration_s: positive.
-        rng: the only source of chance; the same state gives the same samples.
+    Parameters
+    ----------
+    label : str
+        One of ``config.LABELS``.
+    sample_rate_hz : int
+        At least 1000, so that the sounds lie below half of it.
+    duration_s : float
+        Positive.
+    rng : random.Generator
+        The only source of chance; the same state gives the same samples.
 
-    Returns:
+    Returns
+    -------
+    ndarray of float32
         ``samples [round(duration_s * sample_rate_hz)] float32``: full scale ±1, peak at most 0.95.
 
-    Raises:
-        ValueError: an unknown label, or a sample rate or duration out of range.
+    Raises
+    ------
+    ValueError
+        An unknown label, or a sample rate or duration out of range.
     """
     if label not in LABELS:
         raise ValueError(f"unknown label '{label}'; labels are {', '.join(LABELS)}")

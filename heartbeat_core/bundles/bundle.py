@@ -60,10 +60,14 @@ class Classifier(Protocol):
 class FrameClassifier:
     """The FCNN on aligned frames.
 
-    Attributes:
-        scaler: the per-position scaler of the training rows.
-        network: the FCNN in evaluation mode.
-        scorer: both, ready to serve.
+    Attributes
+    ----------
+    scaler : Scaler
+        The per-position scaler of the training rows.
+    network : FCNN
+        The FCNN in evaluation mode.
+    scorer : Scorer
+        Both, ready to serve.
     """
 
     def __init__(self, scaler: Scaler, network: FCNN, trained: NDArray[np.int64], device: str = "cpu") -> None:
@@ -121,10 +125,14 @@ class StatisticsClassifier:
 class Bundle:
     """A model ready to serve.
 
-    Attributes:
-        manifest: the facts.
-        reference: the alignment reference.
-        classifier: what reads the recordings.
+    Attributes
+    ----------
+    manifest : BundleManifest
+        The facts.
+    reference : Reference
+        The alignment reference.
+    classifier : Classifier
+        What reads the recordings.
     """
 
     def __init__(self, manifest: BundleManifest, reference: Reference, classifier: Classifier) -> None:
@@ -162,8 +170,10 @@ class Bundle:
 def check_servable(recipe: Recipe) -> None:
     """Refuse a recipe whose model makes no bundle.
 
-    Raises:
-        ConfigError: it is neither an FCNN on aligned frames nor one on summary statistics.
+    Raises
+    ------
+    ConfigError
+        It is neither an FCNN on aligned frames nor one on summary statistics.
     """
     if recipe.model not in ("fcnn", "bagged-fcnn") or not (recipe.input == "aligned" or recipe.reads_statistics):
         raise ConfigError(
@@ -194,9 +204,12 @@ def pack(facts: dict[str, Any], reference: Reference, classifier: Classifier) ->
 def load(source: str, digest: str | None = None, device: Device = "cpu") -> Bundle:
     """Load a bundle ready to serve, on a GPU where that is the device.
 
-    Raises:
-        DeviceError: the device is not there.
-        BundleError: as ``read_manifest``; or the weights are damaged, or it is not the bundle with ``digest``.
+    Raises
+    ------
+    DeviceError
+        The device is not there.
+    BundleError
+        As ``read_manifest``; or the weights are damaged, or it is not the bundle with ``digest``.
     """
     manifest = read_manifest(source)
     if digest is not None and manifest.digest != digest:
@@ -207,8 +220,10 @@ def load(source: str, digest: str | None = None, device: Device = "cpu") -> Bund
 def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = "cpu") -> Bundle:
     """Load the weights that belong to ``manifest``.
 
-    Raises:
-        BundleError: the weights are not those that were packed.
+    Raises
+    ------
+    BundleError
+        The weights are not those that were packed.
     """
     if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
         raise BundleError(f"{source}: {WEIGHTS_NAME} does not match its digest: copy the bundle again")

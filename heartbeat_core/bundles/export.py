@@ -57,10 +57,11 @@ class _Layer:
     The constant is made after the weights were rounded: what rounding changes is then weighed by the distance from the
     centre and not by raw Hz.
 
-    Attributes:
-        weight: [n_outputs, n_inputs] float64.
-        bias: [n_outputs] float64.
-        centre: [n_inputs] float64.
+    Attributes
+    ----------
+    weight : ndarray, [n_outputs, n_inputs] float64
+    bias : ndarray, [n_outputs] float64
+    centre : ndarray, [n_inputs] float64
     """
 
     weight: _Floats
@@ -105,11 +106,15 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
     label of the largest probability / threshold), ``temperature``, ``weights`` (float32 or int8), ``notice``; of frames
     ``frames`` (how they are computed and placed), of statistics ``feature_version`` and ``feature_names``.
 
-    Args:
-        int8: store matrices in 8 bits: a quarter of the size; outputs change by what the rounding of weights changes.
+    Parameters
+    ----------
+    int8 : bool
+        Store matrices in 8 bits: a quarter of the size; outputs change by what the rounding of weights changes.
 
-    Raises:
-        BundleError: the classifier is of a kind that has no ONNX form.
+    Raises
+    ------
+    BundleError
+        The classifier is of a kind that has no ONNX form.
     """
     mean, scale, network = _parts(bundle.classifier)
     graph = _Graph()
@@ -200,9 +205,11 @@ def _features(bundle: Bundle) -> tuple[str, tuple[str, ...]]:
 def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float32]:
     """Make up inputs of the size and spread of real ones.
 
-    Returns:
-        [n_rows, L, 2] float32: pieces of the reference, altered by up to a half, anywhere, zeros around them; or
-        [n_rows, 392 or 652] float32, normal about the training rows' mean with twice their deviation.
+    Returns
+    -------
+    ndarray, [n_rows, L, 2] float32
+        Pieces of the reference, altered by up to a half, anywhere, zeros around them; or [n_rows, 392 or 652] float32,
+        normal about the training rows' mean with twice their deviation.
     """
     rng = np.random.default_rng(seed)
     if bundle.reads_statistics:
@@ -221,11 +228,15 @@ def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float
 def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what the bundle itself makes of an ONNX model's inputs, on one thread of torch.
 
-    Returns:
+    Returns
+    -------
+    tuple[ndarray of float64, ndarray of float64]
         Probabilities [n, 5] and logits [n, 5].
 
-    Raises:
-        BundleError: as ``to_onnx``.
+    Raises
+    ------
+    BundleError
+        As ``to_onnx``.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -310,10 +321,13 @@ def _dense(graph: _Graph, value: str, layer: _Layer, output: str, int8: bool) ->
 def _to_int8(weight: _Floats) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8]]:
     """Round weights so that ``codes[o, i] * scale[o] * 2 ** exponents[i]`` is near ``weight[o, i]``.
 
-    Args:
-        weight: [n_outputs, n_inputs] float64.
+    Parameters
+    ----------
+    weight : ndarray, [n_outputs, n_inputs] float64
 
-    Returns:
+    Returns
+    -------
+    tuple[ndarray of int8, ndarray of float32, ndarray of int8]
         Codes [n_outputs, n_inputs] int8, -127 to 127; scale [n_outputs] float32; exponents [n_inputs] int8.
     """
     largest = np.abs(weight).max(axis=0)

@@ -85,8 +85,10 @@ def shipped_models() -> list[str]:
 def read_manifest(source: str) -> BundleManifest:
     """Read and check ``bundle.json`` of a bundle given as ``resolve`` takes it.
 
-    Raises:
-        BundleError: there is no bundle, or it is damaged or newer.
+    Raises
+    ------
+    BundleError
+        There is no bundle, or it is damaged or newer.
     """
     uri = resolve(source)
     return parse_manifest(read_file(uri, MANIFEST_NAME, source), source)
@@ -100,8 +102,10 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
 def parse_manifest(data: bytes, source: str) -> BundleManifest:
     """Read ``bundle.json`` and check its digest.
 
-    Raises:
-        BundleError: not a bundle, of a newer version, or changed since it was packed.
+    Raises
+    ------
+    BundleError
+        Not a bundle, of a newer version, or changed since it was packed.
     """
     try:
         content = json.loads(data)

@@ -20,11 +20,16 @@ OUT_OF_DISTRIBUTION = "out_of_distribution"
 class Scores:
     """Outputs for a batch of recordings.
 
-    Attributes:
-        logits: [n, 5] float32, as the network gives them.
-        probabilities: [n, 5] float32, over the trained labels, 0 for the others.
-        codes: [n] int64, the predicted label.
-        unsure: n texts: why the model is not sure, reasons parted by commas; None where it is.
+    Attributes
+    ----------
+    logits : ndarray, [n, 5] float32
+        As the network gives them.
+    probabilities : ndarray, [n, 5] float32
+        Over the trained labels, 0 for the others.
+    codes : ndarray, [n] int64
+        The predicted label.
+    unsure : Sequence[str | None]
+        N texts: why the model is not sure, reasons parted by commas; None where it is.
     """
 
     logits: NDArray[np.float32]
@@ -36,11 +41,16 @@ class Scores:
 class Sureness(Settings):
     """From where on a prediction is marked as unsure; None and 0 mark none.
 
-    Attributes:
-        min_confidence: least probability of the predicted label.
-        max_distance: of the recording from the training rows, in the model's own measure (``Scorer``'s).
-        max_clipped_fraction, max_silent_fraction: of ``quality.Quality``.
-        min_duration_s: a shorter recording holds hardly a heart cycle.
+    Attributes
+    ----------
+    min_confidence : float
+        Least probability of the predicted label.
+    max_distance : float | None
+        Of the recording from the training rows, in the model's own measure (``Scorer``'s).
+    max_clipped_fraction, max_silent_fraction : float
+        Of ``quality.Quality``.
+    min_duration_s : float
+        A shorter recording holds hardly a heart cycle.
     """
 
     min_confidence: float = 0.0

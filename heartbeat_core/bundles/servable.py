@@ -29,9 +29,12 @@ FAR_SHARE = 0.005
 class Trained:
     """A classifier, and what its bundle says of how it decides.
 
-    Attributes:
-        codes: ascending codes of the labels that it was trained on.
-        predict: gives logits [n, 5] and predicted codes [n] of the dataset's rows at an index.
+    Attributes
+    ----------
+    codes : Codes
+        Ascending codes of the labels that it was trained on.
+    predict : Callable[[Codes], tuple[ndarray of float32, Codes]]
+        Gives logits [n, 5] and predicted codes [n] of the dataset's rows at an index.
     """
 
     classifier: Classifier
@@ -44,10 +47,12 @@ class Trained:
 class Trainable(Protocol):
     """Labelled rows, of which some train and others are held out.
 
-    Attributes:
-        codes: [n] int64.
-        groups, audio_sha256: [n] text.
-        n_steps: how often ``train`` calls ``on_step``.
+    Attributes
+    ----------
+    codes : ndarray, [n] int64
+    groups, audio_sha256 : [n] text
+    n_steps : int
+        How often ``train`` calls ``on_step``.
     """
 
     codes: Codes

@@ -61,13 +61,19 @@ class DatasetFacts(Settings):
 class Rows:
     """Rows of a dataset, in the order of its parts.
 
-    Attributes:
-        recording_id, audio_sha256: [n] text.
-        frames: n arrays [n_frames_i, 2] float32, unpadded whatever the layout.
-        offsets: [n] int64, frames of zeros in front.
-        codes: [n] int64, -1 where there is no label.
-        groups: [n] text, the patient; a recording without one is its own group, by its content.
-        devices: [n] text, what each was recorded with: the device that its label names, else its sample rate.
+    Attributes
+    ----------
+    recording_id, audio_sha256 : [n] text
+    frames : list[Frames]
+        N arrays [n_frames_i, 2] float32, unpadded whatever the layout.
+    offsets : ndarray, [n] int64
+        Frames of zeros in front.
+    codes : ndarray, [n] int64
+        -1 where there is no label.
+    groups : [n] text
+        The patient; a recording without one is its own group, by its content.
+    devices : [n] text
+        What each was recorded with: the device that its label names, else its sample rate.
     """
 
     recording_id: list[str]
@@ -108,10 +114,12 @@ class Rows:
 class Labelled:
     """The labelled recordings of a dataset without their frames, in the order of its parts.
 
-    Attributes:
-        recording_id, uri, audio_sha256: [n] text.
-        codes: [n] int64.
-        groups, devices: [n] text, as in ``Rows``.
+    Attributes
+    ----------
+    recording_id, uri, audio_sha256 : [n] text
+    codes : ndarray, [n] int64
+    groups, devices : [n] text
+        As in ``Rows``.
     """
 
     recording_id: list[str]
@@ -140,11 +148,15 @@ class Labelled:
 class Dataset:
     """A finished aligned dataset.
 
-    Args:
-        uri: where it lies; a local path or any fsspec URL.
+    Parameters
+    ----------
+    uri : str
+        Where it lies; a local path or any fsspec URL.
 
-    Raises:
-        DatasetError: it is not there, not finished, or not a dataset that this program reads.
+    Raises
+    ------
+    DatasetError
+        It is not there, not finished, or not a dataset that this program reads.
     """
 
     def __init__(self, uri: str) -> None:
@@ -251,8 +263,10 @@ def _device(device: str | None, sample_rate_hz: int) -> str:
 def read_part(uri: str, columns: list[str]) -> Table:
     """Read columns of one part.
 
-    Raises:
-        DatasetError: it is not there, damaged, or lacks a column.
+    Raises
+    ------
+    DatasetError
+        It is not there, damaged, or lacks a column.
     """
     try:
         return from_parquet(storage.read(uri), columns)

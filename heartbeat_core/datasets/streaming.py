@@ -43,16 +43,25 @@ class AlignedStream(IterableDataset[Batch]):
     worker is the dataset's URI and the scaler; files are opened where they are read, as the environment of that process
     says.
 
-    Args:
-        dataset: a dataset or its URI.
-        scaler: fitted on the training rows; None takes the dataset's own, which is of all rows.
-        batch_size: rows of a batch.
-        seed: of the order of parts and rows, not negative.
-        buffer_parts: parts whose rows are mixed; fewer take less memory.
+    Parameters
+    ----------
+    dataset : Dataset | str
+        A dataset or its URI.
+    scaler : Scaler | None
+        Fitted on the training rows; None takes the dataset's own, which is of all rows.
+    batch_size : int
+        Rows of a batch.
+    seed : int
+        Of the order of parts and rows, not negative.
+    buffer_parts : int
+        Parts whose rows are mixed; fewer take less memory.
 
-    Raises:
-        DatasetError: it is not a finished dataset; when iterated also for a part that cannot be read.
-        ValueError: the scaler is of another length, or a number is out of range.
+    Raises
+    ------
+    DatasetError
+        It is not a finished dataset; when iterated also for a part that cannot be read.
+    ValueError
+        The scaler is of another length, or a number is out of range.
     """
 
     def __init__(
@@ -81,8 +90,10 @@ class AlignedStream(IterableDataset[Batch]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration, from 0 on; without it each is in the order of epoch 0.
 
-        Raises:
-            ValueError: the epoch is negative.
+        Raises
+        ------
+        ValueError
+            The epoch is negative.
         """
         if epoch < 0:
             raise ValueError(f"epoch {epoch} is negative")
@@ -110,8 +121,10 @@ class AlignedStream(IterableDataset[Batch]):
 class Expander:
     """Unpadded rows to the scaled values of the padded ones, at the cost of their own length and one copy.
 
-    Args:
-        scaler: of all positions.
+    Parameters
+    ----------
+    scaler : Scaler
+        Of all positions.
     """
 
     def __init__(self, scaler: Scaler) -> None:

@@ -29,8 +29,10 @@ def device_rule(true_training: Codes, devices_training: Sequence[str], devices_t
     A device stands for the label that has the largest share of its own training rows on it, the first of equals: no
     other label's recall gains as much. A device without a training row gets the commonest label.
 
-    Returns:
-        [n_test] int64 codes, one for each of ``devices_test``.
+    Returns
+    -------
+    ndarray, [n_test] int64
+        Codes, one for each of ``devices_test``.
     """
     totals = np.bincount(true_training, minlength=len(LABELS))
     trained_on = np.asarray(devices_training)

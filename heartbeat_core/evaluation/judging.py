@@ -50,8 +50,10 @@ class OutOfFold:
 def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
     """Compute all figures of one seed's predictions; ``seed`` is the bootstrap's.
 
-    Raises:
-        ValueError: there is no row, or a probability is not a number.
+    Raises
+    ------
+    ValueError
+        There is no row, or a probability is not a number.
     """
     figures = compute_figures(rows.true, rows.predicted)
     points = (figures.accuracy, figures.balanced_accuracy, figures.macro_f1)
@@ -82,8 +84,10 @@ def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
 def pool(judgements: Sequence[Judgement]) -> PooledJudgement:
     """Average what several seeds gave for the same rows; see ``PooledJudgement``.
 
-    Raises:
-        ValueError: there is none, or they judge different rows.
+    Raises
+    ------
+    ValueError
+        There is none, or they judge different rows.
     """
     if len({(judgement.n_rows, judgement.n_patients) for judgement in judgements}) != 1:
         raise ValueError("pooled judgements must be of the same rows")
@@ -130,9 +134,10 @@ def no_better(
 def _bootstrap(rows: OutOfFold, seed: int) -> NDArray[np.float64]:
     """Resample patients with replacement.
 
-    Returns:
-        [N_RESAMPLES, 3] float64: accuracy, balanced accuracy and macro-F1, the latter two over the labels that occur
-        in a resample.
+    Returns
+    -------
+    ndarray, [N_RESAMPLES, 3] float64
+        Accuracy, balanced accuracy and macro-F1, the latter two over the labels that occur in a resample.
     """
     n_labels = len(LABELS)
     names, group = np.unique(rows.groups, return_inverse=True)

@@ -17,11 +17,16 @@ COVERAGES_PERCENT = tuple(range(10, 101, 10))
 def calibration_error(confidence: Values, correct: NDArray[np.bool_]) -> float:
     """Return the expected calibration error over 15 bins of equal width (Guo et al., 2017, arXiv:1706.04599).
 
-    Args:
-        confidence: [n] float64 in 0 to 1: the probability of each row's predicted label.
-        correct: [n] bool: whether the prediction is right.
+    Parameters
+    ----------
+    confidence : ndarray, [n] float64
+        In 0 to 1: the probability of each row's predicted label.
+    correct : ndarray, [n] bool
+        Whether the prediction is right.
 
-    Returns:
+    Returns
+    -------
+    float
         ``sum over bins of |rows right - sum of their confidences| / n``. Bins are closed above, the first below too.
     """
     inner_edges = np.arange(1, N_BINS) / N_BINS
@@ -34,9 +39,12 @@ def brier_score(true: Codes, probabilities: Values) -> float:
 
     scikit-learn's own takes several labels from 1.7 on only.
 
-    Args:
-        true: [n] int64 codes.
-        probabilities: [n, 5] float64, one column a label.
+    Parameters
+    ----------
+    true : ndarray, [n] int64
+        Codes.
+    probabilities : ndarray, [n, 5] float64
+        One column a label.
     """
     return float(((probabilities - np.eye(len(LABELS))[true]) ** 2).sum(axis=1).mean())
 
@@ -46,11 +54,14 @@ def risk_coverage(confidence: Values, correct: NDArray[np.bool_]) -> tuple[tuple
 
     Equally confident rows have no order of their own, so each counts as their mean: the expectation over all orders.
 
-    Args:
-        confidence: [n] float64.
-        correct: [n] bool.
+    Parameters
+    ----------
+    confidence : ndarray, [n] float64
+    correct : ndarray, [n] bool
 
-    Returns:
+    Returns
+    -------
+    tuple[tuple[float, ...], float]
         The error rate among the first ``ceil(coverage * n)`` rows at each of ``COVERAGES_PERCENT``, and its mean over
         every coverage ``1/n ... 1``: the area (AURC; Geifman, Uziel and El-Yaniv, 2019, arXiv:1805.08206).
     """

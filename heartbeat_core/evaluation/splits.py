@@ -21,11 +21,15 @@ def holdout_split(
     Takes the first fold of a shuffled ``StratifiedGroupKFold`` that leaves ``kept_in_training`` in training: the
     group of the alignment reference, which every training row has been compared with.
 
-    Returns:
+    Returns
+    -------
+    tuple[ndarray of int64, ndarray of int64]
         Ascending row numbers ``(training, held out)``, each int64.
 
-    Raises:
-        DatasetError: too few groups to hold one fold out.
+    Raises
+    ------
+    DatasetError
+        Too few groups to hold one fold out.
     """
     names = np.asarray(groups)
     for training, holdout in folds(codes, groups, n_folds, seed):
@@ -39,15 +43,22 @@ def folds(
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Split rows into shuffled ``StratifiedGroupKFold`` folds, so that no group is on both sides of one.
 
-    Args:
-        codes: [n_rows] int64, which the folds keep in proportion.
-        groups: each row's patient.
+    Parameters
+    ----------
+    codes : ndarray, [n_rows] int64
+        Which the folds keep in proportion.
+    groups : Sequence[str]
+        Each row's patient.
 
-    Returns:
+    Returns
+    -------
+    list[tuple[ndarray of int64, ndarray of int64]]
         For each fold, ascending row numbers ``(training, held out)``, each int64; every row is held out once.
 
-    Raises:
-        DatasetError: too few groups, or too few rows of each label.
+    Raises
+    ------
+    DatasetError
+        Too few groups, or too few rows of each label.
     """
     n_groups = len(set(groups))
     if n_groups < n_folds:

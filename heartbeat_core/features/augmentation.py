@@ -28,10 +28,14 @@ _SILENCE = 1e-12
 def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: int) -> list[NDArray[np.float32]]:
     """Return so many copies [n_i] float32 at 4 kHz; which, is decided by the samples themselves and nothing else.
 
-    Args:
-        samples: [n] float32, mono.
-        sample_rate_hz: native sample rate.
-        n_copies: how many.
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono.
+    sample_rate_hz : int
+        Native sample rate.
+    n_copies : int
+        How many.
     """
     resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
     seed = zlib.crc32(np.ascontiguousarray(samples).tobytes())

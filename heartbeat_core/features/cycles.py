@@ -50,10 +50,14 @@ SECOND_SOUND_PHASES = (7, 26)
 class Template:
     """The median heart cycle, from its first sound on.
 
-    Attributes:
-        levels: [4, 32] float64, by band and phase; the first sound is at phase 0.
-        cycles: [n_cycles, 4, 32] float64, what it is the median of.
-        second: phase of the second sound, 7 to 16: the systole is the shorter pause.
+    Attributes
+    ----------
+    levels : ndarray, [4, 32] float64
+        By band and phase; the first sound is at phase 0.
+    cycles : ndarray, [n_cycles, 4, 32] float64
+        What it is the median of.
+    second : int
+        Phase of the second sound, 7 to 16: the systole is the shorter pause.
     """
 
     levels: Values
@@ -64,12 +68,17 @@ class Template:
 def compute_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
     """Summarise the heart cycles of a recording.
 
-    Args:
-        signal: of ``statistics.prepare``.
-        power: [n_frames, 129] float64, its ``statistics.power_spectra``.
+    Parameters
+    ----------
+    signal : Signal
+        Of ``statistics.prepare``.
+    power : ndarray, [n_frames, 129] float64
+        Its ``statistics.power_spectra``.
 
-    Returns:
-        [260] float32, finite, in the order of ``cycles_names.NAMES``.
+    Returns
+    -------
+    ndarray, [260] float32
+        Finite, in the order of ``cycles_names.NAMES``.
     """
     relative = relative_envelopes(signal)
     levels = np.log(relative + LEVEL_FLOOR)
@@ -110,13 +119,17 @@ def beat_strength(relative: Values) -> Values:
 def heart_period(relative: Values) -> tuple[Values, int]:
     """Find the heart's period in envelopes.
 
-    Args:
-        relative: [4, n] float64, of ``relative_envelopes``.
+    Parameters
+    ----------
+    relative : ndarray, [4, n] float64
+        Of ``relative_envelopes``.
 
-    Returns:
-        [201] float64, the mean autocorrelation of the lower three bands' roots; and, in its steps of 10 ms, the lag
-        from 0.35 to 1.5 s of the greatest ``(autocorrelation + 0.2) · exp(-(log2(lag / 0.8 s) / 0.8)² / 2)``: 0.8 s
-        where there is no rhythm.
+    Returns
+    -------
+    ndarray, [201] float64
+        The mean autocorrelation of the lower three bands' roots; and, in its steps of 10 ms, the lag from 0.35 to 1.5 s
+        of the greatest ``(autocorrelation + 0.2) · exp(-(log2(lag / 0.8 s) / 0.8)² / 2)``: 0.8 s where there is no
+        rhythm.
     """
     correlation: Values = autocorrelation(np.sqrt(relative[:N_LOWER_BANDS])).mean(axis=0)
     first, last = (round(seconds * ENVELOPE_HZ) for seconds in PERIOD_S)
@@ -128,11 +141,16 @@ def heart_period(relative: Values) -> tuple[Values, int]:
 def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
     """Find one peak a heart cycle.
 
-    Args:
-        strength: [n] float64 at 100 Hz, of ``beat_strength``.
-        period: of the heart, in samples.
+    Parameters
+    ----------
+    strength : ndarray, [n] float64
+        At 100 Hz, of ``beat_strength``.
+    period : int
+        Of the heart, in samples.
 
-    Returns:
+    Returns
+    -------
+    ndarray of intp
         [n_beats] places, ascending: of all paths over the peaks above the median, with steps of 0.55 to 1.7 periods,
         the one of the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, the last of equals. A step is
         only taken from a path that is above 0 after its cost.
@@ -204,11 +222,16 @@ def summarise_beats(beats: NDArray[np.intp], strength: Values) -> Named:
 def fold(levels: Values, beats: NDArray[np.intp]) -> Template:
     """Fold the cycles between beats into a template.
 
-    Args:
-        levels: [4, n] float64 at 100 Hz.
-        beats: [n_beats] places, ascending, none of them the last sample.
+    Parameters
+    ----------
+    levels : ndarray, [4, n] float64
+        At 100 Hz.
+    beats : ndarray of intp
+        [n_beats] places, ascending, none of them the last sample.
 
-    Returns:
+    Returns
+    -------
+    Template
         ``Template`` of the cycles, each at 32 even phases, linear between its samples; flat where there is no cycle.
         Its second sound is the highest of phases 7 to 25 in the mean of the lower three bands. Where that lies behind
         the middle it is the first in truth, and all is turned so that it is at phase 0.

@@ -17,10 +17,14 @@ CONSTANT = 1e-6
 def summarise_dynamics(log_mel: Values) -> Named:
     """Summarise the levels of groups of mel bands.
 
-    Args:
-        log_mel: [n_frames, 40] float64, of ``statistics.log_mel``; the highest band is left out.
+    Parameters
+    ----------
+    log_mel : ndarray, [n_frames, 40] float64
+        Of ``statistics.log_mel``; the highest band is left out.
 
-    Returns:
+    Returns
+    -------
+    Named
         115 values, under the names that ``cycles_names.NAMES`` has after ``dynamics``.
     """
     groups = log_mel[:, : N_GROUPS * GROUP_SIZE].reshape(len(log_mel), N_GROUPS, GROUP_SIZE).mean(axis=2)

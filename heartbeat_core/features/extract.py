@@ -35,8 +35,10 @@ CONTRAST_MIN_HZ = 100.0
 def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
     """Return [n, width] float32: what the recipe's model reads of a recording.
 
-    Raises:
-        RecordingError: a named child, where no frames can be made of it.
+    Raises
+    ------
+    RecordingError
+        A named child, where no frames can be made of it.
     """
     if recipe.reads_frames:
         return compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
@@ -73,16 +75,24 @@ def _spectral_contrast(power: Values) -> Values:
 def summarise(samples: NDArray[np.float32], sample_rate_hz: int, with_cycles: bool) -> NDArray[np.float32]:
     """Summarise a recording.
 
-    Args:
-        samples: [n] float32, mono, as ``statistics.compute_statistics`` takes them.
-        sample_rate_hz: native sample rate.
-        with_cycles: whether the statistics of the heart cycles follow.
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono, as ``statistics.compute_statistics`` takes them.
+    sample_rate_hz : int
+        Native sample rate.
+    with_cycles : bool
+        Whether the statistics of the heart cycles follow.
 
-    Returns:
+    Returns
+    -------
+    ndarray of float32
         [392] or [652] float32, finite: ``statistics_names.NAMES``, then ``cycles_names.NAMES``.
 
-    Raises:
-        NonFiniteSamples: the samples are so large that the resampled ones overflow float32.
+    Raises
+    ------
+    NonFiniteSamples
+        The samples are so large that the resampled ones overflow float32.
     """
     signal = prepare(samples, sample_rate_hz)
     power = power_spectra(signal.samples)

@@ -29,8 +29,10 @@ def stft_parameters(sample_rate_hz: int, delta_time_s: float) -> tuple[int, int]
 
     ``n_fft = 2 ** floor(log2(int(delta_time_s * sample_rate_hz)))``, ``hop_length = max(1, n_fft // 4)``.
 
-    Raises:
-        UnsupportedSampleRate: ``delta_time_s`` is shorter than one sample.
+    Raises
+    ------
+    UnsupportedSampleRate
+        ``delta_time_s`` is shorter than one sample.
     """
     n_samples = int(delta_time_s * sample_rate_hz)
     if n_samples < 1:
@@ -52,23 +54,33 @@ def count_frames(n_samples: int, sample_rate_hz: int, delta_time_s: float) -> in
 def compute_frames(samples: NDArray[np.float32], sample_rate_hz: int, settings: FramesSettings) -> NDArray[np.float32]:
     """Reduce each frame of the short-time Fourier transform to one pair.
 
-    Args:
-        samples: [n_samples] float32, mono.
-        sample_rate_hz: native sample rate.
-        settings: time step and method.
+    Parameters
+    ----------
+    samples : ndarray, [n_samples] float32
+        Mono.
+    sample_rate_hz : int
+        Native sample rate.
+    settings : FramesSettings
+        Time step and method.
 
-    Returns:
-        [n_frames, 2] float32: Hz, linear magnitude. With ``m`` the magnitudes of a frame and ``f`` its bins:
+    Returns
+    -------
+    ndarray, [n_frames, 2] float32
+        Hz, linear magnitude. With ``m`` the magnitudes of a frame and ``f`` its bins:
 
         * ``dominant``: ``f[k], m[k]`` with ``k = argmax(m)``, the first of equals;
         * ``average``: ``sum(f * m) / sum(m), mean(m)``, and 0, 0 where the sum is 0;
         * ``median``: ``f[k], median(m)`` with ``k`` at index ``len(m) // 2`` of the ascending argsort of ``m``,
           stable, so that equal magnitudes give the same frequency on every machine.
 
-    Raises:
-        TooShort: fewer samples than ``n_fft``.
-        UnsupportedSampleRate: the time step is shorter than one sample.
-        NonFiniteSamples: the samples are so large that their spectrum overflows float32.
+    Raises
+    ------
+    TooShort
+        Fewer samples than ``n_fft``.
+    UnsupportedSampleRate
+        The time step is shorter than one sample.
+    NonFiniteSamples
+        The samples are so large that their spectrum overflows float32.
     """
     n_fft, hop_length = stft_parameters(sample_rate_hz, settings.delta_time_s)
     if samples.size < n_fft:

@@ -31,10 +31,14 @@ BEAT_DISTANCE_S = 0.15
 def summarise_rhythm(values: Values) -> Named:
     """Summarise one band's envelope.
 
-    Args:
-        values: [n] float64 at 100 Hz, not negative; its gain does not matter.
+    Parameters
+    ----------
+    values : ndarray, [n] float64
+        At 100 Hz, not negative; its gain does not matter.
 
-    Returns:
+    Returns
+    -------
+    Named
         62 values, under the names that ``NAMES`` has after the band's. All is taken of the envelope over its mean.
     """
     level = float(values.mean())

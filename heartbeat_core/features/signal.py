@@ -34,9 +34,12 @@ _EDGE = 0.2
 class Signal:
     """A recording at the common rate and level.
 
-    Attributes:
-        samples: [n] float64 at ``RATE_HZ``, band-passed; the 99th percentile of the magnitudes is 1, all 0 if silent.
-        spectrum: [m] complex128, the transform that the samples were made from, with zeros behind them.
+    Attributes
+    ----------
+    samples : ndarray, [n] float64
+        At ``RATE_HZ``, band-passed; the 99th percentile of the magnitudes is 1, all 0 if silent.
+    spectrum : ndarray, [m] complex128
+        The transform that the samples were made from, with zeros behind them.
     """
 
     samples: Values
@@ -46,16 +49,23 @@ class Signal:
 def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
     """Resample to 4 kHz, band-pass 20-900 Hz and scale by the 99th percentile of the magnitudes.
 
-    Args:
-        samples: [n] float32, mono; what is shorter than 64 ms is taken as followed by zeros.
-        sample_rate_hz: native sample rate.
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono; what is shorter than 64 ms is taken as followed by zeros.
+    sample_rate_hz : int
+        Native sample rate.
 
-    Returns:
+    Returns
+    -------
+    Signal
         ``Signal`` of max(256, n at 4 kHz) samples. The band-pass multiplies the spectrum with a quarter of a sine from
         0.8 to 1.2 of each edge; a signal that it leaves below 1e-10 is silent.
 
-    Raises:
-        NonFiniteSamples: the samples are so large that the resampled ones overflow float32.
+    Raises
+    ------
+    NonFiniteSamples
+        The samples are so large that the resampled ones overflow float32.
     """
     resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
     if not np.isfinite(resampled).all():

@@ -40,11 +40,16 @@ NEXT_RANGE = (0.5, 1.7)
 def summarise_similarity(levels: Values, period_s: float) -> Named:
     """Summarise how similar windows of a recording are.
 
-    Args:
-        levels: [n_bands, n] float64 at 100 Hz, natural logarithms.
-        period_s: of the heart.
+    Parameters
+    ----------
+    levels : ndarray, [n_bands, n] float64
+        At 100 Hz, natural logarithms.
+    period_s : float
+        Of the heart.
 
-    Returns:
+    Returns
+    -------
+    Named
         50 values, under the names that ``cycles_names.NAMES`` has after ``similarity``.
     """
     similarity = window_similarity(levels)
@@ -66,10 +71,14 @@ def summarise_similarity(levels: Values, period_s: float) -> Named:
 def window_similarity(levels: Values) -> Values:
     """Return [m, m] float64, m from 16 to 400: correlations of windows of 0.6 s every 40 ms, over all bands.
 
-    Args:
-        levels: [n_bands, n] float64 at 100 Hz, n at least 2; less than 1.2 s is followed by its mean.
+    Parameters
+    ----------
+    levels : ndarray, [n_bands, n] float64
+        At 100 Hz, n at least 2; less than 1.2 s is followed by its mean.
 
-    Returns:
+    Returns
+    -------
+    Values
         ``x · y / (|x| |y|)`` of windows less their mean in each band; 0 where one is constant.
     """
     n_points = min(levels.shape[1] // 2, (N_WINDOWS_MAX - 1) * STEP + WINDOW)

@@ -29,15 +29,22 @@ from heartbeat_core.features.statistics_columns import NAMES, RHYTHM_BANDS_HZ
 def compute_statistics(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
     """Summarise a recording.
 
-    Args:
-        samples: [n] float32, mono; what is shorter than 64 ms is taken as followed by zeros.
-        sample_rate_hz: native sample rate.
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono; what is shorter than 64 ms is taken as followed by zeros.
+    sample_rate_hz : int
+        Native sample rate.
 
-    Returns:
-        [392] float32, finite, in the order of ``NAMES``.
+    Returns
+    -------
+    ndarray, [392] float32
+        Finite, in the order of ``NAMES``.
 
-    Raises:
-        NonFiniteSamples: the samples are so large that the resampled ones overflow float32.
+    Raises
+    ------
+    NonFiniteSamples
+        The samples are so large that the resampled ones overflow float32.
     """
     signal = prepare(samples, sample_rate_hz)
     return summarise_signal(signal, power_spectra(signal.samples))
@@ -46,12 +53,17 @@ def compute_statistics(samples: NDArray[np.float32], sample_rate_hz: int) -> NDA
 def summarise_signal(signal: Signal, power: Values) -> NDArray[np.float32]:
     """Summarise a prepared recording; ``summary`` shares it with the heart cycles.
 
-    Args:
-        signal: of ``prepare``.
-        power: [n_frames, 129] float64, its ``power_spectra``.
+    Parameters
+    ----------
+    signal : Signal
+        Of ``prepare``.
+    power : ndarray, [n_frames, 129] float64
+        Its ``power_spectra``.
 
-    Returns:
-        [392] float32, finite, in the order of ``NAMES``.
+    Returns
+    -------
+    ndarray, [392] float32
+        Finite, in the order of ``NAMES``.
     """
     found = {**_timbre(power), **_dominant(power)}
     for name, band_hz in RHYTHM_BANDS_HZ.items():

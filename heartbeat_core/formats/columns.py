@@ -26,9 +26,12 @@ def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
 
     ``kind`` is text, a boolean, an integer, a float, or a timestamp in microseconds (of aware datetimes).
 
-    Raises:
-        OverflowError: an integer that the type does not hold.
-        UnicodeEncodeError: text that has no UTF-8.
+    Raises
+    ------
+    OverflowError
+        An integer that the type does not hold.
+    UnicodeEncodeError
+        Text that has no UTF-8.
     """
     missing = np.array([value is None for value in values], dtype=bool)
     buffers = _buffers([_empty(kind) if value is None else value for value in values], kind)

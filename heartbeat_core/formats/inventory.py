@@ -78,8 +78,10 @@ class InventoryObject:
 def parse_manifest(data: bytes, source: str) -> Manifest:
     """Read a ``manifest.json``.
 
-    Raises:
-        InputError: it is not the manifest of an S3 Inventory in CSV or Parquet; names ``source``.
+    Raises
+    ------
+    InputError
+        It is not the manifest of an S3 Inventory in CSV or Parquet; names ``source``.
     """
     try:
         # Deeply nested brackets overflow the parser's stack.
@@ -110,9 +112,11 @@ def read_inventory_file(manifest: Manifest, data: bytes, source: str) -> Iterato
     Older versions and delete markers are left out. Memory does not grow with the rows. ``source`` ends in the file's
     name, by which it is found in the manifest.
 
-    Raises:
-        InputError: at once, if the bytes are not those that the manifest tells of; from the iterator, after the rows
-            before it, if something is damaged or is not as the manifest's schema says. Names ``source``.
+    Raises
+    ------
+    InputError
+        At once, if the bytes are not those that the manifest tells of; from the iterator, after the rows before it, if
+        something is damaged or is not as the manifest's schema says. Names ``source``.
     """
     _check_digest(manifest, data, source)
     rows = _csv_rows if manifest.file_format == "CSV" else _parquet_rows

@@ -50,8 +50,10 @@ def to_parquet(table: pa.Table) -> bytes:
 def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """Read one Parquet file.
 
-    Raises:
-        InputError: the bytes are not Parquet, are damaged, or lack a column that was asked for.
+    Raises
+    ------
+    InputError
+        The bytes are not Parquet, are damaged, or lack a column that was asked for.
     """
     try:
         return _open_parquet(data, columns or ()).read(columns=columns, use_threads=False)
@@ -64,8 +66,10 @@ def iter_parquet_rows(data: bytes, columns: Sequence[str], batch_rows: int = 16_
 
     No more than ``batch_rows`` rows are decoded at a time. Damage late in the file is met after the rows before it.
 
-    Raises:
-        InputError: as ``from_parquet``; also a column that is there twice, or a value that Python cannot hold.
+    Raises
+    ------
+    InputError
+        As ``from_parquet``; also a column that is there twice, or a value that Python cannot hold.
     """
     try:
         file = _open_parquet(data, columns)
@@ -94,8 +98,10 @@ def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
 def footer_length(tail: bytes) -> int:
     """Return how many bytes from the end the footer takes, its length and magic included.
 
-    Raises:
-        InputError: the bytes do not end as Parquet does.
+    Raises
+    ------
+    InputError
+        The bytes do not end as Parquet does.
     """
     if len(tail) < 8 or tail[-4:] != _MAGIC:
         raise InputError("not a Parquet file: it does not end with its magic bytes")
@@ -105,8 +111,10 @@ def footer_length(tail: bytes) -> int:
 def footer_rows(tail: bytes) -> int:
     """Return the row count in a Parquet footer, given at least ``footer_length`` bytes from the file's end.
 
-    Raises:
-        InputError: the footer is damaged, or longer than the tail.
+    Raises
+    ------
+    InputError
+        The footer is damaged, or longer than the tail.
     """
     length = footer_length(tail)
     if length > len(tail):

@@ -23,8 +23,10 @@ def read_records(data: bytes, suffix: str, source: str) -> dict[str, list[str | 
 
     Text stays as it is: a patient called 007 keeps its zeros, and a date its spelling.
 
-    Raises:
-        InputError: the table cannot be read; names ``source``.
+    Raises
+    ------
+    InputError
+        The table cannot be read; names ``source``.
     """
     reader = {".csv": _read_csv, ".jsonl": _read_jsonl}.get(suffix, _read_parquet)
     try:

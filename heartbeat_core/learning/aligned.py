@@ -44,7 +44,9 @@ class Aligner:
 def fit_aligner(recipe: Recipe, inputs: Sequence[Inputs]) -> tuple[Aligner, Inputs]:
     """Align rows with the longest of them, the first of equals, and fit the scaler.
 
-    Returns:
+    Returns
+    -------
+    tuple[Aligner, Inputs]
         The aligner, and the rows as its ``flatten`` returns them.
     """
     frequency_only = recipe.input == "frequency"

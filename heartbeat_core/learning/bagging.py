@@ -30,9 +30,12 @@ _WARM_UP = 0.15
 class _Members(nn.Module):
     """All members at once.
 
-    Attributes:
-        reads: [n_members, n_inputs, 1], 1 where a member reads an input.
-        first, last: [n_members, n_inputs, width], [n_members, width, n_classes].
+    Attributes
+    ----------
+    reads : torch.Tensor
+        [n_members, n_inputs, 1], 1 where a member reads an input.
+    first, last
+        [n_members, n_inputs, width], [n_members, width, n_classes].
     """
 
     def __init__(self, reads: torch.Tensor, width: int) -> None:
@@ -100,19 +103,28 @@ def train_bagged(
 ) -> FCNN:
     """Train the members and merge them; the same rows and seed give the same weights on the same machine.
 
-    Args:
-        rows: [n, n_copies, n_inputs] float32, scaled; each recording and its altered copies.
-        codes: [n] int64.
-        reads: [n_members, n_inputs]: what each member reads.
-        recipe: its network, training and bagging settings.
-        seed: of weights, order, copies, noise.
+    Parameters
+    ----------
+    rows : ndarray, [n, n_copies, n_inputs] float32
+        Scaled; each recording and its altered copies.
+    codes : ndarray, [n] int64
+    reads : ndarray of bool_
+        [n_members, n_inputs]: what each member reads.
+    recipe : Recipe
+        Its network, training and bagging settings.
+    seed : int
+        Of weights, order, copies, noise.
 
-    Returns:
+    Returns
+    -------
+    FCNN
         One network whose hidden layer holds all members, in evaluation mode. As in ``training.optimise``, its logits
         are those of the labels' true shares.
 
-    Raises:
-        DatasetError: fewer than two rows, or fewer than two labels.
+    Raises
+    ------
+    DatasetError
+        Fewer than two rows, or fewer than two labels.
     """
     check_labels(codes)
     settings, bagging = recipe.training, recipe.bagging

@@ -39,11 +39,16 @@ _LEAF_ROWS = 3
 class ProbabilityModel:
     """A classifier that tells probabilities.
 
-    Attributes:
-        read: from n inputs to rows [n, width].
-        probabilities: from rows to [n, n_trained] float64, in the order of ``trained``.
-        trained: ascending codes of the training rows' labels.
-        n_bytes: None: their libraries do not tell.
+    Attributes
+    ----------
+    read : Callable[[Sequence[Inputs]], Inputs]
+        From n inputs to rows [n, width].
+    probabilities : Callable[[Inputs], Probabilities]
+        From rows to [n, n_trained] float64, in the order of ``trained``.
+    trained : ndarray of int64
+        Ascending codes of the training rows' labels.
+    n_bytes : int | None
+        None: their libraries do not tell.
     """
 
     read: Callable[[Sequence[Inputs]], Inputs]
@@ -64,15 +69,22 @@ def fit_boosting(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int
 
     Frames are read as the FCNN reads them: aligned with the longest training row, scaled and flattened.
 
-    Args:
-        recipe: its class weights are those of the rows.
-        inputs: n arrays [n_i, width] float32.
-        codes: [n] int64.
-        seed: unused: no tree is drawn by chance.
+    Parameters
+    ----------
+    recipe : Recipe
+        Its class weights are those of the rows.
+    inputs : Sequence[Inputs]
+        N arrays [n_i, width] float32.
+    codes : ndarray, [n] int64
+    seed : int
+        Unused: no tree is drawn by chance.
 
-    Raises:
-        ConfigError: the package ``perpetual`` is not installed.
-        DatasetError: fewer than two rows, or fewer than two labels.
+    Raises
+    ------
+    ConfigError
+        The package ``perpetual`` is not installed.
+    DatasetError
+        Fewer than two rows, or fewer than two labels.
     """
     # Imported here: it is an extra of the package, which one recipe needs.
     try:
@@ -103,14 +115,20 @@ def fit_vote(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int64],
 
     All weigh labels evenly. A machine has no probabilities: the softmax of its one-vs-rest decision values stands in.
 
-    Args:
-        recipe: nothing of it is read but the inputs that it has made.
-        inputs: n arrays [n_i, width] float32: recordings and their altered copies.
-        codes: [n] int64.
-        seed: of the trees.
+    Parameters
+    ----------
+    recipe : Recipe
+        Nothing of it is read but the inputs that it has made.
+    inputs : Sequence[Inputs]
+        N arrays [n_i, width] float32: recordings and their altered copies.
+    codes : ndarray, [n] int64
+    seed : int
+        Of the trees.
 
-    Raises:
-        DatasetError: fewer than two rows, or fewer than two labels.
+    Raises
+    ------
+    DatasetError
+        Fewer than two rows, or fewer than two labels.
     """
     check_labels(codes)
     vectors, repeated = all_rows(inputs, codes)

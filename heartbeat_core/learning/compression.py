@@ -28,16 +28,25 @@ _INPUT_MAX = 255
 class QuantizedLinear(nn.Module):
     """A Linear layer as int8 arithmetic would compute it, but for the rounding of float32 sums.
 
-    Args:
-        linear: the layer; it is not changed.
-        lowest, highest: range of its inputs; 0 is taken in, so that it is exact.
+    Parameters
+    ----------
+    linear : nn.Linear
+        The layer; it is not changed.
+    lowest, highest : float
+        Range of its inputs; 0 is taken in, so that it is exact.
 
-    Attributes:
-        weight: [n_outputs, n_inputs] float32, multiples of ``scale`` by -127 to 127.
-        bias: [n_outputs] float32, multiples of ``scale * input_scale``.
-        scale: [n_outputs] float32, ``max |weight| / 127`` of the output's row, 1 where all are 0.
-        input_scale: ``(highest - lowest) / 255``.
-        input_zero: the code of an input of 0.
+    Attributes
+    ----------
+    weight : ndarray, [n_outputs, n_inputs] float32
+        Multiples of ``scale`` by -127 to 127.
+    bias : ndarray, [n_outputs] float32
+        Multiples of ``scale * input_scale``.
+    scale : ndarray, [n_outputs] float32
+        ``max |weight| / 127`` of the output's row, 1 where all are 0.
+    input_scale
+        ``(highest - lowest) / 255``.
+    input_zero
+        The code of an input of 0.
     """
 
     weight: torch.Tensor
@@ -68,7 +77,9 @@ class QuantizedLinear(nn.Module):
 def compress(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FCNN:
     """Make a trained network as small as the recipe says, with nothing but its training rows.
 
-    Returns:
+    Returns
+    -------
+    FCNN
         The network itself where the recipe asks for nothing, else another one in evaluation mode; the one that was
         given stays as it is.
     """

@@ -24,8 +24,10 @@ _TEMPERATURES = (0.05, 20.0)
 class Decision(Settings):
     """How logits become a label.
 
-    Attributes:
-        thresholds: one a label, by code; those of labels that were not trained do not matter.
+    Attributes
+    ----------
+    thresholds : Annotated[tuple[PositiveFloat, ...], Field(min_length=len(LABELS), max_length=len(LABELS))]
+        One a label, by code; those of labels that were not trained do not matter.
     """
 
     temperature: PositiveFloat = 1.0

@@ -11,11 +11,16 @@ from torch import nn
 class FCNN(nn.Module):
     """For each hidden width: Linear, ReLU, BatchNorm1d, Dropout; then Linear to the classes.
 
-    Args:
-        n_inputs: values in one flattened input row.
-        hidden: widths of the hidden layers; the original's best are 16 and 8.
-        n_classes: outputs.
-        dropout: probability of a zero during training; the original's is 0.5.
+    Parameters
+    ----------
+    n_inputs : int
+        Values in one flattened input row.
+    hidden : Sequence[int]
+        Widths of the hidden layers; the original's best are 16 and 8.
+    n_classes : int
+        Outputs.
+    dropout : float
+        Probability of a zero during training; the original's is 0.5.
     """
 
     def __init__(self, n_inputs: int, hidden: Sequence[int], n_classes: int, dropout: float) -> None:

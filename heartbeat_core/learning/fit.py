@@ -27,10 +27,13 @@ from heartbeat_core.recipe import LABELS, Recipe
 class Examples:
     """Labelled recordings.
 
-    Attributes:
-        inputs: n arrays [n_i, width] float32, as ``inputs.compute_inputs`` makes them.
-        codes: [n] int64.
-        groups: [n] text, the patient.
+    Attributes
+    ----------
+    inputs : Sequence[Inputs]
+        N arrays [n_i, width] float32, as ``inputs.compute_inputs`` makes them.
+    codes : ndarray, [n] int64
+    groups : [n] text
+        The patient.
     """
 
     inputs: Sequence[Inputs]
@@ -65,9 +68,12 @@ ModelFitter = Callable[[Recipe, Sequence[Inputs], NDArray[np.int64], int], Model
 class Fitted:
     """A model and how its outputs are read.
 
-    Attributes:
-        trained: ascending codes of the labels that occur in the training rows.
-        held_out_confidence: [n] float64, of the training rows' inner out-of-fold predictions, None without inner folds.
+    Attributes
+    ----------
+    trained : ndarray of int64
+        Ascending codes of the labels that occur in the training rows.
+    held_out_confidence : ndarray, [n] float64
+        Of the training rows' inner out-of-fold predictions, None without inner folds.
     """
 
     model: Model
@@ -84,8 +90,10 @@ class Fitted:
 def fit(recipe: Recipe, rows: Examples, seed: int) -> Fitted:
     """Fit a recipe to rows; the same rows and seed give the same classifier on the same machine.
 
-    Raises:
-        DatasetError: the rows are too few.
+    Raises
+    ------
+    DatasetError
+        The rows are too few.
     """
     model = _fitter(recipe)(recipe, rows.inputs, rows.codes, seed)
     decision, confidence = _fit_decision(recipe, rows, seed)
@@ -110,7 +118,9 @@ _FITTERS: dict[str, ModelFitter] = {
 def _fit_decision(recipe: Recipe, rows: Examples, seed: int) -> tuple[Decision, NDArray[np.float64] | None]:
     """Fit the thresholds to the labels and the temperature to the rows' own out-of-fold outputs, by inner folds.
 
-    Returns:
+    Returns
+    -------
+    tuple[Decision, ndarray of float64 | None]
         The decision, and [n] the confidence that each row's own out-of-fold prediction then has.
     """
     settings = recipe.decision

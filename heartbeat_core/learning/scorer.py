@@ -26,11 +26,16 @@ from heartbeat_core.recipe import LABELS
 class Scorer:
     """A network and its scaler, ready to serve.
 
-    Args:
-        network: in evaluation mode; it is not changed.
-        scaler: of the positions that the network was trained on.
-        trained_codes: codes of the labels that it was trained on.
-        device: of torch's.
+    Parameters
+    ----------
+    network : FCNN
+        In evaluation mode; it is not changed.
+    scaler : Scaler
+        Of the positions that the network was trained on.
+    trained_codes : ndarray of int64
+        Codes of the labels that it was trained on.
+    device : str
+        Of torch's.
     """
 
     def __init__(self, network: FCNN, scaler: Scaler, trained_codes: NDArray[np.int64], device: str = "cpu") -> None:
@@ -47,9 +52,12 @@ class Scorer:
     def score(self, frames: Sequence[Frames], offsets: Sequence[int]) -> Scores:
         """Score aligned sequences.
 
-        Args:
-            frames: n arrays [n_frames_i, 2] float32, unpadded.
-            offsets: n offsets in frames.
+        Parameters
+        ----------
+        frames : Sequence[Frames]
+            N arrays [n_frames_i, 2] float32, unpadded.
+        offsets : Sequence[int]
+            N offsets in frames.
         """
         with torch.inference_mode():
             rows = [self._first_layer(row, offset) for row, offset in zip(frames, offsets, strict=True)]

@@ -100,14 +100,20 @@ class SequenceModel:
 def fit_sequences(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int64], seed: int) -> SequenceModel:
     """Fit scaler and network to rows.
 
-    Args:
-        recipe: its model is "cnn" or "rnn".
-        inputs: n arrays [n_frames, n_bands] float32, every 20 ms.
-        codes: [n] int64.
-        seed: of the weights, the windows and their order.
+    Parameters
+    ----------
+    recipe : Recipe
+        Its model is "cnn" or "rnn".
+    inputs : Sequence[Inputs]
+        N arrays [n_frames, n_bands] float32, every 20 ms.
+    codes : ndarray, [n] int64
+    seed : int
+        Of the weights, the windows and their order.
 
-    Raises:
-        DatasetError: fewer than two rows, or fewer than two labels.
+    Raises
+    ------
+    DatasetError
+        Fewer than two rows, or fewer than two labels.
     """
     check_labels(codes)
     scaler = fit_vector_scaler(np.concatenate(inputs))
@@ -121,9 +127,11 @@ def fit_sequences(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.in
 class RandomWindows(Dataset[Batch]):
     """Each item is a window of its recording, another one every time, with masks; drawn by torch's own generator.
 
-    Args:
-        rows: n arrays [n_frames, n_bands] float32, standardised, of one window at least.
-        codes: [n] int64.
+    Parameters
+    ----------
+    rows : Sequence[torch.Tensor]
+        N arrays [n_frames, n_bands] float32, standardised, of one window at least.
+    codes : ndarray, [n] int64
     """
 
     def __init__(self, rows: Sequence[torch.Tensor], codes: NDArray[np.int64]) -> None:

@@ -30,9 +30,11 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class TrainingRows(Protocol):
     """Rows that a network is trained on.
 
-    Attributes:
-        codes: [n] int64.
-        n_inputs: values of a row.
+    Attributes
+    ----------
+    codes : ndarray, [n] int64
+    n_inputs : int
+        Values of a row.
     """
 
     codes: NDArray[np.int64]
@@ -120,17 +122,26 @@ def train_network(
 ) -> FCNN:
     """Fit the recipe's network; the same rows and seed give the same weights on the same machine.
 
-    Args:
-        rows: training rows only.
-        recipe: network and training settings.
-        on_epoch: called with the epoch's number from 1 and its mean training loss.
-        seed: in place of the recipe's.
+    Parameters
+    ----------
+    rows : TrainingRows
+        Training rows only.
+    recipe : Recipe
+        Network and training settings.
+    on_epoch : EpochCallback | None
+        Called with the epoch's number from 1 and its mean training loss.
+    seed : int | None
+        In place of the recipe's.
 
-    Returns:
+    Returns
+    -------
+    FCNN
         The network in evaluation mode, on the CPU.
 
-    Raises:
-        DatasetError: fewer than two rows, or fewer than two labels.
+    Raises
+    ------
+    DatasetError
+        Fewer than two rows, or fewer than two labels.
     """
     check_labels(rows.codes)
     seed = recipe.training.seed if seed is None else seed
@@ -158,13 +169,20 @@ def optimise(
 ) -> None:
     """Train a network on rows, in place, as the recipe's training settings say; called within ``deterministic``.
 
-    Args:
-        network: left in training mode.
-        rows: training rows only.
-        recipe: training settings.
-        n_epochs: in place of the recipe's.
-        seed: of the rows' order.
-        on_epoch: called with the epoch's number from 1 and its mean training loss.
+    Parameters
+    ----------
+    network : nn.Module
+        Left in training mode.
+    rows : TrainingRows
+        Training rows only.
+    recipe : Recipe
+        Training settings.
+    n_epochs : int
+        In place of the recipe's.
+    seed : int
+        Of the rows' order.
+    on_epoch : EpochCallback | None
+        Called with the epoch's number from 1 and its mean training loss.
     """
     settings = recipe.training
     weights = label_weights(rows.codes, settings.class_weights)

@@ -22,9 +22,11 @@ from heartbeat_core.recipe import LABELS, CompressionSettings, Recipe
 class VectorScaler:
     """Mean and scale of each value over the training rows.
 
-    Attributes:
-        mean: [width] float64.
-        scale: [width] float64, the standard deviation, 1 where it is 0.
+    Attributes
+    ----------
+    mean : ndarray, [width] float64
+    scale : ndarray, [width] float64
+        The standard deviation, 1 where it is 0.
     """
 
     mean: NDArray[np.float64]

@@ -58,12 +58,18 @@ _budget = _Budget()
 def read_recording(recording: Recording, limits: Limits) -> bytes:
     """Read one recording whole, asking again after errors that may pass until the deadline.
 
-    Raises:
-        RecordingNotFound, RecordingUnreadable: the store does not give it.
-        ObjectTooLarge: it has more bytes than the limit, and was not read.
-        ChangedSinceListed: it is no longer what was listed.
-        ReadTimeout: the deadline is over, though the store answers otherwise.
-        StorageError: the store itself is away, or does not know this process's credentials.
+    Raises
+    ------
+    RecordingNotFound, RecordingUnreadable
+        The store does not give it.
+    ObjectTooLarge
+        It has more bytes than the limit, and was not read.
+    ChangedSinceListed
+        It is no longer what was listed.
+    ReadTimeout
+        The deadline is over, though the store answers otherwise.
+    StorageError
+        The store itself is away, or does not know this process's credentials.
     """
     shown = storage.display(recording.public_uri)
     size = recording.size_bytes
@@ -101,8 +107,10 @@ def read_recordings(
     A few are read ahead of the computing, side by side, which hides a store's latency; a process holds no more than
     ``READ_AHEAD_BYTES`` of them, for all of its threads.
 
-    Raises:
-        StorageError: the store itself is away.
+    Raises
+    ------
+    StorageError
+        The store itself is away.
     """
 
     def attempt(recording: Recording) -> bytes | RecordingError:

@@ -25,13 +25,19 @@ class RecordingResult:
 
     The waveform itself is gone: a shard's results are held together, its samples are not.
 
-    Attributes:
-        n_samples: decoded samples of one channel; ``header_n_samples`` is the header's claim, None if unknown.
-        truncated: the data breaks off before the header's claim.
-        frames: [n_frames, 2] float32: Hz, linear magnitude; unpadded, cut to the reference's length.
-        n_frames_cut: frames beyond the reference's length.
-        statistics: [392] float32, in the order of ``statistics_names.NAMES``, or [652] with those of
-            ``cycles_names.NAMES`` behind; None where nobody asked for them.
+    Attributes
+    ----------
+    n_samples : int
+        Decoded samples of one channel; ``header_n_samples`` is the header's claim, None if unknown.
+    truncated : bool
+        The data breaks off before the header's claim.
+    frames : ndarray, [n_frames, 2] float32
+        Hz, linear magnitude; unpadded, cut to the reference's length.
+    n_frames_cut : int
+        Frames beyond the reference's length.
+    statistics : ndarray, [392] float32
+        In the order of ``statistics_names.NAMES``, or [652] with those of ``cycles_names.NAMES`` behind; None where
+        nobody asked for them.
     """
 
     recording: Recording
@@ -62,8 +68,10 @@ def process(
 ) -> RecordingResult:
     """Take one recording from its bytes to its aligned frames and, where asked for, its summary statistics.
 
-    Raises:
-        RecordingError: a named child that says at which stage and why it cannot be processed.
+    Raises
+    ------
+    RecordingError
+        A named child that says at which stage and why it cannot be processed.
     """
     waveform = decode.decode(data, limits)
     frames = compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)

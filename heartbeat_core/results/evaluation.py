@@ -36,12 +36,17 @@ OUT_OF_FOLD = make_schema(
 class FoldResult:
     """A fold's predictions.
 
-    Attributes:
-        rows: [n] int64, numbers of the dataset's labelled rows.
-        predicted: [n] int64 codes.
-        probabilities: [n, 5] float64.
-        fit_s: what fitting took.
-        n_bytes: size of the model, None where that is not told.
+    Attributes
+    ----------
+    rows : ndarray, [n] int64
+        Numbers of the dataset's labelled rows.
+    predicted : ndarray, [n] int64
+        Codes.
+    probabilities : ndarray, [n, 5] float64
+    fit_s : float
+        What fitting took.
+    n_bytes : int | None
+        Size of the model, None where that is not told.
     """
 
     rows: NDArray[np.int64]

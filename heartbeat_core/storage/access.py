@@ -90,8 +90,10 @@ def expand_glob(pattern: str) -> Iterator[Entry]:
 def walk(folder: str) -> Iterator[Entry]:
     """Yield all files below a folder, in an order that depends on nothing but what is there.
 
-    Raises:
-        InputError: the folder, or one below it, may not be read.
+    Raises
+    ------
+    InputError
+        The folder, or one below it, may not be read.
     """
     try:
         yield from store_of(folder).walk(folder)
@@ -103,9 +105,12 @@ def walk(folder: str) -> Iterator[Entry]:
 def read(uri: str) -> bytes:
     """Read a whole file or object.
 
-    Raises:
-        FileNotFoundError: it is not there.
-        StorageError: it cannot be read.
+    Raises
+    ------
+    FileNotFoundError
+        It is not there.
+    StorageError
+        It cannot be read.
     """
     try:
         return store_of(uri).get(uri, None, versioned=False).data
@@ -118,8 +123,10 @@ def read(uri: str) -> bytes:
 def read_tail(uri: str, n_bytes: int) -> bytes:
     """Read at most the last ``n_bytes`` of a file.
 
-    Raises:
-        StorageError: it cannot be read, or is not there.
+    Raises
+    ------
+    StorageError
+        It cannot be read, or is not there.
     """
     try:
         return store_of(uri).tail(uri, n_bytes)
@@ -133,8 +140,10 @@ def create(uri: str, data: bytes) -> bool:
     It appears whole or not at all, and is on the disk or acknowledged by the store when this returns. After a lost
     answer a writer meets its own file and is told False: who needs to know reads it.
 
-    Raises:
-        StorageError: it can be neither created nor found there.
+    Raises
+    ------
+    StorageError
+        It can be neither created nor found there.
     """
     store = store_of(uri)
     try:
@@ -153,8 +162,10 @@ def create(uri: str, data: bytes) -> bool:
 def put(uri: str, data: bytes) -> None:
     """Write a file whole, over what is there; for what tells of the moment and is no result.
 
-    Raises:
-        StorageError: it cannot be written.
+    Raises
+    ------
+    StorageError
+        It cannot be written.
     """
     try:
         store_of(uri).put(uri, data)
@@ -165,8 +176,10 @@ def put(uri: str, data: bytes) -> None:
 def list_names(folder: str) -> list[str]:
     """Return the names directly below a folder, in order; none where there is no folder.
 
-    Raises:
-        StorageError: the folder may not be read.
+    Raises
+    ------
+    StorageError
+        The folder may not be read.
     """
     try:
         return sorted(store_of(folder).names(folder))
@@ -188,8 +201,10 @@ def remove(uri: str) -> None:
 def check_writable(folder: str) -> None:
     """Create and remove a file in a folder, before the work whose result belongs there.
 
-    Raises:
-        StorageError: the folder cannot be written.
+    Raises
+    ------
+    StorageError
+        The folder cannot be written.
     """
     probe = join(folder, f".probe-{secrets.token_hex(8)}")
     create(probe, b"")
@@ -199,8 +214,10 @@ def check_writable(folder: str) -> None:
 def honours_conditions(folder: str) -> bool:
     """Tell whether the store of a folder lets the first writer win; some take the request and ignore the condition.
 
-    Raises:
-        StorageError: the folder cannot be written.
+    Raises
+    ------
+    StorageError
+        The folder cannot be written.
     """
     if is_local(folder):
         return True
@@ -215,9 +232,12 @@ def honours_conditions(folder: str) -> bool:
 def store_of(uri: str) -> Store:
     """Return the store that a URI lies in, as this process reaches it.
 
-    Raises:
-        InputError: nothing knows the scheme.
-        StorageError: the store cannot be reached at all.
+    Raises
+    ------
+    InputError
+        Nothing knows the scheme.
+    StorageError
+        The store cannot be reached at all.
     """
     if is_local(uri):
         return _LOCAL_STORE

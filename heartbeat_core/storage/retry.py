@@ -83,8 +83,10 @@ def submit(pool: Executor, function: Callable[..., T], *arguments: Any) -> Futur
 def ask(gate: Gate, call: Callable[[float], T], is_transient: Callable[[BaseException], bool]) -> T:
     """Return ``call(seconds_left)``, asked again after transient errors as long as patience lasts.
 
-    Raises:
-        Exception: the last error.
+    Raises
+    ------
+    Exception
+        The last error.
     """
     ends_at = time.monotonic() + patience_s()
     attempts = Retrying(

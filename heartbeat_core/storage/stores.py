@@ -182,10 +182,14 @@ class LocalStore:
 class FsspecStore:
     """Any store that fsspec opens, by what all of its filesystems have in common.
 
-    Args:
-        filesystem: an fsspec filesystem.
-        is_transient: which of its errors may pass.
-        name: what this process calls the store; requests to one store share a gate.
+    Parameters
+    ----------
+    filesystem : Any
+        An fsspec filesystem.
+    is_transient : Callable[[BaseException], bool]
+        Which of its errors may pass.
+    name : str
+        What this process calls the store; requests to one store share a gate.
     """
 
     def __init__(self, filesystem: Any, is_transient: Callable[[BaseException], bool], name: str) -> None:

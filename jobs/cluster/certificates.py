@@ -53,13 +53,19 @@ class Certificates:
 def make_certs(folder: str, hosts: Sequence[str], days: int) -> Certificates:
     """Make a CA and one certificate signed by it, good for ``days``.
 
-    Args:
-        folder: a new folder, or one that is closed to others and holds none of the files.
-        hosts: names and IP addresses that the certificate names. Dask asks only who signed it.
-        days: for how long they are good.
+    Parameters
+    ----------
+    folder : str
+        A new folder, or one that is closed to others and holds none of the files.
+    hosts : Sequence[str]
+        Names and IP addresses that the certificate names. Dask asks only who signed it.
+    days : int
+        For how long they are good.
 
-    Raises:
-        OutputError: the folder cannot be used.
+    Raises
+    ------
+    OutputError
+        The folder cannot be used.
     """
     place = _prepare(folder)
     now = datetime.now(UTC).replace(microsecond=0)

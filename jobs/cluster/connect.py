@@ -66,13 +66,19 @@ class Connection:
 def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> Iterator[Connection]:
     """Open the cluster and close what this call started.
 
-    Args:
-        settings: which cluster.
-        shared: URI of a file that every worker must be able to read.
-        access: how it is reached.
+    Parameters
+    ----------
+    settings : ClusterSettings
+        Which cluster.
+    shared : str
+        URI of a file that every worker must be able to read.
+    access : storage.Access
+        How it is reached.
 
-    Raises:
-        JobError: no scheduler or worker answers in time, or a worker cannot do this job.
+    Raises
+    ------
+    JobError
+        No scheduler or worker answers in time, or a worker cannot do this job.
     """
     if settings.kind == "local":
         with _local(settings, 2 if storage.is_local(shared) else THREADS_A_WORKER) as client:
@@ -99,8 +105,10 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
 def check_certificates(settings: ClusterSettings) -> Security:
     """Return the certificates to connect with: the settings', else those of Dask's own configuration (DASK_CONFIG).
 
-    Raises:
-        ConfigError: one of the files cannot be used.
+    Raises
+    ------
+    ConfigError
+        One of the files cannot be used.
     """
     if settings.tls is None:
         security = Security()

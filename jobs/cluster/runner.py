@@ -40,11 +40,16 @@ def _nothing(item: object) -> None:
 class Tasks(Generic[ItemT, JobT, ResultT]):
     """What is to be run, and who wants to know.
 
-    Attributes:
-        function: called as ``function(item, job)`` on the workers.
-        isolate: gives what to run in place of an item whose worker died; None where it is isolated already.
-        on_submit: sees each item when it is handed to the cluster, ``on_result`` each result as it comes.
-        stop: called on each worker when the driver is asked to stop; returns how many tasks are committing there.
+    Attributes
+    ----------
+    function : Callable[[ItemT, JobT], ResultT]
+        Called as ``function(item, job)`` on the workers.
+    isolate : Callable[[ItemT], ItemT | None]
+        Gives what to run in place of an item whose worker died; None where it is isolated already.
+    on_submit : Callable[[ItemT], None]
+        Sees each item when it is handed to the cluster, ``on_result`` each result as it comes.
+    stop : Callable[[], int] | None
+        Called on each worker when the driver is asked to stop; returns how many tasks are committing there.
     """
 
     function: Callable[[ItemT, JobT], ResultT]
@@ -59,10 +64,14 @@ class Tasks(Generic[ItemT, JobT, ResultT]):
 def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items: Iterable[ItemT]) -> None:
     """Run the tasks of all items. KeyboardInterrupt lets those that are committing end first.
 
-    Raises:
-        JobError: workers keep dying.
-        SchedulerGone: nothing can be asked of the cluster any more.
-        Exception: whatever a task raised after its retries.
+    Raises
+    ------
+    JobError
+        Workers keep dying.
+    SchedulerGone
+        Nothing can be asked of the cluster any more.
+    Exception
+        Whatever a task raised after its retries.
     """
     client = connection.client
     pending = iter(items)

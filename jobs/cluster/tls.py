@@ -24,8 +24,10 @@ ANSWER_S = 10.0
 def check_files(ca_file: str, cert_file: str, key_file: str | None) -> None:
     """Refuse certificate files that cannot be used; without ``key_file`` the key stands in ``cert_file``.
 
-    Raises:
-        ConfigError: a file is missing, unreadable or not what it should be, or the certificate has expired.
+    Raises
+    ------
+    ConfigError
+        A file is missing, unreadable or not what it should be, or the certificate has expired.
     """
     _certificates(ca_file)
     certificate = _certificates(cert_file)[0]
@@ -48,9 +50,12 @@ def check_files(ca_file: str, cert_file: str, key_file: str | None) -> None:
 def shake_hands(host: str, port: int, context: ssl.SSLContext, wait_s: float) -> None:
     """Wait for a scheduler, and find out whether it and we take each other's certificates.
 
-    Raises:
-        OSError: nobody is there in time.
-        JobError: somebody is, and there is no TLS with them.
+    Raises
+    ------
+    OSError
+        Nobody is there in time.
+    JobError
+        Somebody is, and there is no TLS with them.
     """
     where = f"the scheduler at tls://{host}:{port}"
     with _wait_for_listener(host, port, wait_s) as connection:

@@ -73,9 +73,12 @@ def build_dataset(
 ) -> DatasetSummary:
     """Align all recordings of ``inputs`` with the longest of them into ``out``; goes on where it stopped.
 
-    Raises:
-        UsageError: an input, the labels or the output cannot be used; no work has begun.
-        JobError: the work began and could not be finished.
+    Raises
+    ------
+    UsageError
+        An input, the labels or the output cannot be used; no work has begun.
+    JobError
+        The work began and could not be finished.
     """
     recipe = options.recipe
     check_certificates(settings.cluster)

@@ -40,9 +40,12 @@ def classify(
 
     With ``update``, what is new or has changed since the folder was finished is taken as a further generation.
 
-    Raises:
-        UsageError: an input, the output or the model cannot be used; no work has begun.
-        JobError: the work began and could not be finished.
+    Raises
+    ------
+    UsageError
+        An input, the output or the model cannot be used; no work has begun.
+    JobError
+        The work began and could not be finished.
     """
     with reaching(settings):
         check_certificates(settings.cluster)

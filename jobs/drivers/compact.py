@@ -46,9 +46,12 @@ class Compaction:
 def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compaction:
     """Compact the tables of a finished folder in place, or finish a compaction that was interrupted.
 
-    Raises:
-        InputError: it is not the finished output of a job.
-        OutputError: a job works there.
+    Raises
+    ------
+    InputError
+        It is not the finished output of a job.
+    OutputError
+        A job works there.
     """
     ledger = Ledger(out)
     status = read_status(out)

@@ -29,8 +29,10 @@ class DemoSummary:
 def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
     """Synthesise recordings below ``folder``, unless they are there, and classify them.
 
-    Raises:
-        OutputError: the folder cannot be written, or holds something else.
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or holds something else.
     """
     root = storage.to_uri(folder)
     recordings = storage.join(root, RECORDINGS_FOLDER)

@@ -53,8 +53,10 @@ MAJORITY_RULE, DEVICE_RULE = "majority rule", "device rule"
 class EvaluateOptions:
     """What is judged, and how.
 
-    Attributes:
-        without: labels that are left out in a second task; none where there is only one.
+    Attributes
+    ----------
+    without : tuple[str, ...]
+        Labels that are left out in a second task; none where there is only one.
     """
 
     recipes: tuple[Recipe, ...]
@@ -68,9 +70,12 @@ def evaluate(
 ) -> Evaluation:
     """Judge all recipes and write predictions, figures and the leaderboard to ``out``; goes on where it stopped.
 
-    Raises:
-        UsageError: the dataset, a recipe or the output cannot be used; no work has begun.
-        JobError: the work began and could not be finished.
+    Raises
+    ------
+    UsageError
+        The dataset, a recipe or the output cannot be used; no work has begun.
+    JobError
+        The work began and could not be finished.
     """
     check_certificates(settings.cluster)
     with reaching(settings):

@@ -29,11 +29,16 @@ _N_TIMED = 201
 class Comparison:
     """onnxruntime beside torch, on made-up rows.
 
-    Attributes:
-        probability_difference: the largest.
-        logit_difference: the largest, in parts of the row's largest logit where that is beyond 1: float32 is no finer.
-        same_label: share of the rows with the same label by ``probability / threshold``.
-        onnxruntime_ms, torch_ms: median time of one padded row to its probabilities, on one thread.
+    Attributes
+    ----------
+    probability_difference : float
+        The largest.
+    logit_difference : float
+        The largest, in parts of the row's largest logit where that is beyond 1: float32 is no finer.
+    same_label : float
+        Share of the rows with the same label by ``probability / threshold``.
+    onnxruntime_ms, torch_ms : float
+        Median time of one padded row to its probabilities, on one thread.
     """
 
     n_rows: int
@@ -57,15 +62,23 @@ class Exported:
 def export(source: str, out: str, export_format: ExportFormat, int8: bool = False) -> Exported:
     """Write a bundle's network as one file.
 
-    Args:
-        source: of the bundle, as ``bundle.load`` takes it.
-        out: path or URL of the file.
-        int8: store the weights of an ONNX model in 8 bits.
+    Parameters
+    ----------
+    source : str
+        Of the bundle, as ``bundle.load`` takes it.
+    out : str
+        Path or URL of the file.
+    int8 : bool
+        Store the weights of an ONNX model in 8 bits.
 
-    Raises:
-        UsageError: 8 bits were asked for in HDF5, or the bundle cannot be used.
-        OutputError: the file is there already.
-        JobError: it cannot be written; or, with float32 weights, its outputs are not torch's within 1e-5.
+    Raises
+    ------
+    UsageError
+        8 bits were asked for in HDF5, or the bundle cannot be used.
+    OutputError
+        The file is there already.
+    JobError
+        It cannot be written; or, with float32 weights, its outputs are not torch's within 1e-5.
     """
     if int8 and export_format != "onnx":
         raise UsageError("--int8 is for --format onnx: HDF5 holds the weights as they were trained")

@@ -22,11 +22,16 @@ PATIENCE_S = 5.0
 class PlanOptions:
     """What is planned.
 
-    Attributes:
-        recipe: of the dataset that is to be built; None plans ``classify``.
-        n_sample: recordings that are read and processed.
-        scale_to: recordings to plan for; None plans for those that are listed.
-        put_price, get_price: of 1,000 requests.
+    Attributes
+    ----------
+    recipe : Recipe | None
+        Of the dataset that is to be built; None plans ``classify``.
+    n_sample : int
+        Recordings that are read and processed.
+    scale_to : int | None
+        Recordings to plan for; None plans for those that are listed.
+    put_price, get_price : float | None
+        Of 1,000 requests.
     """
 
     recipe: Recipe | None = None
@@ -39,9 +44,12 @@ class PlanOptions:
 def plan(inputs: Sequence[str], options: PlanOptions, settings: JobSettings, console: Console) -> Estimate:
     """Estimate a run over ``inputs``.
 
-    Raises:
-        UsageError: an input, the recipe or the model cannot be used.
-        JobError: the store failed, or no recording of the sample can be decoded.
+    Raises
+    ------
+    UsageError
+        An input, the recipe or the model cannot be used.
+    JobError
+        The store failed, or no recording of the sample can be decoded.
     """
     with storage.using(storage.Access(settings.s3), PATIENCE_S):
         listed = list_inputs(inputs, settings, options.n_sample)

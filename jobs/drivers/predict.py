@@ -20,8 +20,10 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
 
     A recording that cannot be processed has ``error_type`` and ``message`` in place of a prediction.
 
-    Raises:
-        UsageError: an input or the model cannot be used.
+    Raises
+    ------
+    UsageError
+        An input or the model cannot be used.
     """
     recordings = list(Listing(inputs, in_process=True))
     bundle = bundles.load(model)

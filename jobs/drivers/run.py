@@ -118,9 +118,12 @@ def begin(
 
     While the block runs this driver tells of itself, is alone where the store asks for it, and is patient with stores.
 
-    Raises:
-        OutputError: the folder is not free and holds something else, or another driver works where one must be alone.
-        InputError: whatever ``make_plan`` finds wrong; nothing is left behind then.
+    Raises
+    ------
+    OutputError
+        The folder is not free and holds something else, or another driver works where one must be alone.
+    InputError
+        Whatever ``make_plan`` finds wrong; nothing is left behind then.
     """
     ledger = Ledger(out)
     run_id = ledger.find_run(identity)
@@ -213,8 +216,10 @@ def finish(run: Run) -> Totals:
 def count(run: Run) -> Totals:
     """Hold the commit records against the plan.
 
-    Raises:
-        JobError: a shard is not committed, or rows and recordings do not add up.
+    Raises
+    ------
+    JobError
+        A shard is not committed, or rows and recordings do not add up.
     """
     committed = run.ledger.committed()
     run.commits.update(run.ledger.commits(committed - run.commits.keys()))

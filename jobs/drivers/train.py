@@ -54,11 +54,16 @@ PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile
 class TrainOptions:
     """What to train with.
 
-    Attributes:
-        recipe: None takes the dataset's own.
-        drop_labels: rows of these are left out.
-        data: what the recordings are, in words, for the model card.
-        evaluation: what ``evaluate`` wrote of this recipe and this dataset; then no row is held out.
+    Attributes
+    ----------
+    recipe : Recipe | None
+        None takes the dataset's own.
+    drop_labels : tuple[str, ...]
+        Rows of these are left out.
+    data : str | None
+        What the recordings are, in words, for the model card.
+    evaluation : str | None
+        What ``evaluate`` wrote of this recipe and this dataset; then no row is held out.
     """
 
     recipe: Recipe | None = None
@@ -70,9 +75,12 @@ class TrainOptions:
 def train(dataset_uri: str, out: str, options: TrainOptions, settings: JobSettings, console: Console) -> Bundle:
     """Train on a dataset and write the bundle to ``out``, with honest figures: of rows held out, or of an evaluation.
 
-    Raises:
-        UsageError: the dataset, the recipe, the evaluation or the folder cannot be used.
-        JobError: a recording of the dataset can't be read any more.
+    Raises
+    ------
+    UsageError
+        The dataset, the recipe, the evaluation or the folder cannot be used.
+    JobError
+        A recording of the dataset can't be read any more.
     """
     with reaching(settings):
         target = storage.to_uri(out)
@@ -203,8 +211,10 @@ def _usable(codes: NDArray[np.int64], drop_labels: Sequence[str]) -> NDArray[np.
 def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], labelled: Labelled) -> Evaluation:
     """Read the figures of an evaluation of this recipe on these rows; those of other recipes are left out.
 
-    Raises:
-        InputError: there is none, or it is of something else.
+    Raises
+    ------
+    InputError
+        There is none, or it is of something else.
     """
     uri = storage.join(storage.to_uri(place), FIGURES_NAME)
     try:

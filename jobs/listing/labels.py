@@ -48,11 +48,16 @@ class LabelTable:
 class Matching:
     """Recordings with what the labels say of them, and what was left over.
 
-    Attributes:
-        recordings: all of them, in their order.
-        without_recording: labels' paths that no recording has.
-        without_label: recordings' relative paths that have no label.
-        ambiguous: labels' paths that could mean several recordings; they label none of these.
+    Attributes
+    ----------
+    recordings : list[Recording]
+        All of them, in their order.
+    without_recording : list[str]
+        labels' paths that no recording has.
+    without_label : list[str]
+        recordings' relative paths that have no label.
+    ambiguous : list[str]
+        labels' paths that could mean several recordings; they label none of these.
     """
 
     recordings: list[Recording] = field(default_factory=list)
@@ -72,8 +77,10 @@ def read_labels(
 
     A column that is not named is found by its name; patients and devices may be missing.
 
-    Raises:
-        InputError: it is not there, lacks a column, or holds a label that is not one of the five.
+    Raises
+    ------
+    InputError
+        It is not there, lacks a column, or holds a label that is not one of the five.
     """
     if not source.lower().endswith(TABLE_SUFFIXES):
         raise InputError(f"{source}: labels are read from {', '.join(TABLE_SUFFIXES)}")
@@ -101,8 +108,10 @@ def read_labels(
 def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching:
     """Give each recording its row's label, patient and device.
 
-    Raises:
-        InputError: two rows of the table disagree about one recording.
+    Raises
+    ------
+    InputError
+        Two rows of the table disagree about one recording.
     """
     by_path: dict[str, list[int]] = {}
     by_name: dict[str, list[int]] = {}
@@ -139,8 +148,10 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
 def label_from_parent_folder(recordings: Sequence[Recording]) -> Matching:
     """Label each recording with the name of the folder that it lies in.
 
-    Raises:
-        InputError: a folder's name is not a label.
+    Raises
+    ------
+    InputError
+        A folder's name is not a label.
     """
     matching = Matching()
     for recording in recordings:
@@ -153,8 +164,10 @@ def label_from_parent_folder(recordings: Sequence[Recording]) -> Matching:
 def check_label(text: str | None, where: str) -> str | None:
     """Return the label as it is spelled in ``LABELS``, None for an empty cell.
 
-    Raises:
-        InputError: it is not one of the five.
+    Raises
+    ------
+    InputError
+        It is not one of the five.
     """
     label = (text or "").strip().lower()
     if not label:

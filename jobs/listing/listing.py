@@ -129,8 +129,10 @@ def reveal(recording: Recording, path_column: str | None, driver: str) -> Record
 
     A process reads a manifest once for each ``driver``: the next may come with addresses that were signed anew.
 
-    Raises:
-        StorageError: the manifest does not hold it any more.
+    Raises
+    ------
+    StorageError
+        The manifest does not hold it any more.
     """
     if recording.manifest is None or recording.manifest_row is None:
         return recording
@@ -166,8 +168,10 @@ def is_selected(entry: Entry, selection: Selection) -> bool:
 def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence[str], source: str, option: str) -> str:
     """Return the column that was asked for, or the first of the candidates that is there, in any case.
 
-    Raises:
-        InputError: there is no such column; names those that there are.
+    Raises
+    ------
+    InputError
+        There is no such column; names those that there are.
     """
     if wanted is not None:
         if wanted in columns:

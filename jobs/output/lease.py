@@ -103,9 +103,12 @@ def live_drivers(out: str) -> list[Driver]:
 def present(out: str, *, alone: bool) -> Iterator[Presence]:
     """Tell of this driver while the block runs; with ``alone``, be the only one.
 
-    Raises:
-        OutputError: ``alone``, and another driver works there.
-        JobError: ``alone``, and the store could not be told in time, so that another driver may have begun.
+    Raises
+    ------
+    OutputError
+        ``alone``, and another driver works there.
+    JobError
+        ``alone``, and the store could not be told in time, so that another driver may have begun.
     """
     presence = Presence(out)
     started_at = time.time()

@@ -83,8 +83,10 @@ class Ledger:
     def find_run(self, identity: Mapping[str, Any]) -> str | None:
         """Return the run_id of this same job if the folder holds it, None if the folder is free.
 
-        Raises:
-            OutputError: the folder holds something else, or another job; says what differs.
+        Raises
+        ------
+        OutputError
+            The folder holds something else, or another job; says what differs.
         """
         shown = storage.display(self.out)
         if storage.is_local(self.out) and storage.exists(self.out) and not storage.is_folder(self.out):
@@ -120,8 +122,10 @@ class Ledger:
     def claim(self, identity: Mapping[str, Any]) -> str:
         """Take a free folder for this job and return its run_id: another driver's of the same job, if that was first.
 
-        Raises:
-            OutputError: the folder cannot be written, or another job was first.
+        Raises
+        ------
+        OutputError
+            The folder cannot be written, or another job was first.
         """
         record = {"run_id": uuid.uuid4().hex, "fingerprint": fingerprint(identity), "identity": identity}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
@@ -177,8 +181,10 @@ class Ledger:
 def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit]) -> Totals:
     """Hold the commit records against the plan.
 
-    Raises:
-        JobError: a shard is not committed, or rows and recordings do not add up.
+    Raises
+    ------
+    JobError
+        A shard is not committed, or rows and recordings do not add up.
     """
     missing = [index for index in range(n_shards) if index not in commits]
     if missing:
@@ -201,8 +207,10 @@ def count_labels(commits: Iterable[Commit]) -> Counter[str]:
 def find_commit(out: str, shard: int) -> Commit | None:
     """Return a shard's commit record, if it is there.
 
-    Raises:
-        JobError: it is damaged.
+    Raises
+    ------
+    JobError
+        It is damaged.
     """
     uri = _commit_uri(out, shard)
     try:
@@ -221,8 +229,10 @@ def _is_left_over(name: str) -> bool:
 def list_output(folder: str) -> list[str]:
     """Return the names in a folder that is to be written to.
 
-    Raises:
-        OutputError: the folder may not be read.
+    Raises
+    ------
+    OutputError
+        The folder may not be read.
     """
     try:
         return storage.list_names(folder)
@@ -264,8 +274,10 @@ def commit_shard(
 
     ``labels`` are those of the rows, in any order.
 
-    Raises:
-        StorageError: what is stored does not add up to the shard's recordings; nothing is committed.
+    Raises
+    ------
+    StorageError
+        What is stored does not add up to the shard's recordings; nothing is committed.
     """
 
     def store(name: str) -> int:

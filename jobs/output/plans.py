@@ -55,8 +55,10 @@ class PlanFolder:
     def generations(self) -> list[Generation]:
         """Return the settled generations, in order.
 
-        Raises:
-            JobError: a record is damaged.
+        Raises
+        ------
+        JobError
+            A record is damaged.
         """
         found: list[Generation] = []
         while True:
@@ -92,8 +94,10 @@ class PlanFolder:
     def pieces(self, generation: Generation) -> Iterator[list[Shard]]:
         """Yield the shards of a generation, in order, a piece at a time.
 
-        Raises:
-            JobError: a piece is damaged or gone.
+        Raises
+        ------
+        JobError
+            A piece is damaged or gone.
         """
         for piece in range(generation.n_pieces):
             uri = self._piece_uri(generation, piece)

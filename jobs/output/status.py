@@ -41,8 +41,10 @@ class Status:
 def read_status(out: str) -> Status:
     """Read what an output folder says of its job.
 
-    Raises:
-        InputError: it is not a job's output.
+    Raises
+    ------
+    InputError
+        It is not a job's output.
     """
     ledger = Ledger(out)
     shown = storage.display(ledger.out)

@@ -69,12 +69,18 @@ def requests_of_run(
 ) -> Requests:
     """Return the requests of a run but those that list its inputs.
 
-    Args:
-        job: which.
-        n_recordings: all of them; ``n_remote`` of them are in a bucket.
-        n_shards: tasks; each writes one part of each table.
-        n_workers: processes.
-        seconds: how long the driver runs, since it tells of itself every few seconds.
+    Parameters
+    ----------
+    job : JobName
+        Which.
+    n_recordings : int
+        All of them; ``n_remote`` of them are in a bucket.
+    n_shards : int
+        Tasks; each writes one part of each table.
+    n_workers : int
+        Processes.
+    seconds : float
+        How long the driver runs, since it tells of itself every few seconds.
     """
     found = (
         A_RUN[job]

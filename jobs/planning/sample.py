@@ -78,17 +78,28 @@ class Listed:
 class Measured:
     """What the sample cost, in this process.
 
-    Attributes:
-        job: which job's functions were called.
-        read_s: seconds each recording took to be read, by the clock.
-        compute_s: CPU seconds that each took, reading included.
-        sizes: bytes of each that could be processed; ``durations_s`` of the same.
-        shared_s: CPU seconds of what is done a shard at a time: scoring, tables, Parquet; a dataset's header scan.
-        table_bytes: Parquet bytes by table, all of the sample together, in ``n_parts`` parts; the plan is one of them.
-        empty_bytes: Parquet bytes of a part without a row, by table.
-        failures: those that could not be processed.
-        shard_bytes: most memory that one shard's frames took.
-        peak_bytes: most memory that this process has held.
+    Attributes
+    ----------
+    job : JobName
+        Which job's functions were called.
+    read_s : list[float]
+        Seconds each recording took to be read, by the clock.
+    compute_s : list[float]
+        CPU seconds that each took, reading included.
+    sizes : list[int]
+        Bytes of each that could be processed; ``durations_s`` of the same.
+    shared_s : float
+        CPU seconds of what is done a shard at a time: scoring, tables, Parquet; a dataset's header scan.
+    table_bytes : dict[str, int]
+        Parquet bytes by table, all of the sample together, in ``n_parts`` parts; the plan is one of them.
+    empty_bytes : dict[str, int]
+        Parquet bytes of a part without a row, by table.
+    failures : list[Failure]
+        Those that could not be processed.
+    shard_bytes : int
+        Most memory that one shard's frames took.
+    peak_bytes : int
+        Most memory that this process has held.
     """
 
     job: JobName
@@ -171,8 +182,10 @@ class DatasetWork:
 def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> Listed:
     """List the inputs as the job would and keep a random sample, each recording with the same chance.
 
-    Raises:
-        InputError: as the job's listing.
+    Raises
+    ------
+    InputError
+        As the job's listing.
     """
     listing = Listing(inputs, settings.path_column, settings.selection)
     random = Random(SEED)
@@ -210,8 +223,10 @@ def classify_work(model: str, features: Sequence[str]) -> ClassifyWork:
 def dataset_work(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> DatasetWork:
     """Find the sample's longest recording, as the job finds that of all.
 
-    Raises:
-        JobError: none of them can be decoded.
+    Raises
+    ------
+    JobError
+        None of them can be decoded.
     """
     facts = RunFacts("", _RUN_ID, settings.limits, (), storage.Access(settings.s3), settings.path_column)
     scan = ScanJob(facts, recipe.frames)

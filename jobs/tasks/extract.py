@@ -66,8 +66,10 @@ def make_chunks(uris: Sequence[str], digests: Sequence[str]) -> list[Chunk]:
 def extract(chunk: Chunk, job: ExtractJob) -> int:
     """Compute and store the inputs of one chunk, unless they are there; returns how many rows it has.
 
-    Raises:
-        JobError: a recording is gone, or no longer what the dataset was built of.
+    Raises
+    ------
+    JobError
+        A recording is gone, or no longer what the dataset was built of.
     """
     with storage.using(job.access, job.patience_s):
         uri = _part_uri(job.out, input_key(job.recipe), chunk.index)

@@ -33,9 +33,12 @@ FOLDS_FOLDER = "_folds"
 class Task:
     """What is asked of the classifiers: all labels, or some of them left out of training and test.
 
-    Attributes:
-        name: as it is shown, '5 classes' or '4 classes, without artifact'.
-        dropped: codes of the labels that are left out.
+    Attributes
+    ----------
+    name : str
+        As it is shown, '5 classes' or '4 classes, without artifact'.
+    dropped : tuple[int, ...]
+        Codes of the labels that are left out.
     """
 
     name: str

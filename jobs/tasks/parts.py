@@ -28,8 +28,10 @@ def process_recordings(
 ) -> tuple[list[RecordingResult], list[Failure]]:
     """Read and process recordings; each ends in exactly one of the two lists, in order.
 
-    Raises:
-        Stopped: ``is_stopped`` says so between two recordings.
+    Raises
+    ------
+    Stopped
+        ``is_stopped`` says so between two recordings.
     """
     results: list[RecordingResult] = []
     failures: list[Failure] = []

@@ -102,13 +102,18 @@ def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place) -
 def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Longest | None]]) -> Longest:
     """Return the longest recording of all shards, the one of the first shard where several are equal.
 
-    Args:
-        claims: the most frames that each shard's headers promise.
-        decode: gives what ``scan_shard`` finds in these shards. It is asked for one, and for twice as many each time
-            that a promise was not kept.
+    Parameters
+    ----------
+    claims : Mapping[int, int]
+        The most frames that each shard's headers promise.
+    decode : Callable[[set[int]], Iterable[Longest | None]]
+        Gives what ``scan_shard`` finds in these shards. It is asked for one, and for twice as many each time that a
+        promise was not kept.
 
-    Raises:
-        JobError: there is none.
+    Raises
+    ------
+    JobError
+        There is none.
     """
     pending = deque(sorted((-n_frames, shard) for shard, n_frames in claims.items() if n_frames))
     best: Longest | None = None
@@ -136,8 +141,10 @@ def store(longest: Longest, job: ScanJob) -> str:
 
     A task as well, so that the driver does without the numeric libraries.
 
-    Raises:
-        JobError: the recording is no longer the one that was scanned.
+    Raises
+    ------
+    JobError
+        The recording is no longer the one that was scanned.
     """
     with storage.using(job.run.access, TASK_PATIENCE_S):
         storage.create(storage.join(job.run.out, CHOICE_NAME), canonical_json(asdict(longest)))

@@ -135,8 +135,10 @@ def _process_shard(
 ) -> tuple[list[RecordingResult], int]:
     """Process a shard and settle its failures; returns the results that are to be stored and the failures' count.
 
-    Raises:
-        StorageError: a recording that an earlier attempt could read can't be read now; the task is tried again.
+    Raises
+    ------
+    StorageError
+        A recording that an earlier attempt could read can't be read now; the task is tried again.
     """
     recordings = [reveal(recording, run.path_column, run.driver) for recording in shard.recordings]
     with ExitStack() as stack:
