@@ -15,7 +15,7 @@ PASCAL := "PASCAL CHSC2011 (Bentley, Nordehn, Coimbra, Mannor 2011), set_a and s
 .DELETE_ON_ERROR:
 BENCHMARKS := alignment stages engines scale training-input prediction
 
-.PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets models leaderboard lock clean
+.PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets models leaderboard pages lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -73,6 +73,9 @@ leaderboard: $(STAMP) ## judge all recipes: make leaderboard DATA=FOLDER (PASCAL
 	@test -n "$(DATA)" || { echo "which recordings? make leaderboard DATA=FOLDER" >&2; exit 2; }
 	$(BIN)/heartbeat build-dataset "$(DATA)" -o build/leaderboard/dataset --recipe seed-small --labels "$(DATA)/labels.csv"
 	$(BIN)/heartbeat evaluate build/leaderboard/dataset --recipe all --without artifact -o build/leaderboard/evaluation
+
+pages: $(STAMP) ## write the pages of the feature sets' columns in configs/ again
+	$(BIN)/python -m tests.pages
 
 lock: ## resolve the newest packages and write requirements.lock
 	@echo "resolving into a fresh environment, torch $(TORCH): a few minutes"

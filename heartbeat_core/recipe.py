@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint
 
@@ -13,15 +12,11 @@ RESULTS_VERSION = 5
 """Raised by every change of the code that changes a result; part of each job's fingerprint."""
 LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")
 """The original's labels; a label's code is its place."""
-Summary = Literal["none", "statistics", "statistics+cycles"]
-"""Which summary statistics are computed of a recording; each is the beginning of the next."""
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
-InputKind = Literal["aligned", "frequency", "statistics", "statistics+cycles", "mfcc", "spectral-contrast", "log-mel"]
-"""What a model reads: frames, their frequency alone, or what ``inputs`` computes of the waveform."""
-ModelKind = Literal["fcnn", "bagged-fcnn", "boosting", "cnn", "rnn", "vote"]
-Reads = Literal["all", "timbre", "rhythm"]
-"""Which of the summary statistics a member reads: those of the MFCCs, or of rhythm and heart cycles."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+"""Of a recipe, a feature set or a model kind."""
 
 
 class FramesSettings(Settings):
@@ -89,8 +84,8 @@ class TrainingSettings(Settings):
 class BaggingSettings(Settings):
     """Of the model ``bagged-fcnn``: several small networks, averaged, and what keeps them from learning by heart."""
 
-    members: Annotated[tuple[Reads, ...], Field(min_length=1)] = ("all",) * 4
-    """What each of them reads."""
+    members: Annotated[tuple[Name, ...], Field(min_length=1)] = ("all",) * 4
+    """What each of them reads: ``all``, or a part of its feature sets' columns, such as ``timbre`` or ``rhythm``."""
     balance: Annotated[float, Field(ge=0, le=1)] = 0.75
     """A label weighs ``(rows / its rows) ** balance`` in the loss: 1 makes all labels equal."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -99,25 +94,19 @@ class BaggingSettings(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
-_VECTORS: tuple[InputKind, ...] = ("statistics", "statistics+cycles", "mfcc", "spectral-contrast")
-_READABLE: dict[ModelKind, tuple[InputKind, ...]] = {
-    "fcnn": ("aligned", "frequency", *_VECTORS),
-    "bagged-fcnn": _VECTORS,
-    "boosting": ("aligned", "frequency", *_VECTORS),
-    "cnn": ("log-mel",),
-    "rnn": ("log-mel",),
-    "vote": _VECTORS,
-}
-
-
 class Recipe(Settings):
-    """One way from bytes to a prediction."""
+    """One way from bytes to a prediction.
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    Which inputs and models there are, and which go together, ``learning.kinds.check_recipe`` knows.
+    """
+
+    name: Name
     version: Literal[1] = 1
     description: str = ""
-    input: InputKind = "aligned"
-    model: ModelKind = "fcnn"
+    input: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*(\+[a-z0-9][a-z0-9._-]*)*$")] = "aligned"
+    """A feature set that the model reads, or several vectors joined by ``+``."""
+    model: Name = "fcnn"
+    """The model's kind."""
     frames: FramesSettings = FramesSettings()
     """What is aligned; for other inputs, what ``classify`` writes beside them."""
     alignment: AlignmentSettings = AlignmentSettings()
@@ -128,58 +117,9 @@ class Recipe(Settings):
     decision: DecisionSettings = DecisionSettings()
     compression: CompressionSettings = CompressionSettings()
 
-    @property
-    def reads_frames(self) -> bool:
-        """Whether the model reads frames rather than what is computed of the waveform."""
-        return self.input in ("aligned", "frequency")
-
-    @property
-    def reads_statistics(self) -> bool:
-        """Whether the model reads summary statistics, alone or with more."""
-        return self.input in ("statistics", "statistics+cycles")
-
-    @property
-    def summary(self) -> Summary:
-        """The summary statistics that the model reads."""
-        return self.input if self.input == "statistics" or self.input == "statistics+cycles" else "none"
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Widths of the network's hidden layers, all members of a bagged one together."""
-        members = len(self.bagging.members) if self.model == "bagged-fcnn" else 1
-        return tuple(members * width for width in self.network.hidden)
-
-    def input_settings(self) -> dict[str, Any]:
-        """Return the part that the model's inputs depend on, before anything is fitted."""
-        if self.reads_frames:
-            return {"kind": "frames", **self.frames.model_dump(mode="json")}
-        return {"kind": self.input, "copies": self.augmentation.copies}
-
     def dataset_settings(self) -> dict[str, Any]:
         """Return the part that an aligned dataset depends on."""
         return self.model_dump(mode="json", include={"version", "frames", "alignment"})
-
-    @model_validator(mode="after")
-    def _check_parts(self) -> Self:
-        readable = _READABLE[self.model]
-        if self.input not in readable:
-            told = f"model '{self.model}' does not read the input '{self.input}': it reads {', '.join(readable)}"
-            raise PydanticCustomError("parts", "{told}", {"told": told})
-        if self.augmentation.copies and not self.reads_statistics:
-            raise PydanticCustomError("parts", "altered copies are made for statistics only")
-        for part, default, models in (
-            ("network", NetworkSettings(), ("fcnn", "bagged-fcnn")),
-            ("compression", CompressionSettings(), ("fcnn",)),
-            ("bagging", BaggingSettings(), ("bagged-fcnn",)),
-        ):
-            if self.model not in models and getattr(self, part) != default:
-                told = f"'{part}' goes with the model '{models[0]}', not with '{self.model}'"
-                raise PydanticCustomError("parts", "{told}", {"told": told})
-        if not self.reads_statistics and set(self.bagging.members) != {"all"}:
-            raise PydanticCustomError("parts", "only of statistics a member can read a part")
-        if self.model == "bagged-fcnn" and len(self.network.hidden) != 1:
-            raise PydanticCustomError("parts", "a bagged-fcnn has one hidden layer: its width is that of each member's")
-        return self
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over everything but the name and the description."""

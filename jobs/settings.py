@@ -11,7 +11,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ByteSize, Field, model_validator
+from pydantic import AfterValidator, ByteSize, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
@@ -30,8 +30,6 @@ from heartbeat_core.settings import (
 )
 
 DEFAULT_MODEL = "cycles"
-
-FeatureSet = Literal["aligned", "statistics", "cycles"]
 
 
 def _as_utc(moment: datetime) -> datetime:
@@ -109,7 +107,8 @@ class JobSettings(Settings):
     """What a job may be told beside its inputs and its output."""
 
     model: str = DEFAULT_MODEL
-    features: Annotated[tuple[FeatureSet, ...], Field(min_length=1)] = ("aligned", "statistics")
+    features: Annotated[tuple[str, ...], Field(min_length=1)] = ("aligned", "statistics")
+    """Feature sets to write."""
     path_column: str | None = None
     selection: Selection = Selection()
     s3: S3Settings = S3Settings()
@@ -120,6 +119,18 @@ class JobSettings(Settings):
     limits: Limits = Limits()
     task_retries: Annotated[int, Field(ge=0)] = 2
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @field_validator("features")
+    @classmethod
+    def _check_features(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        # Imported here: it loads numpy, and most commands do without.
+        from heartbeat_core.features.catalogue import sets_written
+
+        try:
+            sets_written(names)
+        except ConfigError as error:
+            raise PydanticCustomError("feature_set", "{told}", {"told": str(error)}) from None
+        return names
 
 
 def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSettings:
@@ -167,16 +178,23 @@ def load_recipe(text: str) -> Recipe:
     Raises
     ------
     ConfigError
-        There is no such recipe, or a key or value of the file is wrong.
+        There is no such recipe, a key or value of the file is wrong, or its parts do not go together.
     InputError
         The file is not there.
     """
+    # Imported here, as above.
+    from heartbeat_core.learning.kinds import check_recipe
+
     if text.endswith((".yaml", ".yml")):
-        return parse_yaml(Recipe, _read_text(text), text)
-    names = shipped_recipes()
-    if text not in names:
-        raise ConfigError(f"unknown recipe '{text}': shipped ones are {', '.join(names)}, or give a .yaml file")
-    return parse_yaml(Recipe, (_recipes_folder() / f"{text}.yaml").read_text(encoding="utf-8"), f"{text}.yaml")
+        recipe = parse_yaml(Recipe, _read_text(text), text)
+    elif text in shipped_recipes():
+        content = (_recipes_folder() / f"{text}.yaml").read_text(encoding="utf-8")
+        recipe = parse_yaml(Recipe, content, f"{text}.yaml")
+    else:
+        shipped = ", ".join(shipped_recipes())
+        raise ConfigError(f"unknown recipe '{text}': shipped ones are {shipped}, or give a .yaml file")
+    check_recipe(recipe)
+    return recipe
 
 
 def shipped_recipes() -> list[str]:

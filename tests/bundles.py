@@ -12,8 +12,9 @@ from heartbeat_core.alignment.placement import Placement, Reference
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.arrays import Frames, Values
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.bundles.bundle import Bundle, Classifier, FrameClassifier, StatisticsClassifier, pack
+from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.features.statistics_columns import NAMES
+from heartbeat_core.learning.aligned import AlignedModel, Aligner
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.vectors import VectorModel, VectorScaler
 from heartbeat_core.recipe import LABELS, Recipe
@@ -44,11 +45,11 @@ def made_up_bundle(
     shape = (length, 2) if kind == "aligned" else (len(NAMES),)
     network = _network(int(np.prod(shape)), hidden, rng)
     mean, scale = _scaler(shape, rng)
-    codes = np.array([LABELS.index(label) for label in trained])
-    classifier: Classifier = (
-        FrameClassifier(Scaler(mean, scale), network, codes)
+    reference = Reference(make_frames(length, rng))
+    model = (
+        AlignedModel(Aligner(reference, Scaler(mean, scale), "both", False), network)
         if kind == "aligned"
-        else StatisticsClassifier(VectorModel(VectorScaler(mean, scale), network))
+        else VectorModel(VectorScaler(mean, scale), network, kind)
     )
     facts = {
         "name": "made-up",
@@ -60,18 +61,18 @@ def made_up_bundle(
         "decision": {"temperature": temperature, "thresholds": THRESHOLDS},
         "packages": {},
     }
-    return pack(facts, Reference(make_frames(length, rng)), classifier)
+    return pack(facts, reference, model)
 
 
 def made_up_results(bundle: Bundle, n_rows: int, seed: int = 1) -> list[RecordingResult]:
     """Return recordings after the walk, each elsewhere along the reference, with some statistics out of bounds."""
     rng = np.random.default_rng(seed)
-    mean, scale = (bundle.classifier.tensors()[f"scaler.{name}"].numpy() for name in ("mean", "scale"))
+    mean, scale = (bundle.model.tensors()[f"scaler.{name}"].numpy() for name in ("mean", "scale"))
     found = []
     for number in range(n_rows):
         n_frames = int(rng.integers(1, len(bundle.reference) + 1))
         placement = Placement(int(rng.integers(0, len(bundle.reference) - n_frames + 1)), n_frames, 0.0)
-        statistics = mean + scale * 3.0 * rng.standard_normal(mean.shape) if bundle.reads_statistics else None
+        statistics = mean + scale * 3.0 * rng.standard_normal(mean.shape) if bundle.vectors else None
         found.append(
             RecordingResult(
                 recording=Recording(f"file:///{number}.wav", f"{number}.wav"),
@@ -89,7 +90,7 @@ def made_up_results(bundle: Bundle, n_rows: int, seed: int = 1) -> list[Recordin
                 frames=make_frames(n_frames, rng),
                 n_frames_cut=0,
                 placement=placement,
-                statistics=None if statistics is None else statistics.astype(np.float32),
+                features={} if statistics is None else {"statistics": statistics.astype(np.float32)},
             )
         )
     return found

@@ -29,6 +29,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from heartbeat_core.audio.synthesis import synthesise
+from heartbeat_core.features.extract import compute_features, join_vectors
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.recording import Recording
 
@@ -284,3 +285,13 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], time
             process.communicate()
             raise AssertionError("nothing happened in time")
         time.sleep(0.02)
+
+
+def statistics_of(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return [392] float32, the feature set ``statistics``."""
+    return compute_features(samples, sample_rate_hz, ["statistics"])["statistics"]
+
+
+def both_of(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return [652] float32, the feature sets ``statistics`` and ``cycles`` side by side."""
+    return join_vectors(compute_features(samples, sample_rate_hz, ["statistics", "cycles"]), "statistics+cycles")

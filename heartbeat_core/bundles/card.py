@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from heartbeat_core.bundles.manifest import BundleManifest
 from heartbeat_core.evaluation.figures import Figures, HoldoutReport
 from heartbeat_core.evaluation.report import markdown_table, recipe_section
-from heartbeat_core.features import cycles_columns, statistics_columns
+from heartbeat_core.features.catalogue import sets_read
+from heartbeat_core.learning.kinds import implementation_of
 
 
 def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequence[str]) -> str:
@@ -46,17 +47,16 @@ def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequen
 
 def _reads(manifest: BundleManifest) -> str:
     recipe = manifest.recipe
-    network = f"A fully connected network (hidden widths {', '.join(map(str, recipe.widths))})"
+    model = implementation_of(recipe).describe(recipe)
     frames = (
         f"frames of {recipe.frames.delta_time_s:g} s ({recipe.frames.method} method), padded by alignment "
         f"(`{recipe.alignment.pad_mode}`) to {manifest.reference.n_frames} frames"
     )
-    if recipe.reads_frames:
-        return f"{network} on {frames}."
-    what = f"{len(statistics_columns.NAMES)} summary statistics (`{statistics_columns.VERSION}`)"
-    if recipe.summary == "statistics+cycles":
-        what += f" and {len(cycles_columns.NAMES)} of the heart cycles (`{cycles_columns.VERSION}`)"
-    return f"{network} on {what}. Its reference is for the {frames}."
+    sets = sets_read(recipe.input)
+    if sets[0].shape == "frames":
+        return f"{model} on {frames}."
+    what = " and ".join(f"{len(one.columns)} values of `{one.name}` (`{one.version}`)" for one in sets)
+    return f"{model} on {what}. Its reference is for the {frames}."
 
 
 def _figures(manifest: BundleManifest) -> list[str]:

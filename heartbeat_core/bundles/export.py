@@ -26,12 +26,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from heartbeat_core import __version__
-from heartbeat_core.bundles.bundle import Bundle, Classifier, FrameClassifier, StatisticsClassifier
+from heartbeat_core.bundles.bundle import Bundle
 from heartbeat_core.errors import BundleError
-from heartbeat_core.features import cycles_columns, statistics_columns
+from heartbeat_core.features.catalogue import sets_read
 from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.model import NetworkForm
 from heartbeat_core.learning.training import label_mask
-from heartbeat_core.learning.vectors import CLIP
 from heartbeat_core.recipe import LABELS
 
 OPSET = 17
@@ -95,8 +95,7 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
 
     Input, one of:
         ``frames``: [batch, L, 2] float32: Hz, linear magnitude; aligned, zeros where no recording is.
-        ``statistics``: [batch, 392] float32, in the order of ``statistics_names.NAMES``, or [batch, 652] with those of
-            ``cycles_names.NAMES`` behind.
+        ``statistics``: [batch, 392] float32, or [batch, 652]: the vectors that the recipe names, side by side.
 
     Outputs:
         ``probabilities``: [batch, 5] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for others.
@@ -114,17 +113,17 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
     Raises
     ------
     BundleError
-        The classifier is of a kind that has no ONNX form.
+        The model has no form as one network.
     """
-    mean, scale, network = _parts(bundle.classifier)
+    form = _form(bundle)
     graph = _Graph()
-    layers = _layers(network)
-    name = "statistics" if bundle.reads_statistics else "frames"
-    if bundle.reads_statistics:
-        value = _scale(graph, name, mean, scale)
+    layers = _layers(form.network)
+    name = "statistics" if bundle.vectors else "frames"
+    if form.clip is not None:
+        value = _scale(graph, name, form, form.clip)
     else:
         value = graph.add("Flatten", [name], "inputs", axis=1)
-        layers[0] = _Layer(layers[0].weight / scale.reshape(-1), layers[0].bias, mean.reshape(-1))
+        layers[0] = _Layer(layers[0].weight / form.scale.reshape(-1), layers[0].bias, form.mean.reshape(-1))
     for number, layer in enumerate(layers):
         is_last = number == len(layers) - 1
         value = _dense(graph, value, layer, "logits" if is_last else f"layer_{number}", int8)
@@ -132,7 +131,7 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
             value = graph.add("Relu", [value], f"activations_{number}")
     temperature = np.array(bundle.manifest.decision.temperature, np.float32)
     value = graph.add("Div", [value, graph.constant("temperature", temperature)], "calibrated")
-    mask = label_mask(_trained(bundle)).numpy()
+    mask = label_mask(bundle.manifest.trained_codes).numpy()
     value = graph.add("Add", [value, graph.constant("trained_labels", mask)], "masked")
     graph.add("Softmax", [value], "probabilities", axis=1)
 
@@ -140,7 +139,7 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
         helper.make_graph(
             graph.nodes,
             bundle.manifest.name,
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *mean.shape])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *form.mean.shape])],
             [
                 helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", len(LABELS)])
                 for output in ("probabilities", "logits")
@@ -181,11 +180,11 @@ def to_hdf5(bundle: Bundle) -> bytes:
         "temperature": manifest.decision.temperature,
         "notice": NOTICE,
     }
-    if bundle.reads_statistics:
+    if bundle.vectors:
         version, names = _features(bundle)
         attributes |= {"feature_version": version, "feature_names": names}
     with h5py.File("bundle.h5", "w", driver="core", backing_store=False) as file:
-        for name, value in bundle.classifier.tensors().items():
+        for name, value in bundle.model.tensors().items():
             file.create_dataset(name.removeprefix("network."), data=value.numpy())
         file.create_dataset("reference.frames", data=bundle.reference.frames)
         file.attrs.update(attributes)
@@ -195,11 +194,9 @@ def to_hdf5(bundle: Bundle) -> bytes:
 
 
 def _features(bundle: Bundle) -> tuple[str, tuple[str, ...]]:
-    """Return version and names of the statistics that the network reads."""
-    if bundle.manifest.recipe.summary == "statistics":
-        return statistics_columns.VERSION, statistics_columns.NAMES
-    both = (statistics_columns, cycles_columns)
-    return "+".join(one.VERSION for one in both), tuple(name for one in both for name in one.NAMES)
+    """Return version and names of the values that the network reads."""
+    sets = sets_read(bundle.manifest.recipe.input)
+    return "+".join(one.version for one in sets), tuple(name for one in sets for name in one.names)
 
 
 def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float32]:
@@ -212,9 +209,9 @@ def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float
         normal about the training rows' mean with twice their deviation.
     """
     rng = np.random.default_rng(seed)
-    if bundle.reads_statistics:
-        mean, scale, _ = _parts(bundle.classifier)
-        return (mean + 2.0 * scale * rng.standard_normal((n_rows, mean.size))).astype(np.float32)
+    if bundle.vectors:
+        form = _form(bundle)
+        return (form.mean + 2.0 * form.scale * rng.standard_normal((n_rows, form.mean.size))).astype(np.float32)
     frames = bundle.reference.frames
     rows = np.zeros((n_rows, *frames.shape), np.float32)
     for row in rows:
@@ -226,7 +223,7 @@ def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float
 
 
 def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the bundle itself makes of an ONNX model's inputs, on one thread of torch.
+    """Return what the bundle's own network makes of an ONNX model's inputs, on one thread of torch.
 
     Returns
     -------
@@ -238,38 +235,26 @@ def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[
     BundleError
         As ``to_onnx``.
     """
+    form = _form(bundle)
+    scaled = (inputs - form.mean) / form.scale
+    if form.clip is not None:
+        scaled = np.clip(scaled, -form.clip, form.clip)
+    rows = torch.from_numpy(scaled.reshape(len(inputs), -1).astype(np.float32))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        match bundle.classifier:
-            case FrameClassifier(scorer=scorer):
-                logits = scorer.score([*inputs], [0] * len(inputs)).logits.astype(np.float64)
-            case StatisticsClassifier(model=model):
-                logits = model.logits([row[np.newaxis] for row in inputs])
-            case other:
-                raise _without_form(other)
+        with torch.inference_mode():
+            logits: NDArray[np.float64] = form.network(rows).double().numpy()
     finally:
         torch.set_num_threads(threads)
-    return bundle.manifest.decision.probabilities(logits, _trained(bundle)), logits
+    return bundle.manifest.decision.probabilities(logits, bundle.manifest.trained_codes), logits
 
 
-def _parts(classifier: Classifier) -> tuple[_Floats, _Floats, FCNN]:
-    """Return the scaler's mean and scale, [L, 2] or [392] float64, and the network."""
-    match classifier:
-        case FrameClassifier(scaler=scaler, network=network):
-            return scaler.mean, scaler.scale, network
-        case StatisticsClassifier(model=model):
-            return model.scaler.mean, model.scaler.scale, model.network
-        case other:
-            raise _without_form(other)
-
-
-def _without_form(classifier: Classifier) -> BundleError:
-    return BundleError(f"a {type(classifier).__name__} cannot be exported: only fully connected networks can")
-
-
-def _trained(bundle: Bundle) -> NDArray[np.int64]:
-    return np.array([LABELS.index(label) for label in bundle.manifest.trained_labels])
+def _form(bundle: Bundle) -> NetworkForm:
+    form = bundle.model.form()
+    if form is None:
+        raise BundleError(f"a model of the kind '{bundle.manifest.recipe.model}' cannot be exported: it is no network")
+    return form
 
 
 def _layers(network: FCNN) -> list[_Layer]:
@@ -288,12 +273,12 @@ def _layers(network: FCNN) -> list[_Layer]:
     return found
 
 
-def _scale(graph: _Graph, value: str, mean: _Floats, scale: _Floats) -> str:
+def _scale(graph: _Graph, value: str, form: NetworkForm, clip: float) -> str:
     """Add what ``VectorScaler.transform`` does."""
-    value = graph.add("Sub", [value, graph.constant("mean", mean.astype(np.float32))], "centred")
-    value = graph.add("Div", [value, graph.constant("scale", scale.astype(np.float32))], "scaled")
-    lowest = graph.constant("lowest", np.array(-CLIP, np.float32))
-    highest = graph.constant("highest", np.array(CLIP, np.float32))
+    value = graph.add("Sub", [value, graph.constant("mean", form.mean.astype(np.float32))], "centred")
+    value = graph.add("Div", [value, graph.constant("scale", form.scale.astype(np.float32))], "scaled")
+    lowest = graph.constant("lowest", np.array(-clip, np.float32))
+    highest = graph.constant("highest", np.array(clip, np.float32))
     return graph.add("Clip", [value, lowest, highest], "clipped")
 
 
@@ -350,7 +335,7 @@ def _metadata(bundle: Bundle, weights: str) -> dict[str, str]:
         "weights": weights,
         "notice": NOTICE,
     }
-    if bundle.reads_statistics:
+    if bundle.vectors:
         version, names = _features(bundle)
         return facts | {"feature_version": version, "feature_names": json.dumps(names)}
     frames = recipe.frames.model_dump(mode="json") | recipe.alignment.model_dump(mode="json")

@@ -7,12 +7,16 @@ import json
 from importlib.resources import files
 from typing import Literal
 
+import numpy as np
+
 from heartbeat_core import storage
+from heartbeat_core.arrays import Codes
 from heartbeat_core.bundles.predictions import Sureness
 from heartbeat_core.errors import BundleError, ConfigError, StorageError
 from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
 from heartbeat_core.learning.decision import Decision
-from heartbeat_core.recipe import Recipe
+from heartbeat_core.learning.kinds import check_recipe
+from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.settings import Settings, canonical_json, parse_settings
 
 FORMAT_VERSION = 2
@@ -64,6 +68,11 @@ class BundleManifest(Settings):
     def model_id(self) -> str:
         """Name and digest; every prediction row carries it."""
         return f"{self.name}@{self.digest}"
+
+    @property
+    def trained_codes(self) -> Codes:
+        """Codes of the labels that it was trained on, ascending."""
+        return np.array([LABELS.index(label) for label in self.trained_labels], np.int64)
 
     def expected_digest(self) -> str:
         """Return the digest that this content should carry."""
@@ -121,6 +130,7 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
         )
     try:
         manifest = parse_settings(BundleManifest, content, f"{source}/{MANIFEST_NAME}")
+        check_recipe(manifest.recipe)
     except ConfigError as error:
         raise BundleError(str(error)) from None
     if manifest.digest != manifest.expected_digest():

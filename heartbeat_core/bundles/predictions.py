@@ -17,8 +17,8 @@ OUT_OF_DISTRIBUTION = "out_of_distribution"
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Outputs for a batch of recordings.
+class Predictions:
+    """What a bundle predicts for n recordings.
 
     Attributes
     ----------
@@ -39,14 +39,14 @@ class Scores:
 
 
 class Sureness(Settings):
-    """From where on a prediction is marked as unsure; None and 0 mark none.
+    """When a prediction is marked as unsure; None and 0 mark none.
 
     Attributes
     ----------
     min_confidence : float
         Least probability of the predicted label.
     max_distance : float | None
-        Of the recording from the training rows, in the model's own measure (``Scorer``'s).
+        Of the recording from the training rows, as the model measures it.
     max_clipped_fraction, max_silent_fraction : float
         Of ``quality.Quality``.
     min_duration_s : float

@@ -1,123 +1,180 @@
-"""The labelled rows of a dataset as ``train`` takes them, for either kind of model that makes a bundle."""
+"""Labelled rows to a bundle: what trains, what is held out, and what the bundle then says of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartbeat_core.arrays import Codes, Inputs
-from heartbeat_core.bundles.bundle import Classifier, FrameClassifier, StatisticsClassifier
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.arrays import Codes
+from heartbeat_core.bundles.bundle import Bundle, pack
+from heartbeat_core.bundles.manifest import ReferenceFacts, TrainingData
 from heartbeat_core.bundles.predictions import Sureness
-from heartbeat_core.datasets.dataset import Dataset, Labelled, Rows
-from heartbeat_core.learning.decision import Decision
-from heartbeat_core.learning.fit import Examples, fit
-from heartbeat_core.learning.training import AlignedFrames, fit_scaler, train_network
-from heartbeat_core.learning.vectors import VectorModel
-from heartbeat_core.recipe import Recipe
+from heartbeat_core.datasets.dataset import content_fingerprint
+from heartbeat_core.errors import ConfigError, DatasetError
+from heartbeat_core.evaluation.figures import Evaluation
+from heartbeat_core.evaluation.judging import report_holdout
+from heartbeat_core.learning.fit import Examples, Fitted, fit
+from heartbeat_core.learning.kinds import implementation_of
+from heartbeat_core.learning.model import OnStep, ServableModel
+from heartbeat_core.recipe import LABELS, Recipe
 
-UNSURE_SHARE = 0.2
-"""Of the training rows' inner out-of-fold predictions, so many have a lower confidence than what counts as sure."""
-FAR_SHARE = 0.005
-"""Of the training rows, so many lie farther out than what counts as near."""
+PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "soxr", "torch")
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A classifier, and what its bundle says of how it decides.
+class Trainable:
+    """Labelled rows of a dataset, some of which are held out.
 
     Attributes
     ----------
-    codes : Codes
-        Ascending codes of the labels that it was trained on.
-    predict : Callable[[Codes], tuple[ndarray of float32, Codes]]
-        Gives logits [n, 5] and predicted codes [n] of the dataset's rows at an index.
+    rows : Examples
+    audio_sha256 : Sequence[str]
+        Of each row's file.
+    training, holdout : ndarray of int64
+        Numbers of the rows that train, and of those that judge; none of the latter with a cross-validation.
+    reference : Reference
+        The dataset's.
+    reference_facts : ReferenceFacts
+        Which recording it is.
     """
 
-    classifier: Classifier
-    codes: Codes
-    decision: Decision
-    sureness: Sureness
-    predict: Callable[[Codes], tuple[NDArray[np.float32], Codes]]
+    rows: Examples
+    audio_sha256: Sequence[str]
+    training: Codes
+    holdout: Codes
+    reference: Reference
+    reference_facts: ReferenceFacts
 
 
-class Trainable(Protocol):
-    """Labelled rows, of which some train and others are held out.
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """The held-out rows and what the model gives for them.
 
     Attributes
     ----------
-    codes : ndarray, [n] int64
-    groups, audio_sha256 : [n] text
-    n_steps : int
-        How often ``train`` calls ``on_step``.
+    audio_sha256 : list[str]
+    codes, predicted : ndarray, [n] int64
+    logits : ndarray, [n, n_labels] float32
     """
 
-    codes: Codes
-    groups: list[str]
     audio_sha256: list[str]
-    n_steps: int
-
-    def train(self, index: Codes, on_step: Callable[[], None]) -> Trained:
-        """Train on the rows at ``index``."""
-
-
-class FrameRows:
-    """Rows of aligned frames; the dataset's reference stays what it is."""
-
-    def __init__(self, dataset: Dataset, recipe: Recipe, kept: Codes, rows: Rows) -> None:
-        self._length = len(dataset.reference)
-        self._recipe = recipe
-        self.n_steps = recipe.training.epochs
-        self._rows = rows.take(kept)
-        self.codes, self.groups, self.audio_sha256 = self._rows.codes, self._rows.groups, self._rows.audio_sha256
-
-    def train(self, index: Codes, on_step: Callable[[], None]) -> Trained:
-        """Fit scaler and network to the rows at ``index``."""
-        rows = self._rows.take(index)
-        scaler = fit_scaler(rows.frames, rows.offsets, self._length)
-        inputs = AlignedFrames(rows.frames, rows.offsets, rows.codes, scaler)
-        network = train_network(inputs, self._recipe, lambda epoch, loss: on_step())
-        codes = np.unique(rows.codes)
-        classifier = FrameClassifier(scaler, network, codes)
-
-        def predict(index: Codes) -> tuple[NDArray[np.float32], Codes]:
-            others = self._rows.take(index)
-            scores = classifier.scorer.score(others.frames, others.offsets.tolist())
-            return scores.logits, scores.codes
-
-        return Trained(classifier, codes, Decision(), Sureness(), predict)
+    codes: Codes
+    predicted: Codes
+    logits: NDArray[np.float32]
 
 
-class StatisticsRows:
-    """Rows of summary statistics, with those of their altered copies."""
+def check_servable(recipe: Recipe) -> None:
+    """Refuse a recipe whose model makes no bundle.
 
-    def __init__(self, recipe: Recipe, kept: Codes, labelled: Labelled, inputs: Sequence[Inputs]) -> None:
-        self._recipe = recipe
-        self.n_steps = 1
-        self._rows = Examples(inputs, labelled.codes, labelled.groups).take(kept)
-        self.codes, self.groups = self._rows.codes, list(self._rows.groups)
-        self.audio_sha256 = [labelled.audio_sha256[i] for i in kept.tolist()]
+    Raises
+    ------
+    ConfigError
+        Models of its kind, or with its settings, are only judged.
+    """
+    implementation_of(recipe).check_servable(recipe)
 
-    def train(self, index: Codes, on_step: Callable[[], None]) -> Trained:
-        """Fit scaler, network, temperature and thresholds to the rows at ``index``, and what counts as sure."""
-        rows = self._rows.take(index)
-        fitted = fit(self._recipe, rows, self._recipe.training.seed)
-        on_step()
-        if not isinstance(fitted.model, VectorModel):
-            raise TypeError(f"recipe '{self._recipe.name}' fits no network on vectors")
-        distances = fitted.model.distances(np.stack([one[0] for one in rows.inputs]))
-        held_out = fitted.held_out_confidence
-        sureness = Sureness(
-            min_confidence=0.0 if held_out is None else float(np.quantile(held_out, UNSURE_SHARE)),
-            max_distance=float(np.quantile(distances, 1.0 - FAR_SHARE)),
+
+def usable_rows(codes: Codes, drop_labels: Sequence[str]) -> Codes:
+    """Return the numbers of the rows whose label is not dropped.
+
+    Raises
+    ------
+    DatasetError
+        They are of fewer than two labels.
+    """
+    dropped = [LABELS.index(label) for label in drop_labels]
+    kept = np.flatnonzero(~np.isin(codes, dropped))
+    found = Counter(LABELS[code] for code in codes[kept].tolist())
+    if len(found) < 2:
+        told = ", ".join(f"{count} {label}" for label, count in found.items()) or "none"
+        raise DatasetError(
+            f"training needs two labels at least; the dataset's labelled rows, without those dropped, are: {told}"
         )
-        model = fitted.model
+    return kept
 
-        def predict(index: Codes) -> tuple[NDArray[np.float32], Codes]:
-            inputs = self._rows.take(index).inputs
-            return model.logits(inputs).astype(np.float32), fitted.predict(inputs)[1]
 
-        return Trained(StatisticsClassifier(model), fitted.trained, fitted.decision, sureness, predict)
+def train_bundle(
+    recipe: Recipe,
+    trainable: Trainable,
+    evaluation: Evaluation | None,
+    description: str | None,
+    on_step: OnStep = lambda: None,
+) -> tuple[Bundle, bytes, Holdout | None]:
+    """Fit a recipe to the training rows and pack it with its figures.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        One that ``check_servable`` takes.
+    trainable : Trainable
+    evaluation : Evaluation | None
+        The recipe's cross-validation on these rows; None judges the model on the rows held out.
+    description : str | None
+        What the recordings are.
+    on_step : OnStep
+        Called ``learning.fit.n_steps(recipe)`` times.
+
+    Returns
+    -------
+    tuple[Bundle, bytes, Holdout | None]
+        The bundle, its weights file, and the held-out rows where there are some.
+    """
+    rows, training = trainable.rows, trainable.training
+    fitted = fit(recipe, rows.take(training), recipe.training.seed, trainable.reference, on_step)
+    if not isinstance(fitted.model, ServableModel):
+        raise ConfigError(f"recipe '{recipe.name}': models of the kind '{recipe.model}' cannot be served")
+    holdout = _hold_out(fitted, trainable) if evaluation is None else None
+    facts: dict[str, Any] = {
+        "name": recipe.name,
+        "recipe": recipe,
+        "labels": LABELS,
+        "trained_labels": tuple(LABELS[code] for code in fitted.trained),
+        "reference": trainable.reference_facts,
+        "training_data": _describe(trainable, description),
+        "decision": fitted.decision,
+        "sureness": Sureness(min_confidence=fitted.min_confidence, max_distance=fitted.max_distance),
+        "cross_validation": evaluation,
+        "packages": {"python": ".".join(map(str, sys.version_info[:3]))} | {n: version(n) for n in PACKAGES},
+    }
+    if holdout is not None:
+        n_patients = len({rows.groups[i] for i in trainable.holdout.tolist()})
+        facts["holdout"] = report_holdout(
+            rows.codes[training], holdout.codes, holdout.predicted, n_patients, _protocol(recipe)
+        )
+    bundle, weights = pack(facts, trainable.reference, fitted.model)
+    return bundle, weights, holdout
+
+
+def _hold_out(fitted: Fitted, trainable: Trainable) -> Holdout:
+    held_out = trainable.rows.take(trainable.holdout)
+    logits = fitted.model.logits(held_out.inputs)
+    predicted = fitted.decision.codes(fitted.decision.probabilities(logits, fitted.trained))
+    digests = [trainable.audio_sha256[i] for i in trainable.holdout.tolist()]
+    return Holdout(digests, held_out.codes, predicted, logits.astype(np.float32))
+
+
+def _describe(trainable: Trainable, description: str | None) -> TrainingData:
+    codes = trainable.rows.codes[trainable.training]
+    counts = Counter(LABELS[code] for code in codes.tolist())
+    return TrainingData(
+        description=description,
+        fingerprint=content_fingerprint([trainable.audio_sha256[i] for i in trainable.training.tolist()], codes),
+        n_rows=len(codes),
+        rows_by_label={label: counts[label] for label in LABELS if counts[label]},
+    )
+
+
+def _protocol(recipe: Recipe) -> str:
+    return (
+        f"one fold of StratifiedGroupKFold({recipe.training.holdout_folds}, shuffle, seed {recipe.training.seed}) "
+        "held out by patient, a recording without a patient being its own group; scaler and network fitted on "
+        "the other rows, the alignment reference and its patient among these; one training run, last epoch"
+    )

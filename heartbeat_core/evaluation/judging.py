@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support
 
-from heartbeat_core.arrays import Codes
-from heartbeat_core.evaluation.baselines import majority, majority_rule
+from heartbeat_core.arrays import Codes, Values
+from heartbeat_core.evaluation.baselines import device_rule, majority, majority_rule
 from heartbeat_core.evaluation.figures import (
     DeviceFigures,
     DeviceOverSeeds,
@@ -23,12 +24,55 @@ from heartbeat_core.evaluation.figures import (
     LabelOverSeeds,
     OverSeeds,
     PooledJudgement,
+    RecipeFigures,
 )
 from heartbeat_core.evaluation.metrics import brier_score, calibration_error, compute_figures, risk_coverage
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.evaluation.splits import Task, folds
+from heartbeat_core.recipe import LABELS, Recipe
 
+MAJORITY_RULE, DEVICE_RULE = "majority rule", "device rule"
 N_RESAMPLES = 1_000
 PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True, slots=True)
+class FoldResult:
+    """A fold's predictions.
+
+    Attributes
+    ----------
+    rows : ndarray, [n] int64
+        Numbers of the dataset's labelled rows.
+    predicted : ndarray, [n] int64
+        Codes.
+    probabilities : ndarray, [n, 5] float64
+    fit_s : float
+        What fitting took.
+    n_bytes : int | None
+        Size of the model, None where that is not told.
+    """
+
+    rows: Codes
+    predicted: Codes
+    probabilities: Values
+    fit_s: float
+    n_bytes: int | None
+
+
+class Truth(Protocol):
+    """What is known of labelled rows; ``datasets.dataset.Labelled`` has it."""
+
+    @property
+    def codes(self) -> Codes:
+        """Return [n] int64, each row's label."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Return each row's patient."""
+
+    @property
+    def devices(self) -> Sequence[str]:
+        """Return what each row was recorded with."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +165,80 @@ def pool(judgements: Sequence[Judgement]) -> PooledJudgement:
         ),
         aurc=_over_seeds([judgement.aurc for judgement in judgements]),
     )
+
+
+def judge_recipe(
+    truth: Truth, task: Task, recipe: Recipe, of_seeds: Sequence[Sequence[FoldResult]], rules: Sequence[RecipeFigures]
+) -> RecipeFigures:
+    """Judge a recipe by the folds of all seeds.
+
+    Parameters
+    ----------
+    truth : Truth
+        Of all labelled rows.
+    task : Task
+    recipe : Recipe
+    of_seeds : Sequence[Sequence[FoldResult]]
+        All folds of each seed.
+    rules : Sequence[RecipeFigures]
+        The trivial rules, as ``judge_rules`` judges them; those of the same task stand beside the recipe.
+    """
+    judgement = pool(
+        [
+            _judge_rows(
+                truth,
+                np.concatenate([fold.rows for fold in results]),
+                np.concatenate([fold.predicted for fold in results]),
+                np.concatenate([fold.probabilities for fold in results]),
+            )
+            for results in of_seeds
+        ]
+    )
+    results = [fold for seed in of_seeds for fold in seed]
+    sizes = [fold.n_bytes for fold in results if fold.n_bytes is not None]
+    beside = {rule.name: rule.judgement for rule in rules if rule.task == task.name}
+    return RecipeFigures(
+        name=recipe.name,
+        task=task.name,
+        dropped_labels=tuple(LABELS[code] for code in task.dropped),
+        judgement=judgement,
+        recipe_fingerprint=recipe.fingerprint(),
+        no_better_than=tuple(no_better(judgement, beside)),
+        fit_s=fmean(fold.fit_s for fold in results),
+        weights_bytes=max(sizes) if sizes else None,
+    )
+
+
+def judge_rules(truth: Truth, task: Task, n_folds: int, n_seeds: int) -> list[RecipeFigures]:
+    """Judge the two rules that know nothing of the sound, by the same folds as the recipes."""
+    kept = task.rows(truth.codes)
+    codes = truth.codes[kept]
+    groups, devices = ([values[i] for i in kept.tolist()] for values in (truth.groups, truth.devices))
+    judged: dict[str, list[Codes]] = {MAJORITY_RULE: [], DEVICE_RULE: []}
+    for seed in range(n_seeds):
+        by_majority, by_device = np.empty_like(codes), np.empty_like(codes)
+        for training, test in folds(codes, groups, n_folds, seed):
+            by_majority[test] = majority_rule(codes[training], len(test))
+            here, there = ([devices[i] for i in index.tolist()] for index in (training, test))
+            by_device[test] = device_rule(codes[training], here, there)
+        judged[MAJORITY_RULE].append(by_majority)
+        judged[DEVICE_RULE].append(by_device)
+    return [
+        RecipeFigures(
+            name=name,
+            task=task.name,
+            dropped_labels=tuple(LABELS[code] for code in task.dropped),
+            judgement=pool([_judge_rows(truth, kept, codes, np.eye(len(LABELS))[codes]) for codes in seeds]),
+        )
+        for name, seeds in judged.items()
+    ]
+
+
+def _judge_rows(truth: Truth, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
+    """Judge predictions of the rows with these numbers."""
+    index = rows.tolist()
+    groups, devices = ([values[i] for i in index] for values in (truth.groups, truth.devices))
+    return judge(OutOfFold(truth.codes[rows], predicted, probabilities, groups, devices))
 
 
 def no_better(

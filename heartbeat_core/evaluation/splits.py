@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,32 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from heartbeat_core.arrays import Codes
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.recipe import LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked of the classifiers: all labels, or some of them left out of training and test.
+
+    Attributes
+    ----------
+    name : str
+        As it is shown, '5 classes' or '4 classes, without artifact'.
+    dropped : tuple[int, ...]
+        Codes of the labels that are left out.
+    """
+
+    name: str
+    dropped: tuple[int, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Return the name of its folder."""
+        return "-".join(["all", *(f"without-{LABELS[code]}" for code in self.dropped)])
+
+    def rows(self, codes: Codes) -> Codes:
+        """Return the numbers of the rows that take part."""
+        return np.flatnonzero(~np.isin(codes, self.dropped))
 
 
 def holdout_split(
@@ -71,3 +98,12 @@ def folds(
         # A label with fewer rows than folds is held out in some folds only; its row count is in the report.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         return list(splitter.split(codes, codes, np.asarray(groups)))
+
+
+def folds_protocol(n_folds: int, n_seeds: int) -> str:
+    """Return in words how an evaluation splits its rows and what it fits where."""
+    return (
+        f"Protocol: StratifiedGroupKFold({n_folds}, shuffle) by patient, a recording without a patient being "
+        f"its own group; seeds 0 to {n_seeds - 1}; reference, scaler, weights, thresholds and temperature "
+        "fitted in the training folds only (the last by inner folds of these); out-of-fold predictions pooled."
+    )

@@ -1,4 +1,9 @@
-"""Every feature set: names, units, version."""
+"""Every feature set, by name: what recipes read and what ``classify`` writes.
+
+To add one to the package, write it in a module of this folder and name it in ``FEATURE_SETS``. Another package adds one
+by the entry point group ``heartbeat.feature_sets`` (``registry``). Everything else follows: ``--features``, recipes'
+``input``, the schema of ``features``, bundles, cards, exports and the pages in ``configs/``.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +12,150 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from heartbeat_core.features import cycles_columns, statistics_columns
-from heartbeat_core.recipe import Reads, Summary
+from heartbeat_core.errors import ConfigError
+from heartbeat_core.features.cycles_columns import CYCLES
+from heartbeat_core.features.feature_set import Column, FeatureSet, Shape
+from heartbeat_core.features.statistics_columns import N_MFCC, STATISTICS
+from heartbeat_core.registry import Registry
 
-TIMBRE, RHYTHM = ("mfcc_",), ("rhythm_", "cycle_", "similarity_", "dynamics_")
-"""How the names of the summary statistics begin that a member of a bagged network may read alone."""
+N_CONTRAST_BANDS = 3
+CONTRAST_MIN_HZ = 100.0
+
+ALIGNED = FeatureSet(
+    name="aligned",
+    version="aligned-v1",
+    shape="frames",
+    columns=(
+        Column("n_frames", "frames kept", "frames", "int32"),
+        Column("n_frames_cut", "frames beyond the reference's length", "frames", "int32"),
+        Column("offset_frames", "zeros in front after alignment", "frames", "int32"),
+        Column(
+            "alignment_distance", "Euclidean distance to the reference there, over Hz and magnitude", None, "double"
+        ),
+        Column("frequency_hz", "the frames' frequencies, unpadded", "Hz", "floats"),
+        Column("amplitude", "the frames' linear magnitudes, unpadded", None, "floats"),
+    ),
+    introduction="""\
+The original project's frames, placed along an alignment reference. `heartbeat_core/features/frames.py` computes them,
+`heartbeat_core/alignment/placement.py` places them.
+
+Each short-time spectrum is reduced to one frequency and one amplitude, as the recipe's method says. The frames lie from
+`offset_frames` on in the reference's length, where their Euclidean distance to it is least; the rest is zeros.
+""",
+)
+"""The original's frames, placed where they lie nearest to the reference."""
+FREQUENCY = FeatureSet(name="frequency", version="frequency-v1", shape="frames")
+"""Their frequency alone, as the original's first network read it."""
+MFCC = FeatureSet(
+    name="mfcc",
+    version="mfcc-v1",
+    shape="vector",
+    columns=tuple(
+        Column(f"mfcc_{summary}_{i:02d}", f"{text} over time of MFCC {i}")
+        for summary, text in (("mean", "mean"), ("std", "standard deviation"))
+        for i in range(N_MFCC)
+    ),
+    needs=("power",),
+    function="heartbeat_core.features.spectra:compute_mfcc",
+    introduction="""\
+Mel-frequency cepstral coefficients (MFCC); `heartbeat_core/features/spectra.py` computes them.
+
+The recording is resampled, band-passed and scaled as for `pcg-stats-v1`; the MFCCs are of 40 mel bands to 1 kHz, in
+frames of 64 ms every 20 ms.
+""",
+)
+SPECTRAL_CONTRAST = FeatureSet(
+    name="spectral-contrast",
+    version="spectral-contrast-v1",
+    shape="vector",
+    columns=tuple(
+        Column(f"contrast_{summary}_{i}_db", f"{text} over time of the spectral contrast in octave {i}", "dB")
+        for summary, text in (("mean", "mean"), ("std", "standard deviation"))
+        for i in range(N_CONTRAST_BANDS + 1)
+    ),
+    needs=("power",),
+    function="heartbeat_core.features.spectra:compute_contrast",
+    introduction="""\
+Spectral contrast (Jiang et al., ICME 2002); `heartbeat_core/features/spectra.py` computes it with librosa.
+
+The recording is resampled, band-passed and scaled as for `pcg-stats-v1`. Contrast is the level of a band's peaks over
+that of its valleys, in dB; octave 0 lies below 100 Hz, the others are the octaves above.
+""",
+)
+LOG_MEL = FeatureSet(
+    name="log-mel",
+    version="log-mel-v1",
+    shape="sequence",
+    needs=("power",),
+    function="heartbeat_core.features.spectra:compute_log_mel",
+)
+
+FEATURE_SETS: Registry[FeatureSet] = Registry(
+    "feature set",
+    "heartbeat.feature_sets",
+    (ALIGNED, STATISTICS, CYCLES, FREQUENCY, MFCC, SPECTRAL_CONTRAST, LOG_MEL),
+)
 
 
-def columns_read(reads: Reads, width: int) -> NDArray[np.bool_]:
-    """Return [width] bool: which of the first so many summary statistics are read; all of other inputs."""
-    if reads == "all":
-        return np.ones(width, dtype=np.bool_)
-    names = (*statistics_columns.NAMES, *cycles_columns.NAMES)[:width]
-    part = TIMBRE if reads == "timbre" else RHYTHM
-    return np.array([name.startswith(part) for name in names])
+def sets_read(recipe_input: str) -> tuple[FeatureSet, ...]:
+    """Return the feature sets of a recipe's ``input``: one, or several vectors joined by ``+``, in that order.
+
+    Raises
+    ------
+    ConfigError
+        A set is not known, or sets are joined that are no vectors.
+
+    Examples
+    --------
+    >>> [one.version for one in sets_read("statistics+cycles")]
+    ['pcg-stats-v1', 'pcg-cycles-v1']
+    """
+    sets = tuple(FEATURE_SETS.get(name) for name in recipe_input.split("+"))
+    if len(sets) > 1 and any(one.shape != "vector" for one in sets):
+        raise ConfigError(f"input '{recipe_input}': only feature sets of one vector a recording can be joined")
+    return sets
 
 
-def summary_of(feature_sets: Sequence[str], read: Summary) -> Summary:
-    """Return which summary statistics results need, so that the sets can be written and a model can read ``read``."""
-    if "cycles" in feature_sets:
-        return "statistics+cycles"
-    return "statistics" if read == "none" and "statistics" in feature_sets else read
+def shape_read(recipe_input: str) -> Shape:
+    """Return the shape of what a recipe's ``input`` gives; raises ConfigError as ``sets_read``."""
+    return sets_read(recipe_input)[0].shape
+
+
+def vectors_read(recipe_input: str) -> tuple[str, ...]:
+    """Return the names of the vector sets that a recipe's ``input`` reads; none where it reads another shape."""
+    return tuple(one.name for one in sets_read(recipe_input) if one.shape == "vector")
+
+
+def sets_written(names: Sequence[str]) -> list[FeatureSet]:
+    """Return the feature sets that are to be written, in the order of their columns.
+
+    Raises
+    ------
+    ConfigError
+        One is not known or has no columns, or two have a column of the same name.
+    """
+    chosen = FEATURE_SETS.ordered(names)
+    owner: dict[str, str] = {}
+    for one in chosen:
+        if not one.columns:
+            raise ConfigError(f"feature set '{one.name}' is read by models and has no columns to write")
+        for name in one.names:
+            if owner.setdefault(name, one.name) != one.name:
+                raise ConfigError(f"feature sets '{owner[name]}' and '{one.name}' both have a column '{name}'")
+    return chosen
+
+
+def columns_read(part: str, recipe_input: str) -> NDArray[np.bool_]:
+    """Return [width] bool: which values of a recipe's vectors belong to a part; ``all`` is every one.
+
+    Raises
+    ------
+    ConfigError
+        No column belongs to the part.
+    """
+    columns = [column for one in sets_read(recipe_input) for column in one.columns]
+    chosen = np.array([part in ("all", column.part) for column in columns], dtype=np.bool_)
+    if not chosen.any():
+        parts = sorted({column.part for column in columns if column.part})
+        raise ConfigError(f"input '{recipe_input}' has no part '{part}': there are {', '.join(['all', *parts])}")
+    return chosen

@@ -4,7 +4,7 @@ The beats are one peak a cycle, found by dynamic programming as in beat tracking
 dynamic programming", J. New Music Research 36, 2007), but over the envelope's peaks alone. The cycles between them are
 folded into a template, in which the sounds, the systole and the diastole have their phases. ``similarity`` and
 ``dynamics`` need no beats, and tell of recordings where these are not to be found.
-Each value is computed under its name; ``cycles_names.NAMES`` alone decides the order.
+Each value is computed under its name; ``cycles_columns.NAMES`` alone decides the order.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def compute_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
     Parameters
     ----------
     signal : Signal
-        Of ``statistics.prepare``.
+        Of ``signal.prepare``.
     power : ndarray, [n_frames, 129] float64
-        Its ``statistics.power_spectra``.
+        Its ``signal.power_spectra``.
 
     Returns
     -------
     ndarray, [260] float32
-        Finite, in the order of ``cycles_names.NAMES``.
+        Finite, in the order of ``cycles_columns.NAMES``.
     """
     relative = relative_envelopes(signal)
     levels = np.log(relative + LEVEL_FLOOR)

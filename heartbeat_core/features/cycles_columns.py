@@ -2,12 +2,11 @@
 
 ``cycles``, ``similarity`` and ``dynamics`` compute their values under these names. A unit ends a name; a value whose
 name has none has none.
-``configs/pcg-cycles-v1.md`` is ``as_markdown()``.
 """
 
 from __future__ import annotations
 
-from heartbeat_core.features.feature_set import names_page
+from heartbeat_core.features.feature_set import FeatureSet, described
 
 VERSION = "pcg-cycles-v1"
 
@@ -141,7 +140,7 @@ DESCRIPTIONS = {
 """What each value is, in a line; in their order."""
 
 _INTRODUCTION = """\
-The statistics of a recording's heart cycles, in their order; `heartbeat_core/cycles.py` computes them.
+The statistics of a recording's heart cycles, in their order; `heartbeat_core/features/cycles.py` computes them.
 
 The recording is resampled, band-passed and scaled as for `pcg-stats-v1`. The envelopes of four bands are the magnitudes
 of their analytic signals, averaged over each 10 ms, and divided by their means; levels of a cycle are the natural
@@ -161,7 +160,12 @@ has none has none.
 NAMES: tuple[str, ...] = tuple(DESCRIPTIONS)
 """One a value, in the order of the values."""
 
-
-def as_markdown() -> str:
-    """Return the page that documents each of ``NAMES``."""
-    return names_page(VERSION, _INTRODUCTION, DESCRIPTIONS)
+CYCLES = FeatureSet(
+    name="cycles",
+    version=VERSION,
+    shape="vector",
+    columns=described(DESCRIPTIONS, {"cycle_": "rhythm", "similarity_": "rhythm", "dynamics_": "rhythm"}),
+    needs=("signal", "power"),
+    function="heartbeat_core.features.cycles:compute_cycles",
+    introduction=_INTRODUCTION,
+)

@@ -20,12 +20,12 @@ def summarise_dynamics(log_mel: Values) -> Named:
     Parameters
     ----------
     log_mel : ndarray, [n_frames, 40] float64
-        Of ``statistics.log_mel``; the highest band is left out.
+        Of ``signal.log_mel``; the highest band is left out.
 
     Returns
     -------
     Named
-        115 values, under the names that ``cycles_names.NAMES`` has after ``dynamics``.
+        115 values, under the names that ``cycles_columns.NAMES`` has after ``dynamics``.
     """
     groups = log_mel[:, : N_GROUPS * GROUP_SIZE].reshape(len(log_mel), N_GROUPS, GROUP_SIZE).mean(axis=2)
     by_group = {**_levels(groups), **_contrasts(groups)}

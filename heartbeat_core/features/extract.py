@@ -1,100 +1,101 @@
-"""Waveform to what a model reads, before anything that is fitted to training rows.
-
-Every kind is an array [n, width] float32:
-
-* ``frames``: the original's frames, Hz and linear magnitude, [n_frames, 2];
-* ``statistics``: the summary statistics (``statistics_names.NAMES``) of the recording, then those of its altered
-  copies, [1 + copies, 392];
-* ``statistics+cycles``: the same with the statistics of the heart cycles behind them, [1 + copies, 652];
-* ``mfcc``: mean and deviation over time of 20 MFCCs, [1, 40];
-* ``spectral-contrast``: mean and deviation over time of the spectral contrast in octaves from 100 Hz (Jiang et al.,
-  ICME 2002), [1, 8];
-* ``log-mel``: log power in 40 mel bands to 1 kHz every 20 ms, [n_frames, 40].
-
-All but the frames are taken of the recording at 4 kHz, band-passed and scaled as ``prepare`` does.
-"""
+"""Waveform to features: the sets that are asked for, and what a recipe's model reads before anything is fitted."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartbeat_core.arrays import Inputs, Values
+from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.features.augmentation import altered_copies
-from heartbeat_core.features.cycles import compute_cycles
+from heartbeat_core.features.catalogue import FEATURE_SETS, sets_read, shape_read, vectors_read
 from heartbeat_core.features.frames import compute_frames
-from heartbeat_core.features.signal import RATE_HZ, log_mel, mfcc, power_spectra, prepare
-from heartbeat_core.features.statistics import summarise_signal
+from heartbeat_core.features.signal import RATE_HZ, Analysis
 from heartbeat_core.recipe import Recipe
 
-N_CONTRAST_BANDS = 3
-CONTRAST_MIN_HZ = 100.0
 
-
-def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
-    """Return [n, width] float32: what the recipe's model reads of a recording.
-
-    Raises
-    ------
-    RecordingError
-        A named child, where no frames can be made of it.
-    """
-    if recipe.reads_frames:
-        return compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
-    if recipe.reads_statistics:
-        return _statistics(waveform, recipe)
-    power = power_spectra(prepare(waveform.samples, waveform.sample_rate_hz).samples)
-    if recipe.input == "log-mel":
-        return log_mel(power).astype(np.float32)
-    track = mfcc(power) if recipe.input == "mfcc" else _spectral_contrast(power)
-    summary: Inputs = np.concatenate([track.mean(axis=0), track.std(axis=0)])[np.newaxis].astype(np.float32)
-    return summary
-
-
-def _statistics(waveform: Waveform, recipe: Recipe) -> Inputs:
-    """Return [1 + copies, width]: of the recording as it is, then of its altered copies."""
-    with_cycles = recipe.input == "statistics+cycles"
-    rows = [summarise(waveform.samples, waveform.sample_rate_hz, with_cycles)]
-    copies = altered_copies(waveform.samples, waveform.sample_rate_hz, recipe.augmentation.copies)
-    rows += [summarise(copy, RATE_HZ, with_cycles) for copy in copies]
-    return np.stack(rows)
-
-
-def _spectral_contrast(power: Values) -> Values:
-    """Return [n_frames, 4] in dB."""
-    # Imported here: it takes a second, and no other input needs it.
-    import librosa
-
-    contrast: Values = librosa.feature.spectral_contrast(
-        S=np.sqrt(power.T), sr=RATE_HZ, n_bands=N_CONTRAST_BANDS, fmin=CONTRAST_MIN_HZ
-    ).T
-    return contrast
-
-
-def summarise(samples: NDArray[np.float32], sample_rate_hz: int, with_cycles: bool) -> NDArray[np.float32]:
-    """Summarise a recording.
+def compute_features(
+    samples: NDArray[np.float32], sample_rate_hz: int, names: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Compute feature sets of one recording; what several of them need is computed once.
 
     Parameters
     ----------
     samples : ndarray, [n] float32
-        Mono, as ``statistics.compute_statistics`` takes them.
+        Mono; what is shorter than 64 ms is taken as followed by zeros.
     sample_rate_hz : int
         Native sample rate.
-    with_cycles : bool
-        Whether the statistics of the heart cycles follow.
+    names : Sequence[str]
+        Feature sets but ``aligned`` and ``frequency``, which depend on a recipe.
+
+    Returns
+    -------
+    dict[str, ndarray of float32]
+        By name; [n_columns] of a vector, [n, width] of a sequence, finite.
+
+    Raises
+    ------
+    ConfigError
+        A feature set is not known.
+    NonFiniteSamples
+        The samples are so large that the resampled ones overflow float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> samples = np.sin(np.arange(8_000) / 20).astype(np.float32)
+    >>> compute_features(samples, 4_000, ["statistics"])["statistics"].shape
+    (392,)
+    """
+    analysis = Analysis(samples, sample_rate_hz)
+    return {name: FEATURE_SETS.get(name).compute(analysis) for name in names}
+
+
+def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
+    """Compute what a recipe's model reads of a recording, before anything that is fitted to training rows.
 
     Returns
     -------
     ndarray of float32
-        [392] or [652] float32, finite: ``statistics_names.NAMES``, then ``cycles_names.NAMES``.
+        [n_frames, 2] of frames: Hz, linear magnitude. [n, width] of a sequence. [1 + copies, width] of vectors: those
+        of the recording, then those of its altered copies; several sets lie side by side.
 
     Raises
     ------
-    NonFiniteSamples
-        The samples are so large that the resampled ones overflow float32.
+    RecordingError
+        A named child, where nothing can be computed of it.
     """
-    signal = prepare(samples, sample_rate_hz)
-    power = power_spectra(signal.samples)
-    statistics = summarise_signal(signal, power)
-    return np.concatenate([statistics, compute_cycles(signal, power)]) if with_cycles else statistics
+    shape = shape_read(recipe.input)
+    if shape == "frames":
+        return compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
+    if shape == "sequence":
+        return compute_features(waveform.samples, waveform.sample_rate_hz, [recipe.input])[recipe.input]
+    names = vectors_read(recipe.input)
+    copies = altered_copies(waveform.samples, waveform.sample_rate_hz, recipe.augmentation.copies)
+    recordings = [(waveform.samples, waveform.sample_rate_hz), *((copy, RATE_HZ) for copy in copies)]
+    return np.stack([join_vectors(compute_features(*one, names), recipe.input) for one in recordings])
+
+
+def join_vectors(features: Mapping[str, NDArray[np.float32]], recipe_input: str) -> NDArray[np.float32]:
+    """Return [width] float32: the vectors that a recipe's ``input`` reads, side by side.
+
+    Raises
+    ------
+    ValueError
+        A vector is missing.
+    """
+    missing = [name for name in vectors_read(recipe_input) if name not in features]
+    if missing:
+        raise ValueError(f"the model reads the feature set '{missing[0]}', which was not computed")
+    return np.concatenate([features[name] for name in vectors_read(recipe_input)])
+
+
+def input_settings(recipe: Recipe) -> dict[str, Any]:
+    """Return the part of a recipe that ``compute_inputs`` depends on: recipes with equal parts read the same."""
+    if shape_read(recipe.input) == "frames":
+        return {"kind": "frames", **recipe.frames.model_dump(mode="json")}
+    versions = "+".join(one.version for one in sets_read(recipe.input))
+    return {"kind": recipe.input, "versions": versions, "copies": recipe.augmentation.copies}

@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from heartbeat_core.errors import NonFiniteSamples, TooShort, UnsupportedSampleRate
+from heartbeat_core.features.series import hann
 from heartbeat_core.recipe import FramesSettings
 
 BLOCK_VALUES = 2**15
@@ -103,20 +104,12 @@ def _magnitude_blocks(
 
     As librosa does, windows and transforms in float64 and rounds the spectra to complex64.
     """
-    window = _hann(n_fft)
+    window = hann(n_fft)
     windows = sliding_window_view(np.pad(samples, n_fft // 2), n_fft)[::hop_length]
     n_rows = max(1, BLOCK_VALUES // n_fft)
     for start in range(0, len(windows), n_rows):
         spectra = scipy.fft.rfft(windows[start : start + n_rows] * window, overwrite_x=True)
         yield start, np.abs(spectra.astype(np.complex64))
-
-
-def _hann(n_fft: int) -> NDArray[np.float64]:
-    """Return [n_fft] the periodic Hann window, ``0.5 - 0.5 cos(2 pi k / n_fft)``, in the arithmetic of scipy.signal.
-
-    That module takes half a second to load.
-    """
-    return np.ones(1) if n_fft == 1 else 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_fft + 1)[:-1])
 
 
 def _dominant(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]) -> None:

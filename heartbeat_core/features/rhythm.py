@@ -39,7 +39,8 @@ def summarise_rhythm(values: Values) -> Named:
     Returns
     -------
     Named
-        62 values, under the names that ``NAMES`` has after the band's. All is taken of the envelope over its mean.
+        62 values, under the names that ``statistics_columns.NAMES`` has after the band's. All is taken of the
+        envelope over its mean.
     """
     level = float(values.mean())
     relative = values / level if level > FLOOR else np.zeros_like(values)

@@ -98,3 +98,11 @@ def distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
             kept.append(peak)
             taken[peak + 1 : peak + 2 * distance] = True
     return np.array(sorted(kept), dtype=np.intp)
+
+
+def hann(n_fft: int) -> NDArray[np.float64]:
+    """Return [n_fft] the periodic Hann window, ``0.5 - 0.5 cos(2 pi k / n_fft)``, in the arithmetic of scipy.signal.
+
+    That module takes half a second to load.
+    """
+    return np.ones(1) if n_fft == 1 else 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_fft + 1)[:-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy
@@ -16,6 +16,7 @@ from heartbeat_core.errors import NonFiniteSamples
 from heartbeat_core.features.series import (
     ENVELOPE_HZ,
     FLOOR,
+    hann,
     percentile_values,
 )
 from heartbeat_core.features.statistics_columns import N_MFCC
@@ -44,6 +45,32 @@ class Signal:
 
     samples: Values
     spectrum: NDArray[np.complex128]
+
+
+class Analysis:
+    """What feature sets are computed from; each part is computed once, when it is asked for first.
+
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono.
+    sample_rate_hz : int
+        Native sample rate.
+    """
+
+    def __init__(self, samples: NDArray[np.float32], sample_rate_hz: int) -> None:
+        self.samples = samples
+        self.sample_rate_hz = sample_rate_hz
+
+    @cached_property
+    def signal(self) -> Signal:
+        """Return the recording at the common rate and level; raises NonFiniteSamples as ``prepare``."""
+        return prepare(self.samples, self.sample_rate_hz)
+
+    @cached_property
+    def power(self) -> Values:
+        """Return [n_frames, 129] float64, the ``power_spectra`` of the signal."""
+        return power_spectra(self.signal.samples)
 
 
 def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
@@ -87,8 +114,7 @@ def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
 
 def power_spectra(samples: Values) -> Values:
     """Return [n_frames, 129] float64: power of Hann-windowed frames of 64 ms every 20 ms, at 4 kHz."""
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
-    spectra = scipy.fft.rfft(sliding_window_view(samples, N_FFT)[::HOP_LENGTH] * window)
+    spectra = scipy.fft.rfft(sliding_window_view(samples, N_FFT)[::HOP_LENGTH] * hann(N_FFT))
     power: Values = np.square(spectra.real) + np.square(spectra.imag)
     return power
 

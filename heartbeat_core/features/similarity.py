@@ -50,7 +50,7 @@ def summarise_similarity(levels: Values, period_s: float) -> Named:
     Returns
     -------
     Named
-        50 values, under the names that ``cycles_names.NAMES`` has after ``similarity``.
+        50 values, under the names that ``cycles_columns.NAMES`` has after ``similarity``.
     """
     similarity = window_similarity(levels)
     places = np.arange(len(similarity))

@@ -2,7 +2,7 @@
 
 All are taken at one common rate and level, so that neither the device's sample rate nor its gain is in them: the
 recording is resampled to 4 kHz, band-passed to 20-900 Hz without phase, and scaled by its 99th percentile.
-Each value is computed under its name; ``NAMES`` alone decides the order, and ``describe`` says what each is.
+Each value is computed under its name; ``statistics_columns.NAMES`` alone decides the order.
 
 Timbre (180) and dominant frequency (26) come from spectra of 64 ms every 20 ms; rhythm (62 in each of three bands) from
 the band's envelope at 100 Hz.
@@ -22,48 +22,24 @@ from heartbeat_core.features.series import (
     percentiles,
     prefixed,
 )
-from heartbeat_core.features.signal import N_FFT, RATE_HZ, Signal, envelope, mfcc, power_spectra, prepare
+from heartbeat_core.features.signal import N_FFT, RATE_HZ, Signal, envelope, mfcc
 from heartbeat_core.features.statistics_columns import NAMES, RHYTHM_BANDS_HZ
 
 
-def compute_statistics(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+def compute_statistics(signal: Signal, power: Values) -> NDArray[np.float32]:
     """Summarise a recording.
 
     Parameters
     ----------
-    samples : ndarray, [n] float32
-        Mono; what is shorter than 64 ms is taken as followed by zeros.
-    sample_rate_hz : int
-        Native sample rate.
-
-    Returns
-    -------
-    ndarray, [392] float32
-        Finite, in the order of ``NAMES``.
-
-    Raises
-    ------
-    NonFiniteSamples
-        The samples are so large that the resampled ones overflow float32.
-    """
-    signal = prepare(samples, sample_rate_hz)
-    return summarise_signal(signal, power_spectra(signal.samples))
-
-
-def summarise_signal(signal: Signal, power: Values) -> NDArray[np.float32]:
-    """Summarise a prepared recording; ``summary`` shares it with the heart cycles.
-
-    Parameters
-    ----------
     signal : Signal
-        Of ``prepare``.
+        The recording as ``signal.prepare`` returns it.
     power : ndarray, [n_frames, 129] float64
-        Its ``power_spectra``.
+        Its ``signal.power_spectra``.
 
     Returns
     -------
     ndarray, [392] float32
-        Finite, in the order of ``NAMES``.
+        Finite, in the order of ``statistics_columns.NAMES``.
     """
     found = {**_timbre(power), **_dominant(power)}
     for name, band_hz in RHYTHM_BANDS_HZ.items():

@@ -2,14 +2,13 @@
 
 ``statistics`` and ``rhythm`` compute their values under these names. A unit ends a name; a value whose name has none
 has none.
-``configs/pcg-stats-v1.md`` is ``as_markdown()``.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from heartbeat_core.features.feature_set import names_page
+from heartbeat_core.features.feature_set import FeatureSet, described
 
 VERSION = "pcg-stats-v1"
 
@@ -132,7 +131,7 @@ DESCRIPTIONS = {
 """What each value is, in a line; in their order."""
 
 _INTRODUCTION = """\
-The summary statistics of a recording, in their order; `heartbeat_core/statistics.py` computes them.
+The summary statistics of a recording, in their order; `heartbeat_core/features/statistics.py` computes them.
 
 The recording is resampled to 4 kHz, band-passed to 20-900 Hz without phase, and scaled so that the 99th percentile of
 its magnitudes is 1. MFCCs (of 40 mel bands to 1 kHz) and dominant frequencies are taken of frames of 64 ms every 20 ms.
@@ -144,7 +143,12 @@ highest within 0.15 s. A unit ends a name; a value whose name has none has none.
 NAMES: tuple[str, ...] = tuple(DESCRIPTIONS)
 """One a value, in the order of the values."""
 
-
-def as_markdown() -> str:
-    """Return the page that documents each of ``NAMES``."""
-    return names_page(VERSION, _INTRODUCTION, DESCRIPTIONS)
+STATISTICS = FeatureSet(
+    name="statistics",
+    version=VERSION,
+    shape="vector",
+    columns=described(DESCRIPTIONS, {"mfcc_": "timbre", "rhythm_": "rhythm"}),
+    needs=("signal", "power"),
+    function="heartbeat_core.features.statistics:compute_statistics",
+    introduction=_INTRODUCTION,
+)

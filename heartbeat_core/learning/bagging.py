@@ -11,6 +11,7 @@ All members are trained in one batched product. A row comes as one of its altere
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -99,7 +100,12 @@ class _Members(nn.Module):
 
 
 def train_bagged(
-    rows: NDArray[np.float32], codes: NDArray[np.int64], reads: NDArray[np.bool_], recipe: Recipe, seed: int
+    rows: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    reads: NDArray[np.bool_],
+    recipe: Recipe,
+    seed: int,
+    on_step: Callable[[], None] = lambda: None,
 ) -> FCNN:
     """Train the members and merge them; the same rows and seed give the same weights on the same machine.
 
@@ -114,6 +120,8 @@ def train_bagged(
         Its network, training and bagging settings.
     seed : int
         Of weights, order, copies, noise.
+    on_step : Callable[[], None]
+        Called after each epoch.
 
     Returns
     -------
@@ -130,7 +138,7 @@ def train_bagged(
     settings, bagging = recipe.training, recipe.bagging
     n_rows, n_copies, _ = rows.shape
     inputs = torch.from_numpy(rows)
-    label_weights = _label_weights(codes, bagging.balance)
+    label_weights = tempered_label_weights(codes, bagging.balance)
     offsets = torch.where(label_weights > 0, label_weights, 1.0).log()
     targets = nn.functional.one_hot(torch.from_numpy(codes), len(LABELS)).float()
     targets = targets * (1 - bagging.label_smoothing) + bagging.label_smoothing / len(LABELS)
@@ -164,11 +172,12 @@ def train_bagged(
                 loss.backward()
                 optimiser.step()
                 schedule.step()
+            on_step()
         members.settle(inputs)
         return members.merged(recipe.network.dropout)
 
 
-def _label_weights(codes: NDArray[np.int64], balance: float) -> torch.Tensor:
+def tempered_label_weights(codes: NDArray[np.int64], balance: float) -> torch.Tensor:
     """Return [n_labels] float32: ``(n / n_label) ** balance``, 1 in the mean over rows; 0 for labels without rows."""
     counts = np.bincount(codes, minlength=len(LABELS))
     weights = np.where(counts > 0, (len(codes) / np.maximum(counts, 1)) ** balance, 0.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-import scipy  # scipy.optimize is loaded when it is used first: a driver does without
+import scipy  # its modules are loaded when they are used first: a driver does without
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -26,7 +26,7 @@ class Decision(Settings):
 
     Attributes
     ----------
-    thresholds : Annotated[tuple[PositiveFloat, ...], Field(min_length=len(LABELS), max_length=len(LABELS))]
+    thresholds : tuple[PositiveFloat, ...]
         One a label, by code; those of labels that were not trained do not matter.
     """
 
@@ -37,10 +37,8 @@ class Decision(Settings):
 
     def probabilities(self, logits: Logits, trained: Codes) -> NDArray[np.float64]:
         """Return [n, 5] float64 for logits [n, 5]: softmax over the trained codes, 0 for the others."""
-        scaled = logits[:, trained] / self.temperature
-        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
         found = np.zeros((len(logits), len(LABELS)))
-        found[:, trained] = exponentials / exponentials.sum(axis=1, keepdims=True)
+        found[:, trained] = scipy.special.softmax(logits[:, trained] / self.temperature, axis=1)
         return found
 
     def codes(self, probabilities: NDArray[np.float64]) -> Codes:

@@ -1,11 +1,15 @@
-"""The fully connected network (FCNN) of the original project, and nothing else."""
+"""The fully connected network (FCNN) of the original project, and how bundles store it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
+
+from heartbeat_core.recipe import LABELS, Recipe
 
 
 class FCNN(nn.Module):
@@ -42,3 +46,31 @@ class FCNN(nn.Module):
         """Return logits [batch, n_classes] float32 for inputs [batch, n_inputs] float32."""
         logits: torch.Tensor = self.layers(inputs)
         return logits
+
+
+def stored_tensors(network: FCNN, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> dict[str, torch.Tensor]:
+    """Return a network and the scaler before it as named tensors."""
+    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
+    return {**tensors, "scaler.mean": torch.from_numpy(mean), "scaler.scale": torch.from_numpy(scale)}
+
+
+def restored_network(
+    tensors: dict[str, torch.Tensor], hidden: Sequence[int], recipe: Recipe
+) -> tuple[FCNN, NDArray[np.float64], NDArray[np.float64]]:
+    """Read ``stored_tensors`` back: the network in evaluation mode, mean and scale.
+
+    Raises
+    ------
+    KeyError, RuntimeError
+        The tensors do not make a network of these hidden widths.
+    """
+    mean, scale = (tensors[f"scaler.{name}"].numpy() for name in ("mean", "scale"))
+    network = FCNN(mean.size, hidden, len(LABELS), recipe.network.dropout)
+    prefix = "network."
+    network.load_state_dict({n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)})
+    return network.eval(), mean, scale
+
+
+def describe_network(hidden: Sequence[int]) -> str:
+    """Return what the network is, for a model card."""
+    return f"A fully connected network (hidden widths {', '.join(map(str, hidden))})"

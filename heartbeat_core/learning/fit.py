@@ -1,26 +1,28 @@
 """Labelled rows to a fitted classifier, whatever the recipe: everything that is fitted is fitted here.
 
-What may be fitted to rows (alignment reference, scaler, network, temperature, thresholds) is fitted to the rows that
-``fit`` is given and to nothing else, so that a judge who hands over training rows only gets an honest classifier.
+What may be fitted (alignment reference, scaler, network, temperature, thresholds, what counts as sure) is fitted to the
+rows that ``fit`` is given and to nothing else: a judge who hands over training rows only gets an honest classifier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from heartbeat_core.arrays import Inputs, Logits
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.arrays import Codes, Inputs, Values
 from heartbeat_core.evaluation.splits import folds
-from heartbeat_core.learning.aligned import fit_aligned
-from heartbeat_core.learning.classical import fit_boosting, fit_vote
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
-from heartbeat_core.learning.sequences import fit_sequences
-from heartbeat_core.learning.vectors import fit_bagged, fit_vectors
+from heartbeat_core.learning.kinds import implementation_of
+from heartbeat_core.learning.model import Model, OnStep
 from heartbeat_core.recipe import LABELS, Recipe
+
+UNSURE_SHARE = 0.2
+"""Of the training rows' inner out-of-fold predictions, so many have a lower confidence than what counts as sure."""
+FAR_SHARE = 0.005
+"""Of the training rows, so many lie farther out than what counts as near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,38 +32,23 @@ class Examples:
     Attributes
     ----------
     inputs : Sequence[Inputs]
-        N arrays [n_i, width] float32, as ``inputs.compute_inputs`` makes them.
+        N arrays [n_i, width] float32, as ``features.extract.compute_inputs`` makes them.
     codes : ndarray, [n] int64
     groups : [n] text
         The patient.
     """
 
     inputs: Sequence[Inputs]
-    codes: NDArray[np.int64]
+    codes: Codes
     groups: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, index: NDArray[np.int64]) -> Examples:
+    def take(self, index: Codes) -> Examples:
         """Return the rows at ``index``, in that order."""
         chosen = index.tolist()
         return Examples([self.inputs[i] for i in chosen], self.codes[index], [self.groups[i] for i in chosen])
-
-
-class Model(Protocol):
-    """A fitted model."""
-
-    @property
-    def n_bytes(self) -> int | None:
-        """Return the size of what it keeps: weights, scaler, reference; None where that is not told."""
-
-    def logits(self, inputs: Sequence[Inputs]) -> Logits:
-        """Return [n, 5] float64; those of labels that were not trained are of no meaning."""
-
-
-ModelFitter = Callable[[Recipe, Sequence[Inputs], NDArray[np.int64], int], Model]
-"""From recipe, inputs, codes [n] and a seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,50 +59,72 @@ class Fitted:
     ----------
     trained : ndarray of int64
         Ascending codes of the labels that occur in the training rows.
-    held_out_confidence : ndarray, [n] float64
-        Of the training rows' inner out-of-fold predictions, None without inner folds.
+    min_confidence : float
+        Less than this makes a prediction unsure: a fifth of the training rows' own out-of-fold predictions are below.
+        0 without inner folds.
+    max_distance : float | None
+        More than this makes a prediction unsure: one in 200 training rows lies farther out. None where the model does
+        not measure distances.
     """
 
     model: Model
     decision: Decision
-    trained: NDArray[np.int64]
-    held_out_confidence: NDArray[np.float64] | None
+    trained: Codes
+    min_confidence: float
+    max_distance: float | None
 
-    def predict(self, inputs: Sequence[Inputs]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return probabilities [n, 5] float64 and predicted codes [n] int64."""
+    def predict(self, inputs: Sequence[Inputs]) -> tuple[Values, Codes]:
+        """Return probabilities [n, n_labels] float64 and predicted codes [n] int64."""
         probabilities = self.decision.probabilities(self.model.logits(inputs), self.trained)
         return probabilities, self.decision.codes(probabilities)
 
 
-def fit(recipe: Recipe, rows: Examples, seed: int) -> Fitted:
+def fit(
+    recipe: Recipe,
+    rows: Examples,
+    seed: int,
+    reference: Reference | None = None,
+    on_step: OnStep = lambda: None,
+) -> Fitted:
     """Fit a recipe to rows; the same rows and seed give the same classifier on the same machine.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    rows : Examples
+        Training rows only.
+    seed : int
+    reference : Reference | None
+        Of frames: align with it; None aligns with the longest row. Inner folds always take their own.
+    on_step : OnStep
+        Called ``n_steps(recipe)`` times.
 
     Raises
     ------
+    ConfigError
+        The recipe's parts do not go together, or it needs a package that is missing.
     DatasetError
         The rows are too few.
     """
-    model = _fitter(recipe)(recipe, rows.inputs, rows.codes, seed)
-    decision, confidence = _fit_decision(recipe, rows, seed)
-    return Fitted(model, decision, np.unique(rows.codes), confidence)
+    model = implementation_of(recipe).fit(recipe, rows.inputs, rows.codes, seed, reference, on_step)
+    decision, confidence = _fit_decision(recipe, rows, seed, on_step)
+    distances = model.distances(rows.inputs)
+    return Fitted(
+        model=model,
+        decision=decision,
+        trained=np.unique(rows.codes),
+        min_confidence=0.0 if confidence is None else float(np.quantile(confidence, UNSURE_SHARE)),
+        max_distance=None if distances is None else float(np.quantile(distances, 1.0 - FAR_SHARE)),
+    )
 
 
-def _fitter(recipe: Recipe) -> ModelFitter:
-    if recipe.model == "fcnn":
-        return fit_aligned if recipe.reads_frames else fit_vectors
-    return _FITTERS[recipe.model]
+def n_steps(recipe: Recipe) -> int:
+    """Return how often ``fit`` calls ``on_step``."""
+    n_fits = 1 + (recipe.decision.inner_folds if recipe.decision.calibrated else 0)
+    return n_fits * implementation_of(recipe).n_steps(recipe)
 
 
-_FITTERS: dict[str, ModelFitter] = {
-    "bagged-fcnn": fit_bagged,
-    "boosting": fit_boosting,
-    "vote": fit_vote,
-    "cnn": fit_sequences,
-    "rnn": fit_sequences,
-}
-
-
-def _fit_decision(recipe: Recipe, rows: Examples, seed: int) -> tuple[Decision, NDArray[np.float64] | None]:
+def _fit_decision(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) -> tuple[Decision, Values | None]:
     """Fit the thresholds to the labels and the temperature to the rows' own out-of-fold outputs, by inner folds.
 
     Returns
@@ -128,9 +137,10 @@ def _fit_decision(recipe: Recipe, rows: Examples, seed: int) -> tuple[Decision, 
         return Decision(thresholds=balanced_thresholds(rows.codes, settings.balance)), None
     logits = np.zeros((len(rows), len(LABELS)))
     present = np.unique(rows.codes)
+    implementation = implementation_of(recipe)
     for number, (training, held_out) in enumerate(folds(rows.codes, rows.groups, settings.inner_folds, seed)):
         inner = rows.take(training)
-        model = _fitter(recipe)(recipe, inner.inputs, inner.codes, seed + 1 + number)
+        model = implementation.fit(recipe, inner.inputs, inner.codes, seed + 1 + number, None, on_step)
         logits[held_out] = model.logits([rows.inputs[i] for i in held_out.tolist()])
     temperature = fit_temperature(logits, rows.codes, present)
     # Probabilities go with the power of 1 / temperature, and so must what they are compared with: labels stay.

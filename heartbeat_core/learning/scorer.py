@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.arrays import Frames
-from heartbeat_core.bundles.predictions import Scores
 from heartbeat_core.learning.fcnn import FCNN
-from heartbeat_core.learning.training import label_mask
 from heartbeat_core.recipe import LABELS
 
 
@@ -32,13 +30,11 @@ class Scorer:
         In evaluation mode; it is not changed.
     scaler : Scaler
         Of the positions that the network was trained on.
-    trained_codes : ndarray of int64
-        Codes of the labels that it was trained on.
     device : str
         Of torch's.
     """
 
-    def __init__(self, network: FCNN, scaler: Scaler, trained_codes: NDArray[np.int64], device: str = "cpu") -> None:
+    def __init__(self, network: FCNN, scaler: Scaler, device: str = "cpu") -> None:
         layers = copy.deepcopy(network.layers).double()
         first = layers[0]
         weight, bias = (first.get_parameter(name).detach() for name in ("weight", "bias"))
@@ -47,9 +43,8 @@ class Scorer:
         self._constant = (bias - weights @ torch.from_numpy(scaler.mean.reshape(-1))).to(self._device)
         self._weights = weights.T.contiguous().to(self._device)
         self._others = layers[1:].to(self._device)
-        self._mask = label_mask(trained_codes).double().to(self._device)
 
-    def score(self, frames: Sequence[Frames], offsets: Sequence[int]) -> Scores:
+    def score(self, frames: Sequence[Frames], offsets: Sequence[int]) -> NDArray[np.float32]:
         """Score aligned sequences.
 
         Parameters
@@ -58,13 +53,17 @@ class Scorer:
             N arrays [n_frames_i, 2] float32, unpadded.
         offsets : Sequence[int]
             N offsets in frames.
+
+        Returns
+        -------
+        ndarray, [n, n_labels] float32
+            The network's logits; those of labels that were not trained mean nothing.
         """
         with torch.inference_mode():
             rows = [self._first_layer(row, offset) for row, offset in zip(frames, offsets, strict=True)]
             logits = self._others(torch.stack(rows)) if rows else torch.zeros((0, len(LABELS)), device=self._device)
-            probabilities = torch.softmax(logits + self._mask, dim=1)
-        codes = probabilities.argmax(dim=1)
-        return Scores(logits.float().cpu().numpy(), probabilities.float().cpu().numpy(), codes.cpu().numpy())
+        found: NDArray[np.float32] = logits.float().cpu().numpy()
+        return found
 
     def _first_layer(self, frames: Frames, offset: int) -> torch.Tensor:
         """Return [width] float64: the first layer's outputs for one row."""

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
-from heartbeat_core.arrays import Inputs, Logits
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.arrays import Codes, Inputs, Logits
+from heartbeat_core.learning.model import Implementation, OnStep
 from heartbeat_core.learning.training import Batch, check_labels, deterministic, optimise
 from heartbeat_core.learning.vectors import VectorScaler, fit_vector_scaler
 from heartbeat_core.recipe import LABELS, Recipe
@@ -89,39 +91,41 @@ class SequenceModel:
         return sum(int(value.nbytes) for value in self.network.state_dict().values()) + self.scaler.n_bytes
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
-        """Return [n, 5] float64: of each input, the mean over its windows."""
+        """Return [n, n_labels] float64 for inputs [n_frames, n_bands]: of each, the mean over its windows."""
         found = np.empty((len(inputs), len(LABELS)))
         with torch.inference_mode():
             for number, one in enumerate(inputs):
                 found[number] = self.network(_windows(_standardised(one, self.scaler))).double().mean(dim=0).numpy()
         return found
 
+    def distances(self, inputs: Sequence[Inputs]) -> None:
+        """Return None: windows have no distance from the training rows."""
 
-def fit_sequences(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int64], seed: int) -> SequenceModel:
-    """Fit scaler and network to rows.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        Its model is "cnn" or "rnn".
-    inputs : Sequence[Inputs]
-        N arrays [n_frames, n_bands] float32, every 20 ms.
-    codes : ndarray, [n] int64
-    seed : int
-        Of the weights, the windows and their order.
+class Sequences(Implementation):
+    """The kinds ``cnn`` and ``rnn``; they make no bundle yet."""
 
-    Raises
-    ------
-    DatasetError
-        Fewer than two rows, or fewer than two labels.
-    """
-    check_labels(codes)
-    scaler = fit_vector_scaler(np.concatenate(inputs))
-    rows = RandomWindows([_standardised(one, scaler) for one in inputs], codes)
-    with deterministic(seed):
-        network = ConvolutionalNetwork() if recipe.model == "cnn" else RecurrentNetwork(rows.n_inputs)
-        optimise(network, rows, recipe, recipe.training.epochs, seed)
-    return SequenceModel(scaler, network.eval())
+    def fit(
+        self,
+        recipe: Recipe,
+        inputs: Sequence[Inputs],
+        codes: Codes,
+        seed: int,
+        reference: Reference | None = None,
+        on_step: OnStep = lambda: None,
+    ) -> SequenceModel:
+        """Fit scaler and network to n arrays [n_frames, n_bands] float32, a row every 20 ms."""
+        check_labels(codes)
+        scaler = fit_vector_scaler(np.concatenate(inputs))
+        rows = RandomWindows([_standardised(one, scaler) for one in inputs], codes)
+        with deterministic(seed):
+            network = ConvolutionalNetwork() if recipe.model == "cnn" else RecurrentNetwork(rows.n_inputs)
+            optimise(network, rows, recipe, recipe.training.epochs, seed, lambda epoch, loss: on_step())
+        return SequenceModel(scaler, network.eval())
+
+    def n_steps(self, recipe: Recipe) -> int:
+        """Return the epochs."""
+        return recipe.training.epochs
 
 
 class RandomWindows(Dataset[Batch]):

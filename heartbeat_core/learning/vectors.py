@@ -1,4 +1,4 @@
-"""Models of a fixed vector of features: the FCNN on summary statistics, MFCCs or spectral contrast."""
+"""Models of a fixed vector of features: the FCNN, alone or as several averaged ones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heartbeat_core.arrays import Inputs, Logits
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.arrays import Codes, Inputs, Logits, Values
+from heartbeat_core.errors import ConfigError
 from heartbeat_core.features.catalogue import columns_read
+from heartbeat_core.features.extract import join_vectors
 from heartbeat_core.learning.bagging import train_bagged
 from heartbeat_core.learning.compression import compress, stored_bytes
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.fcnn import FCNN, describe_network, restored_network, stored_tensors
+from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed
 from heartbeat_core.learning.training import MatrixRows, train_network
-from heartbeat_core.recipe import LABELS, CompressionSettings, Recipe
+from heartbeat_core.recipe import CompressionSettings, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,17 @@ def fit_vector_scaler(rows: NDArray[np.float32]) -> VectorScaler:
 
 @dataclass(frozen=True, slots=True)
 class VectorModel:
-    """The FCNN on vectors, with the scaler of its own training rows."""
+    """The FCNN on vectors, with the scaler of its own training rows.
+
+    Attributes
+    ----------
+    recipe_input : str
+        The vector sets that it reads, as a recipe names them.
+    """
 
     scaler: VectorScaler
     network: FCNN
+    recipe_input: str
     compression: CompressionSettings = field(default_factory=CompressionSettings)
 
     @property
@@ -67,37 +78,110 @@ class VectorModel:
         """Return the size of network and scaler."""
         return stored_bytes(self.network, self.compression) + self.scaler.n_bytes
 
-    def distances(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return [n] float64 for rows [n, width]: the root mean square of the scaled values."""
-        found: NDArray[np.float64] = np.sqrt(np.square(self.scaler.transform(rows), dtype=np.float64).mean(axis=1))
-        return found
-
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
-        """Return [n, 5] float64; of each input the first row is read, the recording itself."""
-        if not inputs:
-            return np.zeros((0, len(LABELS)))
-        rows = self.scaler.transform(np.stack([one[0] for one in inputs]))
+        """Return [n, n_labels] float64 for inputs [1 + copies, width]; the first row is the recording itself."""
+        return self._logits(self._scaled([one[0] for one in inputs]))
+
+    def distances(self, inputs: Sequence[Inputs]) -> Values:
+        """Return [n] float64: the root mean square of the scaled values, 1 for an average training row."""
+        return _root_mean_square(self._scaled([one[0] for one in inputs]))
+
+    def serve(self, results: Sequence[Processed]) -> Outputs:
+        """Return the outputs for processed recordings; raises ValueError where one lacks a feature set."""
+        rows = self._scaled([join_vectors(one.features, self.recipe_input) for one in results])
+        return Outputs(self._logits(rows), _root_mean_square(rows))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return network and scaler, by name."""
+        return stored_tensors(self.network, self.scaler.mean, self.scaler.scale)
+
+    def form(self) -> NetworkForm:
+        """Return the network behind the scaler, whose values are cut."""
+        return NetworkForm(self.network, self.scaler.mean, self.scaler.scale, CLIP)
+
+    def _scaled(self, vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return self.scaler.transform(np.stack(vectors)) if vectors else np.zeros((0, self.scaler.mean.size), np.float32)
+
+    def _logits(self, rows: NDArray[np.float32]) -> Logits:
         with torch.inference_mode():
-            found: Logits = self.network(torch.from_numpy(rows)).double().numpy()
-        return found
+            logits: Logits = self.network(torch.from_numpy(rows)).double().numpy()
+        return logits
 
 
-def fit_vectors(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int64], seed: int) -> VectorModel:
-    """Fit scaler and network to all rows of all inputs: recordings and their altered copies."""
-    vectors, repeated = all_rows(inputs, codes)
-    scaler = fit_vector_scaler(vectors)
-    rows = MatrixRows(scaler.transform(vectors), repeated)
-    network = compress(train_network(rows, recipe, seed=seed), rows, recipe, seed)
-    return VectorModel(scaler, network, recipe.compression)
+def _root_mean_square(rows: NDArray[np.float32]) -> Values:
+    found: Values = np.sqrt(np.square(rows, dtype=np.float64).mean(axis=1))
+    return found
 
 
-def fit_bagged(recipe: Recipe, inputs: Sequence[Inputs], codes: NDArray[np.int64], seed: int) -> VectorModel:
-    """Fit the scaler to all rows of all inputs, and the members to recordings that come as any of their copies."""
-    rows = np.stack(inputs)
-    width = rows.shape[2]
-    scaler = fit_vector_scaler(rows.reshape(-1, width))
-    reads = np.stack([columns_read(part, width) for part in recipe.bagging.members])
-    return VectorModel(scaler, train_bagged(scaler.transform(rows), codes, reads, recipe, seed))
+class VectorFCNN(Implementation):
+    """The kind ``fcnn`` on vectors."""
+
+    def fit(
+        self,
+        recipe: Recipe,
+        inputs: Sequence[Inputs],
+        codes: Codes,
+        seed: int,
+        reference: Reference | None = None,
+        on_step: OnStep = lambda: None,
+    ) -> VectorModel:
+        """Fit scaler and network to all rows of all inputs: recordings and their altered copies."""
+        vectors, repeated = all_rows(inputs, codes)
+        scaler = fit_vector_scaler(vectors)
+        rows = MatrixRows(scaler.transform(vectors), repeated)
+        network = compress(train_network(rows, recipe, lambda epoch, loss: on_step(), seed), rows, recipe, seed)
+        return VectorModel(scaler, network, recipe.input, recipe.compression)
+
+    def n_steps(self, recipe: Recipe) -> int:
+        """Return the epochs."""
+        return recipe.training.epochs
+
+    def check_servable(self, recipe: Recipe) -> None:
+        """Refuse a network in 8 bits."""
+        if recipe.compression.int8:
+            raise ConfigError(
+                f"recipe '{recipe.name}' makes no bundle, only figures: train it without compression and write 8 bits "
+                "with 'heartbeat export --int8'"
+            )
+
+    def restore(
+        self, recipe: Recipe, tensors: dict[str, torch.Tensor], reference: Reference, device: str = "cpu"
+    ) -> VectorModel:
+        """Return the model that a bundle holds; it serves on the CPU."""
+        network, mean, scale = restored_network(tensors, self.widths(recipe), recipe)
+        return VectorModel(VectorScaler(mean, scale), network, recipe.input, recipe.compression)
+
+    def describe(self, recipe: Recipe) -> str:
+        """Return what the network is."""
+        return describe_network(self.widths(recipe))
+
+    def widths(self, recipe: Recipe) -> tuple[int, ...]:
+        """Return the widths of the hidden layers."""
+        return recipe.network.hidden
+
+
+class BaggedFCNN(VectorFCNN):
+    """The kind ``bagged-fcnn``: several small networks, averaged, which are one wider FCNN."""
+
+    def fit(
+        self,
+        recipe: Recipe,
+        inputs: Sequence[Inputs],
+        codes: Codes,
+        seed: int,
+        reference: Reference | None = None,
+        on_step: OnStep = lambda: None,
+    ) -> VectorModel:
+        """Fit the scaler to all rows of all inputs, and the members to recordings that come as any of their copies."""
+        rows = np.stack(inputs)
+        scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]))
+        reads = np.stack([columns_read(part, recipe.input) for part in recipe.bagging.members])
+        network = train_bagged(scaler.transform(rows), codes, reads, recipe, seed, on_step)
+        return VectorModel(scaler, network, recipe.input)
+
+    def widths(self, recipe: Recipe) -> tuple[int, ...]:
+        """Return the width of all members' hidden layers together."""
+        return tuple(len(recipe.bagging.members) * width for width in recipe.network.hidden)
 
 
 def all_rows(inputs: Sequence[Inputs], codes: NDArray[np.int64]) -> tuple[Inputs, NDArray[np.int64]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,9 @@ from heartbeat_core.alignment.placement import Placement, Reference, place
 from heartbeat_core.arrays import Frames
 from heartbeat_core.audio import decode, quality
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.features.extract import summarise
+from heartbeat_core.features.extract import compute_features
 from heartbeat_core.features.frames import compute_frames
-from heartbeat_core.recipe import Recipe, Summary
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import Limits
 
@@ -35,9 +36,8 @@ class RecordingResult:
         Hz, linear magnitude; unpadded, cut to the reference's length.
     n_frames_cut : int
         Frames beyond the reference's length.
-    statistics : ndarray, [392] float32
-        In the order of ``statistics_names.NAMES``, or [652] with those of ``cycles_names.NAMES`` behind; None where
-        nobody asked for them.
+    features : Mapping[str, ndarray of float32]
+        The vectors that were asked for, [n_columns] by feature set.
     """
 
     recording: Recording
@@ -55,7 +55,7 @@ class RecordingResult:
     frames: Frames
     n_frames_cut: int
     placement: Placement
-    statistics: NDArray[np.float32] | None = None
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def process(
@@ -64,9 +64,21 @@ def process(
     recipe: Recipe,
     reference: Reference,
     limits: Limits,
-    summary: Summary = "none",
+    feature_sets: Sequence[str] = (),
 ) -> RecordingResult:
-    """Take one recording from its bytes to its aligned frames and, where asked for, its summary statistics.
+    """Take one recording from its bytes to its facts, its aligned frames and its features; no file is opened here.
+
+    Parameters
+    ----------
+    recording : Recording
+    data : bytes
+        The whole file.
+    recipe : Recipe
+        Its frames and alignment.
+    reference : Reference
+    limits : Limits
+    feature_sets : Sequence[str]
+        Vector sets to compute besides.
 
     Raises
     ------
@@ -92,7 +104,5 @@ def process(
         frames=frames[: placement.n_frames],
         n_frames_cut=len(frames) - placement.n_frames,
         placement=placement,
-        statistics=None
-        if summary == "none"
-        else summarise(waveform.samples, waveform.sample_rate_hz, summary == "statistics+cycles"),
+        features=compute_features(waveform.samples, waveform.sample_rate_hz, feature_sets),
     )

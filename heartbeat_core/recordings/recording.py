@@ -1,7 +1,4 @@
-"""The composition for one recording: bytes to its facts, its frames and their place.
-
-``process`` is the whole walk (decode, quality, frames, alignment), a plain function without any I/O.
-"""
+"""What is known of a recording before its bytes are read, and the row of one that could not be processed."""
 
 from __future__ import annotations
 

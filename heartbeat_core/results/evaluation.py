@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.evaluation.judging import FoldResult
 from heartbeat_core.formats.columns import FLOATS, TEXT, column, list_column, list_values, make_schema, numbers
 from heartbeat_core.recipe import LABELS
 
@@ -30,30 +30,6 @@ OUT_OF_FOLD = make_schema(
     **dict.fromkeys(_PROBABILITIES, pa.float64()),
 )
 """One row a recording, task and seed."""
-
-
-@dataclass(frozen=True, slots=True)
-class FoldResult:
-    """A fold's predictions.
-
-    Attributes
-    ----------
-    rows : ndarray, [n] int64
-        Numbers of the dataset's labelled rows.
-    predicted : ndarray, [n] int64
-        Codes.
-    probabilities : ndarray, [n, 5] float64
-    fit_s : float
-        What fitting took.
-    n_bytes : int | None
-        Size of the model, None where that is not told.
-    """
-
-    rows: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    fit_s: float
-    n_bytes: int | None
 
 
 def inputs_table(rows: Sequence[Inputs]) -> pa.Table:

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from heartbeat_core.alignment.placement import pad
 from heartbeat_core.arrays import Frames
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.bundles.predictions import Scores
-from heartbeat_core.features import cycles_columns, statistics_columns
+from heartbeat_core.bundles.predictions import Predictions
+from heartbeat_core.features.catalogue import ALIGNED, sets_written
+from heartbeat_core.features.feature_set import ColumnType, FeatureSet
 from heartbeat_core.formats.columns import FLOATS, TEXT, TIME, column_name, list_column, make_schema, make_table
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure
+
+if TYPE_CHECKING:
+    from heartbeat_core.bundles.servable import Holdout
 
 SCHEMA_VERSION = 4
 
@@ -64,32 +67,35 @@ PREDICTIONS = make_schema(
 ``logits`` are the network's outputs in the order of the codes."""
 
 _FACTS = {"recording_id": TEXT, "uri": TEXT, "audio_sha256": TEXT, **_AUDIO, **_QUALITY}
-_ALIGNED = {
-    "n_frames": pa.int32(),
-    "n_frames_cut": pa.int32(),
-    "offset_frames": pa.int32(),
-    "alignment_distance": pa.float64(),
-    "frequency_hz": FLOATS,
-    "amplitude": FLOATS,
+_TYPES: dict[ColumnType, pa.DataType] = {
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "int32": pa.int32(),
+    "floats": FLOATS,
 }
-FEATURE_SETS: dict[str, dict[str, pa.DataType]] = {
-    "aligned": _ALIGNED,
-    "statistics": dict.fromkeys(statistics_columns.NAMES, pa.float32()),
-    "cycles": dict.fromkeys(cycles_columns.NAMES, pa.float32()),
-}
-"""Columns by feature set. The two lists of ``aligned`` are unpadded, and ``offset_frames`` says where they lie; the
-columns of the others are explained in ``configs/pcg-stats-v1.md`` and ``configs/pcg-cycles-v1.md``."""
+
+
+def _columns_of(feature_set: FeatureSet) -> dict[str, pa.DataType]:
+    return {column.name: _TYPES[column.type] for column in feature_set.columns}
 
 
 def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
-    """Return the columns of the features table, one row a recording, with the sets that were asked for."""
-    chosen = {name: kind for one in FEATURE_SETS if one in feature_sets for name, kind in FEATURE_SETS[one].items()}
+    """Return the columns of the features table, one row a recording, with the sets that were asked for.
+
+    Of ``aligned`` the two lists are unpadded, and ``offset_frames`` says where they lie.
+
+    Raises
+    ------
+    ConfigError
+        As ``catalogue.sets_written``.
+    """
+    chosen = {name: kind for one in sets_written(feature_sets) for name, kind in _columns_of(one).items()}
     return make_schema(**_FACTS, **chosen, generation=pa.int32())
 
 
 RECORDINGS = pa.schema(
     [
-        *make_schema(**_FACTS, **_ALIGNED),
+        *make_schema(**_FACTS, **_columns_of(ALIGNED)),
         pa.field("label", TEXT),
         pa.field("label_code", pa.int8()),
         pa.field("patient_id", TEXT),
@@ -123,7 +129,7 @@ HOLDOUT = make_schema(
 
 def predictions_table(
     results: Sequence[RecordingResult],
-    scores: Scores,
+    predictions: Predictions,
     *,
     model_id: str,
     recipe: str,
@@ -133,16 +139,16 @@ def predictions_table(
 ) -> pa.Table:
     """Return one prediction row a result."""
     n = len(results)
-    codes, probabilities = scores.codes, scores.probabilities
+    codes, probabilities = predictions.codes, predictions.probabilities
     columns: dict[str, Any] = {
         **_identity(results),
         "predicted_label": [LABELS[code] for code in codes.tolist()],
         "predicted_code": codes,
         "confidence": probabilities[np.arange(n), codes],
-        "unsure": [reason is not None for reason in scores.unsure],
-        "unsure_reason": list(scores.unsure),
+        "unsure": [reason is not None for reason in predictions.unsure],
+        "unsure_reason": list(predictions.unsure),
         **{f"prob_{label}": probabilities[:, code] for code, label in enumerate(LABELS)},
-        "logits": list_column(list(scores.logits)),
+        "logits": list_column(list(predictions.logits)),
         "model_id": [model_id] * n,
         "recipe": [recipe] * n,
         "generation": [generation] * n,
@@ -155,18 +161,21 @@ def predictions_table(
 def features_table(
     results: Sequence[RecordingResult], feature_sets: Sequence[str] = ("aligned",), *, generation: int
 ) -> pa.Table:
-    """Return one feature row a result, frames unpadded; with ``statistics`` the results must have theirs."""
+    """Return one feature row a result, frames unpadded.
+
+    Raises
+    ------
+    ValueError
+        A result lacks a feature set.
+    """
     columns = _feature_columns(results, [result.frames for result in results])
-    first = 0
-    for feature_set, names in (("statistics", statistics_columns.NAMES), ("cycles", cycles_columns.NAMES)):
-        if feature_set in feature_sets:
-            rows = np.zeros((len(results), len(names)), np.float32)
-            for number, result in enumerate(results):
-                if result.statistics is None or len(result.statistics) < first + len(names):
-                    raise ValueError(f"{feature_set} are to be written, and a result has none")
-                rows[number] = result.statistics[first : first + len(names)]
-            columns |= dict(zip(names, rows.T, strict=True))
-        first += len(names)
+    for one in sets_written(feature_sets):
+        if one.shape != "vector":
+            continue
+        if any(one.name not in result.features for result in results):
+            raise ValueError(f"{one.name} are to be written, and a result has none")
+        rows = np.stack([result.features[one.name] for result in results]) if results else np.zeros((0, len(one.names)))
+        columns |= dict(zip(one.names, rows.astype(np.float32, copy=False).T, strict=True))
     columns["generation"] = [generation] * len(results)
     return make_table(columns, features_schema(feature_sets))
 
@@ -206,18 +215,13 @@ def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str,
     return make_table(columns, FAILURES)
 
 
-def holdout_table(
-    audio_sha256: Sequence[str],
-    codes: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    logits: NDArray[np.float32],
-) -> pa.Table:
+def holdout_table(holdout: Holdout) -> pa.Table:
     """Return the held-out rows with their logits."""
     columns = {
-        "audio_sha256": list(audio_sha256),
-        "label": [LABELS[code] for code in codes.tolist()],
-        "predicted_label": [LABELS[code] for code in predicted.tolist()],
-        "logits": list_column(list(logits)),
+        "audio_sha256": holdout.audio_sha256,
+        "label": [LABELS[code] for code in holdout.codes.tolist()],
+        "predicted_label": [LABELS[code] for code in holdout.predicted.tolist()],
+        "logits": list_column(list(holdout.logits)),
     }
     return make_table(columns, HOLDOUT)
 

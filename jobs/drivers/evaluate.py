@@ -16,24 +16,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.arrays import Codes
 from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.errors import DatasetError, OutputError, StorageError, UsageError
-from heartbeat_core.evaluation.baselines import device_rule, majority_rule
-from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation, Judgement, PooledJudgement, RecipeFigures
-from heartbeat_core.evaluation.judging import OutOfFold, judge, no_better, pool
+from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
+from heartbeat_core.evaluation.judging import judge_recipe, judge_rules
 from heartbeat_core.evaluation.report import LEADERBOARD_NAME, as_markdown
-from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.evaluation.splits import Task, folds, folds_protocol
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recipe import LABELS, RESULTS_VERSION, Recipe
-from heartbeat_core.results.evaluation import FoldResult, out_of_fold_table
+from heartbeat_core.results.evaluation import out_of_fold_table
 from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_certificates, connect
 from jobs.cluster.runner import Tasks, run_tasks
@@ -43,10 +39,9 @@ from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
 from jobs.tasks.extract import Chunk, ExtractJob, extract, input_key, make_chunks
-from jobs.tasks.folds import Fold, FoldsJob, Task, read_fold, run_fold
+from jobs.tasks.folds import Fold, FoldsJob, read_fold, run_fold
 
 PREDICTIONS_FOLDER = "predictions"
-MAJORITY_RULE, DEVICE_RULE = "majority rule", "device rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +161,7 @@ def _run(
 
 def _conclude(labelled: Labelled, tasks: Sequence[Task], options: EvaluateOptions, out: str) -> Evaluation:
     """Pool the folds, write everything, and return the figures."""
-    rules = [rule for task in tasks for rule in _rules(labelled, task, options)]
+    rules = [rule for task in tasks for rule in judge_rules(labelled, task, options.n_folds, options.n_seeds)]
     recipes = []
     for recipe in options.recipes:
         results = {
@@ -183,10 +178,9 @@ def _conclude(labelled: Labelled, tasks: Sequence[Task], options: EvaluateOption
         _create(out, (PREDICTIONS_FOLDER, f"{recipe.name}.parquet"), to_parquet(table))
         for task in tasks:
             of_seeds = [results[task, seed] for seed in range(options.n_seeds)]
-            beside = {rule.name: rule.judgement for rule in rules if rule.task == task.name}
-            recipes.append(_figures(labelled, recipe, task, of_seeds, beside))
+            recipes.append(judge_recipe(labelled, task, recipe, of_seeds, rules))
     evaluation = Evaluation(
-        protocol=_protocol(options),
+        protocol=folds_protocol(options.n_folds, options.n_seeds),
         data_fingerprint=labelled.fingerprint(),
         recipes=tuple(recipes),
         rules=tuple(rules),
@@ -195,84 +189,6 @@ def _conclude(labelled: Labelled, tasks: Sequence[Task], options: EvaluateOption
     _create(out, (LEADERBOARD_NAME,), as_markdown(evaluation).encode())
     _create(out, (SUCCESS_NAME,), b"")
     return evaluation
-
-
-def _figures(
-    labelled: Labelled,
-    recipe: Recipe,
-    task: Task,
-    of_seeds: Sequence[Sequence[FoldResult]],
-    rules: dict[str, PooledJudgement],
-) -> RecipeFigures:
-    judgement = pool(
-        [
-            _judge(
-                labelled,
-                np.concatenate([fold.rows for fold in results]),
-                np.concatenate([fold.predicted for fold in results]),
-                np.concatenate([fold.probabilities for fold in results]),
-            )
-            for results in of_seeds
-        ]
-    )
-    results = [fold for seed in of_seeds for fold in seed]
-    sizes = [fold.n_bytes for fold in results if fold.n_bytes is not None]
-    return RecipeFigures(
-        name=recipe.name,
-        task=task.name,
-        dropped_labels=tuple(LABELS[code] for code in task.dropped),
-        judgement=judgement,
-        recipe_fingerprint=recipe.fingerprint(),
-        no_better_than=tuple(no_better(judgement, rules)),
-        fit_s=fmean(fold.fit_s for fold in results),
-        weights_bytes=max(sizes) if sizes else None,
-    )
-
-
-def _rules(labelled: Labelled, task: Task, options: EvaluateOptions) -> list[RecipeFigures]:
-    """Judge the two rules that know nothing of the sound, by the same folds."""
-    kept = task.rows(labelled.codes)
-    codes = labelled.codes[kept]
-    groups, devices = ([values[i] for i in kept.tolist()] for values in (labelled.groups, labelled.devices))
-    judged: dict[str, list[Codes]] = {MAJORITY_RULE: [], DEVICE_RULE: []}
-    for seed in range(options.n_seeds):
-        by_majority, by_device = np.empty_like(codes), np.empty_like(codes)
-        for training, test in folds(codes, groups, options.n_folds, seed):
-            by_majority[test] = majority_rule(codes[training], len(test))
-            here, there = ([devices[i] for i in index.tolist()] for index in (training, test))
-            by_device[test] = device_rule(codes[training], here, there)
-        judged[MAJORITY_RULE].append(by_majority)
-        judged[DEVICE_RULE].append(by_device)
-    return [
-        RecipeFigures(
-            name=name,
-            task=task.name,
-            dropped_labels=tuple(LABELS[code] for code in task.dropped),
-            judgement=pool([_judge(labelled, kept, predicted, np.eye(len(LABELS))[predicted]) for predicted in seeds]),
-        )
-        for name, seeds in judged.items()
-    ]
-
-
-def _judge(labelled: Labelled, rows: Codes, predicted: Codes, probabilities: NDArray[np.float64]) -> Judgement:
-    index = rows.tolist()
-    return judge(
-        OutOfFold(
-            labelled.codes[rows],
-            predicted,
-            probabilities,
-            [labelled.groups[i] for i in index],
-            [labelled.devices[i] for i in index],
-        )
-    )
-
-
-def _protocol(options: EvaluateOptions) -> str:
-    return (
-        f"Protocol: StratifiedGroupKFold({options.n_folds}, shuffle) by patient, a recording without a patient being "
-        f"its own group; seeds 0 to {options.n_seeds - 1}; reference, scaler, weights, thresholds and temperature "
-        "fitted in the training folds only (the last by inner folds of these); out-of-fold predictions pooled."
-    )
 
 
 def _create(out: str, name: tuple[str, ...], data: bytes) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from heartbeat_core import storage
 from heartbeat_core.recipe import Recipe
 from jobs.planning.estimate import Estimate, count_shards, estimate
-from jobs.planning.sample import classify_work, dataset_work, list_inputs, measure
+from jobs.planning.sample import list_inputs, measure, plan_classify, plan_dataset
 from jobs.progress import meter
 from jobs.settings import JobSettings
 
@@ -54,13 +54,13 @@ def plan(inputs: Sequence[str], options: PlanOptions, settings: JobSettings, con
     with storage.using(storage.Access(settings.s3), PATIENCE_S):
         listed = list_inputs(inputs, settings, options.n_sample)
         n_recordings = options.scale_to or listed.n_recordings
-        work = (
-            classify_work(settings.model, settings.features)
+        planned = (
+            plan_classify(settings.model, settings.features)
             if options.recipe is None
-            else dataset_work(options.recipe, listed.sample, settings)
+            else plan_dataset(options.recipe, listed.sample, settings)
         )
         shard_size = -(-n_recordings // count_shards(listed.sample, n_recordings, settings.shards))
         with meter(console, "sample", len(listed.sample)) as shown:
-            measured = measure(listed.sample, work, settings, shard_size, shown.advance)
+            measured = measure(listed.sample, planned, settings, shard_size, shown.advance)
     n_workers = settings.cluster.workers or os.cpu_count() or 1
     return estimate(listed, measured, settings.shards, n_workers, n_recordings, options.put_price, options.get_price)

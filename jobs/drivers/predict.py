@@ -12,7 +12,7 @@ from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.settings import Limits
 from jobs.listing.listing import Listing
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import process_recordings
+from jobs.tasks.parts import ClassifyWork, process_recordings
 
 
 def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str, Any]]:
@@ -27,18 +27,11 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
     """
     recordings = list(Listing(inputs, in_process=True))
     bundle = bundles.load(model)
-    results, failures = process_recordings(
-        recordings,
-        bundle.manifest.recipe,
-        bundle.reference,
-        limits,
-        Here(limits),
-        summary=bundle.manifest.recipe.summary,
-    )
-    scores = bundle.classify(results)
+    results, failures = process_recordings(recordings, ClassifyWork(bundle, ()), limits, Here(limits))
+    predictions = bundle.classify(results)
     rows = {failure.recording.uri: _failed(failure) for failure in failures}
     for result, code, chances, unsure in zip(
-        results, scores.codes.tolist(), scores.probabilities, scores.unsure, strict=True
+        results, predictions.codes.tolist(), predictions.probabilities, predictions.unsure, strict=True
     ):
         rows[result.recording.uri] = {
             **_facts(result),

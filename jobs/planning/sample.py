@@ -10,31 +10,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
-from heartbeat_core.alignment.scaling import ScalerFit
-from heartbeat_core.bundles import bundle as bundles
-from heartbeat_core.bundles.bundle import Bundle
-from heartbeat_core.datasets.dataset import ROWS_FOLDER
-from heartbeat_core.features.catalogue import summary_of
-from heartbeat_core.formats.parquet import Table, to_parquet
-from heartbeat_core.recipe import Recipe, Summary
+from heartbeat_core.bundles import bundle
+from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.fetch import read_recording
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results.plan import plan_table
-from heartbeat_core.results.schema import (
-    failures_table,
-    features_table,
-    predictions_table,
-    recordings_table,
-    with_metadata,
-)
 from heartbeat_core.settings import Limits
 from jobs.listing.listing import Listing, reveal
 from jobs.listing.shards import Shard
@@ -43,7 +31,7 @@ from jobs.planning.request_counts import JobName
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import process_recordings
+from jobs.tasks.parts import ClassifyWork, DatasetWork, PartFacts, ShardWork, failures_part, process_recordings
 from jobs.tasks.reference import ScanJob, choose, claim_shard, decode_frames, scan_shard
 
 T = TypeVar("T")
@@ -116,67 +104,25 @@ class Measured:
     peak_bytes: int = 0
 
 
-class Work(Protocol):
-    """One of the two jobs, as far as a shard's recordings go."""
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The job that is planned.
+
+    Attributes
+    ----------
+    job : JobName
+    work : ShardWork
+        What it does with a shard's recordings: the job's own functions.
+    facts : PartFacts
+        As long as those of a real run.
+    scan_s : float
+        CPU seconds in which the headers were read for the longest recording, 0 where none is looked for.
+    """
 
     job: JobName
-    recipe: Recipe
-    reference: Reference
-    scan_s: float
-    """CPU seconds in which the headers were read for the longest recording, 0 where none is looked for."""
-    summary: Summary
-    provenance: dict[str, str]
-    """What each part carries as metadata."""
-
-    def encode(self, results: Sequence[RecordingResult]) -> dict[str, bytes]:
-        """Return the Parquet parts of the results, by table."""
-
-
-class ClassifyWork:
-    """What ``classify`` does with a shard."""
-
-    job: JobName = "classify"
-    scan_s = 0.0
-
-    def __init__(self, bundle: Bundle, features: Sequence[str]) -> None:
-        self._bundle = bundle
-        self._features = features
-        self.summary = summary_of(features, bundle.manifest.recipe.summary)
-        self.provenance = _provenance(model_id=bundle.model_id, recipe=bundle.manifest.recipe.name)
-        self.recipe = bundle.manifest.recipe
-        self.reference = bundle.reference
-
-    def encode(self, results: Sequence[RecordingResult]) -> dict[str, bytes]:
-        predictions = predictions_table(
-            results,
-            self._bundle.classify(results),
-            model_id=self._bundle.model_id,
-            recipe=self.recipe.name,
-            generation=0,
-            run_id=_RUN_ID,
-            now=datetime.now(UTC),
-        )
-        features = features_table(results, self._features, generation=0)
-        return {"predictions": _encode(predictions, self), "features": _encode(features, self)}
-
-
-class DatasetWork:
-    """What ``build-dataset`` does with a shard; the reference is the longest recording of the sample."""
-
-    job: JobName = "build-dataset"
-    summary: Summary = "none"
-
-    def __init__(self, recipe: Recipe, reference: Reference, scan_s: float) -> None:
-        self.provenance = _provenance(recipe=recipe.name, layout="compact")
-        self.recipe = recipe
-        self.reference = reference
-        self.scan_s = scan_s
-
-    def encode(self, results: Sequence[RecordingResult]) -> dict[str, bytes]:
-        fit = ScalerFit(len(self.reference))
-        for result in results:
-            fit.add(result.frames, result.placement.offset_frames)
-        return {ROWS_FOLDER: _encode(recordings_table(results, None), self)}
+    work: ShardWork
+    facts: PartFacts
+    scan_s: float = 0.0
 
 
 def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> Listed:
@@ -215,12 +161,14 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
     )
 
 
-def classify_work(model: str, features: Sequence[str]) -> ClassifyWork:
+def plan_classify(model: str, features: Sequence[str]) -> Planned:
     """Load a model; raises BundleError as ``bundle.load``."""
-    return ClassifyWork(bundles.load(model), features)
+    loaded = bundle.load(model)
+    facts = _facts(model_id=loaded.model_id, recipe=loaded.manifest.recipe.name)
+    return Planned("classify", ClassifyWork(loaded, features), facts)
 
 
-def dataset_work(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> DatasetWork:
+def plan_dataset(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> Planned:
     """Find the sample's longest recording, as the job finds that of all.
 
     Raises
@@ -237,12 +185,14 @@ def dataset_work(recipe: Recipe, sample: Sequence[Recording], settings: JobSetti
     longest = choose({claim.shard: claim.n_frames}, lambda _: [scan_shard(shard, scan)])
     recording = next(one for one in sample if one.recording_id == longest.recording_id)
     data = read_recording(reveal(recording, settings.path_column, ""), settings.limits)
-    return DatasetWork(recipe, Reference(decode_frames(data, settings.limits, recipe.frames)[0]), scan_s)
+    reference = Reference(decode_frames(data, settings.limits, recipe.frames)[0])
+    work = DatasetWork(recipe, reference, padded=False)
+    return Planned("build-dataset", work, _facts(recipe=recipe.name, layout="compact"), scan_s)
 
 
 def measure(
     sample: Sequence[Recording],
-    work: Work,
+    planned: Planned,
     settings: JobSettings,
     shard_size: int,
     on_recording: Callable[[], None] = lambda: None,
@@ -250,19 +200,19 @@ def measure(
     """Take the sample through the job's functions, in shards of ``shard_size`` recordings."""
     limits = settings.limits
     whole = [reveal(recording, settings.path_column, "") for recording in sample]
-    _warm_up(whole, work, limits)
-    measured = Measured(work.job, shared_s=work.scan_s)
+    _warm_up(whole, planned, limits)
+    measured = Measured(planned.job, shared_s=planned.scan_s)
     _add_bytes(measured, {PLAN_FOLDER: to_parquet(plan_table([(0, sample)]))})
     for start in range(0, len(whole), shard_size):
         results: list[RecordingResult] = []
         failures: list[Failure] = []
         for recording in whole[start : start + shard_size]:
-            done, failed = _measure_one(recording, work, limits, measured)
+            done, failed = _measure_one(recording, planned.work, limits, measured)
             results += done
             failures += failed
             on_recording()
         began = time.process_time()
-        parts = _parts(work, results, failures)
+        parts = _parts(planned, results, failures)
         measured.shared_s += time.process_time() - began
         measured.failures += failures
         measured.sizes += [result.size_bytes for result in results]
@@ -270,7 +220,7 @@ def measure(
         measured.shard_bytes = max(measured.shard_bytes, sum(result.frames.nbytes for result in results))
         measured.n_parts += 1
         _add_bytes(measured, parts)
-    measured.empty_bytes = {table: len(data) for table, data in _parts(work, [], []).items()}
+    measured.empty_bytes = {table: len(data) for table, data in _parts(planned, [], []).items()}
     measured.peak_bytes = _peak_bytes()
     return measured
 
@@ -289,39 +239,34 @@ class _ClockedHere(Here):
 
 
 def _measure_one(
-    recording: Recording, work: Work, limits: Limits, measured: Measured
+    recording: Recording, work: ShardWork, limits: Limits, measured: Measured
 ) -> tuple[list[RecordingResult], list[Failure]]:
     place = _ClockedHere(limits)
     began, cpu_began = time.perf_counter(), time.process_time()
-    done, failed = process_recordings([recording], work.recipe, work.reference, limits, place, summary=work.summary)
+    done, failed = process_recordings([recording], work, limits, place)
     measured.compute_s.append(time.process_time() - cpu_began)
     measured.read_s.append(time.perf_counter() - began - place.seconds)
     return done, failed
 
 
-def _warm_up(recordings: Sequence[Recording], work: Work, limits: Limits) -> None:
+def _warm_up(recordings: Sequence[Recording], planned: Planned, limits: Limits) -> None:
     """Process one recording: a worker loads its libraries and transforms the reference once."""
     for recording in recordings:
-        done, _ = process_recordings(
-            [recording], work.recipe, work.reference, limits, Here(limits), summary=work.summary
-        )
+        done, _ = process_recordings([recording], planned.work, limits, Here(limits))
         if done:
-            work.encode(done)
+            planned.work.parts(done, planned.facts)
             return
 
 
-def _parts(work: Work, results: Sequence[RecordingResult], failures: Sequence[Failure]) -> dict[str, bytes]:
+def _parts(planned: Planned, results: Sequence[RecordingResult], failures: Sequence[Failure]) -> dict[str, bytes]:
     """Return a shard's parts of all tables."""
-    table = failures_table(failures, generation=0, run_id=_RUN_ID, now=datetime.now(UTC))
-    return {**work.encode(results), FAILURES: _encode(table, work)}
+    tables = planned.work.parts(results, planned.facts).tables
+    return {**tables, FAILURES: failures_part(failures, planned.facts)}
 
 
-def _provenance(**more: str) -> dict[str, str]:
-    return {"run_id": _RUN_ID, "heartbeat_version": heartbeat_core.__version__, **more}
-
-
-def _encode(table: Table, work: Work) -> bytes:
-    return to_parquet(with_metadata(table, work.provenance))
+def _facts(**provenance: str) -> PartFacts:
+    entries = {"run_id": _RUN_ID, "heartbeat_version": heartbeat_core.__version__, **provenance}
+    return PartFacts(_RUN_ID, 0, entries)
 
 
 def _add_bytes(measured: Measured, parts: Mapping[str, bytes]) -> None:

@@ -17,7 +17,7 @@ from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio import decode
 from heartbeat_core.errors import JobError, RecordingError
-from heartbeat_core.features.extract import compute_inputs
+from heartbeat_core.features.extract import compute_inputs, input_settings
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.fetch import read_recordings
@@ -52,7 +52,7 @@ class ExtractJob:
 
 def input_key(recipe: Recipe) -> str:
     """Return the name of what a recipe's model reads: recipes that read the same share it."""
-    settings = recipe.input_settings()
+    settings = input_settings(recipe)
     return f"{settings['kind']}-{fingerprint(settings)[:12]}"
 
 

@@ -13,45 +13,18 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.datasets.dataset import Dataset, Labelled
-from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.evaluation.judging import FoldResult
+from heartbeat_core.evaluation.splits import Task, folds
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
-from heartbeat_core.recipe import LABELS, Recipe
-from heartbeat_core.results.evaluation import FoldResult, fold_table, table_fold
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.results.evaluation import fold_table, table_fold
 from jobs.tasks.extract import input_key, read_inputs
 from jobs.tasks.isolation import computing
 
 FOLDS_FOLDER = "_folds"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is asked of the classifiers: all labels, or some of them left out of training and test.
-
-    Attributes
-    ----------
-    name : str
-        As it is shown, '5 classes' or '4 classes, without artifact'.
-    dropped : tuple[int, ...]
-        Codes of the labels that are left out.
-    """
-
-    name: str
-    dropped: tuple[int, ...] = ()
-
-    @property
-    def folder(self) -> str:
-        """Return the name of its folder."""
-        return "-".join(["all", *(f"without-{LABELS[code]}" for code in self.dropped)])
-
-    def rows(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers of the rows that take part."""
-        return np.flatnonzero(~np.isin(codes, self.dropped))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,148 @@
-"""A shard's recordings to the parts that are stored."""
+"""A shard's recordings to the parts that are stored: what each job does, whoever asks for it.
+
+Tasks store what ``ShardWork.parts`` returns; ``plan`` measures the same functions and stores nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
 
 from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.scaling import ScalerFit
+from heartbeat_core.datasets.dataset import ROWS_FOLDER
 from heartbeat_core.errors import RecordingError
-from heartbeat_core.recipe import Recipe, Summary
+from heartbeat_core.features.catalogue import sets_written
+from heartbeat_core.formats.parquet import Table, to_parquet
+from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.fetch import read_recordings
 from heartbeat_core.recordings.process import RecordingResult, process
 from heartbeat_core.recordings.recording import Failure, Recording, failure
+from heartbeat_core.results.schema import (
+    failures_table,
+    features_table,
+    predictions_table,
+    recordings_table,
+    with_metadata,
+)
 from heartbeat_core.settings import Limits
 from jobs.listing.shards import Shard
 from jobs.tasks.context import Stopped
 from jobs.tasks.isolation import Here, Place, child
 
+if TYPE_CHECKING:
+    from heartbeat_core.bundles.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class PartFacts:
+    """What every row and part of a shard says of its run."""
+
+    run_id: str
+    generation: int
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is stored of a shard's processed recordings.
+
+    Attributes
+    ----------
+    tables : dict[str, bytes]
+        One Parquet file by table.
+    labels : list[str | None]
+        Each row's label, for the commit record.
+    fit : ScalerFit | None
+        The rows' share of a dataset's scaler.
+    """
+
+    tables: dict[str, bytes]
+    labels: list[str | None]
+    fit: ScalerFit | None = None
+
+
+class ShardWork(Protocol):
+    """What a job does with a shard's recordings."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return the recipe of the frames and their alignment."""
+
+    @property
+    def reference(self) -> Reference:
+        """Return what frames are aligned with."""
+
+    @property
+    def vectors(self) -> Sequence[str]:
+        """Return the vector sets that results need."""
+
+    def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
+        """Turn processed recordings into what is stored of them."""
+
+
+class ClassifyWork:
+    """``classify``: predictions and features."""
+
+    def __init__(self, bundle: Bundle, features: Sequence[str]) -> None:
+        self._bundle = bundle
+        self._features = features
+        self.recipe = bundle.manifest.recipe
+        self.reference = bundle.reference
+        written = (one.name for one in sets_written(features) if one.shape == "vector")
+        self.vectors = tuple(dict.fromkeys((*written, *bundle.vectors)))
+
+    def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
+        """Return predictions and features; each row's label is the predicted one."""
+        predictions = self._bundle.classify(results)
+        table = predictions_table(
+            results,
+            predictions,
+            model_id=self._bundle.model_id,
+            recipe=self.recipe.name,
+            generation=facts.generation,
+            run_id=facts.run_id,
+            now=datetime.now(UTC),
+        )
+        features = features_table(results, self._features, generation=facts.generation)
+        labels: list[str | None] = [LABELS[code] for code in predictions.codes.tolist()]
+        return Parts({"features": _encode(features, facts), "predictions": _encode(table, facts)}, labels)
+
+
+class DatasetWork:
+    """``build-dataset``: rows of aligned frames, and their share of the scaler."""
+
+    vectors = ()
+
+    def __init__(self, recipe: Recipe, reference: Reference, *, padded: bool) -> None:
+        self.recipe = recipe
+        self.reference = reference
+        self._padded_length = len(reference) if padded else None
+
+    def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
+        """Return the rows; each row's label is the one that a label file gave it."""
+        fit = ScalerFit(len(self.reference))
+        for result in results:
+            fit.add(result.frames, result.placement.offset_frames)
+        table = recordings_table(results, self._padded_length)
+        return Parts({ROWS_FOLDER: _encode(table, facts)}, [result.recording.label for result in results], fit)
+
+
+def failures_part(failures: Sequence[Failure], facts: PartFacts) -> bytes:
+    """Return the failures of a shard as a Parquet file."""
+    now = datetime.now(UTC)
+    return _encode(failures_table(failures, generation=facts.generation, run_id=facts.run_id, now=now), facts)
+
 
 def process_recordings(
-    recordings: Sequence[Recording],
-    recipe: Recipe,
-    reference: Reference,
+    recordings: Iterable[Recording],
+    work: ShardWork,
     limits: Limits,
     place: Place,
     is_stopped: Callable[[], bool] = lambda: False,
-    summary: Summary = "none",
 ) -> tuple[list[RecordingResult], list[Failure]]:
     """Read and process recordings; each ends in exactly one of the two lists, in order.
 
@@ -41,7 +159,7 @@ def process_recordings(
         try:
             if isinstance(data, RecordingError):
                 raise data
-            results.append(place.call(process, recording, data, recipe, reference, limits, summary))
+            results.append(place.call(process, recording, data, work.recipe, work.reference, limits, work.vectors))
         except RecordingError as error:
             failures.append(failure(recording, error))
     return results, failures
@@ -52,3 +170,7 @@ def working_place(stack: ExitStack, shard: Shard, limits: Limits) -> Place:
     if shard.isolated:
         return stack.enter_context(child(limits))
     return Here(limits, limits.deadline_s)
+
+
+def _encode(table: Table, facts: PartFacts) -> bytes:
+    return to_parquet(with_metadata(table, facts.provenance))

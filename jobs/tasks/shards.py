@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,27 +18,25 @@ import safetensors.numpy
 
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
-from heartbeat_core.alignment.scaling import ScalerFit
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import StorageError
-from heartbeat_core.features.catalogue import summary_of
-from heartbeat_core.formats.parquet import Table, to_parquet
-from heartbeat_core.recipe import LABELS, Recipe, Summary
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
-from heartbeat_core.results.schema import (
-    failures_table,
-    features_table,
-    predictions_table,
-    recordings_table,
-    with_metadata,
-)
 from heartbeat_core.settings import Device
 from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
 from jobs.output.ledger import Commit, commit_shard, find_commit, settle_failures
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
 from jobs.tasks.isolation import computing
-from jobs.tasks.parts import process_recordings, working_place
+from jobs.tasks.parts import (
+    ClassifyWork,
+    DatasetWork,
+    PartFacts,
+    ShardWork,
+    failures_part,
+    process_recordings,
+    working_place,
+)
 from jobs.tasks.scalers import store_fit
 
 if TYPE_CHECKING:
@@ -68,12 +65,22 @@ class DatasetJob:
 
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
     """Store predictions, features and failures of one shard."""
-    return _once(shard, job.run, lambda: _classify(shard, job))
+    return _once(
+        shard,
+        job.run,
+        lambda: ClassifyWork(_load_bundle(job.model, job.model_digest, job.run.device), job.features),
+    )
 
 
 def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     """Store the aligned rows and failures of one shard, and its part of the scaler."""
-    return _once(shard, job.run, lambda: _add_to_dataset(shard, job))
+    return _once(
+        shard,
+        job.run,
+        lambda: DatasetWork(
+            job.recipe, _load_reference(job.reference_uri, job.run.run_id, job.run.device), padded=job.padded
+        ),
+    )
 
 
 def in_isolation(shard: Shard) -> Shard | None:
@@ -81,58 +88,29 @@ def in_isolation(shard: Shard) -> Shard | None:
     return None if shard.isolated else replace(shard, isolated=True)
 
 
-def _once(shard: Shard, run: RunFacts, work: Callable[[], Commit]) -> Commit:
+def _once(shard: Shard, run: RunFacts, make_work: Callable[[], ShardWork]) -> Commit:
     """Do a shard's work, unless another driver or an earlier attempt has committed it."""
     if is_stopped(run.driver):
         raise Stopped("stopped before it had begun")
     try:
         with storage.using(run.access, TASK_PATIENCE_S):
-            return find_commit(run.out, shard.index) or work()
+            return find_commit(run.out, shard.index) or _commit(shard, run, make_work())
     finally:
         end_commit(run.driver, shard.index)
 
 
-def _classify(shard: Shard, job: ClassifyJob) -> Commit:
-    bundle = _load_bundle(job.model, job.model_digest, job.run.device)
-    recipe = bundle.manifest.recipe
-    summary = summary_of(job.features, recipe.summary)
-    results, n_failed = _process_shard(shard, job.run, recipe, bundle.reference, summary)
+def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
+    """Process a shard, store its parts and commit them."""
+    facts = PartFacts(run.run_id, shard.generation, dict(run.provenance))
+    results, n_failed = _process_shard(shard, run, work, facts)
     with computing():
-        scores = bundle.classify(results)
-        predictions = predictions_table(
-            results,
-            scores,
-            model_id=bundle.model_id,
-            recipe=recipe.name,
-            generation=shard.generation,
-            run_id=job.run.run_id,
-            now=datetime.now(UTC),
-        )
-        tables = {
-            "features": _encode(features_table(results, job.features, generation=shard.generation), job.run),
-            "predictions": _encode(predictions, job.run),
-        }
-    labels = [LABELS[code] for code in scores.codes.tolist()]
-    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id, labels)
+        parts = work.parts(results, facts)
+    if parts.fit is not None:
+        store_fit(run.out, 0, shard.index, parts.fit)
+    return commit_shard(run.out, shard.index, len(shard.recordings), n_failed, parts.tables, run.run_id, parts.labels)
 
 
-def _add_to_dataset(shard: Shard, job: DatasetJob) -> Commit:
-    reference = _load_reference(job.reference_uri, job.run.run_id, job.run.device)
-    results, n_failed = _process_shard(shard, job.run, job.recipe, reference)
-    with computing():
-        fit = ScalerFit(len(reference))
-        for result in results:
-            fit.add(result.frames, result.placement.offset_frames)
-        table = recordings_table(results, len(reference) if job.padded else None)
-        tables = {"recordings": _encode(table, job.run)}
-    store_fit(job.run.out, 0, shard.index, fit)
-    labels = [result.recording.label for result in results]
-    return commit_shard(job.run.out, shard.index, len(shard.recordings), n_failed, tables, job.run.run_id, labels)
-
-
-def _process_shard(
-    shard: Shard, run: RunFacts, recipe: Recipe, reference: Reference, summary: Summary = "none"
-) -> tuple[list[RecordingResult], int]:
+def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts) -> tuple[list[RecordingResult], int]:
     """Process a shard and settle its failures; returns the results that are to be stored and the failures' count.
 
     Raises
@@ -144,16 +122,13 @@ def _process_shard(
     with ExitStack() as stack:
         results, failures = process_recordings(
             recordings,
-            recipe,
-            reference,
+            work,
             run.limits,
             working_place(stack, shard, run.limits),
             lambda: is_stopped(run.driver),
-            summary,
         )
     begin_commit(run.driver, shard.index)
-    table = failures_table(failures, generation=shard.generation, run_id=run.run_id, now=datetime.now(UTC))
-    settled = settle_failures(run.out, shard.index, _encode(table, run))
+    settled = settle_failures(run.out, shard.index, failures_part(failures, facts))
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
         raise StorageError(
@@ -161,10 +136,6 @@ def _process_shard(
             "bring them back and run the same command again, or begin in another folder"
         )
     return [one for one in results if one.recording.recording_id not in settled], len(settled)
-
-
-def _encode(table: Table, run: RunFacts) -> bytes:
-    return to_parquet(with_metadata(table, dict(run.provenance)))
 
 
 @lru_cache(maxsize=1)

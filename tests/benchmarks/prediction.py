@@ -53,7 +53,7 @@ def _seconds(bundle: Bundle, data: bytes) -> float | None:
     recipe = bundle.manifest.recipe
     started = time.perf_counter()
     try:
-        result = process(Recording("memory://one", ""), data, recipe, bundle.reference, Limits(), recipe.summary)
+        result = process(Recording("memory://one", ""), data, recipe, bundle.reference, Limits(), bundle.vectors)
     except RecordingError:
         return None
     bundle.classify([result])

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from heartbeat_core.alignment.placement import Frames, Placement, Reference, place
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.bundles.bundle import Bundle, FrameClassifier, pack
+from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.evaluation.judging import report_holdout
+from heartbeat_core.learning.aligned import AlignedModel, Aligner
 from heartbeat_core.learning.training import AlignedFrames, fit_scaler, train_network
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.process import RecordingResult
@@ -102,7 +103,7 @@ def make_bundle(rows: MadeUp, recipe: Recipe) -> tuple[Bundle, bytes]:
         "holdout": report_holdout(rows.codes, rows.codes, rows.codes, 3, "the training rows themselves"),
         "packages": {"torch": "2"},
     }
-    return pack(facts, rows.reference, FrameClassifier(inputs.scaler, network, np.array(trained)))
+    return pack(facts, rows.reference, AlignedModel(Aligner(rows.reference, inputs.scaler, "both", False), network))
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ RULES: dict[str, set[str]] = {
     },
     "heartbeat_core.results": {
         f"heartbeat_core.{wing}"
-        for wing in ("formats", "audio", "alignment", "features", "datasets", "recordings", "bundles")
+        for wing in ("formats", "audio", "alignment", "evaluation", "features", "datasets", "recordings", "bundles")
     },
     "jobs.listing": {"jobs"},
     "jobs.cluster": {"jobs"},

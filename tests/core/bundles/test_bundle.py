@@ -19,7 +19,7 @@ import torch
 
 from heartbeat_core import storage
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.bundles.bundle import Bundle, FrameClassifier, StatisticsClassifier, check_servable, load, unpack
+from heartbeat_core.bundles.bundle import Bundle, load, unpack
 from heartbeat_core.bundles.manifest import (
     MANIFEST_NAME,
     WEIGHTS_NAME,
@@ -30,9 +30,12 @@ from heartbeat_core.bundles.manifest import (
     resolve,
     shipped_models,
 )
-from heartbeat_core.bundles.predictions import Scores, Sureness
+from heartbeat_core.bundles.predictions import Predictions, Sureness
+from heartbeat_core.bundles.servable import check_servable
 from heartbeat_core.errors import BundleError, ConfigError
+from heartbeat_core.learning.aligned import AlignedModel
 from heartbeat_core.learning.decision import Decision
+from heartbeat_core.learning.vectors import VectorModel
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from tests.bundles import THRESHOLDS, made_up_bundle, made_up_results
@@ -66,17 +69,17 @@ def test_round_trip_gives_the_same_bundle_and_logits(packed: Packed, rows: MadeU
     assert manifest == bundle.manifest
     again = unpack(manifest, weights, "here")
     assert np.array_equal(again.reference.frames, bundle.reference.frames)
-    assert isinstance(again.classifier, FrameClassifier)
-    assert isinstance(bundle.classifier, FrameClassifier)
-    assert again.classifier.scaler.mean.tobytes() == bundle.classifier.scaler.mean.tobytes()
-    assert again.classifier.scaler.scale.tobytes() == bundle.classifier.scaler.scale.tobytes()
-    assert not again.classifier.network.training
+    assert isinstance(again.model, AlignedModel)
+    assert isinstance(bundle.model, AlignedModel)
+    assert again.model.aligner.scaler.mean.tobytes() == bundle.model.aligner.scaler.mean.tobytes()
+    assert again.model.aligner.scaler.scale.tobytes() == bundle.model.aligner.scaler.scale.tobytes()
+    assert not again.model.network.training
     assert_same_scores(bundle.classify(rows.results()), again.classify(rows.results()))
     assert again.model_id == f"tiny@{manifest.digest}"
-    assert not again.reads_statistics
+    assert again.vectors == ()
 
 
-def assert_same_scores(ours: Scores, theirs: Scores) -> None:
+def assert_same_scores(ours: Predictions, theirs: Predictions) -> None:
     assert len(ours.codes) > 0
     assert ours.logits.tobytes() == theirs.logits.tobytes()
     assert ours.probabilities.tobytes() == theirs.probabilities.tobytes()
@@ -89,16 +92,16 @@ def test_round_trip_of_a_model_of_statistics() -> None:
     again = unpack(parse_manifest(manifest_bytes(bundle.manifest), "here"), weights, "here")
     assert again.manifest == bundle.manifest
     assert again.manifest.decision == Decision(temperature=1.5, thresholds=THRESHOLDS)
-    assert isinstance(again.classifier, StatisticsClassifier)
-    assert isinstance(bundle.classifier, StatisticsClassifier)
+    assert isinstance(again.model, VectorModel)
+    assert isinstance(bundle.model, VectorModel)
     for name in ("mean", "scale"):
-        ours, theirs = (getattr(one.classifier.model.scaler, name) for one in (bundle, again))
+        ours, theirs = (getattr(one.model.scaler, name) for one in (bundle, again))
         assert ours.tobytes() == theirs.tobytes()
-    assert not again.classifier.model.network.training
-    assert again.reads_statistics
+    assert not again.model.network.training
+    assert again.vectors == ("statistics",)
     results = made_up_results(bundle, 40)
     assert_same_scores(bundle.classify(results), again.classify(results))
-    assert again.classifier.distances(results) == bundle.classifier.distances(results)
+    assert np.array_equal(again.model.serve(results).distances, bundle.model.serve(results).distances)
 
 
 @pytest.mark.parametrize("kind", ["aligned", "statistics"])
@@ -124,7 +127,7 @@ def good_results(bundle: Bundle, n_rows: int) -> list[RecordingResult]:
 def test_classifying_says_of_each_recording_why_it_is_unsure() -> None:
     bundle, weights = made_up_bundle("statistics", length=30)
     results = good_results(bundle, 20)
-    distances = [one for one in bundle.classifier.distances(results) if one is not None]
+    distances = bundle.model.serve(results).distances.tolist()
     assert len(distances) == 20
     confidences = bundle.classify(results).probabilities.max(axis=1)
     limits = Sureness(min_confidence=float(np.median(confidences)), max_distance=float(np.median(distances)))
@@ -154,27 +157,24 @@ def test_confidence_is_that_of_the_predicted_label_and_not_of_the_most_probable(
 def test_a_model_of_statistics_asks_for_them() -> None:
     bundle, _ = made_up_bundle("statistics", length=30)
     results = made_up_results(bundle, 3)
-    with pytest.raises(ValueError, match="a result"):
-        bundle.classify([*results[:2], replace(results[2], statistics=None)])
+    with pytest.raises(ValueError, match="feature set 'statistics', which was not computed"):
+        bundle.classify([*results[:2], replace(results[2], features={})])
 
 
 def test_aligned_frames_have_no_distance(packed: Packed, rows: MadeUp) -> None:
-    assert packed[0].classifier.distances(rows.results()[:3]) == [None, None, None]
+    assert packed[0].model.serve(rows.results()[:3]).distances is None
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         ({"input": "frequency"}, "recipe 'x' (fcnn on frequency) makes no bundle, only figures"),
-        ({"input": "mfcc"}, "recipe 'x' (fcnn on mfcc) makes no bundle"),
         ({"input": "statistics", "model": "vote"}, "recipe 'x' (vote on statistics) makes no bundle"),
         ({"model": "boosting"}, "recipe 'x' (boosting on aligned) makes no bundle"),
         ({"input": "log-mel", "model": "cnn"}, "recipe 'x' (cnn on log-mel) makes no bundle"),
         ({"compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
         ({"input": "statistics", "compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
         ({"compression": {"pruned": 0.5}}, "recipe 'x' makes no bundle, only figures"),
-        ({"decision": {"calibrated": True}}, "a bundle on aligned frames has no decision beside the probabilities"),
-        ({"decision": {"balance": 0.5}}, "a bundle on aligned frames has no decision beside the probabilities"),
     ],
 )
 def test_recipes_that_make_no_bundle(content: dict[str, Any], told: str) -> None:
@@ -192,6 +192,9 @@ def test_recipes_that_make_no_bundle(content: dict[str, Any], told: str) -> None
         {"input": "statistics", "compression": {"pruned": 0.5}},
         {"input": "statistics", "model": "bagged-fcnn", "network": {"hidden": [4]}},
         {"input": "statistics+cycles"},
+        {"input": "mfcc"},
+        {"input": "cycles+spectral-contrast"},
+        {"decision": {"calibrated": True, "balance": 0.5}},
     ],
 )
 def test_recipes_that_make_one(content: dict[str, Any]) -> None:
@@ -428,10 +431,10 @@ def test_no_rows_at_all(kind: str) -> None:
 
 def test_the_first_of_equally_probable_labels_is_predicted(packed: Packed, rows: MadeUp) -> None:
     bundle = unpack(packed[0].manifest, packed[1], "here")
-    assert isinstance(bundle.classifier, FrameClassifier)
+    assert isinstance(bundle.model, AlignedModel)
     with torch.no_grad():
-        bundle.classifier.network.layers[-1].weight.zero_()
-        bundle.classifier.network.layers[-1].bias.zero_()
+        bundle.model.network.layers[-1].weight.zero_()
+        bundle.model.network.layers[-1].bias.zero_()
     scores = bundle.classify(rows.results())
     assert set(scores.codes.tolist()) == {0}
     third = float(np.float32(1 / 3))

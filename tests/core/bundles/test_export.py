@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from heartbeat_core.alignment.placement import pad
-from heartbeat_core.bundles.bundle import Bundle, FrameClassifier, StatisticsClassifier, unpack
+from heartbeat_core.bundles.bundle import Bundle, unpack
 from heartbeat_core.bundles.export import plausible_inputs, to_hdf5, to_onnx, torch_outputs
 from heartbeat_core.errors import BundleError
 from heartbeat_core.features.statistics_columns import NAMES, VERSION
+from heartbeat_core.learning.aligned import AlignedModel
 from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.vectors import VectorModel
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.process import RecordingResult
 from tests.bundles import FOUR, THRESHOLDS, made_up_bundle, made_up_results
@@ -41,8 +43,8 @@ def run(data: bytes, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
 
 def inputs_of(bundle: Bundle, results: Sequence[RecordingResult]) -> NDArray[np.float32]:
     """Return recordings as the network's own inputs, before scaling."""
-    if bundle.reads_statistics:
-        return np.stack([result.statistics for result in results if result.statistics is not None])
+    if bundle.vectors:
+        return np.stack([result.features["statistics"] for result in results])
     return np.stack([pad(r.frames, r.placement.offset_frames, len(bundle.reference)) for r in results])
 
 
@@ -174,8 +176,8 @@ def test_in_8_bits_a_model_is_smaller_and_says_nearly_the_same(kind: str) -> Non
 
 def test_in_8_bits_an_average_row_keeps_its_logits() -> None:
     bundle, _ = made_up_bundle("aligned", ())
-    assert isinstance(bundle.classifier, FrameClassifier)
-    row = bundle.classifier.scaler.mean[np.newaxis].astype(np.float32)
+    assert isinstance(bundle.model, AlignedModel)
+    row = bundle.model.aligner.scaler.mean[np.newaxis].astype(np.float32)
     np.testing.assert_allclose(run(to_onnx(bundle, int8=True), row)[1], run(to_onnx(bundle), row)[1], atol=1e-4)
 
 
@@ -193,8 +195,8 @@ def test_only_large_matrices_are_stored_in_8_bits() -> None:
 
 def test_inputs_that_no_weight_reads_are_stored_in_8_bits_too() -> None:
     bundle, _ = made_up_bundle("aligned")
-    assert isinstance(bundle.classifier, FrameClassifier)
-    first = bundle.classifier.network.layers[0]
+    assert isinstance(bundle.model, AlignedModel)
+    first = bundle.model.network.layers[0]
     with torch.no_grad():
         first.get_parameter("weight")[:, 7:90] = 0.0
         first.get_parameter("weight")[3] = 0.0
@@ -261,25 +263,26 @@ def test_plausible_frames_are_of_the_reference_s_size_with_zeros_around() -> Non
 
 def test_plausible_statistics_lie_about_the_training_rows() -> None:
     bundle, _ = made_up_bundle("statistics")
-    assert isinstance(bundle.classifier, StatisticsClassifier)
+    assert isinstance(bundle.model, VectorModel)
     rows = plausible_inputs(bundle, 400, seed=3)
     assert rows.shape == (400, 392)
     assert rows.dtype == np.float32
-    scaler = bundle.classifier.model.scaler
+    scaler = bundle.model.scaler
     scaled = (rows - scaler.mean) / scaler.scale
     assert np.abs(scaled.mean(axis=0)).max() < 0.6
     assert np.abs(scaled.std(axis=0) - 2).max() < 0.4
 
 
-def test_another_kind_of_classifier_is_refused() -> None:
+def test_a_model_without_a_form_as_a_network_is_refused() -> None:
     bundle, _ = made_up_bundle("aligned")
 
     class Forest:
-        pass
+        def form(self) -> None:
+            return None
 
     other: Any = Forest()
     changed = Bundle(bundle.manifest, bundle.reference, other)
-    with pytest.raises(BundleError, match="a Forest cannot be exported"):
+    with pytest.raises(BundleError, match="a model of the kind 'fcnn' cannot be exported: it is no network"):
         to_onnx(changed)
-    with pytest.raises(BundleError, match="a Forest cannot be exported"):
+    with pytest.raises(BundleError, match="a model of the kind 'fcnn' cannot be exported: it is no network"):
         torch_outputs(changed, np.zeros((1, 300, 2), np.float32))

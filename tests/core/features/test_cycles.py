@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,19 +15,17 @@ from numpy.typing import NDArray
 from heartbeat_core.audio.synthesis import synthesise
 from heartbeat_core.errors import NonFiniteSamples
 from heartbeat_core.features import cycles, statistics_columns
-from heartbeat_core.features.cycles_columns import BANDS, BANDS_HZ, DESCRIPTIONS, NAMES, VERSION, as_markdown
-from heartbeat_core.features.extract import summarise
+from heartbeat_core.features.cycles_columns import BANDS, BANDS_HZ, DESCRIPTIONS, NAMES, VERSION
 from heartbeat_core.features.series import distant_maxima
 from heartbeat_core.features.signal import RATE_HZ, envelope, power_spectra, prepare
-from heartbeat_core.features.statistics import compute_statistics
+from tests.helpers import both_of, statistics_of
 
 Values = NDArray[np.float64]
-ROOT = Path(__file__).parents[3]
 PERIOD_S, SYSTOLE_S = 0.84, 0.3
 
 
 def named(samples: NDArray[np.floating], sample_rate_hz: int = RATE_HZ) -> dict[str, float]:
-    values = summarise(samples.astype(np.float32), sample_rate_hz, True)
+    values = both_of(samples.astype(np.float32), sample_rate_hz)
     return dict(zip(NAMES, values[392:].tolist(), strict=True))
 
 
@@ -71,24 +68,15 @@ def test_the_order_is_cycle_similarity_dynamics() -> None:
     assert NAMES[:2] == ("cycle_period_s", "cycle_autocorrelation_at_period")
 
 
-def test_the_page_of_the_columns_is_up_to_date() -> None:
-    page = (ROOT / "configs" / f"{VERSION}.md").read_text("utf-8")
-    assert page == as_markdown(), "write it again with cycles_names.as_markdown()"
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
-    assert [(int(place), name) for place, name, _ in rows] == list(enumerate(NAMES))
-    assert [text for _, _, text in rows] == [DESCRIPTIONS[name] for name in NAMES]
-
-
-def test_a_summary_is_the_statistics_and_the_cycles_behind() -> None:
+def test_two_sets_are_the_statistics_and_the_cycles_behind() -> None:
     samples = heart()
-    both = summarise(samples, RATE_HZ, True)
+    both = both_of(samples, RATE_HZ)
     assert both.shape == (652,)
     assert both.dtype == np.float32
     signal = prepare(samples, RATE_HZ)
     of_cycles = cycles.compute_cycles(signal, power_spectra(signal.samples))
-    assert np.array_equal(both, [*compute_statistics(samples, RATE_HZ), *of_cycles])
-    assert np.array_equal(summarise(samples, RATE_HZ, False), both[:392])
-    assert np.array_equal(summarise(samples, RATE_HZ, True), both)
+    assert np.array_equal(both, [*statistics_of(samples, RATE_HZ), *of_cycles])
+    assert np.array_equal(both_of(samples, RATE_HZ), both)
 
 
 # Definitions.
@@ -393,7 +381,7 @@ def test_values_are_always_finite(sound: str, n_samples: int, sample_rate_hz: in
         "click": lambda: (np.arange(n_samples) == n_samples // 2).astype(float),
         "growing": lambda: np.exp(60 * (t / max(t.max(initial=0), 1e-9) - 1)),
     }[sound]()
-    values = summarise((10**power * samples).astype(np.float32), sample_rate_hz, True)
+    values = both_of((10**power * samples).astype(np.float32), sample_rate_hz)
     assert values.shape == (652,)
     assert np.isfinite(values).all()
 
@@ -401,7 +389,7 @@ def test_values_are_always_finite(sound: str, n_samples: int, sample_rate_hz: in
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=300), st.integers(1_000, 384_000))
 def test_any_samples_have_values_or_overflow(samples: list[float], sample_rate_hz: int) -> None:
     try:
-        values = summarise(np.array(samples, np.float32), sample_rate_hz, True)
+        values = both_of(np.array(samples, np.float32), sample_rate_hz)
     except NonFiniteSamples:
         assert max(map(abs, samples)) > 1e37
     else:

@@ -9,12 +9,13 @@ import scipy.fft
 
 from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.errors import TooShort
-from heartbeat_core.features import cycles_columns, statistics, statistics_columns
+from heartbeat_core.features import cycles_columns, statistics_columns
 from heartbeat_core.features.catalogue import columns_read
 from heartbeat_core.features.extract import compute_inputs
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.features.signal import mel_filters, prepare
 from heartbeat_core.recipe import Recipe
+from tests.helpers import statistics_of
 
 MODELS = {"log-mel": "cnn"}
 KINDS = ("aligned", "frequency", "statistics", "mfcc", "spectral-contrast", "log-mel")
@@ -76,7 +77,7 @@ def test_frames_are_the_originals(kind: str) -> None:
 
 def test_statistics_are_the_module_s() -> None:
     one = waveform()
-    expected = statistics.compute_statistics(one.samples, one.sample_rate_hz)
+    expected = statistics_of(one.samples, one.sample_rate_hz)
     assert np.array_equal(compute_inputs(one, recipe("statistics"))[0], expected)
 
 
@@ -126,12 +127,12 @@ def test_gain_does_not_matter(kind: str) -> None:
     )
 
 
-@pytest.mark.parametrize("width", [392, 652])
-def test_a_part_of_the_statistics_is_read_by_name(width: int) -> None:
+@pytest.mark.parametrize(("kind", "width"), [("statistics", 392), ("statistics+cycles", 652)])
+def test_a_part_of_the_statistics_is_read_by_name(kind: str, width: int) -> None:
     names = np.array((*statistics_columns.NAMES, *cycles_columns.NAMES)[:width])
-    assert columns_read("all", width).all()
-    assert columns_read("all", 40).shape == (40,)
-    timbre, rhythm = columns_read("timbre", width), columns_read("rhythm", width)
+    assert columns_read("all", kind).all()
+    assert columns_read("all", "mfcc").shape == (40,)
+    timbre, rhythm = columns_read("timbre", kind), columns_read("rhythm", kind)
     assert all("mfcc" in name for name in names[timbre])
     assert timbre.sum() == 180
     assert rhythm.sum() == 186 + width - 392

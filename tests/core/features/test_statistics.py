@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import librosa
 import numpy as np
@@ -20,7 +19,6 @@ from heartbeat_core.audio.synthesis import synthesise
 from heartbeat_core.errors import NonFiniteSamples
 from heartbeat_core.features import rhythm, series, statistics
 from heartbeat_core.features.signal import RATE_HZ, envelope, log_mel, mel_filters, mfcc, power_spectra, prepare
-from heartbeat_core.features.statistics import compute_statistics
 from heartbeat_core.features.statistics_columns import (
     DESCRIPTIONS,
     MODULATION,
@@ -28,16 +26,15 @@ from heartbeat_core.features.statistics_columns import (
     NAMES,
     RHYTHM_BANDS_HZ,
     VERSION,
-    as_markdown,
 )
+from tests.helpers import statistics_of
 
 Values = NDArray[np.float64]
-ROOT = Path(__file__).parents[3]
 CARRIERS_HZ = {"low": 80.0, "middle": 260.0, "high": 600.0}
 
 
 def named(samples: NDArray[np.floating], sample_rate_hz: int = RATE_HZ) -> dict[str, float]:
-    values = compute_statistics(samples.astype(np.float32), sample_rate_hz)
+    values = statistics_of(samples.astype(np.float32), sample_rate_hz)
     return dict(zip(NAMES, values.tolist(), strict=True))
 
 
@@ -85,14 +82,6 @@ def test_what_is_computed_is_what_is_named() -> None:
             assert len(found) == 62
             computed |= found
     assert computed == set(NAMES)
-
-
-def test_the_page_of_the_columns_is_up_to_date() -> None:
-    page = (ROOT / "configs" / f"{VERSION}.md").read_text("utf-8")
-    assert page == as_markdown(), "write it again with statistics_names.as_markdown()"
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
-    assert [(int(place), name) for place, name, _ in rows] == list(enumerate(NAMES))
-    assert [text for _, _, text in rows] == [DESCRIPTIONS[name] for name in NAMES]
 
 
 # Definitions.
@@ -513,10 +502,10 @@ def test_the_sample_rate_does_not_matter(label: str, sample_rate_hz: int) -> Non
 def test_the_samples_are_left_alone() -> None:
     samples = heart()
     before = samples.copy()
-    values = compute_statistics(samples, RATE_HZ)
+    values = statistics_of(samples, RATE_HZ)
     assert np.array_equal(samples, before)
     assert values.dtype == np.float32
-    assert np.array_equal(values, compute_statistics(samples, RATE_HZ))
+    assert np.array_equal(values, statistics_of(samples, RATE_HZ))
 
 
 # Extremes.
@@ -556,7 +545,7 @@ def test_values_are_always_finite(sound: str, n_samples: int, sample_rate_hz: in
         "click": lambda: (np.arange(n_samples) == n_samples // 2).astype(float),
         "growing": lambda: np.exp(60 * (t / max(t.max(initial=0), 1e-9) - 1)),
     }[sound]()
-    values = compute_statistics((level * samples).astype(np.float32), sample_rate_hz)
+    values = statistics_of((level * samples).astype(np.float32), sample_rate_hz)
     assert values.shape == (392,)
     assert np.isfinite(values).all()
 
@@ -564,7 +553,7 @@ def test_values_are_always_finite(sound: str, n_samples: int, sample_rate_hz: in
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=300), st.integers(1_000, 384_000))
 def test_any_samples_have_values_or_overflow(samples: list[float], sample_rate_hz: int) -> None:
     try:
-        values = compute_statistics(np.array(samples, np.float32), sample_rate_hz)
+        values = statistics_of(np.array(samples, np.float32), sample_rate_hz)
     except NonFiniteSamples:
         assert max(map(abs, samples)) > 1e37
     else:
@@ -575,7 +564,7 @@ def test_any_samples_have_values_or_overflow(samples: list[float], sample_rate_h
 def test_what_overflows_is_named(sample_rate_hz: int) -> None:
     samples = np.full(1_000, np.finfo(np.float32).max)
     with pytest.raises(NonFiniteSamples, match=r"resampling overflows: samples reach 3\.4e\+38"):
-        compute_statistics(samples, sample_rate_hz)
+        statistics_of(samples, sample_rate_hz)
 
 
 def test_full_scale_clipping_of_a_heart() -> None:

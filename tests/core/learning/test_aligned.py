@@ -9,7 +9,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from heartbeat_core.arrays import Inputs
-from heartbeat_core.learning.aligned import fit_aligned, fit_aligner
+from heartbeat_core.learning.aligned import AlignedFCNN, fit_aligner, flatten
 from heartbeat_core.recipe import Recipe
 from tests import naive
 from tests.core.conftest import LENGTH, MadeUp, make_rows
@@ -33,7 +33,8 @@ def padded(frames: Inputs, reference: Inputs, pad_mode: str) -> Inputs:
 @pytest.mark.parametrize("pad_mode", ["both", "front", "back"])
 @pytest.mark.parametrize("kind", ["aligned", "frequency"])
 def test_rows_are_aligned_with_the_longest_training_row_and_scaled(rows: MadeUp, pad_mode: str, kind: str) -> None:
-    aligner, matrix = fit_aligner(recipe(input=kind, alignment={"pad_mode": pad_mode}), rows.frames)
+    aligner, placed, offsets = fit_aligner(recipe(input=kind, alignment={"pad_mode": pad_mode}), rows.frames)
+    matrix = flatten(placed, offsets, aligner.scaler)
     read = np.array([1, 0] if kind == "frequency" else [1, 1], np.float32)
     reference = longest(rows) * read
     assert np.array_equal(aligner.reference.frames, reference)
@@ -47,7 +48,7 @@ def test_rows_are_aligned_with_the_longest_training_row_and_scaled(rows: MadeUp,
 
 
 def test_it_learns_what_can_be_learned(rows: MadeUp) -> None:
-    model = fit_aligned(recipe(network={"hidden": [8], "dropout": 0.1}), rows.frames, rows.codes, seed=0)
+    model = AlignedFCNN().fit(recipe(network={"hidden": [8], "dropout": 0.1}), rows.frames, rows.codes, seed=0)
     held_out = make_rows(60, seed=1)
     logits = model.logits(held_out.frames)
     assert logits.shape == (60, 5)
@@ -56,7 +57,7 @@ def test_it_learns_what_can_be_learned(rows: MadeUp) -> None:
 
 
 def test_the_frequency_alone_is_read(rows: MadeUp) -> None:
-    model = fit_aligned(recipe(input="frequency"), rows.frames, rows.codes, seed=0)
+    model = AlignedFCNN().fit(recipe(input="frequency"), rows.frames, rows.codes, seed=0)
     louder = [row * np.array([1, 100], np.float32) for row in rows.frames]
     higher = [row * np.array([2, 1], np.float32) for row in rows.frames]
     assert np.array_equal(model.logits(louder), model.logits(rows.frames))
@@ -65,7 +66,7 @@ def test_the_frequency_alone_is_read(rows: MadeUp) -> None:
 
 def test_the_same_seed_gives_the_same_model_and_another_one_does_not(rows: MadeUp) -> None:
     one, same, other = (
-        fit_aligned(recipe(), rows.frames, rows.codes, seed=seed).logits(rows.frames) for seed in (1, 1, 2)
+        AlignedFCNN().fit(recipe(), rows.frames, rows.codes, seed=seed).logits(rows.frames) for seed in (1, 1, 2)
     )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -74,7 +75,7 @@ def test_the_same_seed_gives_the_same_model_and_another_one_does_not(rows: MadeU
 def test_compression_is_done_and_counted(rows: MadeUp) -> None:
     logits, sizes = {}, {}
     for name, compression in (("plain", {}), ("pruned", {"pruned": 0.8}), ("int8", {"int8": True})):
-        model = fit_aligned(recipe(compression=compression), rows.frames, rows.codes, seed=0)
+        model = AlignedFCNN().fit(recipe(compression=compression), rows.frames, rows.codes, seed=0)
         logits[name], sizes[name] = model.logits(rows.frames), model.n_bytes
         assert model.logits([]).shape == (0, 5)
     n_inputs = 2 * len(longest(rows))
@@ -85,3 +86,21 @@ def test_compression_is_done_and_counted(rows: MadeUp) -> None:
     assert sizes["pruned"] < sizes["plain"]
     assert 0 < np.abs(logits["int8"] - logits["plain"]).max() < 0.2 * np.abs(logits["plain"]).max()
     assert not np.array_equal(logits["pruned"], logits["plain"])
+
+
+def test_a_reference_that_is_given_is_taken(rows: MadeUp) -> None:
+    model = AlignedFCNN().fit(recipe(), rows.frames, rows.codes, 0, rows.reference)
+    assert model.aligner.reference is rows.reference
+    assert model.aligner.place(rows.frames)[1] == rows.offsets.tolist()
+    served = model.serve(rows.results())
+    assert np.array_equal(served.logits, model.logits(rows.frames))
+    assert served.distances is None
+    assert model.distances(rows.frames) is None
+
+
+def test_rows_that_are_padded_batch_by_batch_train_the_same_model(
+    rows: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory = AlignedFCNN().fit(recipe(), rows.frames, rows.codes, 0).logits(rows.frames)
+    monkeypatch.setattr("heartbeat_core.learning.aligned.MATRIX_BYTES", 0)
+    assert np.array_equal(AlignedFCNN().fit(recipe(), rows.frames, rows.codes, 0).logits(rows.frames), in_memory)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.learning.bagging import _Members, train_bagged
 from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.vectors import BaggedFCNN
 from heartbeat_core.recipe import Recipe
 
 WIDTH = 6
@@ -68,7 +69,7 @@ def test_it_learns_and_is_one_network_in_evaluation_mode() -> None:
     network = train(rows, codes, recipe(), seed=3)
     assert not network.training
     assert network.layers[0].weight.shape == (15, WIDTH)
-    assert recipe().widths == (15,)
+    assert BaggedFCNN().widths(recipe()) == (15,)
     assert network.layers[-1].weight.shape == (5, 15)
     others, true = made_up(seed=9)
     with torch.inference_mode():

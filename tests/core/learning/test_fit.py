@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.evaluation.splits import folds
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
-from heartbeat_core.learning.fit import Examples, fit
+from heartbeat_core.learning.fit import Examples, fit, n_steps
+from heartbeat_core.learning.model import Implementation
 from heartbeat_core.recipe import LABELS, Recipe
 
 SHAPES = {"aligned": 2, "frequency": 2, "statistics": 6, "mfcc": 6, "spectral-contrast": 6, "log-mel": 40}
@@ -87,16 +88,20 @@ def test_rows_are_taken_in_order() -> None:
     assert taken.groups == ["patient 2", "patient 0"]
 
 
-class Spy:
-    """A fitter that notes what it was fitted to; its outputs are the inputs' first five values."""
+class Spy(Implementation):
+    """Notes what it was fitted to; its logits are the inputs' first five values, its distance is the sixth."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[int], int]] = []
         self.n_bytes = 0
 
-    def __call__(self, recipe: Recipe, inputs: Any, codes: NDArray[np.int64], seed: int) -> Spy:
+    def fit(self, recipe: Recipe, inputs: Any, codes: NDArray[np.int64], seed: int, *others: Any) -> Spy:
         self.calls.append(([int(one[0, 5]) for one in inputs], seed))
+        others[1]()
         return self
+
+    def distances(self, inputs: Any) -> NDArray[np.float64]:
+        return np.array([one[0, 5] for one in inputs], np.float64)
 
     def logits(self, inputs: Any) -> NDArray[np.float64]:
         return np.stack([one[0, :5] for one in inputs]).astype(np.float64)
@@ -108,7 +113,7 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     monkeypatch: pytest.MonkeyPatch, calibrated: bool, balance: float
 ) -> None:
     spy = Spy()
-    monkeypatch.setattr("heartbeat_core.learning.fit.fit_vectors", spy)
+    monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)
     rows = examples("statistics", 96)
     # Two of three rows have label 0: the thresholds differ, and so does what they are compared with.
     rows = rows.take(np.flatnonzero((rows.codes == 0) | (np.arange(96) % 4 == 0)))
@@ -116,14 +121,19 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     for number, one in enumerate(rows.inputs):
         one[0, 5] = number
     settings = {"calibrated": calibrated, "balance": balance, "inner_folds": 4}
-    fitted = fit(recipe("mfcc", "fcnn", {"decision": settings}), rows, seed=7)
+    chosen = recipe("mfcc", "fcnn", {"decision": settings})
+    steps: list[None] = []
+    fitted = fit(chosen, rows, seed=7, on_step=lambda: steps.append(None))
+    assert len(steps) == n_steps(chosen) == len(spy.calls)
+    # Of the training rows' distances, 0 to 47, one in 200 lies beyond.
+    assert fitted.max_distance == pytest.approx(47 * 0.995)
     assert spy.calls[0] == (list(range(48)), 7)
     plain = balanced_thresholds(rows.codes, balance)
     if not calibrated:
         assert fitted.decision.thresholds == pytest.approx(plain)
         assert len(spy.calls) == 1
         assert fitted.decision.temperature == 1.0
-        assert fitted.held_out_confidence is None
+        assert fitted.min_confidence == 0.0
         return
     inner = folds(rows.codes, rows.groups, 4, 7)
     assert [rows for rows, _ in spy.calls[1:]] == [training.tolist() for training, _ in inner]
@@ -145,4 +155,4 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     probabilities = np.zeros((48, 5))
     probabilities[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)
     said = (probabilities / np.array(fitted.decision.thresholds)).argmax(axis=1)
-    assert fitted.held_out_confidence == pytest.approx(probabilities[np.arange(48), said])
+    assert fitted.min_confidence == pytest.approx(np.quantile(probabilities[np.arange(48), said], 0.2))

@@ -13,7 +13,6 @@ from heartbeat_core.learning.scorer import Scorer
 from heartbeat_core.recipe import LABELS
 
 LENGTH = 500
-ALL = np.arange(len(LABELS))
 
 
 def make_network(hidden: tuple[int, ...], seed: int = 0, length: int = LENGTH) -> FCNN:
@@ -51,33 +50,32 @@ def test_equal_to_the_padded_rows(hidden: tuple[int, ...], seed: int) -> None:
     lengths = [1, 2, LENGTH, LENGTH - 1, *rng.integers(1, LENGTH, 20).tolist()]
     rows = [make_row(rng, n) for n in lengths]
     offsets = [0, LENGTH - 2, 0, 1, *[int(rng.integers(0, LENGTH - n + 1)) for n in lengths[4:]]]
-    found = Scorer(network, scaler, ALL).score(rows, offsets)
-    np.testing.assert_allclose(found.logits, padded_logits(network, scaler, rows, offsets), rtol=1e-5, atol=1e-5)
-    assert np.array_equal(found.codes, found.probabilities.argmax(axis=1))
+    found = Scorer(network, scaler).score(rows, offsets)
+    np.testing.assert_allclose(found, padded_logits(network, scaler, rows, offsets), rtol=1e-5, atol=1e-5)
 
 
 def test_at_the_length_of_the_main_level() -> None:
     rng = np.random.default_rng(1)
     network, scaler = make_network((16, 8), length=110_000), make_scaler(rng, 110_000)
     rows, offsets = [make_row(rng, 30_000), make_row(rng, 110_000)], [41_000, 0]
-    found = Scorer(network, scaler, ALL).score(rows, offsets).logits
+    found = Scorer(network, scaler).score(rows, offsets)
     np.testing.assert_allclose(found, padded_logits(network, scaler, rows, offsets), rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:
     rng = np.random.default_rng(2)
-    scorer = Scorer(make_network((16, 8)), make_scaler(rng), ALL)
+    scorer = Scorer(make_network((16, 8)), make_scaler(rng))
     rows = [make_row(rng, int(n)) for n in rng.integers(1, LENGTH, 150)]
     together = scorer.score(rows, [0] * 150)
     for index in range(0, 150, 7):
         alone = scorer.score([rows[index]], [0])
-        np.testing.assert_allclose(alone.logits[0], together.logits[index], rtol=2e-7)
+        np.testing.assert_allclose(alone[0], together[index], rtol=2e-7)
 
 
 def test_the_network_stays_as_it_is() -> None:
     network = make_network((16, 8))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    Scorer(network, make_scaler(np.random.default_rng(0)), ALL)
+    Scorer(network, make_scaler(np.random.default_rng(0)))
     assert network.state_dict().keys() == before.keys()
     for name, value in network.state_dict().items():
         assert value.dtype == before[name].dtype
@@ -87,9 +85,9 @@ def test_the_network_stays_as_it_is() -> None:
 def test_the_padding_is_not_touched() -> None:
     """What the weights hold outside of a recording's place has no part in its outputs but by the constant."""
     rng = np.random.default_rng(3)
-    scorer = Scorer(make_network((16, 8)), make_scaler(rng), ALL)
+    scorer = Scorer(make_network((16, 8)), make_scaler(rng))
     row = make_row(rng, 100)
-    expected = scorer.score([row], [200]).logits
+    expected = scorer.score([row], [200])
     scorer._weights[:400] = torch.nan
     scorer._weights[600:] = torch.nan
-    assert np.array_equal(scorer.score([row], [200]).logits, expected)
+    assert np.array_equal(scorer.score([row], [200]), expected)

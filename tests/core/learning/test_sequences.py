@@ -12,7 +12,7 @@ from torch import nn
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.errors import DatasetError
-from heartbeat_core.learning.sequences import WINDOW_FRAMES, RandomWindows, SequenceModel, fit_sequences
+from heartbeat_core.learning.sequences import WINDOW_FRAMES, RandomWindows, SequenceModel, Sequences
 from heartbeat_core.learning.vectors import VectorScaler
 from heartbeat_core.recipe import LABELS, Recipe
 
@@ -39,7 +39,7 @@ def sequences(n: int, seed: int = 0) -> tuple[list[Inputs], NDArray[np.int64]]:
 @pytest.mark.parametrize("model", ["cnn", "rnn"])
 def test_it_learns_what_can_be_learned(model: str) -> None:
     rows, codes = sequences(32)
-    fitted = fit_sequences(recipe(model), rows, codes, seed=0)
+    fitted = Sequences().fit(recipe(model), rows, codes, seed=0)
     held_out, truth = sequences(16, seed=1)
     logits = fitted.logits(held_out)
     assert logits.shape == (16, len(LABELS))
@@ -54,15 +54,15 @@ def test_it_learns_what_can_be_learned(model: str) -> None:
 def test_the_same_seed_gives_the_same_model_and_another_one_does_not(model: str) -> None:
     rows, codes = sequences(10)
     torch.manual_seed(1)
-    first = fit_sequences(recipe(model, epochs=2), rows, codes, seed=3).logits(rows)
+    first = Sequences().fit(recipe(model, epochs=2), rows, codes, seed=3).logits(rows)
     torch.manual_seed(2)
-    assert np.array_equal(fit_sequences(recipe(model, epochs=2), rows, codes, seed=3).logits(rows), first)
-    assert not np.array_equal(fit_sequences(recipe(model, epochs=2), rows, codes, seed=4).logits(rows), first)
+    assert np.array_equal(Sequences().fit(recipe(model, epochs=2), rows, codes, seed=3).logits(rows), first)
+    assert not np.array_equal(Sequences().fit(recipe(model, epochs=2), rows, codes, seed=4).logits(rows), first)
 
 
 def test_the_scaler_is_that_of_the_training_rows_frames() -> None:
     rows, codes = sequences(10)
-    scaler = fit_sequences(recipe("cnn", epochs=1), rows, codes, seed=0).scaler
+    scaler = Sequences().fit(recipe("cnn", epochs=1), rows, codes, seed=0).scaler
     frames = np.concatenate(rows).astype(np.float64)
     np.testing.assert_allclose(scaler.mean, frames.mean(axis=0))
     np.testing.assert_allclose(scaler.scale, frames.std(axis=0))
@@ -71,7 +71,7 @@ def test_the_scaler_is_that_of_the_training_rows_frames() -> None:
 @pytest.mark.parametrize("model", ["cnn", "rnn"])
 def test_a_rows_outputs_do_not_depend_on_the_others(model: str) -> None:
     rows, codes = sequences(10)
-    fitted = fit_sequences(recipe(model, epochs=1), rows, codes, seed=0)
+    fitted = Sequences().fit(recipe(model, epochs=1), rows, codes, seed=0)
     together = fitted.logits(rows)
     assert np.array_equal(together[3], fitted.logits([rows[3]])[0])
     assert fitted.logits([]).shape == (0, 5)
@@ -141,7 +141,7 @@ def test_class_weights_count_and_leave_the_logits_those_of_the_true_shares() -> 
     few = [np.zeros_like(rows[i]) + np.float32(0.01) * rows[i] for i in kept.tolist()]
     gaps = {}
     for how in ("none", "balanced"):
-        logits = fit_sequences(recipe("rnn", class_weights=how), few, codes[kept], seed=0).logits(few)
+        logits = Sequences().fit(recipe("rnn", class_weights=how), few, codes[kept], seed=0).logits(few)
         gaps[how] = (logits[:, 2] - logits[:, 0]).mean()
     assert gaps["balanced"] != gaps["none"]
     assert max(gaps.values()) < np.log(2 / (len(kept) - 2)) + 0.5
@@ -150,6 +150,6 @@ def test_class_weights_count_and_leave_the_logits_those_of_the_true_shares() -> 
 def test_too_few_rows_or_labels_are_named() -> None:
     rows, codes = sequences(4)
     with pytest.raises(DatasetError, match="two labels at least"):
-        fit_sequences(recipe("cnn"), rows[:1], codes[:1], seed=0)
+        Sequences().fit(recipe("cnn"), rows[:1], codes[:1], seed=0)
     with pytest.raises(DatasetError, match="found 2 rows of: normal"):
-        fit_sequences(recipe("rnn"), [rows[0], rows[2]], np.zeros(2, np.int64), seed=0)
+        Sequences().fit(recipe("rnn"), [rows[0], rows[2]], np.zeros(2, np.int64), seed=0)

@@ -9,13 +9,23 @@ import pytest
 import torch
 from torch import nn
 
+from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.learning.decision import Decision
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.scorer import Scorer
 from heartbeat_core.learning.training import AlignedFrames, fit_scaler, label_mask, train_network
 from heartbeat_core.recipe import LABELS, Recipe
 from tests import naive
 from tests.core.conftest import LENGTH, MadeUp, make_rows, tiny_recipe
+
+
+def scored(network: FCNN, scaler: Scaler, trained: np.ndarray, rows: MadeUp) -> Predictions:
+    """Return what serving makes of the rows."""
+    logits = Scorer(network, scaler).score(rows.frames, rows.offsets.tolist())
+    probabilities = Decision().probabilities(logits.astype(np.float64), trained)
+    return Predictions(logits, probabilities.astype(np.float32), Decision().codes(probabilities))
 
 
 def weights(network: nn.Module) -> dict[str, np.ndarray]:
@@ -94,7 +104,7 @@ def test_untrained_labels_are_never_predicted(labels: tuple[str, ...]) -> None:
     untrained = [code for code in range(len(LABELS)) if code not in trained]
     with torch.no_grad():
         network.layers[-1].bias[untrained] = 1e6  # the raw outputs prefer them by far
-    scores = Scorer(network, inputs.scaler, trained).score(rows.frames, rows.offsets.tolist())
+    scores = scored(network, inputs.scaler, trained, rows)
     assert set(scores.codes.tolist()) <= set(trained.tolist())
     assert np.array_equal(scores.probabilities[:, untrained], np.zeros((25, len(untrained)), np.float32))
     assert np.all(scores.probabilities[:, trained] > 0)
@@ -163,7 +173,7 @@ def test_a_model_learns_rows_that_can_be_told_apart(rows: MadeUp) -> None:
     recipe = tiny_recipe(epochs=60, plateau_patience=20)
     inputs = rows.inputs()
     network = train_network(inputs, recipe)
-    scores = Scorer(network, inputs.scaler, np.array([0, 2, 4])).score(rows.frames, rows.offsets.tolist())
+    scores = scored(network, inputs.scaler, np.array([0, 2, 4]), rows)
     assert (scores.codes == rows.codes).mean() >= 0.9
 
 
@@ -184,7 +194,7 @@ def test_training_and_serving_see_the_same_inputs(rows: MadeUp) -> None:
     network = train_network(inputs, tiny_recipe())
     with torch.inference_mode():
         by_training = network(torch.stack([inputs[i][0] for i in range(len(inputs))])).numpy()
-    served = Scorer(network, inputs.scaler, np.array([0, 2, 4])).score(rows.frames, rows.offsets.tolist())
+    served = scored(network, inputs.scaler, np.array([0, 2, 4]), rows)
     np.testing.assert_allclose(served.logits, by_training, rtol=1e-5, atol=1e-5)
 
 

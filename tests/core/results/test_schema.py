@@ -17,7 +17,8 @@ import pytest
 
 from heartbeat_core.alignment.placement import Placement
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.bundles.predictions import Scores
+from heartbeat_core.bundles.predictions import Predictions
+from heartbeat_core.bundles.servable import Holdout
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats import columns
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
@@ -167,7 +168,7 @@ def result(n_frames: int = 3, *, label: str | None = "murmur", patient_id: str |
         frames=rng.random((n_frames, 2), np.float32),
         n_frames_cut=1,
         placement=Placement(2, n_frames, 12.5),
-        statistics=rng.standard_normal(len(NAMES)).astype(np.float32),
+        features={"statistics": rng.standard_normal(len(NAMES)).astype(np.float32)},
     )
 
 
@@ -176,7 +177,7 @@ def predictions(results: list[RecordingResult], now: datetime = NOW) -> pa.Table
     probabilities = np.tile(np.float32([0.125, 0.0, 0.5, 0.0, 0.375]), (n, 1))
     logits = np.arange(5 * n, dtype=np.float32).reshape(n, 5)
     reasons = ["low_confidence,poor_quality", None]
-    scores = Scores(logits, probabilities, np.full(n, 2), [reasons[number % 2] for number in range(n)])
+    scores = Predictions(logits, probabilities, np.full(n, 2), [reasons[number % 2] for number in range(n)])
     return schema.predictions_table(
         *(results, scores),
         model_id="m@0",
@@ -218,8 +219,8 @@ def tables() -> dict[str, tuple[pa.Table, pa.Table, str]]:
         "failures": (failures([failure()]), failures([]), FAILURES),
         "plan": (plan.plan_table(shards), plan.plan_table([]), PLAN),
         "holdout": (
-            schema.holdout_table(["a", "b"], codes, codes, logits),
-            schema.holdout_table([], codes[:0], codes[:0], logits[:0]),
+            schema.holdout_table(Holdout(["a", "b"], codes, codes, logits)),
+            schema.holdout_table(Holdout([], codes[:0], codes[:0], logits[:0])),
             HOLDOUT,
         ),
     }
@@ -348,8 +349,7 @@ def test_features_by_hand() -> None:
 def test_each_statistic_is_a_column_of_its_name(which: str) -> None:
     results = [result(3), result(4)]
     for row, one in zip(features(results, which).to_pylist(), results, strict=True):
-        assert one.statistics is not None
-        assert {name: row[name] for name in NAMES} == dict(zip(NAMES, one.statistics.tolist(), strict=True))
+        assert {name: row[name] for name in NAMES} == dict(zip(NAMES, one.features["statistics"].tolist(), strict=True))
         assert ("frequency_hz" in row) == (which == "both")
 
 
@@ -359,7 +359,7 @@ def test_the_order_in_which_sets_are_named_does_not_matter() -> None:
 
 def test_statistics_that_nobody_computed_are_no_numbers() -> None:
     with pytest.raises(ValueError, match="a result has none"):
-        features([replace(result(3), statistics=None)], "statistics")
+        features([replace(result(3), features={})], "statistics")
 
 
 def test_a_padded_row_has_its_zeros_and_a_compact_one_has_none() -> None:

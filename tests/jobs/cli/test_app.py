@@ -19,6 +19,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from heartbeat_core.errors import ConfigError, InputError
+from heartbeat_core.features.catalogue import shape_read
 from heartbeat_core.recipe import LABELS, BaggingSettings, Recipe
 from heartbeat_core.settings import parse_yaml
 from jobs.cli.__main__ import app
@@ -624,7 +625,7 @@ def test_the_shipped_recipes_state_all_that_they_use() -> None:
         content = yaml.safe_load(path.read_text())
         recipe = Recipe.model_validate(content)
         used = {"training": {"holdout_folds", "seed"}}
-        if recipe.reads_frames:
+        if shape_read(recipe.input) == "frames":
             used |= {"frames": {"delta_time_s", "method"}, "alignment": {"pad_mode"}}
         if recipe.model in ("fcnn", "cnn", "rnn"):
             used["training"] |= by_plateau

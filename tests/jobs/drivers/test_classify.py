@@ -23,7 +23,6 @@ from heartbeat_core import storage
 from heartbeat_core.audio.decode import decode
 from heartbeat_core.bundles.manifest import read_manifest
 from heartbeat_core.errors import BundleError, JobError, OutputError
-from heartbeat_core.features.statistics import compute_statistics
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats.parquet import from_parquet
 from heartbeat_core.recipe import LABELS
@@ -46,6 +45,7 @@ from tests.helpers import (
     heart_bytes,
     read_rows,
     read_table,
+    statistics_of,
     tree,
     web_server,
     write_broken,
@@ -172,7 +172,7 @@ def test_statistics_are_columns_by_name(finished: Finished) -> None:
     assert names.index("amplitude") < first
     for row in read_rows(finished.out, "features"):
         waveform = decode(storage.read(row["uri"]))
-        expected = compute_statistics(waveform.samples, waveform.sample_rate_hz)
+        expected = statistics_of(waveform.samples, waveform.sample_rate_hz)
         found = np.array([row[name] for name in NAMES], np.float32)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     # A column that an analyst asks for by its name.

@@ -13,12 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from heartbeat_core.bundles.bundle import Bundle, FrameClassifier, StatisticsClassifier, load
+from heartbeat_core.bundles.bundle import Bundle, load
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.errors import ConfigError, DatasetError, InputError, JobError, OutputError
 from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
+from heartbeat_core.learning.aligned import AlignedModel
 from heartbeat_core.learning.fit import Examples, fit
 from heartbeat_core.learning.training import fit_scaler
+from heartbeat_core.learning.vectors import VectorModel
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.settings import parse_settings
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
@@ -147,9 +149,9 @@ def test_the_scaler_saw_training_rows_only(dataset: Path, bundle: Path, loaded: 
     training = rows.take(np.array(kept))
     assert len(training) == loaded.manifest.training_data.n_rows == report_of(loaded).n_training_rows
     scaler = fit_scaler(training.frames, training.offsets, len(loaded.reference))
-    assert isinstance(loaded.classifier, FrameClassifier)
-    np.testing.assert_allclose(loaded.classifier.scaler.mean, scaler.mean, rtol=1e-12)
-    np.testing.assert_allclose(loaded.classifier.scaler.scale, scaler.scale, rtol=1e-12)
+    assert isinstance(loaded.model, AlignedModel)
+    np.testing.assert_allclose(loaded.model.aligner.scaler.mean, scaler.mean, rtol=1e-12)
+    np.testing.assert_allclose(loaded.model.aligner.scaler.scale, scaler.scale, rtol=1e-12)
     assert loaded.manifest.training_data.fingerprint == training.fingerprint()
 
 
@@ -338,7 +340,7 @@ def test_a_bundle_of_statistics_holds_its_files_and_facts(
     assert manifest.recipe == statistics_recipe
     assert manifest.trained_labels == LABELS
     assert manifest.cross_validation is None
-    assert of_statistics.reads_statistics
+    assert of_statistics.vectors == ("statistics",)
     report = report_of(of_statistics)
     assert report.n_training_rows + report.n_holdout_rows == WARD_ROWS
     assert report.n_holdout_rows == len(holdout_rows(statistics_bundle))
@@ -365,8 +367,8 @@ def test_what_is_fitted_is_fitted_to_the_training_rows(
     assert not set(training.groups) & {
         group for group, digest in zip(rows.groups, digests, strict=True) if digest in held_out
     }
-    assert isinstance(of_statistics.classifier, StatisticsClassifier)
-    model = of_statistics.classifier.model
+    assert isinstance(of_statistics.model, VectorModel)
+    model = of_statistics.model
     vectors = np.concatenate(training.inputs).astype(np.float64)
     np.testing.assert_allclose(model.scaler.mean, vectors.mean(axis=0), rtol=1e-9)
     expected = fit(statistics_recipe, training, statistics_recipe.training.seed)
@@ -485,16 +487,16 @@ def test_its_model_is_that_of_all_rows(
     judged: Path, ward_dataset: Path, evaluation: Path, statistics_recipe: Recipe
 ) -> None:
     bundle = load(str(judged))
-    if isinstance(bundle.classifier, StatisticsClassifier):
+    if isinstance(bundle.model, VectorModel):
         _, rows = statistics_rows(ward_dataset, evaluation, statistics_recipe)
         fitted = fit(statistics_recipe, rows, statistics_recipe.training.seed)
-        assert np.array_equal(bundle.classifier.model.logits(rows.inputs), fitted.model.logits(rows.inputs))
+        assert np.array_equal(bundle.model.logits(rows.inputs), fitted.model.logits(rows.inputs))
         assert bundle.manifest.decision == fitted.decision
     else:
         rows_of_frames = Dataset(str(ward_dataset)).rows()
         scaler = fit_scaler(rows_of_frames.frames, rows_of_frames.offsets, len(bundle.reference))
-        assert isinstance(bundle.classifier, FrameClassifier)
-        np.testing.assert_allclose(bundle.classifier.scaler.mean, scaler.mean, rtol=1e-12)
+        assert isinstance(bundle.model, AlignedModel)
+        np.testing.assert_allclose(bundle.model.aligner.scaler.mean, scaler.mean, rtol=1e-12)
 
 
 def refused(

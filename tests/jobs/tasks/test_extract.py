@@ -15,11 +15,10 @@ from heartbeat_core.audio.decode import decode
 from heartbeat_core.errors import JobError
 from heartbeat_core.features.extract import compute_inputs
 from heartbeat_core.features.frames import compute_frames
-from heartbeat_core.features.statistics import compute_statistics
 from heartbeat_core.recipe import FramesSettings, Recipe
 from heartbeat_core.settings import Limits
 from jobs.tasks.extract import Chunk, ExtractJob, compute, compute_chunk, extract, input_key, make_chunks, read_inputs
-from tests.helpers import heart_bytes, tree
+from tests.helpers import heart_bytes, statistics_of, tree
 
 LENGTHS_S = (1.0, 0.6, 1.4, 0.8, 1.2)
 
@@ -75,7 +74,7 @@ def test_statistics_are_those_of_the_recording_and_then_of_its_copies(
     assert {row.shape for row in found} == {(2, 392)}
     for path, row in zip(paths, found, strict=True):
         waveform = decode(path.read_bytes())
-        assert np.array_equal(row[0], compute_statistics(waveform.samples, waveform.sample_rate_hz))
+        assert np.array_equal(row[0], statistics_of(waveform.samples, waveform.sample_rate_hz))
         assert not np.array_equal(row[0], row[1])
         # A cluster's workers give the same copies.
         assert np.array_equal(row, compute_inputs(waveform, statistics_recipe))

@@ -14,6 +14,7 @@ from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.features.catalogue import shape_read
 from heartbeat_core.learning import fit
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.results.evaluation import FoldResult
@@ -125,7 +126,7 @@ def test_the_rows_that_are_judged_change_nothing_of_the_model(
     for row in honest.rows.tolist():
         if changed == "inputs":
             # Longer than any other and of another size: a reference, a mean or a scale that saw it would move.
-            longer = np.concatenate([rows[row]] * 3) if chosen.reads_frames else rows[row]
+            longer = np.concatenate([rows[row]] * 3) if shape_read(chosen.input) == "frames" else rows[row]
             rows[row] = (longer * 10 + rng.standard_normal(longer.shape)).astype(np.float32)
         else:
             codes[row] = (codes[row] + 1) % len(LABELS)

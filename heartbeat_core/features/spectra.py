@@ -1,0 +1,38 @@
+"""Feature sets of short-time spectra alone: log-mel bands, and means of MFCCs and of spectral contrast."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Values
+from heartbeat_core.features.catalogue import CONTRAST_MIN_HZ, N_CONTRAST_BANDS
+from heartbeat_core.features.signal import RATE_HZ, log_mel, mfcc
+
+
+def compute_log_mel(power: Values) -> NDArray[np.float32]:
+    """Return [n_frames, 40] float32: the natural logarithm of the power in 40 mel bands to 1 kHz, every 20 ms."""
+    return log_mel(power).astype(np.float32)
+
+
+def compute_mfcc(power: Values) -> NDArray[np.float32]:
+    """Return [40] float32: mean over time of 20 MFCCs, then their standard deviation."""
+    return _mean_and_deviation(mfcc(power))
+
+
+def compute_contrast(power: Values) -> NDArray[np.float32]:
+    """Return [8] float32: mean over time of the spectral contrast in dB, then its standard deviation.
+
+    Contrast is that of Jiang et al. (ICME 2002) in octaves from 100 Hz, as librosa computes it.
+    """
+    # Imported here: it takes a second, and no other feature set needs it.
+    import librosa
+
+    contrast: Values = librosa.feature.spectral_contrast(
+        S=np.sqrt(power.T), sr=RATE_HZ, n_bands=N_CONTRAST_BANDS, fmin=CONTRAST_MIN_HZ
+    ).T
+    return _mean_and_deviation(contrast)
+
+
+def _mean_and_deviation(track: Values) -> NDArray[np.float32]:
+    return np.concatenate([track.mean(axis=0), track.std(axis=0)]).astype(np.float32)

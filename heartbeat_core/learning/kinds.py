@@ -1,0 +1,123 @@
+"""Every model kind, by name, and which inputs go with it.
+
+To add one to the package, write its ``Implementation`` in a module of this folder and name it in ``MODEL_KINDS``.
+Another package adds one by the entry point group ``heartbeat.model_kinds`` (``registry``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+
+from heartbeat_core.errors import ConfigError
+from heartbeat_core.features.catalogue import columns_read, shape_read
+from heartbeat_core.features.feature_set import Shape
+from heartbeat_core.learning.model import Implementation
+from heartbeat_core.recipe import BaggingSettings, CompressionSettings, NetworkSettings, Recipe
+from heartbeat_core.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKind:
+    """One kind of model.
+
+    Attributes
+    ----------
+    name : str
+        What a recipe's ``model`` calls it.
+    implementations : Mapping[Shape, str | type[Implementation]]
+        By the shape of what it reads. As ``module:class`` it is loaded when it is used first: torch takes seconds.
+    sections : tuple[str, ...]
+        Sections of a recipe that not every kind reads and that this one does: ``network``, ``compression``,
+        ``bagging``.
+    """
+
+    name: str
+    implementations: Mapping[Shape, str | type[Implementation]]
+    sections: tuple[str, ...] = ()
+
+
+MODEL_KINDS: Registry[ModelKind] = Registry(
+    "model",
+    "heartbeat.model_kinds",
+    (
+        ModelKind(
+            "fcnn",
+            {
+                "frames": "heartbeat_core.learning.aligned:AlignedFCNN",
+                "vector": "heartbeat_core.learning.vectors:VectorFCNN",
+            },
+            ("network", "compression"),
+        ),
+        ModelKind("bagged-fcnn", {"vector": "heartbeat_core.learning.vectors:BaggedFCNN"}, ("network", "bagging")),
+        ModelKind(
+            "boosting",
+            {
+                "frames": "heartbeat_core.learning.classical:Boosting",
+                "vector": "heartbeat_core.learning.classical:Boosting",
+            },
+        ),
+        ModelKind("cnn", {"sequence": "heartbeat_core.learning.sequences:Sequences"}),
+        ModelKind("rnn", {"sequence": "heartbeat_core.learning.sequences:Sequences"}),
+        ModelKind("vote", {"vector": "heartbeat_core.learning.classical:Vote"}),
+    ),
+)
+
+_OPTIONAL_SECTIONS = {
+    "network": (NetworkSettings(), "fcnn"),
+    "compression": (CompressionSettings(), "fcnn"),
+    "bagging": (BaggingSettings(), "bagged-fcnn"),
+}
+"""Sections that not every kind reads, with their defaults and a kind that does."""
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a recipe whose parts do not go together.
+
+    Raises
+    ------
+    ConfigError
+        Its input or model is not known, the model does not read the input, or a section is set that nothing reads.
+
+    Examples
+    --------
+    >>> from heartbeat_core.recipe import Recipe
+    >>> check_recipe(Recipe(name="mine", input="statistics+cycles", model="vote"))
+    >>> check_recipe(Recipe(name="mine", input="log-mel", model="vote"))
+    Traceback (most recent call last):
+    heartbeat_core.errors.ConfigError: recipe 'mine': model 'vote' reads vectors, and the input 'log-mel' is a sequence
+    """
+    where = f"recipe '{recipe.name}'"
+    kind = MODEL_KINDS.get(recipe.model)
+    shape = shape_read(recipe.input)
+    if shape not in kind.implementations:
+        reads = " or ".join(_PLURALS[one] for one in kind.implementations)
+        raise ConfigError(
+            f"{where}: model '{recipe.model}' reads {reads}, and the input '{recipe.input}' is {_SINGULARS[shape]}"
+        )
+    if recipe.augmentation.copies and shape != "vector":
+        raise ConfigError(f"{where}: altered copies are made for vectors only, and '{recipe.input}' is not one")
+    for section, (default, reader) in _OPTIONAL_SECTIONS.items():
+        if section not in kind.sections and getattr(recipe, section) != default:
+            raise ConfigError(f"{where}: '{section}' goes with the model '{reader}', not with '{recipe.model}'")
+    if "bagging" in kind.sections:
+        for part in recipe.bagging.members:
+            columns_read(part, recipe.input)
+        if len(recipe.network.hidden) != 1:
+            raise ConfigError(f"{where}: a bagged-fcnn has one hidden layer: its width is that of each member's")
+
+
+_PLURALS: dict[Shape, str] = {"vector": "vectors", "sequence": "sequences", "frames": "frames"}
+_SINGULARS: dict[Shape, str] = {"vector": "a vector", "sequence": "a sequence", "frames": "frames"}
+
+
+def implementation_of(recipe: Recipe) -> Implementation:
+    """Return how models of a recipe are fitted and restored; raises ConfigError as ``check_recipe``."""
+    check_recipe(recipe)
+    found = MODEL_KINDS.get(recipe.model).implementations[shape_read(recipe.input)]
+    if isinstance(found, str):
+        module, _, name = found.partition(":")
+        loaded: type[Implementation] = getattr(import_module(module), name)
+        return loaded()
+    return found()
