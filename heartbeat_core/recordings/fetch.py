@@ -78,7 +78,7 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
     try:
         store = storage.store_of(recording.uri)
         with retry.patience(limits.deadline_s):
-            # The listed size is good enough where no version was listed that the object could differ from.
+            # A listed size is not asked for again. With a version the store is asked anyway: the object may have grown.
             limit = None if size is not None and recording.version is None else limits.max_object_bytes
             blob = store.get(recording.uri, limit, versioned=recording.version is not None)
     except ObjectTooLarge as error:
@@ -143,9 +143,9 @@ def read_recordings(
 
 
 def _check_answers(store: Store, recording: Recording, error: BaseException) -> None:
-    """Raise StorageError where the whole store does not answer, and not only this object is missing.
+    """Raise StorageError where the store answers no request, and not only the one for this object.
 
-    A web address is no such case: one server that does not answer says nothing about other addresses.
+    Web addresses are left out: a server that does not answer says nothing about other servers.
     """
     if recording.uri.startswith(("http://", "https://")):
         return

@@ -69,13 +69,13 @@ def exists(uri: str) -> bool:
 
 def find(uri: str) -> Entry | None:
     """Return what the store says of a file, None where there is no such file; raises as ``exists``."""
-    with _answering(uri):
+    with _as_storage_errors(uri):
         return store_of(uri).find(uri)
 
 
 def is_folder(uri: str) -> bool:
     """Tell whether a URI is a folder, or a prefix of objects; raises as ``exists``."""
-    with _answering(uri):
+    with _as_storage_errors(uri):
         return store_of(uri).is_folder(uri)
 
 
@@ -92,7 +92,7 @@ def expand_glob(pattern: str) -> Iterator[Entry]:
         The store does not answer.
     """
     try:
-        with _answering(pattern):
+        with _as_storage_errors(pattern):
             yield from store_of(pattern).glob(pattern)
     except ValueError as error:
         raise InputError(f"{display(public_uri(pattern))}: {error}") from None
@@ -203,7 +203,7 @@ def list_names(folder: str) -> list[str]:
 
 def remove(uri: str) -> None:
     """Remove one file of our own. It is no error if the file does not exist."""
-    with _answering(uri):
+    with _as_storage_errors(uri):
         try:
             store_of(uri).remove(uri)
         except FileNotFoundError:
@@ -285,7 +285,7 @@ def _s3_store(settings: S3Settings) -> Store:
 
 
 @contextmanager
-def _answering(uri: str) -> Iterator[None]:
+def _as_storage_errors(uri: str) -> Iterator[None]:
     """Turn what a store's client raises in the block into StorageError."""
     try:
         yield

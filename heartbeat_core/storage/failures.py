@@ -1,4 +1,4 @@
-"""What the clients of stores raise: which of it may pass, and how to say it in one line without secrets.
+"""The errors that clients of stores raise: which of them are transient, and what they say in one line without secrets.
 
 The packages of the clients are loaded when something has failed, since every process would pay for them.
 """

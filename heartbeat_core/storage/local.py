@@ -24,7 +24,7 @@ class LocalStore:
 
     def walk(self, folder: str) -> Iterator[Entry]:
         root = str(_path(folder))
-        # Folders that are walked with all that is below them, by their real paths.
+        # The real paths of the folders that are walked with everything below them.
         walked = [os.path.realpath(root)]
 
         def children(path: str) -> Iterable[tuple[str, bool]]:
@@ -116,7 +116,7 @@ def _path(uri: str) -> Path:
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Tell whether an entry is a folder or a link to one."""
-    # isdir takes a link that leads to itself for no folder, where the entry would raise.
+    # Of a link that leads to itself, isdir is false, and the entry's own method would raise an error.
     return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
 
 
@@ -125,7 +125,7 @@ def _is_within(path: str, folder: str) -> bool:
 
 
 def _once(root: str, paths: Iterable[str]) -> list[str]:
-    """Return the paths in order; of several that lead to one file through linked folders, one without links if any."""
+    """Return the paths in order. Of several paths to one file it keeps one, without a linked folder where possible."""
     real_root = os.path.realpath(root)
     chosen: dict[tuple[str, str], tuple[bool, str]] = {}
     for path in paths:
@@ -152,7 +152,7 @@ def _version(found: os.stat_result) -> str:
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:
-    """Write and sync a hidden file beside ``path``; nothing is left of it where that fails."""
+    """Write and sync a hidden file beside ``path``. Remove it where that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:

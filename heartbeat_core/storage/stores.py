@@ -56,28 +56,28 @@ class Store(Protocol):
         """Yield all files below a folder."""
 
     def glob(self, pattern: str) -> Iterator[Entry]:
-        """Yield the files that match; relative paths start below the part without wildcards."""
+        """Yield the files that match. Relative paths start below the last folder before the first wildcard."""
 
     def find(self, uri: str) -> Entry | None:
-        """Return what is known of one file without reading it, None where there is none."""
+        """Return what the store says of one file, None where there is no such file."""
 
     def is_folder(self, uri: str) -> bool:
-        """Tell whether there is a folder, or objects below a prefix."""
+        """Tell whether a URI is a folder, or a prefix of objects."""
 
     def names(self, folder: str) -> list[str]:
-        """Return the names directly below a folder; FileNotFoundError where there is none."""
+        """Return the names directly below a folder; FileNotFoundError where there is no such folder."""
 
     def get(self, uri: str, max_bytes: int | None, *, versioned: bool) -> Blob:
-        """Read a file whole; ObjectTooLarge where it has more bytes. ``versioned`` asks for its version too."""
+        """Read a whole file; ObjectTooLarge where it has more bytes. ``versioned`` asks for its version, too."""
 
     def tail(self, uri: str, n_bytes: int) -> bytes:
         """Read at most the last bytes of a file."""
 
     def create(self, uri: str, data: bytes) -> bool:
-        """Create a file whole unless it is there; tells whether this call did. FileExistsError means no, too."""
+        """Create a whole file unless it exists; tells whether this call did. FileExistsError means no, too."""
 
     def put(self, uri: str, data: bytes) -> None:
-        """Write a file whole, over what is there."""
+        """Write a whole file, over any that exists."""
 
     def remove(self, uri: str) -> None:
         """Remove one file."""
@@ -216,7 +216,7 @@ def check_size(n_bytes: int | None, max_bytes: int | None) -> None:
 
 
 def glob_root(pattern: str) -> str:
-    """Return the folder that holds all that a pattern can match."""
+    """Return the last folder of a pattern before its first wildcard."""
     fixed = pattern[: min((pattern.index(sign) for sign in "*?[" if sign in pattern), default=len(pattern))]
     return fixed.rpartition("/")[0]
 

@@ -282,7 +282,7 @@ def test_duckdb_pandas_polars_and_pyarrow_read_the_parts(finished: Finished) -> 
 
 def test_what_is_told(finished: Finished) -> None:
     n_listed = sum(COUNTS.values()) + len(finished.broken)
-    assert f"{n_listed} recordings listed, 1 other files skipped" in finished.text
+    assert f"{n_listed} recordings listed, 1 other file skipped" in finished.text
     assert f"classify: {n_listed}/{n_listed} recordings" in finished.text
     assert f"{len(finished.broken)} failures" in finished.text
     expected = Counter(row["error_type"] for row in read_rows(finished.out, "failures"))
@@ -648,7 +648,7 @@ def test_an_update_where_nothing_is_new_adds_nothing(clinic: Clinic, monkeypatch
     (clinic.folder / "c.wav").rename(clinic.folder / "c.txt")  # What is gone from the inputs keeps its row.
     assert clinic.classify(update=True) == first
     text = text_of(clinic.console)
-    assert "3 recordings listed, 1 other files skipped" in text
+    assert "3 recordings listed, 1 other file skipped" in text
     assert "nothing is new and nothing has changed" in text
     assert tree(clinic.out) == before
 
