@@ -427,6 +427,24 @@ def test_over_http_and_without_secrets(
     assert "hunter2" not in text_of(console)
 
 
+def test_addresses_that_differ_by_their_query_are_each_a_row(
+    library: Path, bundle: Path, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    out, manifest = tmp_path / "out", tmp_path / "m.csv"
+    with web_server(library) as (address, _):
+        get = f"{address}/normal/normal_00.wav"
+
+        def run(*queries: str, update: bool) -> ClassifySummary:
+            write_csv(manifest, ("url",), [(f"{get}?{query}",) for query in queries])
+            return classify([str(manifest)], str(out), settings_for(bundle), console, update=update)
+
+        assert run("id=1&sig=a", "id=2&sig=b", update=False).totals == Totals(2, 0)
+        assert run("id=2&sig=c", "id=3&sig=d", "id=1&sig=e", update=True).totals == Totals(3, 0)
+    rows = read_rows(out, "predictions")
+    assert [row["uri"] for row in rows] == [get] * 3
+    assert len({row["recording_id"] for row in rows}) == 3
+
+
 def test_truncated_long_and_stereo_recordings_are_marked(
     bundle: Path, tmp_path: Path, console: Console, in_process: None
 ) -> None:
