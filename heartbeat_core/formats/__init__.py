@@ -1,1 +1,1 @@
-"""Arrow columns, Parquet files, tables that users bring, S3 Inventories."""
+"""Arrow columns, Parquet files, the tables of users, and S3 Inventories."""

@@ -1,7 +1,7 @@
-"""Python values and NumPy arrays to Arrow columns, by their buffers.
+"""Python values and NumPy arrays to Arrow columns.
 
-``pyarrow.array`` would do, but looks for pandas first and loads it where it is installed: a quarter of a second in each
-process, for nothing. Buffers also spare lists of floats the way over Python objects.
+The columns are made from buffers. ``pyarrow.array`` would be simpler, but it loads pandas where that is installed,
+which costs each process a quarter of a second. Buffers also avoid a Python object for each value of a list of floats.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
     Raises
     ------
     OverflowError
-        An integer that the type does not hold.
+        An integer is out of the range of its type.
     UnicodeEncodeError
-        Text that has no UTF-8.
+        A text cannot be encoded in UTF-8.
     """
     missing = np.array([value is None for value in values], dtype=bool)
     buffers = _buffers([_empty(kind) if value is None else value for value in values], kind)
@@ -40,11 +40,11 @@ def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
 
 
 def list_column(rows: Sequence[NDArray[np.float32]]) -> pa.ListArray:
-    """Return rows of floats as one column of ``FLOATS``, without a Python object a value."""
+    """Return rows of floats as one column of ``FLOATS``, without a Python object for each value."""
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     if offsets[-1] > np.iinfo(np.int32).max:
-        raise OverflowError(f"{offsets[-1]} values are more than one column of lists holds")
+        raise OverflowError(f"{offsets[-1]} values are too many for one column of lists")
     values = np.concatenate(rows, dtype=np.float32) if rows else np.empty(0, np.float32)
     elements = pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)])
     buffers = [None, pa.py_buffer(offsets.astype(np.int32))]
@@ -52,7 +52,7 @@ def list_column(rows: Sequence[NDArray[np.float32]]) -> pa.ListArray:
 
 
 def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
-    """Read a column of lists of floats back as one array a row."""
+    """Return a column of lists of floats as one array for each row."""
     rows: list[NDArray[np.float32]] = []
     for chunk in column.chunks:
         values, offsets = np.from_dlpack(chunk.values), np.from_dlpack(chunk.offsets)
@@ -61,7 +61,7 @@ def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
 
 
 def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Read a column of numbers, none of them null, as one array."""
+    """Return a column of numbers, none of which is null, as one array."""
     return np.concatenate([np.empty(0, column.type.to_pandas_dtype()), *map(np.from_dlpack, column.chunks)])
 
 
@@ -72,7 +72,7 @@ def _empty(kind: pa.DataType) -> Any:
 
 
 def _buffers(values: list[Any], kind: pa.DataType) -> list[pa.Buffer]:
-    """Return the buffers behind the validity's."""
+    """Return the buffers that follow the validity buffer."""
     if pa.types.is_string(kind):
         encoded = [value.encode() for value in values]
         offsets = np.zeros(len(values) + 1, np.int32)
@@ -91,15 +91,17 @@ TIME = pa.timestamp("us", tz="UTC")
 
 
 def column_name(marked: str) -> str:
+    """Return the name of a column without the mark that it may be null."""
     return marked.removesuffix("_")
 
 
 def make_schema(**columns: pa.DataType) -> pa.Schema:
-    """Columns in their order; a trailing ``_`` in a name marks the ones that may be null and is dropped."""
+    """Return a schema with these columns, in order. A name with a trailing ``_``, which is dropped, may be null."""
     return pa.schema([pa.field(column_name(name), kind, nullable=name.endswith("_")) for name, kind in columns.items()])
 
 
 def make_table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """Return the columns of a schema as a table."""
     arrays = [
         values if isinstance(values := columns[field.name], pa.Array) else column(values, field.type)
         for field in schema

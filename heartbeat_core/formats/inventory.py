@@ -7,7 +7,7 @@ or Parquet, both in the destination bucket::
     PREFIX/SOURCE-BUCKET/CONFIG-ID/data/UUID.csv.gz
 
 Format: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html. Nothing here opens a
-file: bytes in, rows out. A file's rows are decoded as they are asked for, since one file may list millions.
+file: bytes in, rows out. The rows of a file are decoded one after the other, since one file may list millions.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _BUCKET = re.compile(r"(?:arn:[a-z0-9-]+:s3:[a-z0-9-]*:[0-9]*:)?([A-Za-z0-9][A-Z
 _PARQUET_FIELD = re.compile(r"\b(?:required|optional|repeated)\s+\S+\s+(\w+)")
 
 _FIELDS = ("bucket", "key", "islatest", "isdeletemarker", "size", "lastmodifieddate", "etag")
-"""What is read of a row; ``_plain`` makes these names of CSV's (``IsLatest``) and Parquet's (``is_latest``)."""
+"""Fields that are read of a row, as ``_plain`` spells the names of CSV (``IsLatest``) and Parquet (``is_latest``)."""
 
 _Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class InventoryFile:
-    """One data file in the destination bucket; ``md5`` is in lower-case hex, None where the manifest has none."""
+    """One data file in the destination bucket. ``md5`` is lower-case hex, or None where the manifest has none."""
 
     key: str
     size_bytes: int | None
@@ -53,7 +53,7 @@ class InventoryFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a ``manifest.json`` says: whose objects are listed, where the data files lie, and their columns in order."""
+    """A ``manifest.json``: the bucket that it lists, the data files and their bucket, and the columns in order."""
 
     source_bucket: str
     destination_bucket: str
@@ -64,9 +64,9 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class InventoryObject:
-    """One current object of the source bucket; None where the inventory was not asked for a field.
+    """One current object of the source bucket. A field that the inventory does not have is None.
 
-    ``etag`` is without quotes, ``modified`` in UTC.
+    ``etag`` has no quotes, and ``modified`` is in UTC.
     """
 
     key: str
@@ -81,10 +81,10 @@ def parse_manifest(data: bytes, source: str) -> Manifest:
     Raises
     ------
     InputError
-        It is not the manifest of an S3 Inventory in CSV or Parquet; names ``source``.
+        It is not the manifest of an S3 Inventory in CSV or Parquet. The message names ``source``.
     """
     try:
-        # Deeply nested brackets overflow the parser's stack.
+        # Deeply nested brackets raise a RecursionError.
         record = json.loads(data)
     except (ValueError, RecursionError):
         raise _no_manifest(source, "it is not JSON") from None
@@ -93,7 +93,9 @@ def parse_manifest(data: bytes, source: str) -> Manifest:
     name = _text(record, "fileFormat", source)
     file_format = _FORMATS.get(name.lower())
     if file_format is None:
-        raise InputError(f"{source}: an S3 Inventory in the format {name!r} is not read: ask S3 for CSV or Parquet")
+        raise InputError(
+            f"{source}: an S3 Inventory in the format {name!r} cannot be read: set up the inventory in CSV or Parquet"
+        )
     files = record.get("files")
     if not isinstance(files, list):
         raise _no_manifest(source, "it has no list 'files'")
@@ -109,14 +111,14 @@ def parse_manifest(data: bytes, source: str) -> Manifest:
 def read_inventory_file(manifest: Manifest, data: bytes, source: str) -> Iterator[InventoryObject]:
     """Return an iterator over the current objects that one data file lists, in the order of the file.
 
-    Older versions and delete markers are left out. Memory does not grow with the rows. ``source`` ends in the file's
-    name, by which it is found in the manifest.
+    Older versions and delete markers are left out. Memory does not grow with the number of rows. ``source`` ends in the
+    name of the file, by which the manifest knows it.
 
     Raises
     ------
     InputError
-        At once, if the bytes are not those that the manifest tells of; from the iterator, after the rows before it, if
-        something is damaged or is not as the manifest's schema says. Names ``source``.
+        At once, if the bytes do not match the manifest's digest. While iterating, after the good rows, if a row is
+        damaged or does not match the manifest's schema. The message names ``source``.
     """
     _check_digest(manifest, data, source)
     rows = _csv_rows if manifest.file_format == "CSV" else _parquet_rows
@@ -177,7 +179,7 @@ def _file(entry: Any, source: str) -> InventoryFile:
 
 def _check_digest(manifest: Manifest, data: bytes, source: str) -> None:
     name = source.rpartition("/")[2]
-    # S3 names the files by UUIDs. Under another name, as a copy may have, any of the manifest's files will do.
+    # S3 names the files by UUIDs. A copy under another name may be any of the files in the manifest.
     named = [file for file in manifest.files if file.key.rpartition("/")[2] == name]
     expected = {file.md5 for file in named or manifest.files}
     if not expected or None in expected:
@@ -187,14 +189,14 @@ def _check_digest(manifest: Manifest, data: bytes, source: str) -> None:
 
 
 def _objects(manifest: Manifest, rows: Iterator[_Row], source: str) -> Iterator[InventoryObject]:
-    """Turn rows of ``_FIELDS`` into objects, and what is wrong with them into one line that names ``source``."""
+    """Turn rows of ``_FIELDS`` into objects, and their errors into one line that names ``source``."""
     try:
         for bucket, key, is_latest, is_delete_marker, size, modified, etag in rows:
             if bucket != manifest.source_bucket:
-                raise ValueError(f"a row is of the bucket {bucket!r}, and the manifest of {manifest.source_bucket!r}")
+                raise ValueError(f"a row names the bucket {bucket!r}, and the manifest {manifest.source_bucket!r}")
             if not isinstance(key, str) or not key:
                 raise ValueError(f"a row has the key {key!r}")
-            # The flags are left out of a list that holds current versions only.
+            # An inventory of current versions only has no flags.
             if _flag(is_latest) is False or _flag(is_delete_marker):
                 continue
             yield InventoryObject(key, _size_bytes(size), _etag(etag), _utc(modified))
@@ -207,7 +209,7 @@ def _objects(manifest: Manifest, rows: Iterator[_Row], source: str) -> Iterator[
 
 def _csv_rows(manifest: Manifest, data: bytes) -> Iterator[_Row]:
     if not data:
-        # gzip takes no bytes at all for an archive of nothing.
+        # gzip takes an empty file for an archive without content.
         raise EOFError("the file is empty")
     places = [_plain(name) for name in manifest.columns]
     wanted = [places.index(name) if name in places else None for name in _FIELDS]
@@ -225,9 +227,9 @@ def _csv_rows(manifest: Manifest, data: bytes) -> Iterator[_Row]:
 def _decode_key(text: str) -> str:
     """Return a key as it is in the bucket.
 
-    The user guide says that in CSV "the key name is URL-encoded and must be decoded", not whether a space is %20 or
-    '+'. It is '+' in inventories that were met (cloud-custodian/cloud-custodian#1997), as in S3's event messages, which
-    the guide shows. A real plus is %2B in both spellings, so that reading '+' as a space is right for either.
+    The user guide says that in CSV "the key name is URL-encoded and must be decoded". It does not say whether a space
+    is %20 or '+'. Real inventories have '+' (cloud-custodian/cloud-custodian#1997), as do the event messages of S3. A
+    plus sign is %2B in both spellings, so that a '+' is always a space.
     """
     return unquote_plus(text, errors="strict")
 
@@ -269,7 +271,7 @@ def _etag(value: Any) -> str | None:
 def _utc(value: Any) -> datetime | None:
     if value is None or value == "":
         return None
-    # The message of fromisoformat names the text.
+    # The error of fromisoformat names the text.
     time = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(time, datetime):
         raise ValueError(f"{value!r} is no date")

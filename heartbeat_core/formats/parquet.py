@@ -1,7 +1,7 @@
-"""Bytes to Arrow tables and back: Parquet parts, their footers, and the tables that users bring.
+"""Bytes to Arrow tables and back: Parquet files and their footers.
 
-Nothing here opens a file; ``storage`` moves the bytes. Arrow's own thread pool is never started: the cores have their
-workers, and a process that ends while the pool's threads do is aborted now and then (apache/arrow#34314).
+Nothing here opens a file; ``storage`` moves the bytes. Arrow's thread pool is never started. The workers already use
+all cores, and a process that ends while the pool still runs is sometimes aborted (apache/arrow#34314).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from heartbeat_core.errors import InputError
 Table = pa.Table
 
 FOOTER_TAIL_BYTES = 256 * 2**10
-"""What is read of a part's end at once: a footer of all feature sets, 676 columns, takes 150 kB."""
+"""Bytes that are read from the end of a file for its footer. That of all feature sets, 676 columns, takes 150 kB."""
 _MAGIC = b"PAR1"
 
 DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
-"""What Arrow raises over damaged bytes; it opens no file here, so that an OSError means them too."""
+"""Errors that Arrow raises for damaged bytes. No file is opened here, so that an OSError means damage, too."""
 
 
 def to_parquet(table: pa.Table) -> bytes:
     """Return ``table`` as one Parquet file with one row group, zstd-compressed.
 
-    Lists of floats do without a dictionary and without statistics, which would only cost time.
+    Lists of floats get no dictionary and no statistics, which would cost time and gain nothing.
     """
     flat = [column.name for column in table.schema if not pa.types.is_list(column.type)]
     text = [column.name for column in table.schema if pa.types.is_string(column.type)]
@@ -53,7 +53,7 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
     Raises
     ------
     InputError
-        The bytes are not Parquet, are damaged, or lack a column that was asked for.
+        The bytes are not Parquet, are damaged, or lack one of ``columns``.
     """
     try:
         return _open_parquet(data, columns or ()).read(columns=columns, use_threads=False)
@@ -64,12 +64,12 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
 def iter_parquet_rows(data: bytes, columns: Sequence[str], batch_rows: int = 16_384) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of one Parquet file as Python values, in the order of ``columns``, None where a cell is null.
 
-    No more than ``batch_rows`` rows are decoded at a time. Damage late in the file is met after the rows before it.
+    At most ``batch_rows`` rows are decoded at a time, so that damage late in the file is found after the good rows.
 
     Raises
     ------
     InputError
-        As ``from_parquet``; also a column that is there twice, or a value that Python cannot hold.
+        As ``from_parquet``. Also where two columns have one name, or a value is too large for Python's type.
     """
     try:
         file = _open_parquet(data, columns)
@@ -91,17 +91,17 @@ def _open_parquet(data: bytes, columns: Sequence[str]) -> pq.ParquetFile:
 
 
 def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of tables of one schema, in order, with the metadata of the first."""
+    """Return the rows of tables with the same schema, in order, with the metadata of the first."""
     return pa.concat_tables(tables)
 
 
 def footer_length(tail: bytes) -> int:
-    """Return how many bytes from the end the footer takes, its length and magic included.
+    """Return the length of the footer at the end of a file, including its length field and magic bytes.
 
     Raises
     ------
     InputError
-        The bytes do not end as Parquet does.
+        The bytes do not end like a Parquet file.
     """
     if len(tail) < 8 or tail[-4:] != _MAGIC:
         raise InputError("not a Parquet file: it does not end with its magic bytes")
@@ -109,7 +109,7 @@ def footer_length(tail: bytes) -> int:
 
 
 def footer_rows(tail: bytes) -> int:
-    """Return the row count in a Parquet footer, given at least ``footer_length`` bytes from the file's end.
+    """Return the row count in a Parquet footer, from at least the last ``footer_length`` bytes of the file.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def footer_rows(tail: bytes) -> int:
     """
     length = footer_length(tail)
     if length > len(tail):
-        raise InputError(f"not a Parquet file: its footer takes {length} bytes, and {len(tail)} are there")
+        raise InputError(f"not a Parquet file: its footer takes {length} bytes, and only {len(tail)} were read")
     try:
         return int(pq.read_metadata(pa.BufferReader(_MAGIC + tail[-length:])).num_rows)
     except DAMAGED as error:
@@ -126,4 +126,5 @@ def footer_rows(tail: bytes) -> int:
 
 
 def one_line(error: Exception) -> str:
+    """Return the text of an error in one line."""
     return " ".join(str(error).split())

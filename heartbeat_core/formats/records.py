@@ -1,4 +1,4 @@
-"""Tables that users bring (CSV, JSON Lines, Parquet) as columns of text."""
+"""The tables of users (CSV, JSON Lines, Parquet) as columns of text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import DAMAGED, one_line
 
 TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
-"""Endings of the manifests and label files that are read."""
+"""Endings of manifests and label files."""
 
 
 def read_records(data: bytes, suffix: str, source: str) -> dict[str, list[str | None]]:
-    """Read a user's table (``.csv``, ``.parquet`` or ``.jsonl``) as columns of text; empty cells are None.
+    """Read a table (``.csv``, ``.parquet`` or ``.jsonl``) as columns of text. Empty cells are None.
 
-    Text stays as it is: a patient called 007 keeps its zeros, and a date its spelling.
+    Text stays as it is: the patient 007 keeps the zeros, and a date its spelling.
 
     Raises
     ------
     InputError
-        The table cannot be read; names ``source``.
+        The table cannot be read. The message names ``source``.
     """
     reader = {".csv": _read_csv, ".jsonl": _read_jsonl}.get(suffix, _read_parquet)
     try:

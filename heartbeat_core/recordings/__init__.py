@@ -1,1 +1,1 @@
-"""One recording: what is known of it, its bytes, and the way through processing."""
+"""One recording: what is known before it is read, its bytes, and how it is processed."""

@@ -1,4 +1,4 @@
-"""Recordings' bytes: whole, within the limits, several at a time and ahead of the computing."""
+"""The bytes of recordings: read whole, within the limits, and several at a time ahead of the computation."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from heartbeat_core.storage import retry
 from heartbeat_core.storage.stores import Store
 
 READ_AHEAD = 16
-"""Recordings that are read at the same time, ahead of the computing."""
+"""Recordings that a task reads at the same time, ahead of the computation."""
 READ_AHEAD_BYTES = 64 * 2**20
-"""Bytes that a process reads ahead, at most; each task has one recording whatever its size."""
-UNKNOWN_SIZE_BYTES = 2**20
+"""Most bytes that the tasks of a process read ahead together. Each task may hold one recording of any size."""
 PROBE_PATIENCE_S = 5.0
+"""How long a store that did not give a recording is asked whether it answers at all."""
 
 
 class _Budget:
-    """The bytes that the threads of this process have read ahead, or are reading."""
+    """Counts the bytes that the threads of this process have read ahead, or are reading."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held = 0
 
-    def take(self, n_bytes: int, *, at_least_this: bool) -> bool:
-        """Take bytes from the budget, if they are there or are needed to go on at all; tells whether they were."""
+    def take(self, n_bytes: int, *, is_needed_now: bool) -> bool:
+        """Take bytes from the budget, even too many where they are needed now; tells whether they were taken."""
         with self._lock:
-            if not at_least_this and self._held + n_bytes > READ_AHEAD_BYTES:
+            if not is_needed_now and self._held + n_bytes > READ_AHEAD_BYTES:
                 return False
             self._held += n_bytes
             return True
@@ -56,20 +56,20 @@ _budget = _Budget()
 
 
 def read_recording(recording: Recording, limits: Limits) -> bytes:
-    """Read one recording whole, asking again after errors that may pass until the deadline.
+    """Read one whole recording. Transient errors are followed by another attempt, until the deadline.
 
     Raises
     ------
     RecordingNotFound, RecordingUnreadable
-        The store does not give it.
+        The store has no such object, or refuses to give it.
     ObjectTooLarge
         It has more bytes than the limit, and was not read.
     ChangedSinceListed
-        It is no longer what was listed.
+        It has changed since it was listed.
     ReadTimeout
-        The deadline is over, though the store answers otherwise.
+        It was not read before the deadline, though the store answers other requests.
     StorageError
-        The store itself is away, or does not know this process's credentials.
+        The store does not answer at all, or refuses the credentials of this process.
     """
     shown = storage.display(recording.public_uri)
     size = recording.size_bytes
@@ -78,7 +78,7 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
     try:
         store = storage.store_of(recording.uri)
         with retry.patience(limits.deadline_s):
-            # A size that was listed need not be asked for again, unless the object may be another now.
+            # A listed size is not asked for again. With a version the store is asked anyway: the object may have grown.
             limit = None if size is not None and recording.version is None else limits.max_object_bytes
             blob = store.get(recording.uri, limit, versioned=recording.version is not None)
     except ObjectTooLarge as error:
@@ -87,10 +87,10 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
         raise RecordingNotFound(f"{shown}: not found") from None
     except InputError as error:
         raise RecordingUnreadable(str(error)) from None
-    except storage.store_errors(ValueError) as error:  # ValueError: a name that the client does not take
-        if store.refuses_us(error):
+    except storage.store_errors(ValueError) as error:  # ValueError: the client refuses the name
+        if store.is_about_credentials(error):
             raise StorageError(f"{shown}: {storage.reason(error)}") from None
-        if not store.may_pass(error):
+        if not store.is_transient(error):
             raise RecordingUnreadable(f"{shown}: {storage.reason(error)}") from None
         _check_answers(store, recording, error)
         raise ReadTimeout(f"{shown}: not read within {limits.deadline_s:g} s: {storage.reason(error)}") from None
@@ -102,15 +102,15 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
 def read_recordings(
     recordings: Iterable[Recording], limits: Limits
 ) -> Iterator[tuple[Recording, bytes | RecordingError]]:
-    """Yield each recording, in order, with its bytes or the named error that stands for them.
+    """Yield each recording, in order, with its bytes or with the error that kept them from being read.
 
-    A few are read ahead of the computing, side by side, which hides a store's latency; a process holds no more than
-    ``READ_AHEAD_BYTES`` of them, for all of its threads.
+    A few recordings are read at the same time, ahead of the computation, which hides the latency of a store. All
+    threads of a process together hold no more than ``READ_AHEAD_BYTES`` of them.
 
     Raises
     ------
     StorageError
-        The store itself is away.
+        The store does not answer at all.
     """
 
     def attempt(recording: Recording) -> bytes | RecordingError:
@@ -124,30 +124,28 @@ def read_recordings(
     pool = ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="read-ahead")
     try:
         while queue or pending:
-            while pending and len(queue) < READ_AHEAD and _budget.take(_size(pending[0]), at_least_this=not queue):
+            while (
+                pending and len(queue) < READ_AHEAD and _budget.take(pending[0].assumed_bytes, is_needed_now=not queue)
+            ):
                 recording = pending.popleft()
                 queue.append((recording, retry.submit(pool, attempt, recording)))
             recording, future = queue.popleft()
             try:
                 data = future.result()
             finally:
-                _budget.give_back(_size(recording))
+                _budget.give_back(recording.assumed_bytes)
             yield recording, data
     finally:
         for recording, _ in queue:
-            _budget.give_back(_size(recording))
-        # Who stops in the middle does not wait for answers that nobody wants.
+            _budget.give_back(recording.assumed_bytes)
+        # A caller that stops early does not wait for answers that it will not use.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _size(recording: Recording) -> int:
-    return UNKNOWN_SIZE_BYTES if recording.size_bytes is None else recording.size_bytes
-
-
 def _check_answers(store: Store, recording: Recording, error: BaseException) -> None:
-    """Raise StorageError where not only this object but its whole store is away.
+    """Raise StorageError where the store answers no request, and not only the one for this object.
 
-    Web addresses are each their own: one that does not answer says nothing of the others.
+    Web addresses are left out: a server that does not answer says nothing about other servers.
     """
     if recording.uri.startswith(("http://", "https://")):
         return
@@ -155,7 +153,7 @@ def _check_answers(store: Store, recording: Recording, error: BaseException) -> 
         with retry.patience(PROBE_PATIENCE_S):
             store.find(recording.uri)
     except storage.store_errors() as now:
-        if store.may_pass(now):
+        if store.is_transient(now):
             raise StorageError(
-                f"{storage.display(recording.public_uri)}: the store is away: {storage.reason(error)}"
+                f"{storage.display(recording.public_uri)}: the store does not answer: {storage.reason(error)}"
             ) from None

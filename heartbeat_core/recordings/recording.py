@@ -1,4 +1,4 @@
-"""What is known of a recording before its bytes are read, and the row of one that could not be processed."""
+"""A recording before its bytes are read, and the failure that stands for one that could not be processed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import hashlib
 from dataclasses import dataclass
 
 from heartbeat_core.errors import RecordingError
-from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.storage.uris import public_uri, query_digest
+
+UNKNOWN_SIZE_BYTES = 2**20
+"""The size that is assumed for a recording until it has been read, where nothing says how large it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +18,10 @@ class Recording:
 
     ``uri`` opens it, ``relative_path`` is its place below the input that it was found in, ``size_bytes`` is None
     where only reading tells. ``version`` is what the store said of its content when it was listed (an ETag, or size
-    and time), None where it says nothing. ``label``, ``patient_id`` and ``device`` come from a label file. Where the
-    address in a manifest holds a secret, ``uri`` goes without it, and ``manifest`` and ``manifest_row`` say where the
-    whole one is.
+    and time), None where it says nothing. ``label``, ``patient_id`` and ``device`` come from a label file.
+
+    An address in a manifest may contain a secret. Then ``uri`` is the address without it, ``manifest`` and
+    ``manifest_row`` say where the whole address is, and ``query_digest`` stands for what its query names.
     """
 
     uri: str
@@ -29,6 +33,7 @@ class Recording:
     device: str | None = None
     manifest: str | None = None
     manifest_row: int | None = None
+    query_digest: str | None = None
 
     @property
     def public_uri(self) -> str:
@@ -36,9 +41,22 @@ class Recording:
         return public_uri(self.uri)
 
     @property
+    def identity_sha256(self) -> str:
+        """SHA-256 (hex) of ``public_uri``, with ``?`` and the digest of the query behind it where there is one."""
+        digest = self.query_digest or query_digest(self.uri)
+        return hashlib.sha256(
+            (self.public_uri if digest is None else f"{self.public_uri}?{digest}").encode()
+        ).hexdigest()
+
+    @property
     def recording_id(self) -> str:
-        """First 16 hex digits of the SHA-256 of ``public_uri``."""
-        return hashlib.sha256(self.public_uri.encode()).hexdigest()[:16]
+        """First 16 hex digits of ``identity_sha256``."""
+        return self.identity_sha256[:16]
+
+    @property
+    def assumed_bytes(self) -> int:
+        """``size_bytes``, or ``UNKNOWN_SIZE_BYTES`` where it is unknown."""
+        return UNKNOWN_SIZE_BYTES if self.size_bytes is None else self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ PLAN = make_schema(
     device_=TEXT,
     manifest_=TEXT,
     manifest_row_=pa.int64(),
+    query_digest_=TEXT,
 )
 """What was listed, in shards; the columns but the first are ``Recording``'s."""
 

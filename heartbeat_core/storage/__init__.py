@@ -1,4 +1,4 @@
-"""Files and objects by URI: the only place that opens one. The rest of the project calls ``storage.read`` and so on."""
+"""Files and objects by URI. No other part of the project opens one itself: it calls ``storage.read`` and so on."""
 
 from heartbeat_core.storage.access import (
     FROM_ENVIRONMENT,
@@ -11,19 +11,17 @@ from heartbeat_core.storage.access import (
     find,
     honours_conditions,
     is_folder,
-    is_transient,
     list_names,
     put,
     read,
     read_tail,
-    reason,
     remove,
-    store_errors,
     store_of,
     using,
     walk,
 )
-from heartbeat_core.storage.uris import display, is_local, join, public_uri, to_uri
+from heartbeat_core.storage.failures import is_transient, reason, store_errors
+from heartbeat_core.storage.uris import display, is_local, join, public_uri, query_digest, to_uri, without_query
 
 __all__ = [
     "FROM_ENVIRONMENT",
@@ -43,6 +41,7 @@ __all__ = [
     "list_names",
     "public_uri",
     "put",
+    "query_digest",
     "read",
     "read_tail",
     "reason",
@@ -52,4 +51,5 @@ __all__ = [
     "to_uri",
     "using",
     "walk",
+    "without_query",
 ]

@@ -1,17 +1,16 @@
 """Files and objects by URI: list, read, create.
 
-Any fsspec URL works. A path without a scheme is local and becomes ``file:///…``. What is written by ``create`` is
-whole or not there at all, and never overwritten: the first writer wins. On disk that is an exclusive temporary file,
-fsync, a hard link to the name and fsync of the folder; elsewhere the store's own conditional create.
+Any fsspec URL works. A path without a scheme is local and becomes ``file:///…``. ``create`` writes a whole file or
+none, and never overwrites one: the first writer wins. On disk it uses an exclusive temporary file, fsync, a hard link
+to the name and fsync of the folder; elsewhere it uses the conditional create of the store.
 
-Credentials come from each process's own environment (the standard AWS variables for ``s3://``, or the names in
-``S3Settings``); no filesystem object is ever stored or sent.
+Credentials come from the environment of each process (the standard AWS variables for ``s3://``, or the names in
+``S3Settings``). No filesystem object is ever stored or sent.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -26,20 +25,22 @@ from fsspec.core import url_to_fs
 from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.settings import S3Settings
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.stores import Entry, FsspecStore, LocalStore, Store
+from heartbeat_core.storage.failures import reason, store_errors
+from heartbeat_core.storage.local import LocalStore
+from heartbeat_core.storage.stores import Entry, FsspecStore, Store
 from heartbeat_core.storage.uris import display, is_local, join, public_uri
 
 _S3 = "s3://"
 
 PROBE_PREFIX = "_probe-"
-"""Names of files that find out what a store does; one is left where the process dies meanwhile."""
+"""Beginning of the names of files that test a store. One stays behind where the process dies during the test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How stores are reached; only names, which may travel to workers.
+    """How stores are reached. It contains only names and no secrets, so that it may be sent to workers.
 
-    ``looks_first`` is for a store that ignores the condition of a conditional create.
+    ``looks_first`` makes ``create`` look for the file first, for a store that ignores conditions.
     """
 
     s3: S3Settings = field(default_factory=S3Settings)
@@ -52,7 +53,7 @@ _ACCESS: ContextVar[Access] = ContextVar("access", default=FROM_ENVIRONMENT)
 
 @contextmanager
 def using(access: Access, patience_s: float) -> Iterator[None]:
-    """Reach stores so in the block, and ask them again for so long after errors that may pass."""
+    """Use ``access`` in the block, and repeat requests for ``patience_s`` after transient errors."""
     token = _ACCESS.set(access)
     try:
         with retry.patience(patience_s):
@@ -62,38 +63,48 @@ def using(access: Access, patience_s: float) -> Iterator[None]:
 
 
 def exists(uri: str) -> bool:
-    """Tell whether a file or folder is there; raises StorageError where the store does not say."""
+    """Tell whether a file or folder exists; raises StorageError where the store does not say."""
     return find(uri) is not None or is_folder(uri)
 
 
 def find(uri: str) -> Entry | None:
-    """Return what is known of a file without reading it, None where there is none; raises as ``exists``."""
-    with _answering(uri):
+    """Return what the store says of a file, None where there is no such file; raises as ``exists``."""
+    with _as_storage_errors(uri):
         return store_of(uri).find(uri)
 
 
 def is_folder(uri: str) -> bool:
-    """Tell whether a URI is a folder, or a prefix with objects below it; raises StorageError as ``exists``."""
-    with _answering(uri):
+    """Tell whether a URI is a folder, or a prefix of objects; raises as ``exists``."""
+    with _as_storage_errors(uri):
         return store_of(uri).is_folder(uri)
 
 
 def expand_glob(pattern: str) -> Iterator[Entry]:
     """Yield the files that a URI with ``*``, ``?`` or ``[…]`` matches.
 
-    Relative paths start below the part of the pattern that holds no wildcard. Raises StorageError as ``exists``.
-    """
-    with _answering(pattern):
-        yield from store_of(pattern).glob(pattern)
-
-
-def walk(folder: str) -> Iterator[Entry]:
-    """Yield all files below a folder, in an order that depends on nothing but what is there.
+    Relative paths start below the last folder of the pattern before its first wildcard.
 
     Raises
     ------
     InputError
-        The folder, or one below it, may not be read.
+        The pattern is not a glob.
+    StorageError
+        The store does not answer.
+    """
+    try:
+        with _as_storage_errors(pattern):
+            yield from store_of(pattern).glob(pattern)
+    except ValueError as error:
+        raise InputError(f"{display(public_uri(pattern))}: {error}") from None
+
+
+def walk(folder: str) -> Iterator[Entry]:
+    """Yield all files below a folder, in an order that depends on the files alone.
+
+    Raises
+    ------
+    InputError
+        The folder, or a folder below it, cannot be read.
     """
     try:
         yield from store_of(folder).walk(folder)
@@ -108,9 +119,9 @@ def read(uri: str) -> bytes:
     Raises
     ------
     FileNotFoundError
-        It is not there.
+        There is no such file.
     StorageError
-        It cannot be read.
+        The file cannot be read.
     """
     try:
         return store_of(uri).get(uri, None, versioned=False).data
@@ -126,7 +137,7 @@ def read_tail(uri: str, n_bytes: int) -> bytes:
     Raises
     ------
     StorageError
-        It cannot be read, or is not there.
+        There is no such file, or it cannot be read.
     """
     try:
         return store_of(uri).tail(uri, n_bytes)
@@ -135,15 +146,16 @@ def read_tail(uri: str, n_bytes: int) -> bytes:
 
 
 def create(uri: str, data: bytes) -> bool:
-    """Create a file with ``data`` unless it is there already; tells whether this call created it.
+    """Create a file with ``data`` unless it exists; tells whether this call created it.
 
-    It appears whole or not at all, and is on the disk or acknowledged by the store when this returns. After a lost
-    answer a writer meets its own file and is told False: who needs to know reads it.
+    The file appears whole or not at all. It is on the disk, or acknowledged by the store, when this returns. Where the
+    store's answer got lost, the second attempt finds the file of the first, and the call returns False. A caller that
+    has to know whose file it is reads it.
 
     Raises
     ------
     StorageError
-        It can be neither created nor found there.
+        The file does not exist and cannot be created.
     """
     store = store_of(uri)
     try:
@@ -153,19 +165,19 @@ def create(uri: str, data: bytes) -> bool:
     except FileExistsError:
         return False
     except store_errors() as error:
-        # Some stores answer a lost race with EINVAL: look before believing either.
+        # Some stores answer EINVAL where another writer was first: look whether the file exists.
         if isinstance(error, OSError) and error.errno == errno.EINVAL and exists(uri):
             return False
         raise StorageError(f"{display(public_uri(uri))}: cannot be written: {reason(error)}") from None
 
 
 def put(uri: str, data: bytes) -> None:
-    """Write a file whole, over what is there; for what tells of the moment and is no result.
+    """Write a whole file, over any that exists. It is meant for the state of a job, and not for its results.
 
     Raises
     ------
     StorageError
-        It cannot be written.
+        The file cannot be written.
     """
     try:
         store_of(uri).put(uri, data)
@@ -174,12 +186,12 @@ def put(uri: str, data: bytes) -> None:
 
 
 def list_names(folder: str) -> list[str]:
-    """Return the names directly below a folder, in order; none where there is no folder.
+    """Return the names directly below a folder, in order; none where there is no such folder.
 
     Raises
     ------
     StorageError
-        The folder may not be read.
+        The folder cannot be read.
     """
     try:
         return sorted(store_of(folder).names(folder))
@@ -190,8 +202,8 @@ def list_names(folder: str) -> list[str]:
 
 
 def remove(uri: str) -> None:
-    """Remove one file of ours that is no longer needed; that it is gone already is no error."""
-    with _answering(uri):
+    """Remove one file of our own. It is no error if the file does not exist."""
+    with _as_storage_errors(uri):
         try:
             store_of(uri).remove(uri)
         except FileNotFoundError:
@@ -199,12 +211,12 @@ def remove(uri: str) -> None:
 
 
 def check_writable(folder: str) -> None:
-    """Create and remove a file in a folder, before the work whose result belongs there.
+    """Check that a folder can be written to, by creating and removing a file there.
 
     Raises
     ------
     StorageError
-        The folder cannot be written.
+        The folder cannot be written to.
     """
     probe = join(folder, f".probe-{secrets.token_hex(8)}")
     create(probe, b"")
@@ -212,12 +224,12 @@ def check_writable(folder: str) -> None:
 
 
 def honours_conditions(folder: str) -> bool:
-    """Tell whether the store of a folder lets the first writer win; some take the request and ignore the condition.
+    """Tell whether the store of a folder obeys a conditional create; some stores ignore the condition.
 
     Raises
     ------
     StorageError
-        The folder cannot be written.
+        The folder cannot be written to.
     """
     if is_local(folder):
         return True
@@ -230,22 +242,22 @@ def honours_conditions(folder: str) -> bool:
 
 
 def store_of(uri: str) -> Store:
-    """Return the store that a URI lies in, as this process reaches it.
+    """Return the store that a URI lies in.
 
     Raises
     ------
     InputError
-        Nothing knows the scheme.
+        fsspec does not know the scheme.
     StorageError
-        The store cannot be reached at all.
+        The store cannot be reached.
     """
     if is_local(uri):
         return _LOCAL_STORE
     try:
         if uri.startswith(_S3):
-            with _MAKING_ONE:
+            with _making_s3_store:
                 return _s3_store(_ACCESS.get().s3)
-    except store_errors() as error:  # A profile that is not there.
+    except store_errors() as error:  # The profile does not exist, for example.
         raise StorageError(f"{uri}: {reason(error)}") from None
     try:
         filesystem, _ = url_to_fs(uri)
@@ -256,57 +268,12 @@ def store_of(uri: str) -> Store:
         raise StorageError(f"{public_uri(uri)}: {reason(error)}") from None
     scheme, _, rest = public_uri(uri).partition("://")
     is_web = scheme in ("http", "https")
-    return FsspecStore(filesystem, is_transient, f"{scheme} {rest.partition('/')[0]}" if is_web else scheme)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Tell whether the same request to a web server or another store may succeed later."""
-    import aiohttp
-
-    passing = (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, TimeoutError, ConnectionError)
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, aiohttp.ClientResponseError):
-            return cause.status >= 500 or cause.status in (408, 429)
-        if isinstance(cause, passing):
-            return True
-        cause = cause.__cause__
-    return False
-
-
-def store_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """Return what a store's client raises, and ``more``.
-
-    s3fs translates the service's answers to OSError, not its client's own errors. Their packages are loaded when
-    something has failed, since every process would pay for them.
-    """
-    import aiohttp
-    from botocore.exceptions import BotoCoreError
-
-    return OSError, BotoCoreError, aiohttp.ClientError, *more
-
-
-def reason(error: BaseException) -> str:
-    """Return why a store's client failed, in one line and without what may be secret."""
-    import aiohttp
-
-    # The texts of aiohttp's errors hold the URL with its query, which may be secret.
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"HTTP status {error.status}"
-    if isinstance(error, aiohttp.InvalidURL):
-        return "not a valid URL"
-    # So does fsspec's of what is not there.
-    if isinstance(error, FileNotFoundError):
-        return os.strerror(errno.ENOENT)
-    if isinstance(error, TimeoutError) and not str(error):
-        return "no answer in time"
-    text = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return FsspecStore(filesystem, f"{scheme} {rest.partition('/')[0]}" if is_web else scheme)
 
 
 _LOCAL_STORE = LocalStore()
-# Threads that all begin with the same bucket would each make a store of their own.
-_MAKING_ONE = threading.Lock()
+# Without a lock, threads that begin at the same time would each make a store for the same bucket.
+_making_s3_store = threading.Lock()
 
 
 @lru_cache(maxsize=8)
@@ -318,8 +285,8 @@ def _s3_store(settings: S3Settings) -> Store:
 
 
 @contextmanager
-def _answering(uri: str) -> Iterator[None]:
-    """Turn what a store's client raises, while the block asks it something, into StorageError."""
+def _as_storage_errors(uri: str) -> Iterator[None]:
+    """Turn what a store's client raises in the block into StorageError."""
     try:
         yield
     except store_errors() as error:

@@ -1,7 +1,8 @@
-"""Asking a store again: jittered exponential backoff within a deadline, and a process-wide trickle while it ails.
+"""Repeated requests to a store: jittered exponential backoff within a deadline, and a rate limit while the store fails.
 
-Backoff alone lets every waiting thread of a worker knock at a store that is away. A ``Gate`` lets few of them ask at
-the same time and, from a failure until the next answer, only a few a second.
+Backoff alone would let every thread of a worker send requests to a store that is down. All requests of a process to one
+store pass through a ``Gate``. It limits how many run at the same time and, after a failure, how many start each second
+until the store answers again.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any, TypeVar
 from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 MAX_CONCURRENT = 24
-"""Requests of a process that one store answers at the same time."""
-TRICKLE_PER_S = 10
-"""Requests a second of a process to a store that does not answer."""
+"""Requests that a process may have under way to one store."""
+FAILING_REQUESTS_PER_S = 10
+"""Requests that a process may start each second while the store fails."""
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 8.0
 
@@ -31,38 +32,38 @@ _PATIENCE_S: ContextVar[float] = ContextVar("patience_s", default=DEFAULT_PATIEN
 
 
 class Gate:
-    """Where the threads of a process wait before they ask one store."""
+    """Limits the requests that the threads of a process send to one store."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(MAX_CONCURRENT)
-        self._ails = False
+        self._is_failing = False
         self._next_at = 0.0
 
     def ask(self, call: Callable[[], T], is_transient: Callable[[BaseException], bool]) -> T:
-        """Return ``call()``, when it is this thread's turn."""
+        """Wait for this thread's turn and return ``call()``."""
         with self._slots:
             time.sleep(self._wait_s())
             try:
                 answer = call()
             except Exception as error:
-                self._ails = is_transient(error)
+                self._is_failing = is_transient(error)
                 raise
-            self._ails = False
+            self._is_failing = False
             return answer
 
     def _wait_s(self) -> float:
         with self._lock:
-            if not self._ails:
+            if not self._is_failing:
                 return 0.0
             now = time.monotonic()
-            self._next_at = max(now, self._next_at + 1 / TRICKLE_PER_S)
+            self._next_at = max(now, self._next_at + 1 / FAILING_REQUESTS_PER_S)
             return self._next_at - now
 
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Let requests of the block be asked again for so long."""
+    """Let requests in the block be repeated for so long after transient errors."""
     token = _PATIENCE_S.set(seconds)
     try:
         yield
@@ -71,22 +72,22 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 def patience_s() -> float:
-    """Return for how long a request is asked again here."""
+    """Return for how long a request is repeated here."""
     return _PATIENCE_S.get()
 
 
 def submit(pool: Executor, function: Callable[..., T], *arguments: Any) -> Future[T]:
-    """Submit to a pool of threads, with this thread's patience and access."""
+    """Submit to a pool of threads; the call has the patience and access of this thread."""
     return pool.submit(copy_context().run, function, *arguments)
 
 
 def ask(gate: Gate, call: Callable[[float], T], is_transient: Callable[[BaseException], bool]) -> T:
-    """Return ``call(seconds_left)``, asked again after transient errors as long as patience lasts.
+    """Return ``call(seconds_left)``; it is repeated after transient errors for as long as ``patience`` allows.
 
     Raises
     ------
     Exception
-        The last error.
+        The error of the last attempt.
     """
     ends_at = time.monotonic() + patience_s()
     attempts = Retrying(

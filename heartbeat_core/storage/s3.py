@@ -1,8 +1,8 @@
 """The S3 store: exact keys, listing by pages, whole objects with their ETag, conditional create.
 
-The requests go through s3fs's own call, so that its client, credentials and errors are used, but by bucket and key:
-a key may hold ``//``, ``?`` or ``::``, which a URL's path would lose. Nothing is retried below ``retry``, since layers
-of retries multiply (an endless 503 took 25 requests).
+The requests use s3fs's client, credentials and errors, but name a bucket and a key, because a key may contain ``//``,
+``?`` or ``::``, which the path of a URL would lose. Only ``retry`` repeats requests: two layers of retries multiply (an
+endless 503 took 25 requests).
 """
 
 from __future__ import annotations
@@ -14,79 +14,36 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import aiohttp
 import s3fs
 from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
 from aiobotocore.session import AioSession
-from botocore.exceptions import (
-    ClientError,
-    CredentialRetrievalError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
-from botocore.exceptions import ConnectionError as NoConnectionError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import CredentialRetrievalError, NoCredentialsError, PartialCredentialsError
 from fsspec.asyn import sync
-from fsspec.utils import glob_translate
 
 from heartbeat_core.errors import InputError
 from heartbeat_core.settings import S3Settings
+from heartbeat_core.storage.failures import DamagedInTransit, is_transient, s3_code
 from heartbeat_core.storage.retry import MAX_CONCURRENT, ask, submit
-from heartbeat_core.storage.stores import Blob, Entry, check_size, gate, glob_root
+from heartbeat_core.storage.stores import Blob, Entry, check_size, gate, glob_matcher, glob_root
 
 SCHEME = "s3://"
 
 PREFIXES_AT_ONCE = 8
-"""Prefixes that are listed side by side, one page of each in memory."""
+"""Prefixes that are listed at the same time, with one page of each in memory."""
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 20
 
-_PASSING_CODES = frozenset(
-    {
-        *("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "RequestTimeTooSkewed"),
-        *("Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded"),
-        *("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"),
-        *("OperationAborted", "ConditionalRequestConflict"),
-    }
-)
 T = TypeVar("T")
 
-_REFUSED = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
-_REFUSED_CODES = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_CREDENTIAL_ERRORS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+_CREDENTIAL_CODES = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 
 _MD5 = re.compile("[0-9a-f]{32}")
 
 
-class DamagedInTransit(OSError):
-    """What arrived is not what the store has."""
-
-
-_PASSING = (
-    *(HTTPClientError, NoConnectionError, IncompleteReadError, ResponseParserError),
-    *(FlexibleChecksumError, DamagedInTransit),
-    *(aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, TimeoutError, ConnectionError),
-)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Tell whether the same request may succeed later."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ClientError):
-            status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return status >= 500 or status == 429 or cause.response.get("Error", {}).get("Code") in _PASSING_CODES
-        if isinstance(cause, _PASSING):
-            return True
-        cause = cause.__cause__
-    return False
-
-
 class S3Store:
-    """Buckets, as one process reaches them with its own credentials."""
+    """The buckets that one process reaches with its own credentials."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._filesystem = s3fs.S3FileSystem(
@@ -111,7 +68,7 @@ class S3Store:
         prefix = _as_folder(prefix)
         for page in self._pages(bucket, prefix):
             for found in page:
-                if not found["Key"].endswith("/"):  # What consoles create for a folder.
+                if not found["Key"].endswith("/"):  # Web consoles create such an object for a folder.
                     yield _entry(bucket, found, prefix)
 
     def glob(self, pattern: str) -> Iterator[Entry]:
@@ -119,7 +76,7 @@ class S3Store:
         if any(sign in bucket for sign in "*?["):
             raise InputError(f"{pattern}: a bucket's name takes no wildcard")
         root = glob_root(key)
-        matches = re.compile(glob_translate(key)).match
+        matches = glob_matcher(key)
         for page in self._pages(bucket, f"{root}/" if root else ""):
             for found in page:
                 if matches(found["Key"]):
@@ -170,7 +127,7 @@ class S3Store:
             blob, is_right = await fetch()
             if not is_right:
                 again, is_right = await fetch()
-                # The same twice was not damaged on its way: this store's ETags are no MD5.
+                # Equal bytes twice were not damaged on the way: the ETags of this store are not MD5 digests.
                 if not is_right and again != blob:
                     raise DamagedInTransit("the bytes that arrived do not have the object's MD5")
                 blob = again
@@ -196,7 +153,7 @@ class S3Store:
         try:
             self._ask("put_object", Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
         except OSError as error:
-            if _code(error) in ("PreconditionFailed", "412"):
+            if s3_code(error.__cause__) in ("PreconditionFailed", "412"):
                 return False
             raise
         return True
@@ -209,35 +166,36 @@ class S3Store:
         bucket, key = _split(uri)
         self._ask("delete_object", Bucket=bucket, Key=key)
 
-    def may_pass(self, error: BaseException) -> bool:
+    def is_transient(self, error: BaseException) -> bool:
         return is_transient(error)
 
-    def refuses_us(self, error: BaseException) -> bool:
-        return isinstance(error, _REFUSED) or _code(error) in _REFUSED_CODES
+    def is_about_credentials(self, error: BaseException) -> bool:
+        return isinstance(error, _CREDENTIAL_ERRORS) or s3_code(error.__cause__) in _CREDENTIAL_CODES
 
     def _pages(self, bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
         """Yield all objects below a prefix, a page at a time.
 
-        Where the prefix divides, its parts are listed side by side, a page of each in turn: the order depends on what
-        is there and not on who answers first.
+        Where the prefix has subfolders, they are listed side by side, a page of each in turn. So the order depends on
+        the objects, and not on which answer comes first.
         """
         parts = [prefix]
         while True:
             first = self._page(bucket, parts[0], None, "/")
             below = [found["Prefix"] for found in first.get("CommonPrefixes", ())]
-            if len(below) != 1 or first.get("Contents"):
+            # A truncated page may hide the siblings of its only subfolder: descending would lose them.
+            if len(below) != 1 or first.get("Contents") or first["IsTruncated"]:
                 break
             parts = below
-        # More than a page of parts: they are small, and each would cost a request of its own.
+        # More subfolders than a page holds are listed as one: each would cost a request of its own for few objects.
         if below and not first["IsTruncated"]:
             yield first.get("Contents", [])
             parts = below
-        waiting = deque((part, None) for part in parts)
+        waiting = deque(parts)
         running: deque[tuple[str, Any]] = deque()
         with ThreadPoolExecutor(PREFIXES_AT_ONCE, thread_name_prefix="list") as pool:
             while waiting or running:
                 while waiting and len(running) < PREFIXES_AT_ONCE:
-                    part, _ = waiting.popleft()
+                    part = waiting.popleft()
                     running.append((part, submit(pool, self._page, bucket, part, None)))
                 part, future = running.popleft()
                 page = future.result()
@@ -258,14 +216,14 @@ class S3Store:
         return self._run(call)
 
     def _run(self, call: Callable[[], Awaitable[T]]) -> T:
-        # The time limit is for an answer that drips: a silence has the client's own.
+        # This time limit is for an answer that comes slowly. For one that stops, the client has a limit of its own.
         loop = self._filesystem.loop
         answer: T = ask(self._gate, lambda seconds: sync(loop, call, timeout=seconds), is_transient)
         return answer
 
 
 class _RoleProvider:
-    """Credentials of a role, assumed with those that a session finds."""
+    """Gives the credentials of a role, which it assumes with the credentials that a session finds."""
 
     METHOD = CANONICAL_NAME = "heartbeat-role"
 
@@ -303,7 +261,7 @@ def _plain_session(settings: S3Settings) -> AioSession:
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """Return bucket and key; nothing of the key is changed."""
+    """Return the bucket and the key; the key stays as it is."""
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
     return bucket, key
 
@@ -319,14 +277,9 @@ def _entry(bucket: str, found: dict[str, Any], root: str) -> Entry:
 
 
 def _has_its_md5(answer: dict[str, Any], data: bytes) -> bool:
-    """Tell whether a whole object has the MD5 that its ETag is, unless it was encrypted or came in parts."""
+    """Tell whether the MD5 of an object is its ETag, or the ETag is no MD5 (encrypted, or uploaded in parts)."""
     etag: str = answer["ETag"].strip('"')
     is_encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
     if is_encrypted or not _MD5.fullmatch(etag):
         return True
     return hashlib.md5(data, usedforsecurity=False).hexdigest() == etag
-
-
-def _code(error: BaseException) -> str:
-    cause = error.__cause__
-    return str(cause.response.get("Error", {}).get("Code")) if isinstance(cause, ClientError) else ""

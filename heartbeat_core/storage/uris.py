@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+
+LOCAL = "file://"
+
+_WEB_SCHEMES = ("http", "https")
+_CHAIN = re.compile("::(?=[a-z0-9]+://)")
+"""What divides the links of an fsspec chain, such as ``simplecache::https://host/a.wav``."""
+
+_SIGNATURES = frozenset({"signature", "sig"})
+"""Parameters, in lower case, that hold the signature of a signed address."""
+_SIGNED_WITH = frozenset(
+    {
+        *("expires", "awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "security-token"),  # AWS, Google, Alibaba
+        *("policy", "key-pair-id", "hash-algorithm"),  # CloudFront
+        *("sv", "ss", "srt", "sp", "st", "se", "sr", "si", "sip", "spr", "sdd"),  # Azure
+        *("skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid", "scid"),
+    }
+)
+"""Parameters that belong to a signature, in an address that has one."""
+_SIGNING_PREFIXES = ("x-amz-", "x-goog-", "x-oss-")
+"""Beginnings of parameters that always belong to a signature."""
 
 
 def public_uri(uri: str) -> str:
     """Return ``uri`` without what may be secret or local to one reader.
 
-    Of web addresses, user, password, query and fragment are dropped; of others only ``user:password@`` before the
-    host, since there ``?``, ``#`` and ``@`` are part of a key. Each link of an fsspec chain (``::``) is treated so.
+    A web address loses its user, password, query and fragment. Any other URI loses only ``user:password@`` before the
+    host, since ``?``, ``#`` and ``@`` may be part of its key. Each link of an fsspec chain (``::``) is treated so.
     """
-    return "::".join(_public_link(link) for link in re.split("::(?=[a-z0-9]+://)", uri))
+    return "::".join(_public_link(link) for link in _CHAIN.split(uri))
 
 
-def _public_link(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    is_web = scheme.lower() in ("http", "https")
-    if is_web:
-        rest = re.split("[?#]", rest, maxsplit=1)[0]
-    authority, slash, path = rest.partition("/")
-    user, _, host = authority.rpartition("@")
-    if is_web or ":" in user:
-        authority = host
-    return f"{scheme}{separator}{authority}{slash}{path}"
+def query_digest(uri: str) -> str | None:
+    """Return 16 hex digits that stand for the query of a web address; None where the query names nothing.
+
+    Two addresses that differ by their query alone may be two files (``/get?id=1`` and ``/get?id=2``). The digest tells
+    them apart and does not reveal the query. Parameters of a signature do not count, because they change whenever the
+    same address is signed again.
+    """
+    parameters: list[str] = []
+    for link in _CHAIN.split(uri):
+        if _is_web(link):
+            query = link.partition("#")[0].partition("?")[2]
+            parameters += _unsigned([parameter for parameter in query.split("&") if parameter])
+    if not parameters:
+        return None
+    return hashlib.sha256("&".join(parameters).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-LOCAL = "file://"
+def without_query(uri: str) -> str:
+    """Return a web address without its query and fragment, and any other URI as it is."""
+    return re.split("[?#]", uri, maxsplit=1)[0] if _is_web(uri) else uri
 
 
 def to_uri(text: str) -> str:
-    """Return ``text`` as a URI: local paths become absolute ``file://`` ones, the rest stays."""
+    """Return ``text`` as a URI: a local path becomes an absolute ``file://`` URI, and any other URI stays as it is."""
     scheme, separator, rest = text.partition("://")
     if not separator:
         return LOCAL + os.path.abspath(os.path.expanduser(text))
@@ -49,5 +77,26 @@ def display(uri: str) -> str:
 
 
 def is_local(uri: str) -> bool:
-    """Tell whether a URI names this machine's own files."""
+    """Tell whether a URI names a file of this machine."""
     return uri.startswith(LOCAL)
+
+
+def _public_link(uri: str) -> str:
+    scheme, separator, rest = without_query(uri).partition("://")
+    authority, slash, path = rest.partition("/")
+    user, _, host = authority.rpartition("@")
+    if _is_web(uri) or ":" in user:
+        authority = host
+    return f"{scheme}{separator}{authority}{slash}{path}"
+
+
+def _is_web(uri: str) -> bool:
+    scheme, separator, _ = uri.partition("://")
+    return bool(separator) and scheme.lower() in _WEB_SCHEMES
+
+
+def _unsigned(parameters: list[str]) -> list[str]:
+    """Return the parameters that are no part of a signature."""
+    named = [(parameter.partition("=")[0].lower(), parameter) for parameter in parameters]
+    signing = _SIGNATURES | _SIGNED_WITH if any(name in _SIGNATURES for name, _ in named) else frozenset()
+    return [text for name, text in named if name not in signing and not name.startswith(_SIGNING_PREFIXES)]

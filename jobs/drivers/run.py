@@ -240,12 +240,6 @@ def _honours_conditions(out: str) -> bool:
 
 
 def report_listing(listing: Listing, console: Console) -> None:
-    """Print what the inputs hold."""
-    parts = [f"{listing.n_recordings} recordings listed"]
-    if listing.n_filtered:
-        parts.append(f"{listing.n_filtered} left out by the filters")
-    if listing.n_skipped:
-        parts.append(f"{listing.n_skipped} other files skipped")
-    if listing.n_duplicates:
-        parts.append(f"{listing.n_duplicates} named twice and taken once")
-    console.print(", ".join(parts))
+    """Print what was listed and what was left out."""
+    # A file's name may look like markup, and a path that is wrapped cannot be copied.
+    console.print(listing.describe(), markup=False, soft_wrap=True)

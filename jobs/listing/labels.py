@@ -1,7 +1,8 @@
-"""Labels for recordings: from a table with a path and a label column, or from the folders' names.
+"""Labels for recordings: from a table with a path and a label column, or from the names of folders.
 
-A row of the table belongs to the recording with the same relative path, else to the only recording with the same
-file name. What does not find its other half is counted and listed.
+A row of the table belongs to the recording with the same relative path, else to the only recording with the same file
+name, else to the only one with the same path or file name without an audio ending (``a.wav`` in the table, ``a.flac``
+on disk). Rows without a recording, and recordings without a label, are counted and listed.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
-from jobs.listing.listing import PATH_COLUMNS, find_column
+from heartbeat_core.storage.uris import public_uri, query_digest, without_query
+from jobs.listing.listing import AUDIO_SUFFIXES, PATH_COLUMNS, find_column
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
 PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
 DEVICE_COLUMNS = ("device", "device_id", "recording_device", "stethoscope")
+N_KEYS = 4
+"""Keys by which a row and a recording are matched."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """One row of a label table; ``label`` is None where the cell is empty."""
+    """One row of a label table; ``label`` is None where its cell is empty. ``path`` holds no secret."""
 
     path: str
     label: str | None
@@ -34,7 +38,7 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """A label file's rows."""
+    """The rows of a label file."""
 
     source: str
     rows: list[LabelRow]
@@ -46,18 +50,18 @@ class LabelTable:
 
 @dataclass
 class Matching:
-    """Recordings with what the labels say of them, and what was left over.
+    """The recordings with their labels, and the rows and recordings that do not match.
 
     Attributes
     ----------
     recordings : list[Recording]
-        All of them, in their order.
+        All recordings, in their order.
     without_recording : list[str]
-        labels' paths that no recording has.
+        Paths in the table that belong to no recording.
     without_label : list[str]
-        recordings' relative paths that have no label.
+        Relative paths of the recordings that have no label.
     ambiguous : list[str]
-        labels' paths that could mean several recordings; they label none of these.
+        Paths in the table that match several recordings, and so label none of them.
     """
 
     recordings: list[Recording] = field(default_factory=list)
@@ -75,23 +79,24 @@ def read_labels(
 ) -> LabelTable:
     """Read a label file (``.csv``, ``.parquet``, ``.jsonl``).
 
-    A column that is not named is found by its name; patients and devices may be missing.
+    A column for which no name is given is found by its usual names. The columns of patients and devices are optional.
 
     Raises
     ------
     InputError
-        It is not there, lacks a column, or holds a label that is not one of the five.
+        The file does not exist, has no rows, lacks a column, or has a label that is not one of the five.
     """
+    uri = storage.to_uri(source)
+    source = public_uri(source)
     if not source.lower().endswith(TABLE_SUFFIXES):
         raise InputError(f"{source}: labels are read from {', '.join(TABLE_SUFFIXES)}")
-    uri = storage.to_uri(source)
     try:
         data = storage.read(uri)
     except FileNotFoundError:
         raise InputError(f"{source}: no such label file") from None
     except StorageError as error:
         raise InputError(str(error)) from None
-    records = read_records(data, uri[uri.rindex(".") :].lower(), source)
+    records = read_records(data, source[source.rindex(".") :].lower(), source)
     columns = list(records)
     paths = records[find_column(columns, path_column, PATH_COLUMNS, source, "--label-path-column")]
     labels = records[find_column(columns, label_column, LABEL_COLUMNS, source, "--label-column")]
@@ -102,41 +107,49 @@ def read_labels(
         if path is None:
             raise InputError(f"{source}: row {number} has no path")
         rows.append(LabelRow(_normal_path(path), check_label(label, f"{source}, row {number}"), patient, device))
+    if not rows:
+        raise InputError(f"{source}: it has no rows; give each recording a row with its path and its label")
     return LabelTable(source, rows)
 
 
 def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching:
-    """Give each recording its row's label, patient and device.
+    """Give each recording the label, patient and device of its row.
 
     Raises
     ------
     InputError
-        Two rows of the table disagree about one recording.
+        No row belongs to a recording, or two rows disagree about one recording.
     """
-    by_path: dict[str, list[int]] = {}
-    by_name: dict[str, list[int]] = {}
-    for index, recording in enumerate(recordings):
-        path = _normal_path(recording.relative_path)
-        by_path.setdefault(path, []).append(index)
-        by_name.setdefault(_file_name(path), []).append(index)
+    index: list[dict[str, list[int]]] = [{} for _ in range(N_KEYS)]
+    for number, recording in enumerate(recordings):
+        for by_key, key in zip(index, _keys(_path_of(recording)), strict=True):
+            by_key.setdefault(key, []).append(number)
+    candidates = [_candidates(row, index) for row in table.rows]
+    # By its best key, a recording has a row of its own, which a row with a worse key does not overrule.
+    best: dict[int, int] = {}
+    for level, numbers in candidates:
+        if len(numbers) == 1:
+            best[numbers[0]] = min(level, best.get(numbers[0], level))
     matching = Matching()
     found: dict[int, LabelRow] = {}
-    # A recording with a row of its own is not given another's by its name alone.
-    taken = {index for row in table.rows for index in by_path.get(row.path, ())}
-    for row in table.rows:
-        indices = by_path.get(row.path) or by_name.get(_file_name(row.path), [])
-        if len(indices) > 1:
+    for row, (level, numbers) in zip(table.rows, candidates, strict=True):
+        if len(numbers) > 1:
             matching.ambiguous.append(row.path)
-        elif not indices or (indices[0] in taken and row.path not in by_path):
+        elif not numbers or best[numbers[0]] < level:
             matching.without_recording.append(row.path)
         else:
-            earlier = found.setdefault(indices[0], row)
+            earlier = found.setdefault(numbers[0], row)
             if astuple(earlier)[1:] != astuple(row)[1:]:
                 raise InputError(
                     f"{table.source}: '{earlier.path}' and '{row.path}' are the same recording and disagree"
                 )
-    for index, recording in enumerate(recordings):
-        row_found = found.get(index)
+    if table.rows and recordings and not found:
+        raise InputError(
+            f"{table.source}: none of its rows belongs to exactly one recording; it has '{table.rows[0].path}', and "
+            f"the inputs have '{recordings[0].relative_path}': use the same paths, or file names that occur once"
+        )
+    for number, recording in enumerate(recordings):
+        row_found = found.get(number)
         if row_found is not None:
             recording = replace(
                 recording, label=row_found.label, patient_id=row_found.patient_id, device=row_found.device
@@ -146,12 +159,12 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
 
 
 def label_from_parent_folder(recordings: Sequence[Recording]) -> Matching:
-    """Label each recording with the name of the folder that it lies in.
+    """Label each recording with the name of its folder.
 
     Raises
     ------
     InputError
-        A folder's name is not a label.
+        The name of a folder is not a label.
     """
     matching = Matching()
     for recording in recordings:
@@ -162,12 +175,12 @@ def label_from_parent_folder(recordings: Sequence[Recording]) -> Matching:
 
 
 def check_label(text: str | None, where: str) -> str | None:
-    """Return the label as it is spelled in ``LABELS``, None for an empty cell.
+    """Return the label as ``LABELS`` spells it, None for an empty cell.
 
     Raises
     ------
     InputError
-        It is not one of the five.
+        The text is not one of the five labels.
     """
     label = (text or "").strip().lower()
     if not label:
@@ -186,15 +199,40 @@ def _add(matching: Matching, recording: Recording) -> None:
 def _optional(
     records: dict[str, list[str | None]], wanted: str | None, candidates: Sequence[str], source: str, option: str
 ) -> list[str | None]:
-    """Return a column, or nothing but None where none was asked for and none is found."""
+    """Return a column; a column of None where no name is given and none of the usual names is found."""
     if wanted is None and not {name.lower() for name in records} & set(candidates):
         return [None] * len(next(iter(records.values())))
     return records[find_column(list(records), wanted, candidates, source, option)]
 
 
-def _file_name(path: str) -> str:
-    return path.rpartition("/")[2]
+def _keys(path: str) -> tuple[str, ...]:
+    """Return what a path is matched by, the best key first; see the module's docstring."""
+    name = without_query(path).rpartition("/")[2]
+    return path, name, _without_ending(path), _without_ending(name)
+
+
+def _candidates(row: LabelRow, index: Sequence[dict[str, list[int]]]) -> tuple[int, list[int]]:
+    """Return the recordings that match a row by the best key for which there are any, and which key that is."""
+    for level, (by_key, key) in enumerate(zip(index, _keys(row.path), strict=True)):
+        if key in by_key:
+            return level, by_key[key]
+    return N_KEYS, []
+
+
+def _path_of(recording: Recording) -> str:
+    return _with_digest(_normal_path(recording.relative_path), recording.query_digest)
+
+
+def _without_ending(path: str) -> str:
+    ending = next((ending for ending in AUDIO_SUFFIXES if path.lower().endswith(ending)), "")
+    return path[: len(path) - len(ending)]
 
 
 def _normal_path(path: str) -> str:
-    return path.strip().replace("\\", "/").removeprefix("./")
+    """Return a path as it is compared and shown; of a web address, a digest stands for its query."""
+    text = path.strip().replace("\\", "/").removeprefix("./")
+    return _with_digest(public_uri(text), query_digest(text))
+
+
+def _with_digest(path: str, digest: str | None) -> str:
+    return path if digest is None else f"{path}?{digest}"

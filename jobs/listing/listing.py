@@ -1,8 +1,8 @@
-"""Inputs to recordings, and recordings to shards, in a stream.
+"""Inputs to recordings, as a stream.
 
 An input is a file, a folder, a glob, any fsspec URL, a manifest (``.csv``, ``.parquet``, ``.jsonl``) with a column of
-paths, or the ``manifest.json`` of an S3 Inventory. Folders, globs and inventories give the files with an audio ending;
-a file that is named outright is always taken. No more than a page of what is listed is held.
+paths, or the ``manifest.json`` of an S3 Inventory. Folders, globs and inventories give the files with an audio ending.
+A file that is an input itself, or a row of a manifest, is taken whatever its ending. The list is never held as a whole.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from heartbeat_core.formats import inventory
 from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.stores import Entry
-from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.storage.uris import public_uri, query_digest, without_query
 from jobs.listing.seen import KnownRecordings
 from jobs.settings import Selection
 
@@ -29,19 +29,37 @@ AUDIO_SUFFIXES = (
     *(".aif", ".aiff", ".au", ".snd", ".caf"),
 )
 PATH_COLUMNS = ("path", "uri", "url", "filename", "file", "fname", "file_name", "key")
-"""Names under which a manifest's or label file's path column is found when no option says."""
+"""Names by which the path column of a manifest or label file is found when no option names it."""
 
 INVENTORY_NAME = "manifest.json"
+ROWS_NAMED = 5
+"""Rows of a manifest without a path that a message names."""
+
+
+MANIFESTS_HELD = 8
+"""Manifests with secrets whose addresses a process keeps in memory."""
 
 
 class Listing:
     """The recordings of all inputs, in the order of the inputs; each is given once.
 
-    The counts grow while it is iterated over: ``n_skipped`` files without an audio ending, ``n_filtered`` recordings
-    that the selection leaves out, ``n_duplicates`` recordings that were named twice.
+    Iterating over it counts what it leaves out; ``describe`` says it in words.
 
-    Raises, when iterated over:
-        InputError: an input is not there, may not be read, or nothing at all was found.
+    Attributes
+    ----------
+    n_recordings : int
+        Recordings given.
+    n_filtered, n_duplicates : int
+        Recordings that the selection leaves out, and repeated ones.
+    n_skipped, n_special, n_not_utf8 : int
+        Files without an audio ending; FIFOs, sockets and devices; recordings whose names are not UTF-8.
+    rows_without_path : dict[str, list[int]]
+        By manifest, the numbers (from 1) of the rows whose path is empty.
+
+    Raises
+    ------
+    InputError
+        While iterating: an input does not exist or cannot be read, or none of them has a recording.
     """
 
     def __init__(
@@ -52,60 +70,92 @@ class Listing:
         *,
         in_process: bool = False,
     ) -> None:
-        self.n_recordings = self.n_skipped = self.n_filtered = self.n_duplicates = 0
         self._inputs = inputs
         self._path_column = path_column
         self._selection = selection or Selection()
-        # A process that hands nothing on may keep the secrets of an address.
+        # Recordings that stay in this process may keep the secrets of their addresses.
         self._in_process = in_process
+        self._reset()
+
+    def _reset(self) -> None:
+        self.n_recordings = self.n_filtered = self.n_duplicates = 0
+        self.n_skipped = self.n_special = self.n_not_utf8 = 0
+        self.rows_without_path: dict[str, list[int]] = {}
+        self._first_not_utf8 = ""
 
     def __iter__(self) -> Iterator[Recording]:
-        self.n_recordings = self.n_skipped = self.n_filtered = self.n_duplicates = 0
+        self._reset()
         try:
             with KnownRecordings() as known:
                 for recording in chain.from_iterable(map(self._expand, self._inputs)):
-                    _check_name(recording)
-                    if not known.add(recording):
+                    if not _is_utf8(recording.uri + recording.relative_path):
+                        self.n_not_utf8 += 1
+                        self._first_not_utf8 = self._first_not_utf8 or _printable(storage.display(recording.uri))
+                    elif not known.add(recording):
                         self.n_duplicates += 1
-                        continue
-                    self.n_recordings += 1
-                    yield recording
+                    else:
+                        self.n_recordings += 1
+                        yield recording
         except StorageError as error:
             raise InputError(str(error)) from None
         if not self.n_recordings:
-            raise InputError(f"no recordings in {', '.join(self._inputs)}{self._left_out()}")
+            left_out = "".join(f"; {part}" for part in self._left_out())
+            raise InputError(
+                f"no recordings in {', '.join(map(public_uri, self._inputs))}{left_out}: "
+                f"audio files end in {' '.join(AUDIO_SUFFIXES)}"
+            )
 
-    def _left_out(self) -> str:
-        told = f"; {self.n_filtered} were left out by the filters" if self.n_filtered else ""
+    def describe(self) -> str:
+        """Return what was listed and what was left out, in one line."""
+        return ", ".join([f"{_count(self.n_recordings, 'recording')} listed", *self._left_out()])
+
+    def _left_out(self) -> Iterator[str]:
+        if self.n_filtered:
+            yield f"{self.n_filtered} left out by the filters"
         if self.n_skipped:
-            told += f"; {self.n_skipped} other files were skipped"
-        return f"{told}: audio files end in {' '.join(AUDIO_SUFFIXES)}"
+            yield f"{_count(self.n_skipped, 'other file')} skipped"
+        if self.n_special:
+            yield f"{_count(self.n_special, 'special file')} skipped"
+        if self.n_not_utf8:
+            named = "a name that is" if self.n_not_utf8 == 1 else "names that are"
+            files = f"{_count(self.n_not_utf8, 'file')} with {named} not UTF-8"
+            yield f"{files} skipped ({'first: ' * (self.n_not_utf8 > 1)}{self._first_not_utf8})"
+        for manifest, rows in self.rows_without_path.items():
+            yield f"{_count(len(rows), 'row')} without a path skipped ({manifest}: {_shortened(rows)})"
+        if self.n_duplicates:
+            yield f"{self.n_duplicates} named twice and taken once"
 
     def _expand(self, text: str) -> Iterator[Recording]:
         """Yield the recordings of one input."""
+        if not _is_utf8(text):
+            raise InputError(f"{_printable(text)}: the name is not valid UTF-8: rename it")
         uri = storage.to_uri(text)
         _check_no_secret(uri, self._in_process)
+        # The query of a web address says nothing about the kind of its file, and its '?' is no wildcard.
+        path = without_query(uri)
         is_folder = storage.is_local(uri) and storage.is_folder(uri)
-        if text.lower().endswith(TABLE_SUFFIXES) and not is_folder:
+        if path.lower().endswith(TABLE_SUFFIXES) and not is_folder:
             yield from self._manifest(uri)
-        elif uri.endswith(f"/{INVENTORY_NAME}") and not is_folder:
+        elif path.endswith(f"/{INVENTORY_NAME}") and not is_folder:
             yield from self._audio(_inventory(uri))
         elif is_folder or storage.is_folder(uri):
             yield from self._audio(storage.walk(uri))
         elif (found := storage.find(uri)) is not None:
-            yield _recording(Entry(uri, uri.rpartition("/")[2], found.size_bytes, found.version))
-        elif any(sign in text for sign in "*?["):
+            yield _recording(Entry(uri, path.rpartition("/")[2], found.size_bytes, found.version))
+        elif any(sign in path for sign in "*?["):
             entries = storage.expand_glob(uri)
             first = list(islice(entries, 1))
             if not first:
-                raise InputError(f"{text}: no file matches")
+                raise InputError(f"{public_uri(text)}: no file matches")
             yield from self._audio(chain(first, entries))
         else:
-            raise InputError(f"{text}: no such file or folder")
+            raise InputError(f"{public_uri(text)}: no such file or folder")
 
     def _audio(self, entries: Iterable[Entry]) -> Iterator[Recording]:
         for entry in entries:
-            if not entry.relative_path.lower().endswith(AUDIO_SUFFIXES):
+            if entry.is_special:
+                self.n_special += 1
+            elif not entry.relative_path.lower().endswith(AUDIO_SUFFIXES):
                 self.n_skipped += 1
             elif not is_selected(entry, self._selection):
                 self.n_filtered += 1
@@ -113,7 +163,11 @@ class Listing:
                 yield _recording(entry)
 
     def _manifest(self, uri: str) -> Iterator[Recording]:
-        for row, (full, path) in enumerate(_manifest_uris(uri, self._path_column)):
+        for row, found in enumerate(_manifest_rows(uri, self._path_column)):
+            if found is None:
+                self.rows_without_path.setdefault(storage.display(public_uri(uri)), []).append(row + 1)
+                continue
+            full, path = found
             shown = public_uri(full)
             if not is_selected(Entry(shown, path), self._selection):
                 self.n_filtered += 1
@@ -121,32 +175,35 @@ class Listing:
                 yield Recording(full, path)
             else:
                 _check_no_secret(uri, self._in_process)
-                yield Recording(shown, public_uri(path), manifest=uri, manifest_row=row)
+                digest = query_digest(full)
+                yield Recording(shown, public_uri(path), manifest=uri, manifest_row=row, query_digest=digest)
 
 
 def reveal(recording: Recording, path_column: str | None, driver: str) -> Recording:
-    """Return the recording with its whole address, read again from its manifest by whoever opens it.
+    """Return the recording with its whole address, which this process reads again from the manifest.
 
-    A process reads a manifest once for each ``driver``: the next may come with addresses that were signed anew.
+    A process keeps what it has read for as long as ``driver`` is the same. The next driver may come with addresses that
+    were signed again.
 
     Raises
     ------
     StorageError
-        The manifest does not hold it any more.
+        The manifest no longer contains the address.
     """
     if recording.manifest is None or recording.manifest_row is None:
         return recording
+    shown = storage.display(recording.manifest)
     try:
-        full = _whole_manifest(recording.manifest, path_column, driver)[recording.manifest_row]
+        full = _whole_addresses(recording.manifest, path_column, driver)[recording.manifest_row]
     except (InputError, IndexError) as error:
-        raise StorageError(f"{storage.display(recording.manifest)}: cannot be read again: {error}") from None
-    if public_uri(full) != recording.uri:
-        raise StorageError(f"{storage.display(recording.manifest)}: changed while the job ran")
+        raise StorageError(f"{shown}: cannot be read again: {error}") from None
+    if full is None or public_uri(full) != recording.uri or recording.query_digest not in (None, query_digest(full)):
+        raise StorageError(f"{shown}: changed while the job ran")
     return replace(recording, uri=full)
 
 
 def is_selected(entry: Entry, selection: Selection) -> bool:
-    """Tell whether a file passes the filters; what is not known of it, as of a manifest's row, does not count."""
+    """Tell whether a file passes the filters. A filter by size or time does not apply where these are unknown."""
     path = entry.relative_path
     if selection.include and not any(fnmatchcase(path, pattern) for pattern in selection.include):
         return False
@@ -166,12 +223,12 @@ def is_selected(entry: Entry, selection: Selection) -> bool:
 
 
 def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence[str], source: str, option: str) -> str:
-    """Return the column that was asked for, or the first of the candidates that is there, in any case.
+    """Return the column ``wanted``, or the first candidate that is a column, in upper or lower case.
 
     Raises
     ------
     InputError
-        There is no such column; names those that there are.
+        There is no such column. The message names the columns.
     """
     if wanted is not None:
         if wanted in columns:
@@ -188,28 +245,45 @@ def _recording(entry: Entry) -> Recording:
     return Recording(entry.uri, entry.relative_path, entry.size_bytes, entry.version)
 
 
-def _check_name(recording: Recording) -> None:
-    """Refuse what no table can hold: a local file's name may be any bytes, and a row names its recording as text."""
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _shortened(rows: Sequence[int]) -> str:
+    """Name rows, not more than a few of them."""
+    named = ", ".join(map(str, rows[:ROWS_NAMED]))
+    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+    return f"{'row' if len(rows) == 1 else 'rows'} {named}{more}"
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether a table can hold a name: on disk, a name may be any bytes."""
     try:
-        recording.uri.encode()
+        text.encode()
     except UnicodeEncodeError:
-        name = os.fsencode(storage.display(recording.uri))
-        raise InputError(f"{name!r}: the name is not valid UTF-8: rename the file") from None
+        return False
+    return True
+
+
+def _printable(text: str) -> str:
+    """Return a text with an escape in place of each byte that is not UTF-8."""
+    escaped = "".join(f"\\x{ord(sign) - 0xDC00:02x}" if "\udc80" <= sign <= "\udcff" else sign for sign in text)
+    return escaped.encode("utf-8", "backslashreplace").decode()
 
 
 def _check_no_secret(uri: str, in_process: bool) -> None:
-    """Refuse an input whose address would have to be handed to the workers with its secret."""
+    """Refuse an input whose secret would have to be sent to the workers."""
     shown = public_uri(uri)
     if shown != uri and not in_process:
         raise InputError(
-            f"{shown}: an address with a query, a password or a fragment is not handed to workers: put it in a "
+            f"{shown}: an address with a query, a password or a fragment is not sent to workers: put it in a "
             "manifest that they can read (a .csv with a column of addresses)"
         )
 
 
 def _inventory(uri: str) -> Iterator[Entry]:
-    """Yield the objects of an S3 Inventory, one of its files in memory at a time."""
-    shown = storage.display(uri)
+    """Yield the objects of an S3 Inventory, with one of its files in memory at a time."""
+    shown = storage.display(public_uri(uri))
     try:
         manifest = inventory.parse_manifest(storage.read(uri), shown)
     except FileNotFoundError:
@@ -219,35 +293,38 @@ def _inventory(uri: str) -> Iterator[Entry]:
         try:
             data = storage.read(place)
         except FileNotFoundError:
-            raise InputError(f"{storage.display(place)}: named by {shown} and not there") from None
+            raise InputError(f"{storage.display(place)}: does not exist, but {shown} names it") from None
         for found in inventory.read_inventory_file(manifest, data, storage.display(place)):
             uri_found = f"s3://{manifest.source_bucket}/{found.key}"
             yield Entry(uri_found, found.key, found.size_bytes, found.etag, found.modified)
 
 
 def _inventory_file(uri: str, manifest: inventory.Manifest, key: str) -> str:
-    """Return where a file of an inventory is: in its bucket, or beside a copy of the manifest on disk."""
+    """Return where a file of an inventory is: in its bucket, or beside the manifest where that is a local copy."""
     if storage.is_local(uri):
         return storage.join(uri.rpartition("/")[0], os.path.basename(key))
     return f"s3://{manifest.destination_bucket}/{key}"
 
 
-def _manifest_uris(uri: str, path_column: str | None) -> Iterator[tuple[str, str]]:
-    """Yield each row's whole address and its path as it is written there."""
+def _manifest_rows(uri: str, path_column: str | None) -> Iterator[tuple[str, str] | None]:
+    """Yield the whole address of each row and its path as it is written there, None for a row without a path."""
     shown = storage.display(public_uri(uri))
+    path = without_query(uri)
     try:
-        records = read_records(storage.read(uri), public_uri(uri)[public_uri(uri).rindex(".") :].lower(), shown)
+        records = read_records(storage.read(uri), path[path.rindex(".") :].lower(), shown)
     except FileNotFoundError:
         raise InputError(f"{shown}: no such manifest") from None
     column = find_column(list(records), path_column, PATH_COLUMNS, shown, "--path-column")
-    folder = uri.rpartition("/")[0]
-    for path in records[column]:
-        if path is None:
-            raise InputError(f"{shown}: a row has no path in the column '{column}'")
-        absolute = "://" in path or path.startswith(("/", "~"))
-        yield storage.to_uri(path if absolute else storage.join(folder, path)), path
+    folder = path.rpartition("/")[0]
+    for text in records[column]:
+        if text is None or not text.strip():
+            yield None
+        else:
+            is_absolute = "://" in text or text.startswith(("/", "~"))
+            yield storage.to_uri(text if is_absolute else storage.join(folder, text)), text
 
 
-@lru_cache(maxsize=1)
-def _whole_manifest(uri: str, path_column: str | None, driver: str) -> list[str]:
-    return [full for full, _ in _manifest_uris(uri, path_column)]
+@lru_cache(maxsize=MANIFESTS_HELD)
+def _whole_addresses(manifest: str, path_column: str | None, driver: str) -> list[str | None]:
+    """Return the whole address of each row of a manifest."""
+    return [None if row is None else row[0] for row in _manifest_rows(manifest, path_column)]

@@ -10,28 +10,27 @@ from math import ceil, sqrt
 from heartbeat_core.recordings.recording import Recording
 from jobs.settings import ShardSettings
 
-UNKNOWN_SIZE_BYTES = 2**20
 RECORDING_BYTES = 2**16
-"""What a recording costs beside its own bytes, in bytes of audio: a short one takes time as well."""
+"""What every recording costs in addition to its size, in bytes of audio: a short recording takes time, too."""
 SMALLEST_SHARD = 8
-"""Recordings below which cutting finer costs more in tasks and parts than it gains."""
+"""Recordings in a shard of a very short list. Smaller shards would cost more in tasks and files than they gain."""
 
 
 def make_shards(recordings: Iterable[Recording], settings: ShardSettings) -> Iterator[list[Recording]]:
-    """Group recordings, in order, into shards of about the same cost, and of bounded count and bytes.
+    """Group recordings, in order, into shards of about the same cost, within the limits of the settings.
 
-    A short list is cut into as many shards as a shard has recordings, so that several workers share it. The shards
-    depend on the list and the settings alone, never on the cluster. What a recording costs is told from its size.
+    A short list of n recordings gives about √n shards, so that several workers share it. The shards depend on the list
+    and the settings alone, and not on the cluster. The cost of a recording is estimated from its size.
     """
     pending = iter(recordings)
-    # Beyond this many, a list is cut at the bound.
+    # A list of at least this length has shards of as many recordings as the settings allow.
     start = list(islice(pending, settings.recordings**2))
     n_recordings = min(settings.recordings, max(SMALLEST_SHARD, ceil(sqrt(len(start)))))
     most = sum(map(expected_cost, start)) * n_recordings / max(1, len(start))
     shard: list[Recording] = []
     shard_bytes = cost = 0
     for recording in chain(start, pending):
-        size = _size(recording)
+        size = recording.assumed_bytes
         full = len(shard) >= settings.recordings or shard_bytes + size > settings.bytes
         if shard and (full or cost + expected_cost(recording) > most):
             yield shard
@@ -45,18 +44,15 @@ def make_shards(recordings: Iterable[Recording], settings: ShardSettings) -> Ite
 
 def expected_cost(recording: Recording) -> int:
     """Return what a recording costs to read and process, in bytes of audio."""
-    return RECORDING_BYTES + _size(recording)
-
-
-def _size(recording: Recording) -> int:
-    return UNKNOWN_SIZE_BYTES if recording.size_bytes is None else recording.size_bytes
+    return RECORDING_BYTES + recording.assumed_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One task's recordings; the index names its parts.
+    """The recordings of one task. The index names the files of its results.
 
-    ``isolated``: work on each recording in a child process, since an attempt on this shard ended its worker.
+    ``isolated`` means that the recordings are processed in a child process, because an earlier attempt killed its
+    worker.
     """
 
     index: int

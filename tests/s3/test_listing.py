@@ -114,6 +114,18 @@ def test_a_flat_prefix_of_several_pages(s3: Store, bucket: str) -> None:
     assert found == sorted(stored)
 
 
+def test_subfolders_behind_a_truncated_page_are_listed(s3: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 may end a page wherever it likes; here after one subfolder."""
+    stored = put_all(s3, f"{bucket}/in", ["a/1.wav", "b/2.wav", "b/c/3.wav"], b"x")
+    real = S3Store._ask
+
+    def ask(self: S3Store, method: str, **arguments: object) -> object:
+        return real(self, method, **arguments, **({"MaxKeys": 1} if method == "list_objects_v2" else {}))
+
+    monkeypatch.setattr(S3Store, "_ask", ask)
+    assert [entry.uri for entry in S3Store(S3Settings()).walk(f"{bucket}/in")] == sorted(stored)
+
+
 def test_a_page_that_fails_is_asked_for_again(s3: Store, bucket: str) -> None:
     stored = put_all(s3, f"{bucket}/in", [f"{i:05d}.wav" for i in range(2_100)], b"x")
     asked: set[str] = set()

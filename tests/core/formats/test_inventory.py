@@ -272,7 +272,7 @@ def assert_no_manifest(data: bytes, told: str) -> None:
 @pytest.mark.parametrize("name", ["ORC", "Avro"])
 def test_other_formats_are_refused_with_the_way_out(name: str) -> None:
     with pytest.raises(
-        InputError, match=rf"^s3://d/manifest.json: .* '{name}' is not read: ask S3 for CSV or Parquet$"
+        InputError, match=rf"^s3://d/manifest.json: .* '{name}' cannot be read: set up the inventory in CSV or Parquet$"
     ):
         parse(manifest_record(name))
 
@@ -489,7 +489,7 @@ def test_the_file_does_not_match_its_manifest(digests: tuple[str | None, ...], s
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"Bucket": "other"}, "a row is of the bucket 'other', and the manifest of 'example-source-bucket'"),
+        ({"Bucket": "other"}, "a row names the bucket 'other', and the manifest 'example-source-bucket'"),
         ({"Key": ""}, "a row has the key ''"),
         ({"Key": "%FF"}, "can't decode byte 0xff"),
         ({"IsLatest": "yes"}, "'yes' is neither true nor false"),
@@ -510,7 +510,7 @@ def test_cells_of_csv_that_are_not_what_they_should_be(changes: dict[str, str], 
 @pytest.mark.parametrize(
     ("column", "value", "told"),
     [
-        ("bucket", "other", "a row is of the bucket 'other', and the manifest of 'example-source-bucket'"),
+        ("bucket", "other", "a row names the bucket 'other', and the manifest 'example-source-bucket'"),
         ("key", "", "a row has the key ''"),
         ("key", b"bytes", "a row has the key b'bytes'"),
         ("is_latest", 1, "1 is neither true nor false"),
@@ -541,7 +541,7 @@ def test_a_row_of_another_length(change: Callable[[list[str]], list[str]]) -> No
 
 
 def test_a_header_is_no_row() -> None:
-    assert_refused(CSV_MANIFEST, csv_file([CSV_SCHEMA.split(", "), csv_row("a")]), "a row is of the bucket 'Bucket'")
+    assert_refused(CSV_MANIFEST, csv_file([CSV_SCHEMA.split(", "), csv_row("a")]), "a row names the bucket 'Bucket'")
 
 
 @pytest.mark.parametrize(

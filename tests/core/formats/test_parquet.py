@@ -71,7 +71,7 @@ def test_a_footer_that_is_longer_than_the_tail() -> None:
     tail = data[-FOOTER_TAIL_BYTES:]
     length = footer_length(tail)
     assert length > len(tail)
-    with pytest.raises(InputError, match=f"its footer takes {length} bytes, and {FOOTER_TAIL_BYTES} are there"):
+    with pytest.raises(InputError, match=f"its footer takes {length} bytes, and only {FOOTER_TAIL_BYTES} were read"):
         footer_rows(tail)
     assert footer_rows(data[-length:]) == 1
 

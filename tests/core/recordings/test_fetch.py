@@ -33,7 +33,7 @@ from heartbeat_core.errors import (
 )
 from heartbeat_core.recordings import fetch
 from heartbeat_core.recordings.fetch import READ_AHEAD
-from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Recording
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage import retry
 
@@ -193,10 +193,10 @@ def test_one_recording_over_the_whole_budget_is_read_alone(monkeypatch: pytest.M
     assert reads.most == 1
 
 
-def test_sizes_that_nobody_told_count_as_a_mebibyte_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_sizes_count_as_a_mebibyte_each(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = Reads(opened=False)
     monkeypatch.setattr(fetch, "read_recording", reads)
-    monkeypatch.setattr(fetch, "READ_AHEAD_BYTES", 3 * fetch.UNKNOWN_SIZE_BYTES)
+    monkeypatch.setattr(fetch, "READ_AHEAD_BYTES", 3 * UNKNOWN_SIZE_BYTES)
     reading = fetch.read_recordings([Recording(f"memory://{number}", "") for number in range(10)], Limits())
     next(reading)
     time.sleep(0.05)
@@ -205,7 +205,7 @@ def test_sizes_that_nobody_told_count_as_a_mebibyte_each(monkeypatch: pytest.Mon
     assert len(list(reading)) == 9
 
 
-def test_who_stops_in_the_middle_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_that_stops_early_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = Reads(opened=False)
     monkeypatch.setattr(fetch, "read_recording", reads)
     reading = fetch.read_recordings([Recording(f"memory://{number}", "", 1) for number in range(100)], Limits())
@@ -275,7 +275,7 @@ def test_errors_of_the_program_stay_loud(monkeypatch: pytest.MonkeyPatch) -> Non
         list(fetch.read_recordings([Recording("memory://x", "x")], Limits()))
 
 
-def test_what_changed_after_it_was_listed_is_told(root: str) -> None:
+def test_a_recording_that_changed_after_it_was_listed_is_a_failure(root: str) -> None:
     uri = storage.join(root, "a.wav")
     storage.put(uri, b"first")
     one = listed(uri)
@@ -418,7 +418,7 @@ def test_the_web(web: Web) -> None:
     assert str(closed) == f"{web.address}/closed.wav: HTTP status 403"
 
 
-def test_nobody_is_asked_twice_who_refuses(web: Web) -> None:
+def test_a_refusal_is_final(web: Web) -> None:
     with pytest.raises(RecordingUnreadable):
         fetch.read_recording(Recording(web.uri("closed.wav"), "", 4), Limits())
     assert [method for method, _ in web.requests] == ["GET"]
@@ -484,7 +484,7 @@ def test_an_address_where_nobody_listens_is_a_row_within_the_deadline() -> None:
 
 
 @pytest.mark.parametrize("name", ["503.wav", "500.wav", "429.wav", "408.wav", "reset.wav", "short.wav"])
-def test_what_passes_is_asked_again(web: Web, quick: None, name: str) -> None:
+def test_transient_errors_are_repeated(web: Web, quick: None, name: str) -> None:
     web.failures[name] = 3
     assert fetch.read_recording(Recording(web.uri(name), name, 4), Limits(deadline_s=20)) == b"data"
     assert [method for method, _ in web.requests] == ["GET"] * 4
@@ -510,7 +510,7 @@ def test_a_web_object_over_the_limit_is_never_fetched(web: Web) -> None:
     assert len(web.requests) == 1
 
 
-def test_an_object_whose_size_nobody_tells_is_not_handed_on_over_the_limit(web: Web) -> None:
+def test_an_object_of_unknown_size_over_the_limit_is_not_handed_on(web: Web) -> None:
     one = Recording(web.uri("endless.wav"), "")
     assert fetch.read_recording(one, Limits(max_object_bytes=101)) == b"x" * 101
     with pytest.raises(ObjectTooLarge, match="101 bytes are over the limit of 100"):
@@ -583,10 +583,10 @@ def stores(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "reason"), [("away", "connection lost"), ("allhang", "no answer in time")])
-def test_a_store_that_is_away_ends_the_work(stores: None, scheme: str, reason: str) -> None:
+def test_a_store_that_does_not_answer_ends_the_work(stores: None, scheme: str, reason: str) -> None:
     limits = Limits(deadline_s=1.0)
     one = Recording(f"{scheme}://bucket/bad.wav", "", 4)
-    match = rf"^{scheme}://bucket/bad\.wav: the store is away: {reason}$"
+    match = rf"^{scheme}://bucket/bad\.wav: the store does not answer: {reason}$"
     started_at = time.monotonic()
     with pytest.raises(StorageError, match=match):
         list(fetch.read_recordings([one], limits))
@@ -594,7 +594,7 @@ def test_a_store_that_is_away_ends_the_work(stores: None, scheme: str, reason: s
 
 
 @pytest.mark.parametrize(("scheme", "reason"), [("oneisaway", "connection lost"), ("onehangs", "no answer in time")])
-def test_an_object_that_does_not_come_from_a_store_that_answers_is_a_row(
+def test_an_object_that_cannot_be_had_from_a_store_that_answers_is_a_failure(
     stores: None, scheme: str, reason: str
 ) -> None:
     limits = Limits(deadline_s=1.0)

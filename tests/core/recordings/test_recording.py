@@ -15,9 +15,9 @@ from heartbeat_core.errors import NonFiniteSamples, NotAudio, RecordingError, To
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.recipe import FramesSettings, Recipe
 from heartbeat_core.recordings.process import process
-from heartbeat_core.recordings.recording import Failure, Recording, failure
+from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Failure, Recording, failure
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.storage.uris import public_uri, query_digest
 from tests import naive
 
 
@@ -49,6 +49,50 @@ def test_public_uri(uri: str, public: str) -> None:
     assert public_uri(uri) == public
     assert public_uri(public) == public
     assert Recording(uri, "x").public_uri == public
+
+
+AWS = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260110T120000Z&X-Amz-Expires=600&X-Amz-Signature="
+AZURE = "sv=2024-11-04&st=2026-01-01&se=2026-01-02&sr=b&sp=r&skoid=1&sig="
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("", "?", "?&", "#page=2", f"?{AWS}hunter2", f"?{AZURE}hunter2", "?X-Goog-Credential=a&X-Goog-Signature=b"),
+        "?AWSAccessKeyId=AKIA&Signature=hunter2&Expires=1700000000",
+        "?Policy=p&Signature=hunter2&Key-Pair-Id=K1#x",
+    ],
+)
+def test_a_signature_does_not_change_the_id(query: str) -> None:
+    assert (
+        Recording(f"https://host/a.wav{query}", "x").recording_id == Recording("https://host/a.wav", "x").recording_id
+    )
+    assert query_digest(f"https://host/a.wav{query}") is None
+
+
+def test_a_query_that_names_the_recording_is_part_of_its_id() -> None:
+    addresses = [
+        *("https://host/get", "https://host/get?id=1", "https://host/get?id=2", "https://host/get?1"),
+        *("https://host/get?st=1", "https://host/get?id=1&part=2", "simplecache::https://host/get?id=1"),
+    ]
+    assert len({Recording(address, "x").recording_id for address in addresses}) == len(addresses)
+    first = Recording("https://host/get?id=1", "x")
+    for same in (f"https://u:pw@host/get?id=1&{AWS}2", f"https://host/get?{AZURE}3&id=1", "https://host/get?id=1#x"):
+        assert Recording(same, "x").recording_id == first.recording_id
+    # What is stored of an address in a manifest gives the same id as the whole address.
+    stored = Recording("https://host/get", "x", query_digest=query_digest("https://host/get?id=1"))
+    assert stored.recording_id == first.recording_id
+    assert len(stored.query_digest or "") == 16
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a?id=1", "file:///a?id=1", "ftp://host/a?id=1", "a?id=1"])
+def test_other_uris_have_no_query(uri: str) -> None:
+    assert query_digest(uri) is None
+
+
+def test_a_size_that_is_unknown_counts_as_a_mebibyte() -> None:
+    assert Recording("file:///a", "a", 0).assumed_bytes == 0
+    assert Recording("file:///a", "a").assumed_bytes == UNKNOWN_SIZE_BYTES == 2**20
 
 
 def test_recording_id_is_of_the_public_uri() -> None:

@@ -118,6 +118,7 @@ PLAN = """
     device: string?
     manifest: string?
     manifest_row: int64?
+    query_digest: string?
 """
 HOLDOUT = """
     audio_sha256: string
@@ -435,7 +436,7 @@ def test_a_plan_is_read_back_as_it_was() -> None:
         Recording("file:///r/a b.wav", "a b.wav", 0, "0-17", "normal", "007", "phone"),
         Recording("s3://b/k?x#y", "k", None, "3f5e-2"),
         Recording("file:///r/line\nbreak.wav", "line\nbreak.wav", 2**40, None, None, "p"),
-        Recording("https://host/a.wav", "a.wav", manifest="s3://b/m.csv", manifest_row=2**40),
+        Recording("https://host/a.wav", "a.wav", manifest="s3://b/m.csv", manifest_row=2**40, query_digest="0f"),
     ]
     shards = [(41, recordings[:1]), (42, recordings[1:3]), (2**31 - 1, recordings[3:])]
     found = plan.plan_shards(from_parquet(to_parquet(plan.plan_table(shards))))

@@ -238,7 +238,7 @@ class _Refusing:
 def test_what_stores_answer_to_a_conditional_write(
     monkeypatch: pytest.MonkeyPatch, error: Exception, is_there: bool, outcome: bool | str
 ) -> None:
-    store = FsspecStore(_Refusing(error, is_there), storage.is_transient, "refusing")
+    store = FsspecStore(_Refusing(error, is_there), "refusing")
     monkeypatch.setattr("heartbeat_core.storage.access.store_of", lambda uri: store)
     if isinstance(outcome, str):
         with pytest.raises(StorageError, match=f"^s3://b/k: cannot be written: {outcome}$"):
@@ -388,10 +388,19 @@ def test_a_large_file_survives(root: str) -> None:
     assert hashlib.sha256(storage.read(uri)).digest() == hashlib.sha256(data).digest()
 
 
-def test_a_walk_passes_over_what_is_not_a_file(tmp_path: Path) -> None:
+def test_special_files_are_marked(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "heart.wav").write_bytes(b"x")
-    assert [entry.relative_path for entry in storage.walk(f"file://{tmp_path}")] == ["heart.wav"]
+    (tmp_path / "to_pipe.wav").symlink_to("pipe.wav")
+    (tmp_path / "nowhere.wav").symlink_to("missing")
+    expected = {"heart.wav": False, "nowhere.wav": False, "pipe.wav": True, "to_pipe.wav": True}
+    for found in (storage.walk(f"file://{tmp_path}"), storage.expand_glob(f"file://{tmp_path}/*.wav")):
+        assert {entry.relative_path: entry.is_special for entry in found} == expected
+
+
+def test_a_glob_that_is_no_glob_is_refused_in_one_line(root: str) -> None:
+    with pytest.raises(InputError, match=r"/a\*\*: .*'\*\*' can only be an entire path component"):
+        list(storage.expand_glob(f"{root}/a**"))
 
 
 def test_the_check_for_writing_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Asking again: few at once, a trickle while a store ails, and an end when patience does."""
+"""Repeated requests: few at a time, a few a second while a store fails, and none after the deadline."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def test_a_store_that_answers_is_asked_without_waiting() -> None:
     assert ask_side_by_side(Gate(), store, 200, 8) < 1.0
 
 
-def test_a_store_that_fails_is_asked_in_a_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "TRICKLE_PER_S", 20)
+def test_requests_to_a_store_that_fails_are_few_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FAILING_REQUESTS_PER_S", 20)
     gate, store = Gate(), Store()
     store.error = Passing()
     ask_side_by_side(gate, store, 1, 1)
@@ -101,7 +101,7 @@ def test_a_store_that_fails_is_asked_in_a_trickle(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_success_opens_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "TRICKLE_PER_S", 5)
+    monkeypatch.setattr(retry, "FAILING_REQUESTS_PER_S", 5)
     gate, store = Gate(), Store()
     store.error = Passing()
     ask_side_by_side(gate, store, 2, 1)
@@ -120,8 +120,8 @@ def test_a_success_opens_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask_side_by_side(gate, store, 100, 4) < 0.5
 
 
-def test_stores_ail_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "TRICKLE_PER_S", 1)
+def test_each_store_fails_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FAILING_REQUESTS_PER_S", 1)
     store = Store()
     store.error = Passing()
     ask_side_by_side(Gate(), store, 1, 1)
@@ -148,7 +148,7 @@ def failing(n: int, store: Store) -> tuple[list[Exception], Callable[[float], st
     return errors, call
 
 
-def test_what_passes_is_asked_again(quick: None) -> None:
+def test_a_transient_error_is_followed_by_another_attempt(quick: None) -> None:
     store = Store()
     _, call = failing(4, store)
     with patience(20):
@@ -156,7 +156,7 @@ def test_what_passes_is_asked_again(quick: None) -> None:
     assert len(store.asked_at) == 5
 
 
-def test_what_does_not_pass_is_raised_at_once() -> None:
+def test_any_other_error_is_raised_at_once() -> None:
     store = Store()
     store.error = KeyError("mine")
     with pytest.raises(KeyError) as caught:

@@ -25,7 +25,8 @@ from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.settings import S3Settings
 from heartbeat_core.storage import retry, stores
 from heartbeat_core.storage.access import Access
-from heartbeat_core.storage.stores import FsspecStore, LocalStore
+from heartbeat_core.storage.local import LocalStore
+from heartbeat_core.storage.stores import FsspecStore
 
 NAMES = st.text(st.sampled_from("ab.- !0é~%#"), min_size=1, max_size=3).filter(lambda name: name not in (".", ".."))
 """Names that sort before, at and behind the slash."""
@@ -85,13 +86,77 @@ def test_a_walk_holds_the_open_folders_only(tmp_path: Path, monkeypatch: pytest.
     assert opened == [".", "a", "b"]
 
 
-def test_a_walk_does_not_follow_links_to_folders(tmp_path: Path) -> None:
+def walked(folder: Path) -> list[str]:
+    return [entry.relative_path for entry in LocalStore().walk(f"file://{folder}")]
+
+
+def matched(pattern: str) -> list[str]:
+    return [entry.relative_path for entry in LocalStore().glob(f"file://{pattern}")]
+
+
+def test_a_link_to_a_folder_that_is_walked_anyway_is_not_followed(tmp_path: Path) -> None:
     storage.put(f"file://{tmp_path}/real/1", b"x")
     (tmp_path / "real" / "up").symlink_to("..")
+    (tmp_path / "real" / "itself").symlink_to("itself")
     (tmp_path / "linked").symlink_to("real")
-    assert [entry.relative_path for entry in LocalStore().walk(f"file://{tmp_path}")] == ["real/1"]
-    # Who names a link means what it leads to.
-    assert [entry.relative_path for entry in LocalStore().walk(f"file://{tmp_path}/linked")] == ["1"]
+    assert walked(tmp_path) == ["real/1", "real/itself"]
+    # An input that is a link itself is what it leads to.
+    assert walked(tmp_path / "linked") == ["1", "itself"]
+
+
+def test_a_link_to_a_folder_elsewhere_is_followed_once(tmp_path: Path) -> None:
+    storage.put(f"file://{tmp_path}/in/own/1", b"x")
+    storage.put(f"file://{tmp_path}/elsewhere/ward/2", b"xx")
+    storage.put(f"file://{tmp_path}/elsewhere/3", b"xxx")
+    (tmp_path / "in" / "a").symlink_to("../elsewhere/ward")
+    (tmp_path / "in" / "b").symlink_to("../elsewhere/ward")
+    (tmp_path / "in" / "c").symlink_to("../elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to("../in")
+    (tmp_path / "elsewhere" / "round").symlink_to(".")
+    assert walked(tmp_path / "in") == ["a/2", "c/3", "own/1"]
+    found = {entry.relative_path: entry for entry in LocalStore().walk(f"file://{tmp_path}/in")}
+    assert found["a/2"].uri == f"file://{tmp_path}/in/a/2"
+    assert found["a/2"].size_bytes == 2
+    assert matched(f"{tmp_path}/in/**") == ["a/2", "c/3", "own/1"]
+
+
+def test_a_link_to_a_folder_above_the_input_ends(tmp_path: Path) -> None:
+    storage.put(f"file://{tmp_path}/in/1", b"x")
+    storage.put(f"file://{tmp_path}/beside/2", b"x")
+    (tmp_path / "in" / "up").symlink_to("..")
+    assert walked(tmp_path / "in") == ["1", "up/beside/2"]
+
+
+def test_a_glob_follows_links_to_folders_and_gives_each_file_once(tmp_path: Path) -> None:
+    storage.put(f"file://{tmp_path}/set/real/1", b"x")
+    storage.put(f"file://{tmp_path}/elsewhere/deep/2", b"x")
+    (tmp_path / "set" / "far").symlink_to("../elsewhere")
+    (tmp_path / "set" / "near").symlink_to("real")
+    (tmp_path / "set" / "round").symlink_to(".")
+    assert matched(f"{tmp_path}/set/far/*/2") == ["deep/2"]
+    assert matched(f"{tmp_path}/set/f*/*/2") == ["far/deep/2"]
+    # Both lead to one file: the path without a link is taken, where it matches.
+    assert matched(f"{tmp_path}/set/*/1") == ["real/1"]
+    assert matched(f"{tmp_path}/set/n*/1") == ["near/1"]
+    assert matched(f"{tmp_path}/set/**/?") == ["far/deep/2", "real/1"]
+    assert matched(f"{tmp_path}/set/*/**/2") == ["far/deep/2"]
+    assert matched(f"{tmp_path}/set/*") == []
+
+
+@given(trees())
+@settings(max_examples=40)
+def test_a_local_glob_matches_what_the_one_in_memory_does(paths: list[str]) -> None:
+    memory = f"memory://{uuid4()}"
+    with TemporaryDirectory() as root:
+        for path in paths:
+            storage.put(f"file://{root}/{path}", b"x")
+            storage.put(f"{memory}/{path}", b"x")
+        for pattern in ("*", "?", "**", "**/a*", "a*/*", "*/*/?", "[ab]*/**/*", "[!a]*", "a/**/b"):
+            local = [entry.relative_path for entry in storage.expand_glob(f"file://{root}/{pattern}")]
+            remote = [entry.relative_path for entry in storage.expand_glob(f"{memory}/{pattern}")] if paths else []
+            assert sorted(local) == sorted(remote), pattern
+    if paths:
+        fsspec.filesystem("memory").rm(memory, recursive=True)
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -156,11 +221,11 @@ class Told(MemoryFileSystem):
         ({}, None),
     ],
 )
-def test_the_version_is_what_a_filesystem_tells(
+def test_the_version_comes_from_what_a_filesystem_says(
     monkeypatch: pytest.MonkeyPatch, facts: dict[str, object], expected: str | None
 ) -> None:
     monkeypatch.setattr(Told, "facts", facts)
-    store = FsspecStore(Told(), storage.is_transient, "told")
+    store = FsspecStore(Told(), "told")
     found = store.find("told://a")
     assert found is not None
     assert found.version == expected
@@ -247,7 +312,7 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_stores_that_let_the_first_writer_win_are_known(root: str) -> None:
+def test_stores_that_obey_conditions_are_recognised(root: str) -> None:
     storage.put(f"{root}/mine", b"")
     assert storage.honours_conditions(root)
     assert storage.list_names(root) == ["mine"]
@@ -291,7 +356,7 @@ def test_the_probe_of_a_folder_that_cannot_be_written(careless: list[str], monke
         storage.honours_conditions("careless://out")
 
 
-def test_where_the_condition_is_ignored_create_looks_first(careless: list[str]) -> None:
+def test_create_looks_first_where_the_store_ignores_conditions(careless: list[str]) -> None:
     with storage.using(Access(looks_first=True), 5.0):
         assert storage.create("careless://out/x", b"first")
         assert careless == ["info", "pipe create"]
@@ -304,7 +369,7 @@ def test_where_the_condition_is_ignored_create_looks_first(careless: list[str]) 
     assert storage.read("careless://out/x") == b"third"
 
 
-def test_how_stores_are_reached_nests_and_reaches_the_threads_of_a_pool(careless: list[str]) -> None:
+def test_access_nests_and_reaches_the_threads_of_a_pool(careless: list[str]) -> None:
     storage.put("careless://out/x", b"first")
 
     def create() -> bool:
@@ -361,7 +426,7 @@ def failing(times: int, error: Exception, monkeypatch: pytest.MonkeyPatch, metho
 
 
 @pytest.mark.parametrize("method", ["info", "cat_file", "pipe_file", "rm_file", "ls"])
-def test_whatever_is_asked_is_asked_again_after_what_passes(
+def test_every_request_is_repeated_after_a_transient_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     root = f"memory:/{tmp_path}"
@@ -384,7 +449,7 @@ def test_whatever_is_asked_is_asked_again_after_what_passes(
         assert len(asked) == 1
 
 
-def test_no_secret_of_an_address_is_told() -> None:
+def test_messages_hold_no_secret_of_an_address() -> None:
     uri = "http://user:hunter2@127.0.0.1:9/a?token=hunter2"
     with storage.using(Access(), 0.0):
         for ask in (storage.read, storage.find, storage.is_folder, storage.list_names):

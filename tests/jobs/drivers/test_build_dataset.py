@@ -371,7 +371,7 @@ def test_progress_and_reference_are_told(
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     facts = json.loads((tmp_path / "out" / "_dataset.json").read_text())
-    assert f"{N_ROWS} recordings listed, 1 other files skipped" in text
+    assert f"{N_ROWS} recordings listed, 1 other file skipped" in text
     assert f"reference: {facts['length_frames']} frames, {library}/" in text
     assert f"build-dataset: {N_ROWS}/{N_ROWS} recordings" in text
 

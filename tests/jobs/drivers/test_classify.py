@@ -282,7 +282,7 @@ def test_duckdb_pandas_polars_and_pyarrow_read_the_parts(finished: Finished) -> 
 
 def test_what_is_told(finished: Finished) -> None:
     n_listed = sum(COUNTS.values()) + len(finished.broken)
-    assert f"{n_listed} recordings listed, 1 other files skipped" in finished.text
+    assert f"{n_listed} recordings listed, 1 other file skipped" in finished.text
     assert f"classify: {n_listed}/{n_listed} recordings" in finished.text
     assert f"{len(finished.broken)} failures" in finished.text
     expected = Counter(row["error_type"] for row in read_rows(finished.out, "failures"))
@@ -425,6 +425,24 @@ def test_over_http_and_without_secrets(
             assert "hunter2" not in repr(table.to_pylist())
             assert b"hunter2" not in repr(table.schema.metadata).encode()
     assert "hunter2" not in text_of(console)
+
+
+def test_addresses_that_differ_by_their_query_are_each_a_row(
+    library: Path, bundle: Path, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    out, manifest = tmp_path / "out", tmp_path / "m.csv"
+    with web_server(library) as (address, _):
+        get = f"{address}/normal/normal_00.wav"
+
+        def run(*queries: str, update: bool) -> ClassifySummary:
+            write_csv(manifest, ("url",), [(f"{get}?{query}",) for query in queries])
+            return classify([str(manifest)], str(out), settings_for(bundle), console, update=update)
+
+        assert run("id=1&sig=a", "id=2&sig=b", update=False).totals == Totals(2, 0)
+        assert run("id=2&sig=c", "id=3&sig=d", "id=1&sig=e", update=True).totals == Totals(3, 0)
+    rows = read_rows(out, "predictions")
+    assert [row["uri"] for row in rows] == [get] * 3
+    assert len({row["recording_id"] for row in rows}) == 3
 
 
 def test_truncated_long_and_stereo_recordings_are_marked(
@@ -648,7 +666,7 @@ def test_an_update_where_nothing_is_new_adds_nothing(clinic: Clinic, monkeypatch
     (clinic.folder / "c.wav").rename(clinic.folder / "c.txt")  # What is gone from the inputs keeps its row.
     assert clinic.classify(update=True) == first
     text = text_of(clinic.console)
-    assert "3 recordings listed, 1 other files skipped" in text
+    assert "3 recordings listed, 1 other file skipped" in text
     assert "nothing is new and nothing has changed" in text
     assert tree(clinic.out) == before
 

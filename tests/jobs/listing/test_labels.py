@@ -1,4 +1,4 @@
-"""Labels for recordings: which row belongs to which, and what is said of those that find no other half."""
+"""Labels for recordings: which row belongs to which recording, and what is listed of those that do not match."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from jobs.listing.labels import (
     match_labels,
     read_labels,
 )
-from tests.helpers import write_csv
+from jobs.listing.listing import Listing
+from tests.helpers import web_server, write_csv
 
 PASCAL = """path,label,sublabel,patient_id
 set_a/unlabelled__1.flac,,,
@@ -181,6 +182,66 @@ def test_else_the_unique_file_name() -> None:
     assert matching.recordings[0].patient_id == "p"
 
 
+def test_else_the_path_or_name_without_its_audio_ending() -> None:
+    matching = match_labels(
+        [recording(path) for path in ("a/1.flac", "b/1.flac", "b/2.OGG", "c/patient.3.wav", "c/patient.4.wav")],
+        table(
+            *(("b/1.wav", "murmur"), ("2.wav", "normal"), ("patient.3", "artifact"), ("x/patient.4.flac", "extrahls")),
+            *(("1", "normal"), ("2.txt", "murmur"), ("patient.5", "murmur")),
+        ),
+    )
+    assert labels_of(matching.recordings) == [None, "murmur", "normal", "artifact", "extrahls"]
+    assert matching.ambiguous == ["1"]
+    assert matching.without_recording == ["2.txt", "patient.5"]
+
+
+def test_a_name_without_its_ending_does_not_overrule_a_better_match() -> None:
+    matching = match_labels([recording("a/1.flac")], table(("1.wav", "murmur"), ("b/1.flac", "normal")))
+    assert labels_of(matching.recordings) == ["normal"]
+    assert matching.without_recording == ["1.wav"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "rows", "named"),
+    [
+        (["b/x.wav"], [("a.wav", "normal"), ("c.wav", "murmur")], "it has 'a.wav', and the inputs have 'b/x.wav'"),
+        (["a/1.wav", "b/1.wav"], [("1.wav", "normal")], "it has '1.wav', and the inputs have 'a/1.wav'"),
+    ],
+)
+def test_a_table_of_which_no_row_matches_is_refused(listed: list[str], rows: list[tuple[str, str]], named: str) -> None:
+    with pytest.raises(InputError) as caught:
+        match_labels([recording(path) for path in listed], table(*rows))
+    assert str(caught.value).startswith(f"labels.csv: none of its rows belongs to exactly one recording; {named}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), [])
+    with pytest.raises(InputError, match=r"l\.csv: it has no rows"):
+        read_labels(str(path))
+
+
+def test_web_addresses_match_by_what_their_query_names(tmp_path: Path) -> None:
+    rows = [("https://h/get?id=1&sig=hunter2", "normal"), ("https://h/get?id=2&sig=hunter2", "murmur")]
+    rows += [("https://h/c.wav?sig=hunter2", "artifact")]
+    manifest = write_csv(tmp_path / "m.csv", ("url",), [(f"{url}-again",) for url, _ in rows])
+    (tmp_path / "d.wav").write_bytes(b"x")
+    recordings = list(Listing([str(manifest), str(tmp_path / "d.wav")]))
+    labels = write_csv(tmp_path / "l.csv", ("path", "label"), [*rows, ("https://h/get?id=3", "normal"), ("d.flac", "")])
+    matching = match_labels(recordings, read_labels(str(labels)))
+    assert labels_of(matching.recordings) == ["normal", "murmur", "artifact", None]
+    assert len(matching.without_recording + matching.ambiguous) == 1
+    assert "hunter2" not in repr(matching)
+
+
+def test_a_label_file_at_a_signed_address(tmp_path: Path) -> None:
+    write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "normal")])
+    with web_server(tmp_path) as (address, _):
+        read = read_labels(f"{address}/l.csv?sig=hunter2/x.y")
+    assert read.rows == [LabelRow("a.wav", "normal", None)]
+    assert read.source == f"{address}/l.csv"
+
+
 def test_a_file_name_that_several_share_labels_none_of_them() -> None:
     matching = match_labels(
         [recording("a/1.wav"), recording("b/1.wav"), recording("b/2.wav")],
@@ -193,13 +254,14 @@ def test_a_file_name_that_several_share_labels_none_of_them() -> None:
 
 
 def test_equal_relative_paths_of_two_inputs_are_ambiguous() -> None:
-    recordings = [recording("1.wav", "/x"), recording("1.wav", "/y")]
-    matching = match_labels(recordings, table(("1.wav", "murmur")))
-    assert labels_of(matching.recordings) == [None, None]
+    recordings = [recording("1.wav", "/x"), recording("1.wav", "/y"), recording("2.wav")]
+    other = ("2.wav", "normal")
+    matching = match_labels(recordings, table(("1.wav", "murmur"), other))
+    assert labels_of(matching.recordings) == [None, None, "normal"]
     assert matching.ambiguous == ["1.wav"]
-    # Two files named outright: what they have in common is their name alone.
-    matching = match_labels(recordings, table(("x/1.wav", "murmur"), ("y/1.wav", "normal")))
-    assert labels_of(matching.recordings) == [None, None]
+    # Two files that are inputs themselves: they have only their name in common.
+    matching = match_labels(recordings, table(("x/1.wav", "murmur"), ("y/1.wav", "normal"), other))
+    assert labels_of(matching.recordings) == [None, None, "normal"]
     assert matching.ambiguous == ["x/1.wav", "y/1.wav"]
 
 
@@ -272,31 +334,43 @@ def test_the_fingerprint_names_content(tmp_path: Path) -> None:
     assert first_print == same_print != other_print
 
 
-paths = st.builds("/".join, st.lists(st.sampled_from("abc"), min_size=1, max_size=3))
+folders = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
+paths = st.builds("{}{}".format, folders, st.sampled_from(["", ".wav", ".WAV", ".flac", ".txt"]))
+
+
+def name_of(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def without_audio_ending(path: str) -> str:
+    stem, dot, ending = path.rpartition(".")
+    return stem if dot and ending.lower() in ("wav", "flac") else path
+
+
+RULES = (lambda path: path, name_of, without_audio_ending, lambda path: without_audio_ending(name_of(path)))
 
 
 @given(st.lists(paths, max_size=12, unique=True), st.lists(paths, max_size=12, unique=True))
-def test_every_half_is_matched_or_listed(recorded: list[str], labelled: list[str]) -> None:
-    """Against a plain reading of the rule: equal path, else the name if it is the only one and has no row itself."""
-    rows = [(path, "normal", path) for path in labelled]
+def test_every_row_is_matched_or_listed(recorded: list[str], labelled: list[str]) -> None:
+    """Against a plain reading of the rule: the first key that any recording shares decides."""
+    matches: dict[str, tuple[int, list[str]]] = {}
+    for row in labelled:
+        found = ([path for path in recorded if rule(path) == rule(row)] for rule in RULES)
+        matches[row] = next(((level, hits) for level, hits in enumerate(found) if hits), (len(RULES), []))
+    unique = {row: (level, hits[0]) for row, (level, hits) in matches.items() if len(hits) == 1}
+    best = {path: min(level for level, other in unique.values() if other == path) for _, path in unique.values()}
+    given_rows = {row: path for row, (level, path) in unique.items() if best[path] == level}
+    disagree = len(set(given_rows.values())) < len(given_rows)
     try:
-        matching = match_labels([recording(path) for path in recorded], table(*rows))
+        matching = match_labels(
+            [recording(path) for path in recorded], table(*((one, "normal", one) for one in labelled))
+        )
     except InputError:
-        # Two rows by one name: only where both mean the same recording, without an equal path.
-        strangers = [path.rpartition("/")[2] for path in labelled if path not in recorded]
-        assert len(set(strangers)) < len(strangers)
+        assert disagree or (recorded and labelled and not given_rows)
         return
-    given_rows = []
-    for one in matching.recordings:
-        if one.label is not None:
-            assert one.patient_id is not None
-            given_rows.append(one.patient_id)
-            if one.relative_path in labelled:
-                assert one.patient_id == one.relative_path
-            else:
-                name = one.relative_path.rpartition("/")[2]
-                assert one.patient_id.rpartition("/")[2] == name
-                assert [path for path in recorded if path.rpartition("/")[2] == name] == [one.relative_path]
+    assert not disagree
+    assert {one.patient_id: one.relative_path for one in matching.recordings if one.label} == given_rows
     assert [one.relative_path for one in matching.recordings] == recorded
-    assert sorted(given_rows + matching.without_recording + matching.ambiguous) == sorted(labelled)
+    assert sorted(matching.ambiguous) == sorted(row for row, (_, hits) in matches.items() if len(hits) > 1)
+    assert sorted([*given_rows, *matching.without_recording, *matching.ambiguous]) == sorted(labelled)
     assert len(given_rows) + len(matching.without_label) == len(recorded)

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import re
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,14 +25,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from heartbeat_core import storage
 from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.plan import plan_shards, plan_table
 from heartbeat_core.storage.stores import Entry
+from jobs.drivers.run import report_listing
 from jobs.listing import listing
 from jobs.listing.listing import AUDIO_SUFFIXES, PATH_COLUMNS, Listing, is_selected, reveal
+from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
 from jobs.settings import Selection, ShardSettings
 from tests.helpers import web_server, write_csv
@@ -214,7 +219,7 @@ def test_a_manifest_as_spreadsheets_write_it(tmp_path: Path) -> None:
         ("m.csv", b"", "cannot be read as a .csv table"),
         ("m.csv", b"path\n", "no recordings in"),
         ("m.csv", b"path,b\na.wav\n", "cannot be read as a .csv table"),
-        ("m.csv", b"path,b\na.wav,1\n,2\n", "a row has no path in the column 'path'"),
+        ("m.csv", b"path,b\n,1\n,2\n", "no recordings in {}; 2 rows without a path skipped ({}: rows 1, 2)"),
         ("m.csv", b"\xff\xfe\x00path", "cannot be read as a .csv table"),
         ("m.jsonl", b"", "cannot be read as a .jsonl table"),
         ("m.jsonl", b"not json\n", "cannot be read as a .jsonl table"),
@@ -227,8 +232,24 @@ def test_bad_manifests_are_refused_in_one_line(tmp_path: Path, name: str, conten
     with pytest.raises(InputError) as caught:
         list_inputs([str(tmp_path / name)])
     assert str(tmp_path / name) in str(caught.value)
-    assert told in str(caught.value)
+    assert told.format(tmp_path / name, tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_without_a_path_are_skipped_by_number(tmp_path: Path) -> None:
+    paths = ["https://h/a.wav?sig=1", "", "b.wav", " ", *[""] * 5, "https://h/c.wav?sig=2"]
+    manifest = write_csv(tmp_path / "m.csv", ("n", "path"), [(str(n), path) for n, path in enumerate(paths)])
+    found = Listing([str(manifest)])
+    recordings = list(found)
+    assert [one.relative_path for one in recordings] == ["https://h/a.wav", "b.wav", "https://h/c.wav"]
+    assert found.rows_without_path == {str(manifest): [2, 4, 5, 6, 7, 8, 9]}
+    assert found.describe() == (
+        f"3 recordings listed, 7 rows without a path skipped ({manifest}: rows 2, 4, 5, 6, 7 and 2 more)"
+    )
+    assert [reveal(one, None, "driver").uri for one in (recordings[0], recordings[2])] == [paths[0], paths[-1]]
+    write_csv(manifest, ("path", "n"), [("", "1"), ("b.wav", "2")])
+    assert len(list(found)) == 1
+    assert found.describe() == f"1 recording listed, 1 row without a path skipped ({manifest}: row 1)"
 
 
 def test_a_missing_manifest_and_a_folder_named_like_one(tmp_path: Path) -> None:
@@ -260,13 +281,27 @@ SECRET_URLS = (
 @pytest.mark.parametrize("url", SECRET_URLS)
 def test_an_address_with_a_secret_is_refused_with_the_way_out(url: str) -> None:
     """Nothing is asked of the server: refused before."""
-    with pytest.raises(InputError, match="is not handed to workers: put it in a manifest that they can read") as caught:
+    with pytest.raises(InputError, match="is not sent to workers: put it in a manifest that they can read") as caught:
         list_inputs([url])
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_process_that_hands_nothing_on_may_use_a_secret(tmp_path: Path) -> None:
+def test_the_query_of_an_address_does_not_hide_what_it_leads_to(tmp_path: Path) -> None:
+    touch(tmp_path, "sub/a.wav")
+    write_csv(tmp_path / "sub" / "list.csv", ("path",), [("a.wav",)])
+    with web_server(tmp_path) as (address, _):
+        secret = f"{address.replace('//', '//user:hunter2@')}/sub/list.CSV?sig=hunter2/x.wav"
+        (tmp_path / "sub" / "list.csv").rename(tmp_path / "sub" / "list.CSV")
+        (recording,) = Listing([secret], in_process=True)
+        assert recording.public_uri == f"{address}/sub/a.wav"
+        assert recording.relative_path == "a.wav"
+        missing = f"{address}/gone.wav?sig=hunter2"
+        with pytest.raises(InputError, match=rf"^{address}/gone\.wav: no such file or folder$"):
+            list(Listing([missing], in_process=True))
+
+
+def test_a_process_that_sends_nothing_to_workers_may_use_a_secret(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav", "b.wav")
     with web_server(tmp_path) as (address, _):
         secret = f"{address.replace('//', '//user:secret@')}/b.wav?token=1"
@@ -283,7 +318,7 @@ def test_a_process_that_hands_nothing_on_may_use_a_secret(tmp_path: Path) -> Non
 
 @pytest.fixture(autouse=True)
 def _no_manifest_is_remembered() -> None:
-    listing._whole_manifest.cache_clear()
+    listing._whole_addresses.cache_clear()
 
 
 @pytest.mark.parametrize("suffix", MANIFEST_SUFFIXES)
@@ -318,21 +353,68 @@ def test_revealing_takes_the_column_that_was_named(tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_changed_reveals_nothing(tmp_path: Path) -> None:
-    manifest = write_csv(tmp_path / "m.csv", ("url",), [("https://h/a.wav?1",), ("https://h/b.wav?2",)])
+    manifest = write_csv(tmp_path / "m.csv", ("url",), [("https://h/a.wav?sig=1",), ("https://h/b.wav?sig=2",)])
     first, second = list_inputs([str(manifest)]).recordings
-    write_csv(manifest, ("url",), [("https://h/b.wav?2",)])
+    write_csv(manifest, ("url",), [("https://h/b.wav?sig=2",)])
     with pytest.raises(StorageError, match=r"m\.csv: changed while the job ran$"):
         reveal(first, None, "driver")
     with pytest.raises(StorageError, match=r"m\.csv: cannot be read again"):
         reveal(second, None, "driver")
-    listing._whole_manifest.cache_clear()
+    listing._whole_addresses.cache_clear()
     # New signatures of the same recordings are what renewing them means.
-    write_csv(manifest, ("url",), [("https://h/a.wav?3",), ("https://h/b.wav?4",)])
-    assert reveal(first, None, "driver").uri == "https://h/a.wav?3"
-    listing._whole_manifest.cache_clear()
+    write_csv(manifest, ("url",), [("https://h/a.wav?sig=3",), ("https://h/b.wav?sig=4",)])
+    assert reveal(first, None, "driver").uri == "https://h/a.wav?sig=3"
+    # The row's query names another recording now.
+    listing._whole_addresses.cache_clear()
+    write_csv(manifest, ("url",), [("https://h/a.wav?id=1&sig=3",)])
+    (named,) = list_inputs([str(manifest)]).recordings
+    assert reveal(named, None, "driver").recording_id == named.recording_id
+    listing._whole_addresses.cache_clear()
+    write_csv(manifest, ("url",), [("https://h/a.wav?id=2&sig=3",)])
+    with pytest.raises(StorageError, match=r"m\.csv: changed while the job ran$"):
+        reveal(named, None, "driver")
+    listing._whole_addresses.cache_clear()
     manifest.unlink()
     with pytest.raises(StorageError, match=r"m\.csv: cannot be read again: .*no such manifest"):
         reveal(first, None, "driver")
+
+
+def test_addresses_that_differ_by_their_query_are_each_a_recording(tmp_path: Path) -> None:
+    urls = [f"https://h/get?id={n}&X-Amz-Signature={n}" for n in (1, 2, 3)]
+    again = "https://h/get?id=2&X-Amz-Signature=anew"
+    manifest = write_csv(tmp_path / "m.csv", ("url",), [(url,) for url in (*urls, again, "https://h/get")])
+    found = list_inputs([str(manifest)])
+    assert [one.public_uri for one in found.recordings] == ["https://h/get"] * 4
+    assert len({one.recording_id for one in found.recordings}) == 4
+    assert found.n_duplicates == 1
+    assert [reveal(one, None, "driver").uri for one in found.recordings] == [*urls, "https://h/get"]
+    plan = plan_shards(from_parquet(to_parquet(plan_table([(0, found.recordings)]))))
+    assert [one.recording_id for one in plan[0]] == [one.recording_id for one in found.recordings]
+    in_process = list(Listing([str(manifest)], in_process=True))
+    assert [one.recording_id for one in in_process] == [one.recording_id for one in found.recordings]
+    # An update finds nothing new in addresses that were signed again.
+    signed_anew = [(url.replace("Signature=", "Signature=9"),) for url in urls]
+    with KnownRecordings() as known:
+        known.update(found.recordings)
+        write_csv(manifest, ("url",), [*signed_anew, ("https://h/get?id=4",)])
+        updated = list_inputs([str(manifest)]).recordings
+        assert [known.is_current(one) for one in updated] == [True, True, True, False]
+
+
+def test_manifests_with_secrets_are_read_once_for_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifests = [
+        write_csv(tmp_path / f"{name}.csv", ("url",), [(f"https://h/{name}{n}.wav?sig=1",) for n in range(10)])
+        for name in "ab"
+    ]
+    recordings = list_inputs([str(one) for one in manifests]).recordings
+    read: list[str] = []
+    real = storage.read
+    monkeypatch.setattr(storage, "read", lambda uri: (read.append(uri), real(uri))[1])
+    for pair in zip(recordings[:10], recordings[10:], strict=True):
+        assert all(reveal(one, None, "driver").uri.endswith("?sig=1") for one in pair)
+    assert read == [f"file://{one}" for one in manifests]
+    reveal(recordings[0], None, "the next driver")
+    assert len(read) == 3
 
 
 # Filters.
@@ -397,8 +479,10 @@ def test_filters_hold_for_globs_and_manifests_by_what_is_known(dated: Path) -> N
     assert reveal(listing.recordings[1], None, "driver").uri == paths[2]
 
 
-def test_filters_that_leave_nothing_are_told(dated: Path) -> None:
-    with pytest.raises(InputError, match=r"no recordings in .*; 5 were left out by the filters; 1 other files were sk"):
+def test_filters_that_leave_nothing_are_named(dated: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"no recordings in .*; 5 left out by the filters; 1 other file skipped: audio"
+    ):
         list_inputs([str(dated)], include=["nothing*"])
 
 
@@ -485,7 +569,7 @@ def test_an_inventory_whose_files_are_not_there_or_not_its_own(tmp_path: Path) -
     with pytest.raises(InputError, match=r"part1\.csv\.gz: the file does not match its manifest"):
         list_inputs([str(manifest)])
     (tmp_path / "part1.csv.gz").unlink()
-    with pytest.raises(InputError, match=r"part1\.csv\.gz: named by .*/manifest\.json and not there$"):
+    with pytest.raises(InputError, match=r"part1\.csv\.gz: does not exist, but .*/manifest\.json names it$"):
         list_inputs([str(manifest)])
     manifest.write_text("{}")
     with pytest.raises(InputError, match=r"manifest\.json: "):
@@ -550,7 +634,7 @@ def test_what_is_listed_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     assert peak_bytes < 16 * 2**20
 
 
-def test_an_input_that_fails_in_the_middle_is_told_after_what_came_before(
+def test_an_input_that_fails_in_the_middle_gives_what_came_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def walk(folder: str) -> Iterator[Entry]:
@@ -569,7 +653,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no recordings in .*: audio files end in \.wav"):
         list_inputs([str(tmp_path)])
     touch(tmp_path, "a.txt", "b.txt")
-    with pytest.raises(InputError, match="2 other files were skipped"):
+    with pytest.raises(InputError, match="2 other files skipped: audio"):
         list_inputs([str(tmp_path)])
 
 
@@ -584,10 +668,28 @@ def test_an_unknown_scheme_is_refused() -> None:
         list_inputs(["gopher://x/a.wav"])
 
 
-def test_a_name_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_skipped_and_the_first_is_named(tmp_path: Path) -> None:
     Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.wav")).write_bytes(b"x")
-    with pytest.raises(InputError, match=r"caf\\xe9\.wav.* UTF-8"):
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.txt")).write_bytes(b"x")
+    refused = f"1 file with a name that is not UTF-8 skipped ({tmp_path}/caf\\xe9.wav)"
+    with pytest.raises(InputError, match=f"; {re.escape(refused)}: audio"):
         list_inputs([str(tmp_path)])
+    touch(tmp_path, "good.wav")
+    for inputs in ([str(tmp_path)], [f"{tmp_path}/*.wav", f"{tmp_path}/*.txt"]):
+        found = Listing(inputs)
+        assert [one.relative_path for one in found] == ["good.wav"]
+        assert found.describe() == f"1 recording listed, 1 other file skipped, {refused}"
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xe9"))
+    touch(folder, "a.wav", "b.wav")
+    found = Listing([str(tmp_path)])
+    assert len(list(found)) == 1
+    assert found.describe().endswith(f"3 files with names that are not UTF-8 skipped (first: {tmp_path}/caf\\xe9.wav)")
+    # In a manifest, too.
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"path": "good.wav"}\n{"path": "\\ud800.wav"}\n')
+    assert names(list_inputs([str(manifest)])) == ["good.wav"]
+    with pytest.raises(InputError, match=r"/\\xe9: the name is not valid UTF-8: rename it$"):
+        list_inputs([str(tmp_path), str(folder)])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -601,10 +703,44 @@ def test_a_folder_without_read_permission_is_refused(tmp_path: Path) -> None:
         (tmp_path / "sub").chmod(0o700)
 
 
-def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
-    touch(tmp_path, "rec/a.wav")
-    (tmp_path / "rec" / "round").symlink_to(tmp_path)
-    assert names(list_inputs([str(tmp_path / "rec")])) == ["a.wav"]
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    touch(tmp_path, "rec/a.wav", "ward/b.wav")
+    (tmp_path / "rec" / "round").symlink_to(".")
+    (tmp_path / "rec" / "ward").symlink_to("../ward")
+    assert names(list_inputs([str(tmp_path / "rec")])) == ["a.wav", "ward/b.wav"]
+    assert names(list_inputs([f"{tmp_path}/rec/w*/*.wav"])) == ["ward/b.wav"]
+    assert names(list_inputs([f"{tmp_path}/rec/**/*.wav"])) == ["a.wav", "ward/b.wav"]
+
+
+def test_special_files_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    for folder_or_glob in (str(tmp_path), f"{tmp_path}/*.wav"):
+        found = Listing([folder_or_glob])
+        assert [one.relative_path for one in found] == ["a.wav"]
+        assert found.describe() == "1 recording listed, 1 special file skipped"
+    (tmp_path / "a.wav").unlink()
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(InputError, match="; 2 special files skipped: audio"):
+        list_inputs([str(tmp_path)])
+
+
+def test_what_was_listed_is_said_in_one_line(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav", "c.mp3", "d.mp3", "n.txt", "m.txt")
+    found = Listing([str(tmp_path), f"{tmp_path}/?.wav"], selection=Selection(exclude=("*.mp3",)))
+    assert len(list(found)) == 2
+    assert found.describe() == (
+        "2 recordings listed, 2 left out by the filters, 2 other files skipped, 2 named twice and taken once"
+    )
+
+
+def test_the_report_of_a_listing_prints_names_as_they_are(tmp_path: Path) -> None:
+    printed = io.StringIO()
+    manifest = write_csv(tmp_path / f"[red]{'long ' * 20}.csv", ("n", "path"), [("1", ""), ("2", "a.wav")])
+    found = Listing([str(manifest)])
+    assert len(list(found)) == 1
+    report_listing(found, Console(file=printed, width=40))
+    assert printed.getvalue() == f"1 recording listed, 1 row without a path skipped ({manifest}: row 1)\n"
 
 
 sizes = st.lists(st.none() | st.integers(0, 50), max_size=60)

@@ -1,4 +1,4 @@
-"""A set of recordings that takes no memory: the same answers as a dictionary."""
+"""A set of recordings that takes no memory gives the same answers as a dictionary."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.storage.uris import query_digest
 from jobs.listing.seen import KnownRecordings
 
 
@@ -51,12 +52,23 @@ def test_a_version_that_is_not_told_is_no_change() -> None:
         assert not known.is_current(recording("b.wav", "1"))
 
 
+def test_addresses_that_differ_by_their_query_are_different_recordings() -> None:
+    with KnownRecordings() as known:
+        for query in ("id=1", "id=2"):
+            one = Recording("https://h/get", "get", query_digest=query_digest(f"https://h/get?{query}"))
+            assert known.add(one)
+            assert not known.add(one)
+        assert known.add(Recording("https://h/get", "get"))
+        assert not known.add(Recording("https://h/get?id=2", "get"))
+        assert not known.is_current(Recording("https://h/get?id=3", "get"))
+
+
 def test_secrets_do_not_make_another_recording_and_are_not_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with KnownRecordings() as known:
-        assert known.add(Recording("https://u:hunter2@h/a.wav?hunter2", "a.wav"))
+        assert known.add(Recording("https://u:hunter2@h/a.wav?X-Amz-Signature=hunter2", "a.wav"))
         assert not known.add(Recording("https://h/a.wav", "a.wav"))
         (file,) = tmp_path.iterdir()
         assert b"hunter2" not in file.read_bytes()
