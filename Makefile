@@ -18,9 +18,9 @@ BENCHMARKS := alignment stages engines scale training-input prediction
 .PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets models leaderboard pages lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-venv: $(STAMP) ## make or renew .venv with the pinned packages
+venv: $(STAMP) ## create or update .venv with the pinned packages
 
 demo: $(STAMP) ## classify a few recordings on a local cluster
 	$(BIN)/heartbeat demo $(ARGS)
@@ -28,14 +28,14 @@ demo: $(STAMP) ## classify a few recordings on a local cluster
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(STAMP) ## check style and layout of the code
+lint: $(STAMP) ## check the style and format of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(STAMP) ## check the types
 	$(BIN)/mypy $(ARGS)
 
-format: $(STAMP) ## put the code into the layout that lint asks for
+format: $(STAMP) ## format the code as lint wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -45,13 +45,13 @@ bench: $(STAMP) ## list the benchmarks: make bench-engines ARGS="--data FOLDER",
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.$(subst -,_,$*) $(ARGS)
 
-peers: $(STAMP) ## install what the benchmarks compare with: Ray Data, PySpark (needs Java 17), stumpy
+peers: $(STAMP) ## install what the benchmarks compare heartbeat with: Ray Data, PySpark (needs Java 17), stumpy
 	$(BIN)/python $(PIP) install --constraint requirements.lock '.[peers]'
 
 faults: $(STAMP) ## break store, workers, drivers and files on purpose; half an hour: make faults ARGS="soak kills"
 	$(BIN)/python -m tests.faults $(ARGS)
 
-offsets: $(STAMP) ## hold the alignment against the plain loop: make offsets DATA=FOLDER
+offsets: $(STAMP) ## compare the alignment with the plain loop: make offsets DATA=FOLDER
 	@test -n "$(DATA)" || { echo "which recordings? make offsets DATA=FOLDER" >&2; exit 2; }
 	$(BIN)/python -m tests.benchmarks.check_offsets "$(DATA)" $(ARGS)
 
@@ -91,7 +91,7 @@ lock: ## resolve the newest packages and write requirements.lock
 	@rm -rf .venv-lock build heartbeat.egg-info
 	@echo "wrote requirements.lock"
 
-clean: ## remove .venv and everything that can be made again
+clean: ## remove .venv and everything else that make creates
 	rm -rf .venv .venv-lock build dist heartbeat.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
