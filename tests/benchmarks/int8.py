@@ -20,7 +20,7 @@ from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score
 
 from heartbeat_core.bundles import bundle as bundles
-from heartbeat_core.bundles.bundle import Bundle, StatisticsClassifier
+from heartbeat_core.bundles.bundle import Bundle
 from heartbeat_core.bundles.export import to_onnx
 from heartbeat_core.evaluation.splits import folds
 from heartbeat_core.learning.fit import Fitted, fit
@@ -69,7 +69,7 @@ def _bundle(recipe: Recipe, fitted: Fitted) -> Bundle:
     other = bundles.load("cycles")
     trained = tuple(LABELS[code] for code in fitted.trained.tolist())
     update = {"recipe": recipe, "decision": fitted.decision, "trained_labels": trained}
-    return Bundle(other.manifest.model_copy(update=update), other.reference, StatisticsClassifier(fitted.model))
+    return Bundle(other.manifest.model_copy(update=update), other.reference, fitted.model)
 
 
 def _probabilities(model: bytes, rows: NDArray[np.float32]) -> NDArray[np.float64]:

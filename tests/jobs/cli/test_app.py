@@ -230,7 +230,7 @@ def test_a_wrong_recipe_file(place: Place, content: str, told: str) -> None:
         ("cluster: {dashboard: 'localhost:99999'}", "cluster: dashboard: 'localhost:99999' is not host:port"),
         ("shards: {recordings: none}", "shards.recordings: Input should be a valid integer"),
         ("max_failure_rate: 1.5", "max_failure_rate: Input should be less than or equal to 1"),
-        ("features: [mfcc]", "features.0: Input should be 'aligned'"),
+        ("features: [pitch]", "features: unknown feature set 'pitch'"),
         ("task_retries: -1", "task_retries: "),
         ("model: 2024-99-99", "not valid YAML"),
         ("7: seven", "7: Keys should be strings"),
@@ -401,7 +401,12 @@ def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
 
 
 def test_a_feature_set_that_is_not_known(place: Place) -> None:
-    assert_refused(place.classify("--features", "aligned,mfcc"), 2, "features.1: Input should be 'aligned'")
+    told = "features: unknown feature set 'pitch': there are aligned, statistics"
+    assert_refused(place.classify("--features", "aligned,pitch"), 2, told)
+        place.classify("--features", "aligned,pitch"),
+        2,
+        "features: unknown feature set 'pitch': there are aligned, statistics",
+    )
 
 
 def test_typers_own_refusals(place: Place) -> None:

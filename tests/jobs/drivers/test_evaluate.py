@@ -20,10 +20,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.errors import DatasetError, JobError, OutputError, UsageError
 from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
+from heartbeat_core.evaluation.judging import DEVICE_RULE, MAJORITY_RULE
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.settings import parse_settings
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
-from jobs.drivers.evaluate import DEVICE_RULE, MAJORITY_RULE, EvaluateOptions, evaluate
+from jobs.drivers.evaluate import EvaluateOptions, evaluate
 from jobs.listing.labels import read_labels
 from jobs.settings import JobSettings
 from tests.helpers import WARD_ROWS, start_command, tree, write_csv

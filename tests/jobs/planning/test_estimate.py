@@ -30,7 +30,7 @@ from jobs.output.lease import BEAT_S
 from jobs.output.plans import RECORDINGS_A_PIECE
 from jobs.planning.estimate import EFFICIENCY, START_S, TASK_RECORDING_S, TASK_S, count_shards, estimate
 from jobs.planning.request_counts import Requests
-from jobs.planning.sample import Listed, Measured, classify_work, dataset_work, list_inputs, measure
+from jobs.planning.sample import Listed, Measured, list_inputs, measure, plan_classify, plan_dataset
 from jobs.settings import JobSettings, ShardSettings
 from jobs.tasks import parts
 from tests.helpers import COUNTS, LIMITS, environment, read_rows, tree, write_broken, write_many
@@ -145,7 +145,7 @@ def test_output_and_failures_are_the_runs(
     found = list_inputs(inputs, settings, 1000)
     n_shards = count_shards(found.sample, found.n_recordings, settings.shards)
     taken = measure(
-        found.sample, classify_work(settings.model, settings.features), settings, -(-found.n_recordings // n_shards)
+        found.sample, plan_classify(settings.model, settings.features), settings, -(-found.n_recordings // n_shards)
     )
     told = estimate(found, taken, settings.shards, 2, found.n_recordings)
     kinds = Counter(error_type for _, error_type in expected.values())
@@ -165,10 +165,10 @@ def test_a_datasets_output_is_the_runs(
     settings = JobSettings()
     build_dataset([str(library)], str(tmp_path / "out"), DatasetOptions(recipe), settings, console)
     found = list_inputs([str(library)], settings, 1000)
-    work = dataset_work(recipe, found.sample, settings)
+    planned = plan_dataset(recipe, found.sample, settings)
     facts = json.loads((tmp_path / "out" / "_dataset.json").read_text())
-    assert len(work.reference) == facts["length_frames"]
-    told = estimate(found, measure(found.sample, work, settings, 8), settings.shards, 2, found.n_recordings)
+    assert len(planned.work.reference) == facts["length_frames"]
+    told = estimate(found, measure(found.sample, planned, settings, 8), settings.shards, 2, found.n_recordings)
     stored = sum(path.stat().st_size for path in (tmp_path / "out" / "recordings").iterdir())
     assert told.output_bytes["recordings"] == pytest.approx(stored, rel=0.03)
 
@@ -177,7 +177,7 @@ def test_no_reference(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("text")
     found = list_inputs([str(tmp_path)], JobSettings(), 10)
     with pytest.raises(JobError, match="no reference"):
-        dataset_work(Recipe(name="tiny"), found.sample, JobSettings())
+        plan_dataset(Recipe(name="tiny"), found.sample, JobSettings())
 
 
 def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.Mo
     settings = JobSettings()
     found = list_inputs([str(tmp_path / "in")], settings, 6)
     seen: list[None] = []
-    taken = measure(found.sample, classify_work(str(bundle), settings.features), settings, 4, lambda: seen.append(None))
+    taken = measure(found.sample, plan_classify(str(bundle), settings.features), settings, 4, lambda: seen.append(None))
     assert len(seen) == len(taken.read_s) == len(taken.compute_s) == 6
     assert all(0.1 <= seconds < 0.3 for seconds in taken.read_s)
     assert all(0 < seconds < 0.1 for seconds in taken.compute_s)

@@ -42,7 +42,7 @@ from jobs.tasks import reference
 from jobs.tasks import shards as tasks
 from jobs.tasks.context import RunFacts, Stopped, stop_work
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import process_recordings
+from jobs.tasks.parts import ClassifyWork, process_recordings
 from jobs.tasks.reference import Longest, ScanJob, choose, scan_shard
 from jobs.tasks.shards import ClassifyJob, DatasetJob, classify_shard, dataset_shard, in_isolation
 from tests.helpers import audio_bytes, comparable, heart_bytes, read_rows, read_table, recording_of, tree
@@ -385,7 +385,7 @@ def test_an_error_of_the_program_stays_loud(shard: Shard, job: ClassifyJob, monk
 
 def test_process_recordings_splits_in_order(shard: Shard, bundle: Path) -> None:
     loaded = load(str(bundle))
-    how = loaded.manifest.recipe, loaded.reference, Limits(), Here(Limits())
+    how = ClassifyWork(loaded, ()), Limits(), Here(Limits())
     results, failures = process_recordings(shard.recordings, *how)
     assert [one.recording for one in results] == list(shard.recordings[:4])
     assert [one.recording for one in failures] == list(shard.recordings[4:])
