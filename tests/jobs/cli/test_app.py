@@ -403,10 +403,6 @@ def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
 def test_a_feature_set_that_is_not_known(place: Place) -> None:
     told = "features: unknown feature set 'pitch': there are aligned, statistics"
     assert_refused(place.classify("--features", "aligned,pitch"), 2, told)
-        place.classify("--features", "aligned,pitch"),
-        2,
-        "features: unknown feature set 'pitch': there are aligned, statistics",
-    )
 
 
 def test_typers_own_refusals(place: Place) -> None:
