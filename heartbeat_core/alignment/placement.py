@@ -31,8 +31,20 @@ FEW_CANDIDATES = 16
 class Placement:
     """Where a sequence lies within the reference's length.
 
-    ``offset_frames`` counts the zeros in front; ``distance`` is the Euclidean distance over both channels
-    between the (cut) sequence and the reference there, in the mixed unit of the frames (Hz and magnitude).
+    Attributes
+    ----------
+    offset_frames : int
+        Zeros in front.
+    n_frames : int
+        Frames that are kept: a sequence longer than the reference is cut.
+    distance : float
+        Euclidean distance over both channels between the kept frames and the reference there, in the mixed unit of the
+        frames (Hz and magnitude).
+
+    Examples
+    --------
+    >>> Placement(offset_frames=3, n_frames=10, distance=0.0).offset_frames
+    3
     """
 
     offset_frames: int
@@ -53,7 +65,17 @@ class Reference:
     Attributes
     ----------
     frames : ndarray, [length, 2] float32
-        read-only: Hz, linear magnitude.
+        Read-only: Hz, linear magnitude.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frames = np.arange(20, dtype=np.float32).reshape(10, 2)
+    >>> reference = Reference(frames)
+    >>> len(reference)
+    10
+    >>> reference.best_offset(frames[4:7])
+    (4, 0.0)
     """
 
     def __init__(self, frames: Frames, correlator: Callable[[Frames], Correlator] | None = None) -> None:
@@ -143,10 +165,29 @@ def euclidean_distance(query: NDArray[np.float64], subsequence: Frames) -> float
 
 
 def place(query: Frames, reference: Reference, pad_mode: PadMode) -> Placement:
-    """Choose where ``query`` [n, 2] lies within the reference's length.
+    """Choose where a sequence lies within the reference's length.
 
-    ``both``: at the first offset of least distance; ``front``: at the end, all zeros in front; ``back``: at the
-    start, all zeros behind. A sequence as long as the reference stays as it is; a longer one is cut to it.
+    Parameters
+    ----------
+    query : ndarray, [n, 2] float32
+        Hz, linear magnitude. One as long as the reference stays as it is; a longer one is cut to it.
+    reference : Reference
+    pad_mode : PadMode
+        ``both``: at the first offset of least distance. ``front``: at the end, all zeros in front. ``back``: at the
+        start, all zeros behind.
+
+    Returns
+    -------
+    Placement
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> reference = Reference(np.arange(20, dtype=np.float32).reshape(10, 2))
+    >>> place(reference.frames[2:5], reference, "both")
+    Placement(offset_frames=2, n_frames=3, distance=0.0)
+    >>> place(reference.frames[2:5], reference, "front").offset_frames
+    7
     """
     length = len(reference)
     if len(query) < length and pad_mode == "both":

@@ -84,10 +84,26 @@ _MP3_LEFT_OVER_BYTES = 2048
 class Waveform:
     """A decoded recording.
 
-    ``samples [n_samples] float32``: the mean of the channels, full scale ±1, always finite.
-    ``channels``: count in the file. ``format`` and ``subtype``: libsndfile's names (``WAV``, ``PCM_16``).
-    ``header_n_samples``: samples per channel that the header claims; None where it claims nothing that
-    can be relied on. ``truncated``: the file holds less than it claims, or broke off while decoding.
+    Attributes
+    ----------
+    samples : ndarray, [n_samples] float32
+        The mean of the channels, full scale ±1, always finite.
+    sample_rate_hz : int
+        Native sample rate.
+    channels : int
+        Their count in the file.
+    format, subtype : str
+        Container and encoding by libsndfile's names (``WAV``, ``PCM_16``).
+    header_n_samples : int | None
+        Samples a channel that the header claims; None where it claims nothing that can be relied on.
+    truncated : bool
+        The file holds less than it claims, or broke off while decoding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Waveform(np.zeros(8_000, np.float32), 4_000, 1, "WAV", "PCM_16", 8_000, False).duration_s
+    2.0
     """
 
     samples: NDArray[np.float32]
@@ -116,6 +132,13 @@ class Header:
 def decode(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Waveform:
     """Decode one audio file at its native sample rate.
 
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    limits : Limits
+        What a recording may ask of the machine.
+
     Returns
     -------
     Waveform
@@ -138,6 +161,15 @@ def decode(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Waveform:
         A sample rate below the limit.
     NonFiniteSamples
         NaN or infinity among the samples.
+
+    Examples
+    --------
+    >>> import io, numpy as np, soundfile
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.zeros((4_000, 2)), 4_000, format="WAV")
+    >>> waveform = decode(file.getvalue())
+    >>> waveform.samples.shape, waveform.channels, waveform.subtype
+    ((4000,), 2, 'PCM_16')
     """
     with _opened(data, limits) as opened:
         reader = opened.reader

@@ -61,6 +61,12 @@ def synthesise(label: str, sample_rate_hz: int, duration_s: float, rng: np.rando
     ------
     ValueError
         An unknown label, or a sample rate or duration out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> synthesise("normal", 4_000, 2.0, np.random.default_rng(0)).shape
+    (8000,)
     """
     if label not in LABELS:
         raise ValueError(f"unknown label '{label}'; labels are {', '.join(LABELS)}")

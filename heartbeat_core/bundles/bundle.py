@@ -49,6 +49,14 @@ class Bundle:
         The alignment reference.
     model : ServableModel
         What gives the outputs.
+
+    Examples
+    --------
+    >>> bundle = load("cycles")
+    >>> bundle.vectors
+    ('statistics', 'cycles')
+    >>> bundle.manifest.trained_labels
+    ('normal', 'extrahls', 'murmur', 'artifact', 'extrastole')
     """
 
     def __init__(self, manifest: BundleManifest, reference: Reference, model: ServableModel) -> None:
@@ -96,7 +104,21 @@ def pack(facts: dict[str, Any], reference: Reference, model: ServableModel) -> t
 
 
 def load(source: str, digest: str | None = None, device: Device = "cpu") -> Bundle:
-    """Load a bundle ready to serve, on a GPU where that is the device.
+    """Load a bundle ready to serve.
+
+    Parameters
+    ----------
+    source : str
+        The name of a shipped model, a path, or any fsspec URL.
+    digest : str | None
+        Refuse any other bundle than the one with this digest.
+    device : Device
+        ``auto`` takes a GPU where there is one.
+
+    Examples
+    --------
+    >>> load("seed-small").manifest.recipe.input
+    'aligned'
 
     Raises
     ------

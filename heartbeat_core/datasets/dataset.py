@@ -157,6 +157,17 @@ class Dataset:
     ------
     DatasetError
         It is not there, not finished, or not a dataset that this program reads.
+
+    Examples
+    --------
+    >>> dataset = Dataset("dataset/")                       # doctest: +SKIP
+    >>> rows = dataset.rows()                               # doctest: +SKIP
+    >>> rows.padded(len(dataset.reference)).shape           # doctest: +SKIP
+    (585, 13934, 2)
+    >>> Dataset("/nowhere")
+    Traceback (most recent call last):
+    heartbeat_core.errors.DatasetError: /nowhere is not a finished dataset (/nowhere/_dataset.json is not there): make
+    it with 'heartbeat build-dataset', or run that command again to go on
     """
 
     def __init__(self, uri: str) -> None:

@@ -82,6 +82,15 @@ def compute_frames(samples: NDArray[np.float32], sample_rate_hz: int, settings: 
         The time step is shorter than one sample.
     NonFiniteSamples
         The samples are so large that their spectrum overflows float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from heartbeat_core.recipe import FramesSettings
+    >>> tone = np.sin(2 * np.pi * 125 * np.arange(4_000) / 4_000).astype(np.float32)
+    >>> frames = compute_frames(tone, 4_000, FramesSettings(delta_time_s=0.01))
+    >>> frames.shape, float(frames[200, 0])
+    ((501, 2), 125.0)
     """
     n_fft, hop_length = stft_parameters(sample_rate_hz, settings.delta_time_s)
     if samples.size < n_fft:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from heartbeat_core.alignment.placement import Placement, Reference, place
 from heartbeat_core.arrays import Frames
 from heartbeat_core.audio import decode, quality
+from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.features.extract import compute_features
 from heartbeat_core.features.frames import compute_frames
@@ -86,6 +87,18 @@ def process(
         A named child that says at which stage and why it cannot be processed.
     """
     waveform = decode.decode(data, limits)
+    return process_waveform(recording, data, waveform, recipe, reference, feature_sets)
+
+
+def process_waveform(
+    recording: Recording,
+    data: bytes,
+    waveform: Waveform,
+    recipe: Recipe,
+    reference: Reference,
+    feature_sets: Sequence[str] = (),
+) -> RecordingResult:
+    """Take one decoded recording to its facts, its aligned frames and its features; raises as ``process``."""
     frames = compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
     placement = place(frames, reference, recipe.alignment.pad_mode)
     return RecordingResult(

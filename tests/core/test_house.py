@@ -28,11 +28,17 @@ RULES: dict[str, set[str]] = {
     "heartbeat_core.learning": {f"heartbeat_core.{wing}" for wing in ("features", "alignment", "evaluation")},
     "heartbeat_core.bundles": {
         f"heartbeat_core.{wing}"
-        for wing in ("storage", "formats", "alignment", "evaluation", "features", "datasets", "recordings", "learning")
+        for wing in (
+            *("storage", "formats", "audio", "alignment", "evaluation", "features", "datasets", "recordings"),
+            "learning",
+        )
     },
     "heartbeat_core.results": {
         f"heartbeat_core.{wing}"
-        for wing in ("formats", "audio", "alignment", "evaluation", "features", "datasets", "recordings", "bundles")
+        for wing in (
+            *("formats", "storage", "audio", "alignment", "evaluation", "features", "datasets", "recordings"),
+            "bundles",
+        )
     },
     "jobs.listing": {"jobs"},
     "jobs.cluster": {"jobs"},

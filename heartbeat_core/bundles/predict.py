@@ -1,0 +1,140 @@
+"""One recording, from a file, its bytes or its samples, to a prediction: no cluster, no output folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from heartbeat_core import storage
+from heartbeat_core.audio.decode import Waveform, decode
+from heartbeat_core.bundles.bundle import Bundle, load
+from heartbeat_core.errors import EmptyRecording, NonFiniteSamples
+from heartbeat_core.recipe import LABELS
+from heartbeat_core.recordings.fetch import read_recording
+from heartbeat_core.recordings.process import RecordingResult, process_waveform
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import Limits
+
+DEFAULT_MODEL = "cycles"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model predicts for one recording.
+
+    Attributes
+    ----------
+    label : str
+        The label of the largest probability / threshold.
+    confidence : float
+        Its probability.
+    probabilities : dict[str, float]
+        By label; 0 for labels that the model was not trained on.
+    unsure : tuple[str, ...]
+        Why the prediction is not to be relied on; empty where nothing speaks against it.
+    model_id : str
+        The model's name and digest.
+    recording : RecordingResult
+        The recording's facts, quality, aligned frames and features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> prediction = predict(np.zeros(8_000), sample_rate_hz=4_000)
+    >>> "poor_quality" in prediction.unsure
+    True
+    """
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    unsure: tuple[str, ...]
+    model_id: str
+    recording: RecordingResult
+
+
+def predict(
+    source: str | bytes | ArrayLike, bundle: Bundle | str = DEFAULT_MODEL, *, sample_rate_hz: int | None = None
+) -> Prediction:
+    """Classify one recording. The result is no diagnosis.
+
+    Parameters
+    ----------
+    source : str | bytes | array_like
+        A path or URL, the bytes of an audio file, or samples: [n] or [n, channels] of any real dtype, full scale 1.
+    bundle : Bundle | str
+        A model, the name of a shipped one, or a bundle's place; a name or place is loaded once.
+    sample_rate_hz : int | None
+        Of samples, and of nothing else.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    ValueError
+        Samples come without a sample rate, a file comes with one, or samples have more than two dimensions.
+    RecordingError
+        A named child: the recording cannot be read or processed.
+    BundleError
+        The model cannot be loaded.
+    StorageError
+        The store does not answer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from heartbeat_core import synthesise
+    >>> samples = synthesise("normal", 4_000, 5.0, np.random.default_rng(0))
+    >>> prediction = predict(samples, sample_rate_hz=4_000)
+    >>> round(sum(prediction.probabilities.values()), 3)
+    1.0
+    """
+    model = _loaded(bundle) if isinstance(bundle, str) else bundle
+    limits = Limits()
+    if isinstance(source, str | bytes):
+        if sample_rate_hz is not None:
+            raise ValueError("sample_rate_hz goes with samples: a file has its own")
+        recording = Recording(storage.to_uri(source) if isinstance(source, str) else "memory://bytes", "")
+        data = read_recording(recording, limits) if isinstance(source, str) else source
+        waveform = decode(data, limits)
+    else:
+        if sample_rate_hz is None:
+            raise ValueError("samples need a sample_rate_hz")
+        recording = Recording("memory://samples", "")
+        waveform = _waveform(np.asarray(source), sample_rate_hz)
+        data = waveform.samples.tobytes()
+    result = process_waveform(recording, data, waveform, model.manifest.recipe, model.reference, model.vectors)
+    found = model.classify([result])
+    code = int(found.codes[0])
+    probabilities = dict(zip(LABELS, found.probabilities[0].tolist(), strict=True))
+    reasons = found.unsure[0]
+    return Prediction(
+        label=LABELS[code],
+        confidence=probabilities[LABELS[code]],
+        probabilities=probabilities,
+        unsure=() if reasons is None else tuple(reasons.split(",")),
+        model_id=model.model_id,
+        recording=result,
+    )
+
+
+def _waveform(samples: np.ndarray, sample_rate_hz: int) -> Waveform:
+    if samples.ndim not in (1, 2):
+        raise ValueError(f"samples are [n] or [n, channels], not {samples.shape}")
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    mono = np.ascontiguousarray(samples if samples.ndim == 1 else samples.mean(axis=1), dtype=np.float32)
+    if not len(mono):
+        raise EmptyRecording("no samples")
+    if not np.isfinite(mono).all():
+        raise NonFiniteSamples(f"NaN or infinity among the {len(mono)} samples")
+    return Waveform(mono, sample_rate_hz, channels, "array", str(samples.dtype), len(mono), False)
+
+
+@lru_cache(maxsize=4)
+def _loaded(source: str) -> Bundle:
+    return load(source)

@@ -1,0 +1,91 @@
+"""A results folder of ``classify``, read back: one table at a time, each recording once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from heartbeat_core import storage
+from heartbeat_core.errors import InputError
+from heartbeat_core.formats.parquet import from_parquet, join_tables
+
+TABLES = ("predictions", "features", "failures")
+_IDENTITY = ["recording_id", "generation"]
+
+
+class Results:
+    """The tables that ``classify`` wrote.
+
+    Each recording has one row in ``predictions`` and one in ``features``, or one in ``failures``. Where updates have
+    taken a recording again, the row of its newest generation counts, whichever table holds it.
+
+    Parameters
+    ----------
+    uri : str
+        The output folder: a path or any fsspec URL. An unfinished folder gives what is there.
+
+    Raises
+    ------
+    InputError
+        It holds none of the tables.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from heartbeat_core.formats.parquet import to_parquet
+    >>> rows = pa.table({"recording_id": ["a1"], "generation": [0], "predicted_label": ["murmur"]})
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "predictions").mkdir()
+    ...     _ = Path(folder, "predictions", "part-000000.parquet").write_bytes(to_parquet(rows))
+    ...     Results(folder).predictions(["predicted_label"]).to_pylist()
+    [{'predicted_label': 'murmur'}]
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = storage.to_uri(uri)
+        self._parts = {table: self._part_uris(table) for table in TABLES}
+        if not any(self._parts.values()):
+            raise InputError(f"{storage.display(self.uri)} holds no results: 'heartbeat classify' writes them")
+
+    def predictions(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one row a recording that was classified; raises InputError where a column is not there."""
+        return self._newest("predictions", columns)
+
+    def features(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one row a recording that was classified; raises as ``predictions``."""
+        return self._newest("features", columns)
+
+    def failures(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one row a recording that could not be processed; raises as ``predictions``."""
+        return self._newest("failures", columns)
+
+    def part_uris(self, table: str) -> list[str]:
+        """Return the URIs of a table's Parquet files, for an engine that reads them itself."""
+        return list(self._parts[table])
+
+    def _newest(self, table: str, columns: Sequence[str] | None) -> pa.Table:
+        wanted = None if columns is None else list(dict.fromkeys([*columns, *_IDENTITY]))
+        rows = self._read(table, wanted)
+        if rows is None:
+            raise InputError(f"{storage.display(self.uri)}: the table '{table}' is not there yet")
+        generations = [
+            found for one in ("predictions", "failures") if (found := self._read(one, _IDENTITY)) is not None
+        ]
+        newest = join_tables(generations).group_by("recording_id").aggregate([("generation", "max")])
+        if pc.max(newest.column("generation_max")).as_py() not in (None, 0):
+            latest = dict(zip(*(column.to_pylist() for column in newest.columns), strict=True))
+            keys = zip(*(rows.column(name).to_pylist() for name in _IDENTITY), strict=True)
+            rows = rows.filter(pa.array([latest[one] == generation for one, generation in keys], pa.bool_()))
+        return rows if columns is None else rows.select(list(columns))
+
+    def _read(self, table: str, columns: list[str] | None) -> pa.Table | None:
+        parts = [from_parquet(storage.read(uri), columns) for uri in self._parts[table]]
+        return join_tables(parts).replace_schema_metadata(None) if parts else None
+
+    def _part_uris(self, table: str) -> list[str]:
+        folder = storage.join(self.uri, table)
+        return [storage.join(folder, name) for name in storage.list_names(folder) if name.endswith(".parquet")]

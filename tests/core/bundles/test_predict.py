@@ -1,0 +1,86 @@
+"""One recording to a prediction, from Python: as ``heartbeat classify`` predicts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import heartbeat_core
+from heartbeat_core import load_bundle, predict, synthesise
+from heartbeat_core.errors import EmptyRecording, NonFiniteSamples, NotAudio, RecordingNotFound, TooShort
+from heartbeat_core.settings import Limits
+from jobs.drivers.predict import predict as predict_files
+from jobs.settings import DEFAULT_MODEL
+
+
+@pytest.fixture(scope="module")
+def samples() -> np.ndarray:
+    return synthesise("murmur", 4_000, 5.0, np.random.default_rng(2))
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory, samples: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("in") / "heart.wav"
+    soundfile.write(path, samples, 4_000, subtype="FLOAT")
+    return path
+
+
+def test_a_file_its_bytes_and_its_samples_give_the_same_and_so_does_the_command(
+    recording: Path, samples: np.ndarray
+) -> None:
+    of_file, of_bytes = predict(str(recording)), predict(recording.read_bytes())
+    of_samples = predict(samples, sample_rate_hz=4_000)
+    [told] = predict_files([str(recording)], DEFAULT_MODEL, Limits())
+    for one in (of_file, of_bytes, of_samples):
+        assert one.probabilities == told["probabilities"]
+        assert (one.label, one.confidence, one.model_id) == (
+            told["predicted_label"],
+            told["confidence"],
+            told["model_id"],
+        )
+        assert (",".join(one.unsure) or None) == told["unsure_reason"]
+    assert of_file.recording.audio_sha256 == of_bytes.recording.audio_sha256 == told["audio_sha256"]
+    assert of_file.recording.recording.uri == recording.as_uri()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_channels_are_averaged(samples: np.ndarray, dtype: type) -> None:
+    stereo = np.stack([2 * samples, np.zeros_like(samples)], axis=1).astype(dtype)
+    found = predict(stereo, sample_rate_hz=4_000)
+    assert found.probabilities == predict(samples.astype(dtype), sample_rate_hz=4_000).probabilities
+    assert (found.recording.channels, found.recording.duration_s) == (2, 5.0)
+
+
+def test_a_model_by_name_by_place_and_loaded(samples: np.ndarray, bundle: Path) -> None:
+    loaded = load_bundle(str(bundle))
+    found = [predict(samples, one, sample_rate_hz=4_000) for one in (str(bundle), loaded)]
+    assert found[0].probabilities == found[1].probabilities
+    assert {one.model_id for one in found} == {loaded.model_id}
+
+
+def test_what_cannot_be_predicted_is_a_named_error(recording: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordingNotFound):
+        predict(str(tmp_path / "none.wav"))
+    with pytest.raises(NotAudio):
+        predict(b"a letter, not a recording" * 9)
+    with pytest.raises(EmptyRecording):
+        predict(np.zeros(0), sample_rate_hz=4_000)
+    with pytest.raises(NonFiniteSamples):
+        predict(np.full(9_000, np.nan), sample_rate_hz=4_000)
+    with pytest.raises(TooShort):
+        predict(np.ones(3), sample_rate_hz=4_000)
+    with pytest.raises(ValueError, match="samples need a sample_rate_hz"):
+        predict(np.ones(9_000))
+    with pytest.raises(ValueError, match="a file has its own"):
+        predict(str(recording), sample_rate_hz=4_000)
+    with pytest.raises(ValueError, match=r"not \(2, 2, 2\)"):
+        predict(np.zeros((2, 2, 2)), sample_rate_hz=4_000)
+
+
+def test_five_lines_of_python_from_a_file_to_a_prediction(recording: Path) -> None:
+    hb = heartbeat_core
+    found = hb.predict(str(recording))
+    assert found.label in found.probabilities

@@ -1,0 +1,61 @@
+"""What commands load: a look at a folder must not wait for numeric libraries or for Dask."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.drivers.classify import classify
+from jobs.settings import JobSettings
+from tests.conftest import quiet_console, without_cluster
+from tests.helpers import environment
+
+NUMERIC = ("torch", "scipy", "soundfile", "soxr", "sklearn", "librosa")
+DASK = ("dask", "distributed")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, library: Path, bundle: Path) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_cluster(monkeypatch)
+        classify([str(library)], str(out), JobSettings(model=str(bundle)), quiet_console())
+    return out
+
+
+def loaded_by(*arguments: object) -> set[str]:
+    """Return the top-level packages that a command has loaded when it ends."""
+    code = (
+        "import sys; from jobs.cli.__main__ import app; app(sys.argv[1:], standalone_mode=False); "
+        "print('loaded', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=True)
+    return set(done.stderr.splitlines()[-1].split()[1:])
+
+
+def test_status_loads_neither_numeric_libraries_nor_dask(finished: Path) -> None:
+    found = loaded_by("status", finished)
+    assert "fsspec" in found
+    assert not found & {*NUMERIC, *DASK}
+
+
+def test_compact_loads_no_dask_and_no_torch(finished: Path) -> None:
+    found = loaded_by("compact", finished)
+    assert "pyarrow" in found
+    assert not found & {*DASK, *NUMERIC}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert not loaded_by("--help") & {*NUMERIC, *DASK, "numpy", "pyarrow", "fsspec"}
+
+
+def test_the_core_alone_loads_nothing() -> None:
+    code = "import sys, heartbeat_core; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60, check=True
+    )
+    assert not set(done.stdout.split()) & {*NUMERIC, *DASK, "numpy", "pyarrow", "fsspec", "pydantic"}
