@@ -58,8 +58,9 @@ class StorageError(JobError):
 class RecordingError(HeartbeatError):
     """One recording cannot be processed.
 
-    ``stage`` is where in the walk it failed (``read``, ``decode``, ``frames``, or ``process`` where it
-    is not known which) and ``error_type`` the stable snake_case name that is written to the failures table.
+    ``stage`` is the step that failed (``read``, ``decode``, ``frames``, ``features``, or ``process`` where the
+    process that worked on the recording ended) and ``error_type`` the stable snake_case name that is written to the
+    failures table. One ``error_type`` may come from several stages.
     """
 
     stage: ClassVar[str]
@@ -128,10 +129,16 @@ class TruncatedRecording(RecordingError):
 
 
 class UnsupportedSampleRate(RecordingError):
-    """The sample rate lies below the range in which the frames are defined."""
+    """The sample rate lies below the limit."""
 
     stage = "decode"
     error_type = "unsupported_sample_rate"
+
+
+class SampleRateTooLowForFrames(UnsupportedSampleRate):
+    """The recipe's time step is shorter than one sample at this rate."""
+
+    stage = "frames"
 
 
 class NonFiniteSamples(RecordingError):
@@ -139,6 +146,18 @@ class NonFiniteSamples(RecordingError):
 
     stage = "decode"
     error_type = "non_finite"
+
+
+class SpectrumOverflow(NonFiniteSamples):
+    """The samples are finite, and so large that the frames computed from them are not."""
+
+    stage = "frames"
+
+
+class SignalOverflow(NonFiniteSamples):
+    """The samples are finite, and so large that the resampled signal is not."""
+
+    stage = "features"
 
 
 class TooShort(RecordingError):
