@@ -106,7 +106,7 @@ def test_a_shard_becomes_three_parts_and_a_commit(shard: Shard, job: ClassifyJob
         "broken.wav": ("decode", "not_audio"),
         "empty.wav": ("decode", "empty"),
     }
-    assert all(row["message"] and row["attempts"] == 1 for row in failures.values())
+    assert all(row["message"] for row in failures.values())
     assert failures["broken.wav"]["size_bytes"] == 11
 
 
@@ -120,7 +120,7 @@ def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob
     assert file.schema_arrow.equals(schema, check_metadata=False)
     metadata = {key.decode(): value.decode() for key, value in file.schema_arrow.metadata.items()}
     assert metadata == {
-        "heartbeat.schema_version": "4",
+        "heartbeat.schema_version": "5",
         "heartbeat.run_id": "run-1",
         "heartbeat.heartbeat_version": "x",
     }
