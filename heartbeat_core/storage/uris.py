@@ -28,6 +28,8 @@ def _public_link(uri: str) -> str:
 
 
 LOCAL = "file://"
+SUCCESS_NAME = "_SUCCESS"
+"""The file that is written last into a folder: without it the folder is not finished."""
 
 
 def to_uri(text: str) -> str:

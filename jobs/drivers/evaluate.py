@@ -34,11 +34,11 @@ from heartbeat_core.evaluation.splits import folds
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recipe import LABELS, RESULTS_VERSION, Recipe
 from heartbeat_core.results.evaluation import FoldResult, out_of_fold_table
-from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
 from jobs.cluster.connect import Connection, check_certificates, connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.run import announce, reaching
-from jobs.output.ledger import RUN_NAME, SUCCESS_NAME, Ledger
+from jobs.output.ledger import RUN_NAME, Ledger
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S

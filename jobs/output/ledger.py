@@ -29,13 +29,13 @@ from heartbeat_core.errors import InputError, JobError, OutputError, StorageErro
 from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
 from heartbeat_core.settings import canonical_json, fingerprint
 from heartbeat_core.storage import retry
+from heartbeat_core.storage.uris import SUCCESS_NAME
 
 RUN_NAME = "_run.json"
 PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
-SUCCESS_NAME = "_SUCCESS"
 FAILURES = "failures"
 RECORDS_AT_ONCE = 16
 """Commit records that are read at the same time."""

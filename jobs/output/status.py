@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
+from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.output.lease import Driver, live_drivers
-from jobs.output.ledger import RUN_NAME, SUCCESS_NAME, Ledger
+from jobs.output.ledger import RUN_NAME, Ledger
 from jobs.output.plans import PlanFolder
 
 
