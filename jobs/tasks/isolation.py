@@ -125,12 +125,13 @@ class Child:
 
     def _start(self) -> Connection:
         ours, theirs = socket.socketpair()
-        # A worker's process may have no children of multiprocessing's, since it is one itself.
+        # Not by multiprocessing: a worker is a daemonic process itself, which may have no such children. The child
+        # looks for modules where this process does; -P keeps it from looking in the working directory first.
         path = os.pathsep.join(filter(None, [os.getcwd() if entry == "" else entry for entry in sys.path]))
         with theirs:
             arguments = theirs.fileno(), self._limits.max_memory_bytes, self._limits.deadline_s
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jobs.tasks.isolation", *map(str, arguments)],
+                [sys.executable, "-P", "-m", "jobs.tasks.isolation", *map(str, arguments)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
