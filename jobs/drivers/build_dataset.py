@@ -12,7 +12,7 @@ import safetensors.numpy
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.datasets.dataset import FACTS_NAME, SCALER_NAME, DatasetFacts, Layout
+from heartbeat_core.datasets.dataset import FACTS_NAME, REFERENCE_NAME, SCALER_NAME, DatasetFacts, Layout
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import parse_settings
@@ -114,7 +114,8 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
             announce(connection, console)
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance)
-            reference_uri = _find_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)
             job = DatasetJob(facts, options.recipe, reference_uri, options.layout == "padded")
             run_shards(run, connection, dataset_shard, job, settings, console, "build-dataset")
             if not storage.exists(scaler):
@@ -136,8 +137,8 @@ def _match(recordings: Sequence[Recording], options: DatasetOptions) -> Matching
     return Matching(recordings=list(recordings), without_label=[one.relative_path for one in recordings])
 
 
-def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console) -> str:
-    """Return the URI of the reference's frames: those of an earlier run, or of the longest recording."""
+def _settle_reference(run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console) -> None:
+    """Store the reference: the longest recording, or the one that an earlier or another driver has chosen."""
     longest = reference.read_choice(run.ledger.out)
     if longest is None:
         claims: dict[int, int] = {}
@@ -156,10 +157,10 @@ def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: J
             return found
 
         longest = reference.choose(claims, decode)
-    stored: list[str] = []
+    stored: list[Longest] = []
     run_tasks(connection, Tasks(reference.store, scan, settings.task_retries, stored.append), [longest])
-    console.print(f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}")
-    return stored[0]
+    [settled] = stored
+    console.print(f"reference: {settled.n_frames} frames, {storage.display(settled.uri)}")
 
 
 def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSettings) -> None:

@@ -136,10 +136,11 @@ def read_choice(out: str) -> Longest | None:
         return None
 
 
-def store(longest: Longest, job: ScanJob) -> str:
-    """Settle on a reference and store its frames; returns the frames' URI.
+def store(longest: Longest, job: ScanJob) -> Longest:
+    """Settle on a reference, store its frames, and return the recording that was settled on.
 
-    A task as well, so that the driver does without the numeric libraries.
+    Of several drivers, the first to store its choice settles it; the others adopt that choice, frames included.
+    This is a task of the workers, so that the driver need not load the numeric libraries.
 
     Raises
     ------
@@ -148,10 +149,14 @@ def store(longest: Longest, job: ScanJob) -> str:
     """
     with storage.using(job.run.access, TASK_PATIENCE_S):
         storage.create(storage.join(job.run.out, CHOICE_NAME), canonical_json(asdict(longest)))
+        # Also after a lost answer, only what is stored counts.
+        settled = read_choice(job.run.out)
+        if settled is None:
+            raise JobError(f"{storage.display(job.run.out)}/{CHOICE_NAME} was written and is not there")
         uri = storage.join(job.run.out, REFERENCE_NAME)
         if storage.find(uri) is None:
-            storage.create(uri, safetensors.numpy.save({"reference.frames": _reference_frames(longest, job)}))
-    return uri
+            storage.create(uri, safetensors.numpy.save({"reference.frames": _reference_frames(settled, job)}))
+    return settled
 
 
 def _reference_frames(longest: Longest, job: ScanJob) -> Frames:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from heartbeat_core.recipe import FramesSettings, Recipe
 from heartbeat_core.recordings.process import process
 from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results.schema import FAILURES, PREDICTIONS, RECORDINGS, failures_table, features_schema
-from heartbeat_core.settings import Limits
+from heartbeat_core.settings import Limits, canonical_json
 from jobs.listing.shards import Shard
 from jobs.output.ledger import Commit, settle_failures
 from jobs.tasks import reference
@@ -753,6 +753,21 @@ def test_a_reference_that_changed_meanwhile_is_not_taken(tmp_path: Path) -> None
     (tmp_path / "in" / "a.wav").unlink()
     with pytest.raises(JobError, match=r"a\.wav can't be read any more"):
         reference.store(found, replace(SCAN, run=run_facts(tmp_path / "out")))
+
+
+def test_of_two_drivers_the_first_settles_the_reference_for_both(tmp_path: Path) -> None:
+    """Also where the first has died before it stored the frames."""
+    inputs = write_recordings(
+        tmp_path / "in", first=heart_bytes("normal", 1, 1.0), second=heart_bytes("murmur", 2, 2.0)
+    )
+    first, second = (scan_shard(Shard(0, (one,)), SCAN) for one in inputs.recordings)
+    assert first is not None
+    assert second is not None
+    job = replace(SCAN, run=run_facts(tmp_path / "out"))
+    storage.create(f"file://{tmp_path}/out/_reference.json", canonical_json(asdict(first)))
+    assert reference.store(second, job) == first == reference.read_choice(f"file://{tmp_path}/out")
+    frames = safetensors.numpy.load((tmp_path / "out" / "_reference.safetensors").read_bytes())["reference.frames"]
+    assert len(frames) == first.n_frames != second.n_frames
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
