@@ -121,7 +121,7 @@ def build_dataset(
             label_from_folder=label_from is not None,
         )
         summary = run_job(inputs, output, options, settings, log)
-        print_totals(summary.totals, "rows")
+        print_totals(summary.totals, "rows", summary.errors)
         for label, count in summary.facts.rows_by_label.items():
             out.print(f"  {count:>8} {label}")
         for what, count in summary.unmatched.items():

@@ -20,35 +20,45 @@ out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 
+_STEPS = {"inputs": "parts of the models' inputs computed", "folds": "folds judged"}
+
+
 def print_status(found: Status) -> None:
     state = "finished" if found.finished else "running" if found.drivers else "not running: the same command goes on"
-    if not found.finished and not found.listed:
+    is_listed = found.listed or found.job == "evaluate"
+    if not found.finished and not is_listed:
         state = "being listed" if found.drivers else "not listed yet: the same command goes on"
     out.print(f"{found.job}: {state}")
-    out.print(
-        f"  {found.listed:>9} recordings listed" + (f" in {found.generations} generations" * (found.generations > 1))
-    )
-    out.print(f"  {found.done:>9} done")
-    out.print(f"  {found.failed:>9} failed")
-    out.print(f"  {found.left:>9} left")
-    out.print(f"  {found.committed:>9} of {found.shards} shards committed, {len(found.running)} handed to workers")
+    if found.job == "evaluate":
+        for name, step in found.steps.items():
+            out.print(f"  {step.stored:>9} of {step.total} {_STEPS.get(name, name)}")
+    else:
+        generations = f" in {found.generations} generations" if found.generations > 1 else ""
+        out.print(f"  {found.listed:>9} recordings listed{generations}")
+        out.print(f"  {found.done:>9} done")
+        out.print(f"  {found.failed:>9} failed")
+        out.print(f"  {found.left:>9} left")
+        out.print(f"  {found.committed:>9} of {found.shards} shards committed, {len(found.running)} handed to workers")
     for driver in found.drivers:
         ago = max(0, round(time.time() - driver.seen_at))
-        out.print(f"driver on {driver.host}, process {driver.pid}: heard of {ago} s ago, {driver.done} recordings done")
+        done = "" if found.job == "evaluate" else f", {driver.done} recordings done"
+        out.print(f"driver on {driver.host}, process {driver.pid}: heard from {ago} s ago{done}")
 
 
 def print_classified(summary: ClassifySummary) -> None:
     from jobs.output.ledger import TABLES
 
-    print_totals(summary.totals, "predictions")
+    print_totals(summary.totals, "predictions", summary.errors)
     for label, count in summary.labels.items():
         out.print(f"  {count:>8} {label}")
     out.print(f"model {summary.model_id}")
     print_places(summary.out, TABLES)
 
 
-def print_totals(totals: Totals, rows: str) -> None:
+def print_totals(totals: Totals, rows: str, errors: dict[str, int]) -> None:
     out.print(f"{totals.listed} recordings listed = {totals.done} {rows} + {totals.failed} failures")
+    for error_type, count in errors.items():
+        out.print(f"  {count:>8} failed: {error_type}")
 
 
 def print_places(folder: str, names: tuple[str, ...]) -> None:

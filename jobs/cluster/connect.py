@@ -24,8 +24,10 @@ from distributed.comm.core import CommClosedError
 
 import heartbeat_core
 from heartbeat_core import storage
-from heartbeat_core.errors import ConfigError, JobError
+from heartbeat_core.devices import resolve_device
+from heartbeat_core.errors import ConfigError, DeviceError, JobError
 from heartbeat_core.recipe import RESULTS_VERSION
+from heartbeat_core.settings import Device
 from jobs.cluster.forkserver import THREAD_VARIABLES, WORKER_ENVIRONMENT, WORKER_MODULES, interrupts_held, start_method
 from jobs.settings import ClusterSettings
 
@@ -126,6 +128,22 @@ def check_certificates(settings: ClusterSettings) -> Security:
 
         check_files(files["ca_file"], files["cert"], files["key"])
     return security
+
+
+def check_device(connection: Connection, device: Device) -> None:
+    """Refuse a device that a worker does not have, before the first task.
+
+    Raises
+    ------
+    DeviceError
+        One of them lacks it.
+    """
+    if device != "cuda":
+        return  # Every worker has a CPU, and "auto" takes what is there.
+    answers: dict[str, Any] = connection.client.run(resolve_device, device, on_error="return")
+    for worker, answer in answers.items():
+        if isinstance(answer, DeviceError):
+            raise DeviceError(f"worker {worker}: {answer}")
 
 
 def probe_worker(shared: str, access: storage.Access) -> tuple[str, int, bool]:

@@ -16,15 +16,15 @@ from heartbeat_core.datasets.dataset import FACTS_NAME, REFERENCE_NAME, SCALER_N
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import parse_settings
-from jobs.cluster.connect import Connection, check_certificates, connect
+from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.run import (
     Run,
-    announce,
     begin,
     count,
     finish,
     job_identity,
+    on_cluster,
     reaching,
     report_listing,
     run_facts,
@@ -33,7 +33,7 @@ from jobs.drivers.run import (
 from jobs.listing.labels import LabelTable, Matching, label_from_parent_folder, match_labels
 from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import RUN_NAME, Totals, count_labels
+from jobs.output.ledger import Totals, count_errors, count_labels
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks import reference
@@ -47,9 +47,14 @@ UNMATCHED_NAME = "_unmatched_labels.csv"
 
 @dataclass(frozen=True, slots=True)
 class DatasetOptions:
-    """What a dataset is built from, beside its recordings.
+    """What a dataset is built from, besides its recordings.
 
-    ``labels`` is a table, or None; then ``label_from_folder`` says whether folders name the labels.
+    Attributes
+    ----------
+    labels : LabelTable | None
+        The table of labels.
+    label_from_folder : bool
+        Without a table: take each label from the name of the recording's folder.
     """
 
     recipe: Recipe
@@ -60,18 +65,27 @@ class DatasetOptions:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSummary:
-    """What the job left behind."""
+    """What the job has written.
+
+    Attributes
+    ----------
+    errors : dict[str, int]
+        Failures by ``error_type``, the commonest first.
+    unmatched : dict[str, int]
+        Labels and recordings without their counterpart, by kind.
+    """
 
     out: str
     facts: DatasetFacts
     totals: Totals
+    errors: dict[str, int]
     unmatched: dict[str, int]
 
 
 def build_dataset(
     inputs: Sequence[str], out: str, options: DatasetOptions, settings: JobSettings, console: Console
 ) -> DatasetSummary:
-    """Align all recordings of ``inputs`` with the longest of them into ``out``; goes on where it stopped.
+    """Align all recordings of ``inputs`` with the longest of them into ``out``, or go on where an earlier run stopped.
 
     Raises
     ------
@@ -107,11 +121,9 @@ def build_dataset(
 def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:
     recordings = [recording for shard in run.shards() for recording in shard.recordings]
     unmatched = _unmatched(_match(recordings, options))
-    _write_unmatched(run.ledger.out, unmatched)
     scaler = storage.join(run.ledger.out, SCALER_NAME)
     if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
-        with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME), run.access) as connection:
-            announce(connection, console)
+        with on_cluster(run, settings, console) as connection:
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
@@ -121,11 +133,16 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
             if not storage.exists(scaler):
                 _store_scaler(run, connection, scaler, settings)
     totals = count(run)
+    _write_unmatched(run.ledger.out, unmatched)
     facts_written = _write_facts(run, options, totals)
     finish(run)
     remove_fits(run.ledger.out)
     return DatasetSummary(
-        run.ledger.out, facts_written, totals, {what: len(paths) for what, paths in unmatched.items()}
+        run.ledger.out,
+        facts_written,
+        totals,
+        dict(count_errors(run.commits.values()).most_common()),
+        {what: len(paths) for what, paths in unmatched.items()},
     )
 
 
@@ -180,7 +197,7 @@ def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSetti
 
 
 def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFacts:
-    """Write what the dataset is."""
+    """Write the facts of the dataset, and return what is stored."""
     out = run.ledger.out
     longest = reference.read_choice(out)
     if longest is None:
@@ -212,7 +229,7 @@ def _unmatched(matching: Matching) -> dict[str, list[str]]:
 
 
 def _write_unmatched(out: str, unmatched: Mapping[str, list[str]]) -> None:
-    """List what did not find its other half, for a person to read."""
+    """Write the labels without a recording and the recordings without a label into a table, for people."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(["what", "path"])

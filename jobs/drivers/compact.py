@@ -46,19 +46,20 @@ class Compaction:
 def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compaction:
     """Compact the tables of a finished folder in place, or finish a compaction that was interrupted.
 
+    While it works, no job can begin in the folder.
+
     Raises
     ------
     InputError
-        It is not the finished output of a job.
+        It is not the finished output of a job, or the job's output has no parts to join.
     OutputError
         A job works there.
     """
     ledger = Ledger(out)
-    status = read_status(out)
-    settled = _settled(ledger.out)
-    if settled is None and not status.finished:
-        raise InputError(f"{storage.display(ledger.out)} is not finished: run its job again to go on, then compact")
+    _look(ledger)  # Nothing is written into a folder that cannot be compacted.
     with present(ledger.out, alone=True):
+        # Until now, a job may have begun there and ended.
+        status, settled = _look(ledger)
         if settled is None:
             settled = _write(ledger.out, _tables(status), part_bytes, console)
         ledger.unmark_success()
@@ -66,6 +67,19 @@ def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compact
         storage.remove(_record_uri(ledger.out, settled.number))
         ledger.mark_success(_totals(ledger, status))
     return settled
+
+
+def _look(ledger: Ledger) -> tuple[Status, Compaction | None]:
+    """Return the state of a folder that can be compacted, with the compaction that is to be finished, if any."""
+    status, settled = read_status(ledger.out), _settled(ledger.out)
+    shown = storage.display(ledger.out)
+    if status.job == "evaluate":
+        raise InputError(
+            f"{shown} is an evaluation, which has nothing to compact: name the output of 'classify' or 'build-dataset'"
+        )
+    if settled is None and (not status.finished or status.committed < status.shards):
+        raise InputError(f"{shown} is not finished: run its job again to go on, then compact")
+    return status, settled
 
 
 def _tables(status: Status) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, foo
 from heartbeat_core.settings import canonical_json, fingerprint
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import SUCCESS_NAME
+from jobs.output.differences import describe_differences
 
 RUN_NAME = "_run.json"
 PLAN_FOLDER = "_plan"
@@ -45,8 +46,9 @@ RECORDS_AT_ONCE = 16
 class Commit:
     """One shard's commit record.
 
-    ``rows`` counts what was read back from each stored table; ``labels`` counts the rows by label, those without one
-    left out, so that nobody has to read the parts again for it.
+    ``rows`` counts the rows of each stored table, as read back. ``labels`` counts the result rows by label, without
+    those that have none, and ``errors`` the failures by ``error_type``, so that nobody has to read the parts again
+    for these counts.
     """
 
     shard: int
@@ -54,6 +56,7 @@ class Commit:
     rows: dict[str, int]
     run_id: str
     labels: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -98,7 +101,7 @@ class Ledger:
             # A driver that died before it had its record has left no more than these.
             # Some stores go on listing prefixes of which all objects are gone.
             names = set(list_output(self.out) if storage.is_folder(self.out) else [])
-            if PLAN_FOLDER in names and not self._has_plan():
+            if PLAN_FOLDER in names and not self._plan_files():
                 names.remove(PLAN_FOLDER)
             if not all(_is_left_over(name) for name in names):
                 raise OutputError(
@@ -112,22 +115,36 @@ class Ledger:
         # Compared as JSON reads it back: tuples and lists are one.
         wanted = json.loads(canonical_json(identity))
         if fingerprint(found) != fingerprint(wanted):
-            differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-            told = "; ".join(f"{key}: {found.get(key)} there, {wanted.get(key)} here" for key in differing)
+            told = describe_differences(found, wanted)
             raise OutputError(f"{shown} holds another job ({told}): name another folder, or run that job again")
         if any(name.endswith(".json") for name in storage.list_names(storage.join(self.out, COMPACT_FOLDER))):
             raise OutputError(f"{shown}: a compaction was interrupted: finish it with 'heartbeat compact {shown}'")
         return run_id
 
-    def claim(self, identity: Mapping[str, Any]) -> str:
-        """Take a free folder for this job and return its run_id: another driver's of the same job, if that was first.
+    def claim(self, identity: Mapping[str, Any], work: Mapping[str, int] | None = None) -> str:
+        """Claim a free folder for this job and return its run_id.
+
+        Where another driver of the same job was first, its run_id is returned.
+
+        Parameters
+        ----------
+        identity : Mapping[str, Any]
+            Everything that tells this job from another.
+        work : Mapping[str, int] | None
+            Of a job without a plan: how many files it will store below which folders, for ``status``.
 
         Raises
         ------
         OutputError
             The folder cannot be written, or another job was first.
         """
-        record = {"run_id": uuid.uuid4().hex, "fingerprint": fingerprint(identity), "identity": identity}
+        record: dict[str, Any] = {
+            "run_id": uuid.uuid4().hex,
+            "fingerprint": fingerprint(identity),
+            "identity": identity,
+        }
+        if work is not None:
+            record["work"] = work
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         try:
             storage.create(storage.join(self.out, RUN_NAME), text.encode())
@@ -139,16 +156,30 @@ class Ledger:
             raise OutputError(f"{storage.display(self.out)}/{RUN_NAME} was written and is not there")
         return run_id
 
-    def release(self, run_id: str) -> None:
-        """Give a folder back that was claimed by ``run_id``, unless another driver of the job has begun there."""
-        uri = storage.join(self.out, RUN_NAME)
-        if not self._has_plan() and json.loads(storage.read(uri))["run_id"] == run_id:
-            storage.remove(uri)
+    def release(self, run_id: str, *, with_plan: bool = False) -> None:
+        """Give a claimed folder back, so that any job may use it. Only a driver that is alone there may do this.
 
-    def _has_plan(self) -> bool:
-        """Tell whether a plan or a piece of one is there; on disk, a listing that failed leaves empty folders."""
+        Nothing happens where the folder belongs to another run, where it holds more than a claim and a plan, or where
+        it holds a plan and ``with_plan`` is not set.
+        """
+        uri = storage.join(self.out, RUN_NAME)
+        try:
+            is_ours = json.loads(storage.read(uri))["run_id"] == run_id
+        except FileNotFoundError:
+            return
+        plan = self._plan_files()
+        names = [name for name in list_output(self.out) if name not in (RUN_NAME, PLAN_FOLDER)]
+        if not is_ours or (plan and not with_plan) or not all(_is_left_over(name) for name in names):
+            return
+        # The plan's record first: without it, pieces are only what a listing that died has left.
+        for piece in sorted(plan, key=lambda piece: not piece.endswith(".json")):
+            storage.remove(piece)
+        storage.remove(uri)
+
+    def _plan_files(self) -> list[str]:
+        """Return the URIs of the plan's files; on disk, a listing that failed leaves empty folders."""
         folder = storage.join(self.out, PLAN_FOLDER)
-        return storage.is_folder(folder) and next(storage.walk(folder), None) is not None
+        return [entry.uri for entry in storage.walk(folder)] if storage.is_folder(folder) else []
 
     def committed(self) -> set[int]:
         """Return the numbers of the shards that have a commit record."""
@@ -201,6 +232,14 @@ def count_labels(commits: Iterable[Commit]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for commit in commits:
         counts.update(commit.labels)
+    return counts
+
+
+def count_errors(commits: Iterable[Commit]) -> Counter[str]:
+    """Return how many failures of all these shards there are of each ``error_type``."""
+    counts: Counter[str] = Counter()
+    for commit in commits:
+        counts.update(commit.errors)
     return counts
 
 
@@ -270,7 +309,7 @@ def commit_shard(
     run_id: str,
     labels: Iterable[str | None] = (),
 ) -> Commit:
-    """Store the shard's other parts, read all row counts back from what is stored, and write the commit record.
+    """Store the shard's other parts, read back what is stored, and write the commit record.
 
     ``labels`` are those of the rows, in any order.
 
@@ -282,18 +321,19 @@ def commit_shard(
 
     def store(name: str) -> int:
         uri = part_uri(out, name, index)
-        if name in tables:
-            storage.create(uri, tables[name])
+        storage.create(uri, tables[name])
         return _stored_rows(uri)
 
-    names = [*tables, FAILURES]
-    with ThreadPoolExecutor(len(names), thread_name_prefix="store") as pool:
-        pending = [retry.submit(pool, store, name) for name in names]
-        rows = {name: future.result() for name, future in zip(names, pending, strict=True)}
+    with ThreadPoolExecutor(len(tables) + 1, thread_name_prefix="store") as pool:
+        pending = {name: retry.submit(pool, store, name) for name in tables}
+        stored_errors = retry.submit(pool, _stored_errors, part_uri(out, FAILURES, index))
+        rows = {name: future.result() for name, future in pending.items()}
+        errors = stored_errors.result()
+    rows[FAILURES] = errors.total()
     if rows[FAILURES] != n_failed or any(rows[name] + n_failed != n_listed for name in tables):
         raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
     counts = dict(Counter(label for label in labels if label is not None))
-    commit = Commit(index, n_listed, rows, run_id, counts)
+    commit = Commit(index, n_listed, rows, run_id, counts, dict(errors))
     storage.create(_commit_uri(out, index), canonical_json(asdict(commit)))
     return commit
 
@@ -309,6 +349,14 @@ def _stored_rows(uri: str) -> int:
         return footer_rows(tail if length <= len(tail) else storage.read_tail(uri, length))
     except InputError as error:
         raise StorageError(f"{storage.display(uri)}: {error}") from None
+
+
+def _stored_errors(uri: str) -> Counter[str]:
+    """Count the rows of a failures part by ``error_type``."""
+    try:
+        return Counter(from_parquet(storage.read(uri), ["error_type"]).column("error_type").to_pylist())
+    except (InputError, FileNotFoundError) as error:
+        raise StorageError(f"{storage.display(uri)}: cannot be read back: {error}") from None
 
 
 TABLES = ("predictions", "features", FAILURES)

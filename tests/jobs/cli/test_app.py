@@ -18,6 +18,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from heartbeat_core.devices import has_gpu
 from heartbeat_core.errors import ConfigError, InputError
 from heartbeat_core.recipe import LABELS, BaggingSettings, Recipe
 from heartbeat_core.settings import parse_yaml
@@ -172,8 +173,15 @@ def test_another_job_in_the_folder(place: Place) -> None:
     assert place.classify().exit_code == 0
     before = tree(place.out)
     result = place.classify(inputs=place.library / "normal")
-    assert_refused(result, 2, f"{place.out} holds another job (inputs: ", "name another folder")
-    assert_refused(place.build(), 2, f"{place.out} holds another job (")
+    assert_refused(
+        result,
+        2,
+        f"{place.out} holds another job (INPUT: {place.library} there, {place.library}/normal here)",
+        "name another folder",
+    )
+    assert_refused(
+        place.build(), 2, f"{place.out} holds another job ('heartbeat classify' there, 'heartbeat build-dataset' here)"
+    )
     assert tree(place.out) == before
 
 
@@ -732,3 +740,16 @@ def test_no_scheduler_at_the_address(tmp_path: Path, library: Path, bundle: Path
     assert "Traceback" not in result.output
     assert "heartbeat: no Dask scheduler answers at tcp://127.0.0.1:9" in result.stderr.splitlines()[-1]
     assert "dask scheduler" in result.stderr
+    # Nothing was done, so that the folder is free for another job.
+    assert tree(tmp_path / "out") == {}
+
+
+def test_a_gpu_that_no_worker_has(tmp_path: Path, library: Path, bundle: Path) -> None:
+    if has_gpu():
+        pytest.skip("this machine has one")
+    result = heartbeat(
+        "classify", library, "-o", tmp_path / "out", "--model", bundle, "--device", "cuda", "--workers", 1
+    )
+    assert result.exit_code == 2, result.output
+    assert "device: 'cuda' was asked for and is not there" in result.stderr.splitlines()[-1]
+    assert tree(tmp_path / "out") == {}
