@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint
+from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint, text_like
 
 RESULTS_VERSION = 5
 """Raised by every change of the code that changes a result; part of each job's fingerprint."""
@@ -110,10 +110,15 @@ _READABLE: dict[ModelKind, tuple[InputKind, ...]] = {
 }
 
 
+_NAME = text_like(
+    r"[a-z0-9][a-z0-9._-]{0,63}", "up to 64 small letters, digits, '.', '_' and '-', such as 'seed-small-2'"
+)
+
+
 class Recipe(Settings):
     """One way from bytes to a prediction."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    name: Annotated[str, _NAME]
     version: Literal[1] = 1
     description: str = ""
     input: InputKind = "aligned"

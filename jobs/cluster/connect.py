@@ -29,7 +29,7 @@ from heartbeat_core.errors import ConfigError, DeviceError, JobError
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.settings import Device
 from jobs.cluster.forkserver import THREAD_VARIABLES, WORKER_ENVIRONMENT, WORKER_MODULES, interrupts_held, start_method
-from jobs.settings import ClusterSettings
+from jobs.settings import ClusterSettings, threads_a_worker
 
 LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
@@ -43,9 +43,6 @@ LOCAL_CONFIG = {
 }
 
 PROBE_PATIENCE_S = 20.0
-
-THREADS_A_WORKER = 4
-"""Tasks that a worker runs at once where a store's latency has to be hidden; one of them computes."""
 
 
 class SchedulerGone(JobError):
@@ -83,7 +80,7 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
         No scheduler or worker answers in time, or a worker cannot do this job.
     """
     if settings.kind == "local":
-        with _local(settings, 2 if storage.is_local(shared) else THREADS_A_WORKER) as client:
+        with _local(settings, threads_a_worker(on_disk=storage.is_local(shared))) as client:
             _set_up_workers(client, WorkerSetup())
             yield _connection(client, is_local=True)
         return
