@@ -3,7 +3,7 @@
 Three families, told apart by what has to happen next:
 
 * ``UsageError``: the person has to change the command, a file or a setting. Exit code 2.
-* ``JobError``: the work began and could not be finished. Exit code 1.
+* ``JobError``: the work began and could not be finished. Exit code 1, or 3 where no recording succeeded.
 * ``RecordingError``: one recording is at fault. It becomes a failure row (``stage``,
   ``error_type``, ``message``) and the job goes on.
 
@@ -31,6 +31,10 @@ class InputError(UsageError):
     """An input, manifest or label file is missing, unreadable or empty."""
 
 
+class InputNotFound(InputError):
+    """There is no such file, folder or object."""
+
+
 class OutputError(UsageError):
     """The output place cannot be used: not ours, another job's, or not writable."""
 
@@ -49,6 +53,10 @@ class DatasetError(UsageError):
 
 class JobError(HeartbeatError):
     """A job that had begun could not be finished."""
+
+
+class NothingSucceeded(JobError):
+    """Every single recording failed. Exit code 3."""
 
 
 class StorageError(JobError):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.app import app, exit_codes
+from jobs.cli.app import GOES_ON, app, exit_codes
 from jobs.cli.options import (
     Folder,
     StoreConfig,
@@ -21,7 +21,7 @@ from jobs.cli.printing import (
 )
 
 
-@app.command(epilog="Exit codes: 0 told, 2 usage.")
+@app.command(epilog="Exit codes: 0 the state was printed, 1 the store failed, 2 wrong usage, 130 interrupted.")
 def status(
     output: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
@@ -45,7 +45,7 @@ def status(
             print_status(found)
 
 
-@app.command(epilog="Exit codes: 0 done, 1 the store failed, 2 usage, 130 interrupted (the same command goes on).")
+@app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")
 def compact(output: Folder, config: StoreConfig = None) -> None:
     """Make plain files of a finished output: the newest row of each recording, in few parts, in place.
 
@@ -63,7 +63,7 @@ def compact(output: Folder, config: StoreConfig = None) -> None:
             out.print(f"{table}: {rows} rows in {done.n_parts[table]} parts, before in {len(done.old[table])}")
 
 
-@app.command(epilog="Exit codes: 0 made, 2 usage, 130 interrupted.")
+@app.command(epilog="Exit codes: 0 made, 2 wrong usage, 130 interrupted.")
 def certs(
     folder: Annotated[
         str,
@@ -84,6 +84,7 @@ def certs(
         from socket import gethostname
 
         from jobs.cluster.certificates import make_certs
+        from jobs.settings import THREADS_A_WORKER
 
         made = make_certs(folder, (gethostname(), "localhost", "127.0.0.1"), days)
         for path in (made.ca_file, made.cert_file, made.key_file, made.config):
@@ -93,7 +94,9 @@ def certs(
             f"good until {made.not_after:%Y-%m-%d %H:%M} UTC; whoever has them can run code on the cluster"
             "\n\nThe scheduler, with its machine's address for HOST; workers on each machine; then the job:\n"
             f"\n  {config} dask scheduler --host HOST --port 8786 --dashboard-address 127.0.0.1:8787"
-            f"\n  {config} dask worker tls://HOST:8786 --nworkers 8 --nthreads 1 --dashboard-address 127.0.0.1:0"
+            f"\n  {config} dask worker tls://HOST:8786 --nworkers 8 --nthreads {THREADS_A_WORKER} \\"
+            "\n      --memory-limit 3GiB --dashboard-address 127.0.0.1:0 \\"
+            "\n      --lifetime 6h --lifetime-stagger 30m --lifetime-restart"
             f"\n  {config} heartbeat classify INPUT -o OUT --cluster tls://HOST:8786"
             "\n\nOr the job without DASK_CONFIG: --cluster cluster.yaml, a file that holds\n"
             "\n  kind: address"

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, app, exit_codes, prepare_workers, refuse_failures
+from jobs.cli.app import EXIT_CODES, GOES_ON, app, check_failures, exit_codes, prepare_workers
 from jobs.cli.options import (
     Before,
     Cluster,
@@ -97,7 +97,6 @@ def build_dataset(
         prepare_workers(cluster)
         from jobs.drivers.build_dataset import DatasetOptions
         from jobs.drivers.build_dataset import build_dataset as run_job
-        from jobs.drivers.run import exceeds
         from jobs.listing.labels import read_labels
         from jobs.settings import load_recipe
 
@@ -128,11 +127,10 @@ def build_dataset(
             if count:
                 out.print(f"  {count:>8} {what}")
         print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))
-        if exceeds(summary.totals, settings):
-            refuse_failures(summary.totals, settings)
+        check_failures(summary.totals, settings.max_failure_rate)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog="Exit codes: 0 written, 1 the job failed, 2 wrong usage, 130 interrupted.")
 def train(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="What build-dataset wrote.", show_default=False)],
     output: Annotated[
@@ -205,7 +203,7 @@ def train(
         print_places(output, tuple(names))
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=f"Exit codes: 0 judged, 1 the job failed, 2 wrong usage, {GOES_ON}")
 def evaluate(
     dataset: Annotated[
         str,
@@ -262,7 +260,7 @@ def evaluate(
         print_places(output, (job.PREDICTIONS_FOLDER, FIGURES_NAME, LEADERBOARD_NAME))
 
 
-@app.command(epilog="Exit codes: 0 written, 1 it could not be, 2 usage, 130 interrupted.")
+@app.command(epilog="Exit codes: 0 written, 1 it could not be written, 2 wrong usage, 130 interrupted.")
 def export(
     model: Annotated[
         str,

@@ -113,6 +113,7 @@ def print_estimate(found: Estimate) -> None:
     from rich.filesize import decimal
 
     from jobs.planning.estimate import TASK_RECORDING_S, TASK_S
+    from jobs.settings import THREADS_ON_DISK
 
     times, requests = found.times, found.requests
     sampled = f"{found.n_sample} of {found.n_listed} listed were sampled"
@@ -126,7 +127,7 @@ def print_estimate(found: Estimate) -> None:
     low, high = _span(times.total_s.low), _span(times.total_s.high)
     table.add_row(f"time, {found.n_workers} workers", _span(times.total_s.value), f"95 %: {low} to {high}")
     table.add_row("  start and end", _span(times.start_s), "a cluster on this machine; fixed")
-    table.add_row("  listing", _span(times.listing_s), "as long as here, for each recording")
+    table.add_row("  listing", _span(times.listing_s), "one process; the first answer once, the rest for each key")
     each = f"{1e3 * found.compute_s_a_recording:.1f} ms of CPU each on this machine; one core a worker"
     table.add_row("  computing", _span(times.compute_s), each)
     read = f"{1e3 * found.read_s_a_recording:.1f} ms each from here, 16 at once; hidden by computing unless longer"
@@ -137,7 +138,9 @@ def print_estimate(found: Estimate) -> None:
         f"{1e3 * TASK_S:g} ms a task, {1e3 * TASK_RECORDING_S:g} a recording; hidden likewise",
     )
     table.add_row("  closing", _span(times.end_s), "what is no longer needed is removed, one by one")
-    table.add_row("memory a worker", decimal(round(found.worker_memory_bytes)), "this process's peak, and 4 shards")
+    where = "inputs on disk" if found.tasks_a_worker == THREADS_ON_DISK else "inputs in a bucket"
+    memory = f"this process's peak, and {found.tasks_a_worker} shards at once as with {where}"
+    table.add_row("memory a worker", decimal(round(found.worker_memory_bytes)), memory)
     table.add_section()
     for name, n_bytes in found.output_bytes.items():
         a_recording = f"{n_bytes / found.n_recordings:,.0f} bytes a recording"

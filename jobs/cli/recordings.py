@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, EXIT_FAILED, app, exit_codes, prepare_workers, refuse_failures
+from jobs.cli.app import EXIT_CODES, EXIT_FAILED, GOES_ON, app, check_failures, exit_codes, prepare_workers
 from jobs.cli.options import (
     Before,
     Cluster,
@@ -82,7 +82,6 @@ def classify(
     with exit_codes():
         prepare_workers(cluster, "heartbeat_core.bundles.bundle")
         from jobs.drivers.classify import classify as run_job
-        from jobs.drivers.run import exceeds
 
         settings = job_settings(
             config,
@@ -97,11 +96,10 @@ def classify(
         )
         summary = run_job(inputs, output, settings, log, update=update)
         print_classified(summary)
-        if exceeds(summary.totals, settings):
-            refuse_failures(summary.totals, settings)
+        check_failures(summary.totals, settings.max_failure_rate)
 
 
-@app.command(epilog="Exit codes: 0 all were classified, 1 one could not be, 2 usage, 130 interrupted.")
+@app.command(epilog="Exit codes: 0 all were classified, 1 at least one could not be, 2 wrong usage, 130 interrupted.")
 def predict(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Recordings, local or by URL.", show_default=False)
@@ -127,7 +125,9 @@ def predict(
             raise typer.Exit(EXIT_FAILED)
 
 
-@app.command(epilog="Exit codes: 0 told, 1 the store failed or no recording can be decoded, 2 usage, 130 interrupted.")
+@app.command(
+    epilog="Exit codes: 0 estimated, 1 the store failed or no recording can be decoded, 2 wrong usage, 130 interrupted."
+)
 def plan(
     inputs: Inputs,
     workers: Annotated[
@@ -199,7 +199,10 @@ def plan(
             print_estimate(found)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(
+    epilog="Exit codes: 0 every recording has its row, 1 the job failed, 2 wrong usage, 3 all recordings failed, "
+    + GOES_ON
+)
 def demo(
     folder: Annotated[
         str, typer.Argument(metavar="FOLDER", help="Where the demo's sounds and results go.")
@@ -229,3 +232,4 @@ def demo(
             f"\n  FROM '{storage.display(summary.classified.out)}/predictions/*.parquet'"
             "\n  GROUP BY ALL ORDER BY n DESC;"
         )
+        check_failures(summary.classified.totals, max_failure_rate=1.0)

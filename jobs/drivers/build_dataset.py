@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import FACTS_NAME, REFERENCE_NAME, SCALER_NAME, DatasetFacts, Layout
+from heartbeat_core.errors import NothingSucceeded
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import parse_settings
@@ -33,12 +35,12 @@ from jobs.drivers.run import (
 from jobs.listing.labels import LabelTable, Matching, label_from_parent_folder, match_labels
 from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import Totals, count_errors, count_labels
+from jobs.output.ledger import Totals, by_count, count_errors, count_labels
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks import reference
 from jobs.tasks.context import TASK_PATIENCE_S
-from jobs.tasks.reference import Claim, Longest, ScanJob, claim_shard, scan_shard
+from jobs.tasks.reference import Claim, Longest, NoReference, ScanJob, claim_shard, scan_shard
 from jobs.tasks.scalers import MergeJob, levels, merge, read_fit, remove_fits
 from jobs.tasks.shards import DatasetJob, dataset_shard, in_isolation
 
@@ -141,7 +143,7 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
         run.ledger.out,
         facts_written,
         totals,
-        dict(count_errors(run.commits.values()).most_common()),
+        by_count(count_errors(run.commits.values())),
         {what: len(paths) for what, paths in unmatched.items()},
     )
 
@@ -159,10 +161,12 @@ def _settle_reference(run: Run, connection: Connection, scan: ScanJob, settings:
     longest = reference.read_choice(run.ledger.out)
     if longest is None:
         claims: dict[int, int] = {}
+        errors: Counter[str] = Counter()
         with meter(console, "scan headers", run.n_shards, "shards") as shown:
 
             def take(claim: Claim) -> None:
                 claims[claim.shard] = claim.n_frames
+                errors.update(claim.errors)
                 shown.advance()
 
             run_tasks(connection, Tasks(claim_shard, scan, settings.task_retries, take, in_isolation), run.shards())
@@ -173,7 +177,14 @@ def _settle_reference(run: Run, connection: Connection, scan: ScanJob, settings:
             run_tasks(connection, tasks, (shard for shard in run.shards() if shard.index in shards))
             return found
 
-        longest = reference.choose(claims, decode)
+        try:
+            longest = reference.choose(claims, decode)
+        except NoReference as error:
+            if n_undecodable := run.n_recordings - errors.total():
+                errors["not decodable"] = n_undecodable
+            told = ", ".join(f"{count} {error_type}" for error_type, count in by_count(errors).items())
+            run.presence.stage = "planned"  # No task has written anything, and none is under way.
+            raise NothingSucceeded(f"{error} ({told})") from None
     stored: list[Longest] = []
     run_tasks(connection, Tasks(reference.store, scan, settings.task_retries, stored.append), [longest])
     [settled] = stored

@@ -26,7 +26,7 @@ from jobs.drivers.run import (
 from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import FAILURES, Totals, count_errors, count_labels
+from jobs.output.ledger import FAILURES, Totals, by_count, count_errors, count_labels
 from jobs.output.newest import read_newest
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_shard
@@ -85,9 +85,7 @@ def classify(
             labels, errors = _newest_counts(run)
             if len(run.generations) > 1:
                 totals = Totals(labels.total() + errors.total(), errors.total())
-    return ClassifySummary(
-        run.ledger.out, manifest.model_id, totals, dict(labels.most_common()), dict(errors.most_common())
-    )
+    return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:

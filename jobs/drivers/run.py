@@ -323,11 +323,6 @@ def count(run: Run) -> Totals:
     return reconcile(run.n_shards, run.n_recordings, there)
 
 
-def exceeds(totals: Totals, settings: JobSettings) -> bool:
-    """Tell whether more recordings failed than the settings allow, or all of them."""
-    return totals.done == 0 or totals.failed / totals.listed > settings.max_failure_rate
-
-
 def _honours_conditions(out: str) -> bool:
     try:
         return storage.honours_conditions(out)

@@ -243,6 +243,11 @@ def count_errors(commits: Iterable[Commit]) -> Counter[str]:
     return counts
 
 
+def by_count(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts with the largest first, equal ones in the order of their names."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
 def find_commit(out: str, shard: int) -> Commit | None:
     """Return a shard's commit record, if it is there.
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import safetensors.numpy
 
@@ -22,7 +22,7 @@ from heartbeat_core import storage
 from heartbeat_core.arrays import Frames
 from heartbeat_core.audio import decode
 from heartbeat_core.datasets.dataset import REFERENCE_NAME
-from heartbeat_core.errors import JobError, RecordingError
+from heartbeat_core.errors import JobError, RecordingError, TooShort
 from heartbeat_core.features.frames import compute_frames, count_frames
 from heartbeat_core.recipe import FramesSettings
 from heartbeat_core.recordings.fetch import read_recording, read_recordings
@@ -35,6 +35,10 @@ from jobs.tasks.isolation import Place
 from jobs.tasks.parts import working_place
 
 CHOICE_NAME = "_reference.json"
+
+
+class NoReference(JobError):
+    """No recording can be decoded, so that there is no reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,19 @@ class Longest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The most frames that a header of a shard promises; 0 where none can be read."""
+    """What the headers of a shard promise.
+
+    Attributes
+    ----------
+    n_frames : int
+        The most frames that one of them promises; 0 where no header can be read.
+    errors : dict[str, int]
+        Recordings that cannot be the reference, by ``error_type``.
+    """
 
     shard: int
     n_frames: int
+    errors: dict[str, int] = field(default_factory=dict)
 
 
 def claim_shard(shard: Shard, job: ScanJob) -> Claim:
@@ -72,7 +85,8 @@ def claim_shard(shard: Shard, job: ScanJob) -> Claim:
     with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
         place = working_place(stack, shard, job.run.limits)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
-        return Claim(shard.index, max((n for n, _ in _claimed_frames(recordings, job, place)), default=0))
+        claims, errors = _claimed_frames(recordings, job, place)
+        return Claim(shard.index, max((n for n, _ in claims), default=0), dict(errors))
 
 
 def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
@@ -87,7 +101,7 @@ def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
 
 
 def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place) -> Longest | None:
-    claims = _claimed_frames(recordings, job, place)
+    claims, _ = _claimed_frames(recordings, job, place)
     best: tuple[int, int] | None = None
     longest: Longest | None = None
     for order, (claimed, recording) in sorted(enumerate(claims), key=lambda claim: (-claim[1][0], claim[0])):
@@ -112,8 +126,8 @@ def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Long
 
     Raises
     ------
-    JobError
-        There is none.
+    NoReference
+        No recording can be decoded.
     """
     pending = deque(sorted((-n_frames, shard) for shard, n_frames in claims.items() if n_frames))
     best: Longest | None = None
@@ -124,7 +138,7 @@ def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Long
         best = min((one for one in found if one), key=lambda one: (-one.n_frames, one.shard), default=None)
         n_asked *= 2
     if best is None:
-        raise JobError("none of the recordings can be decoded: there is no reference to align with")
+        raise NoReference("none of the recordings can be decoded, so there is no reference to align with")
     return best
 
 
@@ -171,16 +185,24 @@ def _reference_frames(longest: Longest, job: ScanJob) -> Frames:
         raise JobError(f"the reference {shown} can't be read any more: {error}") from None
 
 
-def _claimed_frames(recordings: Iterable[Recording], job: ScanJob, place: Place) -> list[tuple[int, Recording]]:
-    claims = []
+def _claimed_frames(
+    recordings: Iterable[Recording], job: ScanJob, place: Place
+) -> tuple[list[tuple[int, Recording]], Counter[str]]:
+    """Return how many frames each header promises, and the errors of the others by type."""
+    claims: list[tuple[int, Recording]] = []
+    errors: Counter[str] = Counter()
     for recording, data in read_recordings(recordings, job.run.limits):
-        if isinstance(data, RecordingError):
-            continue
         try:
-            claims.append((place.call(claim_frames, data, job.run.limits, job.frames), recording))
-        except RecordingError:
-            continue  # The shard's own task gives it its failure row.
-    return claims
+            if isinstance(data, RecordingError):
+                raise data
+            claimed = place.call(claim_frames, data, job.run.limits, job.frames)
+        except RecordingError as error:
+            errors[error.error_type] += 1  # The shard's own task writes its failure row.
+            continue
+        claims.append((claimed, recording))
+        if not claimed:
+            errors[TooShort.error_type] += 1
+    return claims, errors
 
 
 def _decode_claim(shard: int, recording: Recording, job: ScanJob, place: Place) -> Longest | None:
