@@ -1,6 +1,6 @@
-"""The application: its help, exit codes, and what every command does first and last.
+"""The application: its help, its exit codes, and what all commands share.
 
-Jobs are imported by the command that runs them, so that ``--help`` does not wait for numeric libraries.
+Each command imports its job when it runs, so that ``--help`` does not wait for numeric libraries.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Heart-sound recordings to features and predictions in Parquet, on a Dask cluster. "
+    help="Turn heart-sound recordings into features and predictions in Parquet, on a Dask cluster. "
     "Not a medical device.\n\nStart with 'heartbeat demo'.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too many recordings failed, 130 interrupted. "
     "The help of each command says what they mean there.",

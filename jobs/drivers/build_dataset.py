@@ -1,4 +1,4 @@
-"""Build an aligned dataset: recordings and labels to frames, offsets and scalers, on the cluster."""
+"""Build an aligned dataset on the cluster: from recordings and labels to frames, offsets and a scaler."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def build_dataset(
         )
 
         def make_plan() -> Iterable[list[Recording]]:
-            # Labels are matched by names that must be unique, so that all recordings are looked at together.
+            # Labels are matched by unique names, which needs all recordings at once.
             listing = Listing(inputs, settings.path_column, settings.selection)
             recordings = list(listing)
             report_listing(listing, console)
@@ -192,7 +192,7 @@ def _settle_reference(run: Run, connection: Connection, scan: ScanJob, settings:
 
 
 def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSettings) -> None:
-    """Merge the shards' fits on the workers, level by level, and store the scaler over all rows."""
+    """Merge the fits of all shards on the workers, level by level, and store the scaler over all rows."""
     job = MergeJob(run.ledger.out, run.access, TASK_PATIENCE_S)
     tree = levels(run.n_shards)
     try:
@@ -200,7 +200,7 @@ def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSetti
             run_tasks(connection, Tasks(merge, job, settings.task_retries, lambda _: None), level)
         fit = read_fit(run.ledger.out, len(tree), 0).finish()
     except FileNotFoundError:
-        # Another driver may have stored the scaler meanwhile, and taken away what it was made of.
+        # Meanwhile another driver may have stored the scaler, and removed the fits.
         if storage.exists(uri):
             return
         raise

@@ -1,4 +1,4 @@
-"""The main job: recordings to predictions, features and failures."""
+"""The main job: from recordings to predictions, features and failures."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
 
 
 def _add_generation(run: Run, listing: Listing, settings: JobSettings, console: Console) -> Run:
-    """List again and plan what is new or has changed; the run as it is where nothing is."""
+    """List the inputs again and plan what is new or has changed; return the run with that generation, if any."""
     with KnownRecordings() as known:
         for shard in run.shards():
             known.update(shard.recordings)

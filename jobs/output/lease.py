@@ -151,7 +151,7 @@ def present(out: str, *, alone: bool) -> Iterator[Presence]:
     OutputError
         Another driver works there and one of the two must be alone, or the folder cannot be written.
     JobError
-        ``alone``, and the store could not be told in time, so that another driver may have begun.
+        ``alone``, and the store was away for so long that another driver may have begun.
     """
     presence = Presence(out, alone)
     written_at = time.monotonic()

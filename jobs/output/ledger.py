@@ -1,17 +1,17 @@
-"""What is done: the run's identity, commit records, and the success mark.
+"""What is done in an output folder: which job it belongs to, the commit records, and the success mark.
 
 On disk, or under any URL::
 
     OUT/_run.json                   identity and run_id; claims the folder for one job
-    OUT/_plan/                      shards and their recordings (``planfile``)
+    OUT/_plan/                      shards and their recordings (``plans``)
     OUT/TABLE/part-000042.parquet   parts, named by their shard
     OUT/_commits/part-000042.json   the shard is done; written after its parts were read back
     OUT/_SUCCESS                    every listed recording is accounted for; written last
 
-Invariants: each file is created whole by one winner and never changes. A shard's failures part is written first
-and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in exactly
-one of the tables however often the shard is run. Only the commit record says done. While an update of a finished
-folder is under way, its success mark is away.
+Invariants: each file is created whole, by the first who writes it, and never changes. A shard's failures part is
+written first and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in
+exactly one of the tables however often the shard is run. A shard is done when its commit record is there, and not
+before. While an update of a finished folder is under way, there is no success mark.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
 FAILURES = "failures"
 RECORDS_AT_ONCE = 16
-"""Commit records that are read at the same time."""
+"""How many commit records are read at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All shards together."""
+    """The recordings of all shards together."""
 
     listed: int
     failed: int
@@ -84,12 +84,12 @@ class Ledger:
         self.out = storage.to_uri(out)
 
     def find_run(self, identity: Mapping[str, Any]) -> str | None:
-        """Return the run_id of this same job if the folder holds it, None if the folder is free.
+        """Return the run_id if the folder belongs to this same job, None if it is free.
 
         Raises
         ------
         OutputError
-            The folder holds something else, or another job; says what differs.
+            The folder holds something else or another job, or a compaction that was interrupted.
         """
         shown = storage.display(self.out)
         if storage.is_local(self.out) and storage.exists(self.out) and not storage.is_folder(self.out):
@@ -98,8 +98,8 @@ class Ledger:
             record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
             run_id, found = str(record["run_id"]), dict(record["identity"])
         except FileNotFoundError:
-            # A driver that died before it had its record has left no more than these.
-            # Some stores go on listing prefixes of which all objects are gone.
+            # A driver that died before it had claimed the folder has left no more than these. Some stores still list
+            # a prefix when all its objects are gone.
             names = set(list_output(self.out) if storage.is_folder(self.out) else [])
             if PLAN_FOLDER in names and not self._plan_files():
                 names.remove(PLAN_FOLDER)
@@ -150,7 +150,7 @@ class Ledger:
             storage.create(storage.join(self.out, RUN_NAME), text.encode())
         except StorageError as error:
             raise OutputError(str(error)) from None
-        # Read back whoever won: after a lost answer it may be this very record.
+        # Whoever was first, its record counts: after a lost answer, that may be this very one.
         run_id = self.find_run(identity)
         if run_id is None:
             raise OutputError(f"{storage.display(self.out)}/{RUN_NAME} was written and is not there")
@@ -205,12 +205,12 @@ class Ledger:
         return storage.find(storage.join(self.out, SUCCESS_NAME)) is not None
 
     def unmark_success(self) -> None:
-        """Take the success mark away, since more is to be done."""
+        """Remove the success mark, since there is more to do."""
         storage.remove(storage.join(self.out, SUCCESS_NAME))
 
 
 def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit]) -> Totals:
-    """Hold the commit records against the plan.
+    """Check the commit records against the plan, and return the totals.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def _is_left_over(name: str) -> bool:
 
 
 def list_output(folder: str) -> list[str]:
-    """Return the names in a folder that is to be written to.
+    """Return the names in a folder that will be written to.
 
     Raises
     ------
@@ -295,7 +295,7 @@ def part_uri(out: str, table: str, index: int) -> str:
 
 
 def settle_failures(out: str, index: int, failures: bytes) -> set[str]:
-    """Store the shard's failures part, or adopt the one that is there; returns the failed recordings' ids."""
+    """Store the shard's failures part, or adopt the one that is there; return the ids of the failed recordings."""
     uri = part_uri(out, FAILURES, index)
     try:
         stored = failures if storage.create(uri, failures) else storage.read(uri)

@@ -1,8 +1,9 @@
 """The alignment reference of a dataset: the longest sequence of all its recordings.
 
-Headers are scanned on the cluster, and each shard gives its largest claim. A claim counts only after the recording was
-decoded, since a truncated file promises more frames than it has: shards with the largest claims are decoded first,
-until what was found is as long as any claim that is left. The first of equals is taken.
+Tasks on the cluster read all headers, and each shard reports the most frames that one of its headers claims. A
+truncated file claims more frames than it has, so a claim counts only once the recording has been decoded. The shards
+with the largest claims are decoded first, until no claim that is left is longer than what was found. Of equally long
+recordings, the first is taken.
 
 On disk: ``OUT/_reference.json`` settles which recording it is, ``OUT/_reference.safetensors`` holds its frames.
 """
@@ -51,7 +52,7 @@ class ScanJob:
 
 @dataclass(frozen=True, slots=True)
 class Longest:
-    """A recording that was decoded and found the longest of its shard."""
+    """A recording that was decoded and is the longest of its shard."""
 
     shard: int
     uri: str
@@ -65,12 +66,12 @@ class Longest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the headers of a shard promise.
+    """What the headers of a shard claim.
 
     Attributes
     ----------
     n_frames : int
-        The most frames that one of them promises; 0 where no header can be read.
+        The most frames that one of them claims; 0 where no header can be read.
     errors : dict[str, int]
         Recordings that cannot be the reference, by ``error_type``.
     """
@@ -92,7 +93,7 @@ def claim_shard(shard: Shard, job: ScanJob) -> Claim:
 def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
     """Return the longest recording of a shard, the first of equals, None where none can be decoded.
 
-    A shard with one readable header costs one decoding; each claim that proves false costs one more.
+    One recording is decoded, and one more for each claim that proves false.
     """
     with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
         place = working_place(stack, shard, job.run.limits)
@@ -119,10 +120,10 @@ def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Long
     Parameters
     ----------
     claims : Mapping[int, int]
-        The most frames that each shard's headers promise.
+        The most frames that the headers of each shard claim.
     decode : Callable[[set[int]], Iterable[Longest | None]]
-        Gives what ``scan_shard`` finds in these shards. It is asked for one, and for twice as many each time that a
-        promise was not kept.
+        Returns what ``scan_shard`` finds in these shards. It is called for one shard first, and for twice as many
+        each time that a claim proves false.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Long
 
 
 def read_choice(out: str) -> Longest | None:
-    """Return the reference that this folder has settled on, if any."""
+    """Return the reference that is settled in this folder, if any."""
     try:
         return Longest(**json.loads(storage.read(storage.join(out, CHOICE_NAME))))
     except FileNotFoundError:
@@ -188,7 +189,7 @@ def _reference_frames(longest: Longest, job: ScanJob) -> Frames:
 def _claimed_frames(
     recordings: Iterable[Recording], job: ScanJob, place: Place
 ) -> tuple[list[tuple[int, Recording]], Counter[str]]:
-    """Return how many frames each header promises, and the errors of the others by type."""
+    """Return how many frames each header claims, and the errors of the recordings without frames by type."""
     claims: list[tuple[int, Recording]] = []
     errors: Counter[str] = Counter()
     for recording, data in read_recordings(recordings, job.run.limits):
@@ -224,7 +225,7 @@ def _decode_claim(shard: int, recording: Recording, job: ScanJob, place: Place) 
 
 
 def claim_frames(data: bytes, limits: Limits, settings: FramesSettings) -> int:
-    """Return how many frames a recording's header promises; raises RecordingError as ``audio.decode``."""
+    """Return how many frames a recording's header claims; raises RecordingError as ``audio.decode``."""
     header = decode.read_header(data, limits)
     n_samples = header.n_samples
     if n_samples is None:  # A streamed file does not know its length.

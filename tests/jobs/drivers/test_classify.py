@@ -299,6 +299,9 @@ def test_the_same_command_again_does_nothing(
     before = tree(finished.out)
     assert classify(finished.inputs, str(finished.out), settings_for(bundle), console) == finished.summary
     assert tree(finished.out) == before
+    finished_line, update_line = text_of(console).splitlines()
+    assert finished_line.startswith("finished already: all ")
+    assert update_line == "the inputs were not looked at: --update takes what is new or has changed in them"
 
 
 def copy_of(finished: Finished, folder: Path) -> Path:

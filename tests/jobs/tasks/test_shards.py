@@ -92,7 +92,8 @@ def assert_complete(job: ClassifyJob, shard: Shard, n_failed: int) -> None:
 def test_a_shard_becomes_three_parts_and_a_commit(shard: Shard, job: ClassifyJob) -> None:
     commit = classify_shard(shard, job)
     labels = Counter(row["predicted_label"] for row in read_rows(out_of(job), "predictions"))
-    assert commit == Commit(3, 6, {"predictions": 4, "features": 4, "failures": 2}, "run-1", labels)
+    errors = Counter(row["error_type"] for row in read_rows(out_of(job), "failures"))
+    assert commit == Commit(3, 6, {"predictions": 4, "features": 4, "failures": 2}, "run-1", labels, errors)
     assert commit.failed == 2
     assert sorted(tree(out_of(job))) == [
         "_commits/part-000003.json",
