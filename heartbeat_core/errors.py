@@ -3,7 +3,7 @@
 Three families, told apart by what has to happen next:
 
 * ``UsageError``: the person has to change the command, a file or a setting. Exit code 2.
-* ``JobError``: the work began and could not be finished. Exit code 1.
+* ``JobError``: the work began and could not be finished. Exit code 1, or 3 where no recording succeeded.
 * ``RecordingError``: one recording is at fault. It becomes a failure row (``stage``,
   ``error_type``, ``message``) and the job goes on.
 
@@ -31,6 +31,10 @@ class InputError(UsageError):
     """An input, manifest or label file is missing, unreadable or empty."""
 
 
+class InputNotFound(InputError):
+    """There is no such file, folder or object."""
+
+
 class OutputError(UsageError):
     """The output place cannot be used: not ours, another job's, or not writable."""
 
@@ -51,6 +55,10 @@ class JobError(HeartbeatError):
     """A job that had begun could not be finished."""
 
 
+class NothingSucceeded(JobError):
+    """Every single recording failed. Exit code 3."""
+
+
 class StorageError(JobError):
     """A store refused or lost a request that the job cannot go on without."""
 
@@ -58,8 +66,9 @@ class StorageError(JobError):
 class RecordingError(HeartbeatError):
     """One recording cannot be processed.
 
-    ``stage`` is where in the walk it failed (``read``, ``decode``, ``frames``, or ``process`` where it
-    is not known which) and ``error_type`` the stable snake_case name that is written to the failures table.
+    ``stage`` is the step that failed (``read``, ``decode``, ``frames``, ``features``, or ``process`` where the
+    process that worked on the recording ended) and ``error_type`` the stable snake_case name that is written to the
+    failures table. One ``error_type`` may come from several stages.
     """
 
     stage: ClassVar[str]
@@ -128,10 +137,16 @@ class TruncatedRecording(RecordingError):
 
 
 class UnsupportedSampleRate(RecordingError):
-    """The sample rate lies below the range in which the frames are defined."""
+    """The sample rate lies below the limit."""
 
     stage = "decode"
     error_type = "unsupported_sample_rate"
+
+
+class SampleRateTooLowForFrames(UnsupportedSampleRate):
+    """The recipe's time step is shorter than one sample at this rate."""
+
+    stage = "frames"
 
 
 class NonFiniteSamples(RecordingError):
@@ -139,6 +154,18 @@ class NonFiniteSamples(RecordingError):
 
     stage = "decode"
     error_type = "non_finite"
+
+
+class SpectrumOverflow(NonFiniteSamples):
+    """The samples are finite, and so large that the frames computed from them are not."""
+
+    stage = "frames"
+
+
+class SignalOverflow(NonFiniteSamples):
+    """The samples are finite, and so large that the resampled signal is not."""
+
+    stage = "features"
 
 
 class TooShort(RecordingError):

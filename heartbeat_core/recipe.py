@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint
+from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint, text_like
 
 RESULTS_VERSION = 5
 """Raised by every change of the code that changes a result; part of each job's fingerprint."""
@@ -15,7 +15,10 @@ LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrasto
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Name = Annotated[
+    str,
+    text_like(r"[a-z0-9][a-z0-9._-]{0,63}", "up to 64 small letters, digits, '.', '_' and '-', such as 'seed-small-2'"),
+]
 """Of a recipe, a feature set or a model kind."""
 
 
@@ -103,7 +106,12 @@ class Recipe(Settings):
     name: Name
     version: Literal[1] = 1
     description: str = ""
-    input: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*(\+[a-z0-9][a-z0-9._-]*)*$")] = "aligned"
+    input: Annotated[
+        str,
+        text_like(
+            r"[a-z0-9][a-z0-9._-]*(\+[a-z0-9][a-z0-9._-]*)*", "a feature set, or several such as 'statistics+cycles'"
+        ),
+    ] = "aligned"
     """A feature set that the model reads, or several vectors joined by ``+``."""
     model: Name = "fcnn"
     """The model's kind."""

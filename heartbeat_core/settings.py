@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from heartbeat_core.errors import ConfigError
@@ -23,6 +24,18 @@ Device = Literal["auto", "cpu", "cuda"]
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def text_like(pattern: str, expected: str) -> AfterValidator:
+    """Return a check of a text against a pattern, whose error says in words what is ``expected``."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            # Not what was found: an address may hold a password.
+            raise PydanticCustomError("text", "expected {expected}", {"expected": expected})
+        return text
+
+    return AfterValidator(check)
 
 
 class Settings(BaseModel):
@@ -45,14 +58,20 @@ class Limits(Settings):
     """For processing it in a process of its own, after one like it ended a worker."""
 
 
+_ENDPOINT = text_like(
+    r"https?://[^@?#]+", "an address such as 'https://s3.example.org:9000', without user, password or query"
+)
+_ROLE = text_like(r"arn:[^:]+:iam::\d+:role/.+", "a role such as 'arn:aws:iam::123456789012:role/reader'")
+
+
 class S3Settings(Settings):
     """How ``s3://`` is reached, beside the standard AWS variables; only names, which may travel to workers."""
 
-    endpoint_url: Annotated[str, Field(pattern=r"^https?://[^@?#]+$")] | None = None
+    endpoint_url: Annotated[str, _ENDPOINT] | None = None
     region: str | None = None
     profile: str | None = None
     """A profile of each process's own AWS configuration files."""
-    role_arn: Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d+:role/.+$")] | None = None
+    role_arn: Annotated[str, _ROLE] | None = None
     """A role to assume with the credentials that the process has."""
     requester_pays: bool = False
     anonymous: bool = False

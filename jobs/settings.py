@@ -27,6 +27,7 @@ from heartbeat_core.settings import (
     parse_mapping,
     parse_settings,
     parse_yaml,
+    text_like,
 )
 
 DEFAULT_MODEL = "cycles"
@@ -40,6 +41,17 @@ AwareTime = Annotated[datetime, AfterValidator(_as_utc)]
 """A moment; UTC where it names no zone."""
 
 
+THREADS_A_WORKER = 4
+"""Tasks that a worker runs at once where the output is in a bucket, to hide its latency; one of them computes."""
+THREADS_ON_DISK = 2
+"""The same where the output is on this machine's disk."""
+
+
+def threads_a_worker(*, on_disk: bool) -> int:
+    """Return how many tasks a worker of this machine runs at once."""
+    return THREADS_ON_DISK if on_disk else THREADS_A_WORKER
+
+
 class TlsSettings(Settings):
     """Certificate files (PEM) of this machine, with which the driver reaches a scheduler; never sent anywhere."""
 
@@ -49,13 +61,16 @@ class TlsSettings(Settings):
     key_file: str
 
 
+_MEMORY = text_like(r"auto|\d+(\.\d+)? ?([kMGTP]i?)?B?", "'auto', or a size such as '4GiB'")
+
+
 class ClusterSettings(Settings):
     """Where the tasks run: on this machine, at an address, or at a scheduler file's address."""
 
     kind: Literal["local", "address", "scheduler-file"] = "local"
     workers: PositiveInt | None = None
     """Local: worker processes, one a core where not given. Elsewhere: how many to wait for, 1 if not given."""
-    memory_limit: Annotated[str, Field(pattern=r"^(auto|\d+(\.\d+)? ?([kMGTP]i?)?B?)$")] = "auto"
+    memory_limit: Annotated[str, _MEMORY] = "auto"
     """Local: bytes a worker, as Dask writes them ('4GiB')."""
     dashboard: str = "127.0.0.1:8787"
     """Local: where the dashboard listens; the next free port where this one is taken."""

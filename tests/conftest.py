@@ -60,12 +60,7 @@ def _run_tasks(connection: Any, tasks: Any, items: Iterable[Any]) -> None:
 
 def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the drivers run their tasks one after the other in this process."""
-    for module in (
-        "jobs.drivers.classify",
-        "jobs.drivers.build_dataset",
-        "jobs.drivers.train",
-        "jobs.drivers.evaluate",
-    ):
+    for module in ("jobs.drivers.run", "jobs.drivers.train"):
         monkeypatch.setattr(f"{module}.connect", _connect)
     for module in ("jobs.drivers.run", "jobs.drivers.build_dataset", "jobs.drivers.train", "jobs.drivers.evaluate"):
         monkeypatch.setattr(f"{module}.run_tasks", _run_tasks)

@@ -15,7 +15,7 @@ import scipy  # scipy.fft is loaded when it is used first: a driver does without
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from heartbeat_core.errors import NonFiniteSamples, TooShort, UnsupportedSampleRate
+from heartbeat_core.errors import SampleRateTooLowForFrames, SpectrumOverflow, TooShort
 from heartbeat_core.features.series import hann
 from heartbeat_core.recipe import FramesSettings
 
@@ -32,12 +32,12 @@ def stft_parameters(sample_rate_hz: int, delta_time_s: float) -> tuple[int, int]
 
     Raises
     ------
-    UnsupportedSampleRate
+    SampleRateTooLowForFrames
         ``delta_time_s`` is shorter than one sample.
     """
     n_samples = int(delta_time_s * sample_rate_hz)
     if n_samples < 1:
-        raise UnsupportedSampleRate(
+        raise SampleRateTooLowForFrames(
             f"{delta_time_s:g} s is shorter than one sample at {sample_rate_hz} Hz: no frame can be made"
         )
     n_fft: int = 2 ** (n_samples.bit_length() - 1)
@@ -78,9 +78,9 @@ def compute_frames(samples: NDArray[np.float32], sample_rate_hz: int, settings: 
     ------
     TooShort
         Fewer samples than ``n_fft``.
-    UnsupportedSampleRate
+    SampleRateTooLowForFrames
         The time step is shorter than one sample.
-    NonFiniteSamples
+    SpectrumOverflow
         The samples are so large that their spectrum overflows float32.
 
     Examples
@@ -102,7 +102,7 @@ def compute_frames(samples: NDArray[np.float32], sample_rate_hz: int, settings: 
         for start, magnitudes in _magnitude_blocks(samples, n_fft, hop_length):
             reduce(magnitudes, frequencies_hz, frames[start : start + len(magnitudes)])
     if not np.isfinite(frames).all():
-        raise NonFiniteSamples(f"the spectrum overflows: samples reach {np.abs(samples).max():.3g}")
+        raise SpectrumOverflow(f"the spectrum overflows: samples reach {np.abs(samples).max():.3g}")
     return frames
 
 

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
-from heartbeat_core.errors import NonFiniteSamples
+from heartbeat_core.errors import SignalOverflow
 from heartbeat_core.features.series import (
     ENVELOPE_HZ,
     FLOOR,
@@ -91,12 +91,12 @@ def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
 
     Raises
     ------
-    NonFiniteSamples
+    SignalOverflow
         The samples are so large that the resampled ones overflow float32.
     """
     resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
     if not np.isfinite(resampled).all():
-        raise NonFiniteSamples(f"resampling overflows: samples reach {np.abs(samples).max():.3g}")
+        raise SignalOverflow(f"resampling overflows: samples reach {np.abs(samples).max():.3g}")
     n_samples = max(N_FFT, len(resampled))
     # An offset would leave steps at both ends, where the zeros behind begin.
     resampled -= resampled.mean() if len(resampled) else 0.0

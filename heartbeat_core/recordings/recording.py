@@ -67,7 +67,6 @@ class Failure:
     stage: str
     error_type: str
     message: str
-    attempts: int = 1
 
 
 def failure(recording: Recording, error: RecordingError) -> Failure:

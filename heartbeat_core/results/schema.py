@@ -28,7 +28,7 @@ from heartbeat_core.recordings.recording import Failure
 if TYPE_CHECKING:
     from heartbeat_core.bundles.servable import Holdout
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 _AUDIO = {
@@ -111,7 +111,6 @@ FAILURES = make_schema(
     stage=TEXT,
     error_type=TEXT,
     message=TEXT,
-    attempts=pa.int16(),
     generation=pa.int32(),
     run_id=TEXT,
     failed_at=TIME,
@@ -207,7 +206,6 @@ def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str,
         "stage": [failure.stage for failure in failures],
         "error_type": [failure.error_type for failure in failures],
         "message": [failure.message for failure in failures],
-        "attempts": [failure.attempts for failure in failures],
         "generation": [generation] * n,
         "run_id": [run_id] * n,
         "failed_at": [now] * n,

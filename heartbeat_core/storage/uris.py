@@ -7,6 +7,8 @@ import os
 import re
 
 LOCAL = "file://"
+SUCCESS_NAME = "_SUCCESS"
+"""The file that is written last into a folder: without it the folder is not finished."""
 
 _WEB_SCHEMES = ("http", "https")
 _CHAIN = re.compile("::(?=[a-z0-9]+://)")

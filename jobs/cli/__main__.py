@@ -14,21 +14,21 @@ __all__ = ["app", "folders", "main", "models", "recordings"]
 
 
 def main() -> None:
-    """Run the command line; SIGTERM is taken as Ctrl-C."""
+    """Run the command line; SIGTERM is treated like Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     finally:
-        # The process ends: what it holds need not be looked through once more, which takes half a second.
+        # The process ends, so a last garbage collection, which takes half a second, is of no use.
         gc.freeze()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Stop in order the first time; at once the second time, when closing the cluster takes too long."""
+    """Stop in order the first time, and at once the second time."""
     signal.signal(signal.SIGINT, _interrupt_again)
     signal.signal(signal.SIGTERM, _interrupt_again)
-    os.write(2, b"\nstopping in order; once more stops at once\n")
+    os.write(2, b"\nstopping in order; press Ctrl-C again to stop at once\n")
     raise KeyboardInterrupt
 
 

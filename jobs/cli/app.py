@@ -1,6 +1,6 @@
-"""The application: its help, exit codes, and what every command does first and last.
+"""The application: its help, its exit codes, and what all commands share.
 
-Jobs are imported by the command that runs them, so that ``--help`` does not wait for numeric libraries.
+Each command imports its job when it runs, so that ``--help`` does not wait for numeric libraries.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heartbeat_core import __version__
-from heartbeat_core.errors import HeartbeatError, UsageError
+from heartbeat_core.errors import HeartbeatError, NothingSucceeded, UsageError
 from jobs.cli.printing import log, out
 from jobs.cluster.forkserver import start_server
 
 if TYPE_CHECKING:
     from jobs.output.ledger import Totals
-    from jobs.settings import JobSettings
 
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_TOO_MANY_FAILURES = 3
 EXIT_INTERRUPTED = 130
+GOES_ON = "130 interrupted (the same command goes on)."
+"""Of the commands that go on where they stopped."""
 EXIT_CODES = (
-    "Exit codes: 0 every listed recording is accounted for, 1 the job failed, 2 usage, "
-    "3 more failures than --max-failure-rate, 130 interrupted (the same command goes on)."
+    "Exit codes: 0 every listed recording has its row, 1 the job failed, 2 wrong usage, "
+    f"3 all recordings failed, or more than --max-failure-rate allows, {GOES_ON}"
 )
 app = typer.Typer(
     name="heartbeat",
@@ -35,9 +36,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Heart-sound recordings to features and predictions in Parquet, on a Dask cluster. "
+    help="Turn heart-sound recordings into features and predictions in Parquet, on a Dask cluster. "
     "Not a medical device.\n\nStart with 'heartbeat demo'.",
-    epilog=EXIT_CODES,
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too many recordings failed, 130 interrupted. "
+    "The help of each command says what they mean there.",
 )
 
 
@@ -57,27 +59,39 @@ def _root(
 
 
 def prepare_workers(cluster: str | None, *modules: str) -> None:
-    """Have the workers' libraries loaded while this process loads its own, where workers will be started here."""
+    """Load the workers' libraries while this process loads its own, if the workers will run on this machine."""
     if cluster in (None, "local"):
         start_server(modules)
 
 
 @contextmanager
 def exit_codes(interrupted: str = "interrupted; the same command goes on where it stopped") -> Iterator[None]:
-    """Turn the project's errors into one line and an exit code; other errors stay loud."""
+    """Turn the project's own errors into one line and an exit code; any other error keeps its traceback."""
     try:
         yield
     except HeartbeatError as error:
         log.print(f"heartbeat: {error}")
-        raise typer.Exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED) from None
+        raise typer.Exit(_exit_code(error)) from None
     except KeyboardInterrupt:
         log.print(f"heartbeat: {interrupted}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def refuse_failures(totals: Totals, settings: JobSettings) -> None:
-    log.print(
-        f"heartbeat: {totals.failed} of {totals.listed} recordings failed, "
-        f"more than --max-failure-rate {settings.max_failure_rate:g} allows",
-    )
+def _exit_code(error: HeartbeatError) -> int:
+    if isinstance(error, UsageError):
+        return EXIT_USAGE
+    return EXIT_TOO_MANY_FAILURES if isinstance(error, NothingSucceeded) else EXIT_FAILED
+
+
+def check_failures(totals: Totals, max_failure_rate: float) -> None:
+    """End with an exit code of its own where all recordings failed, or a larger share than is allowed."""
+    if totals.done == 0:
+        log.print(f"heartbeat: all {totals.listed} recordings failed: see the reasons above, and the table 'failures'")
+    elif totals.failed / totals.listed > max_failure_rate:
+        log.print(
+            f"heartbeat: {totals.failed} of {totals.listed} recordings failed, "
+            f"more than --max-failure-rate {max_failure_rate:g} allows"
+        )
+    else:
+        return
     raise typer.Exit(EXIT_TOO_MANY_FAILURES)

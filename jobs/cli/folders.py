@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.app import app, exit_codes
+from jobs.cli.app import GOES_ON, app, exit_codes
 from jobs.cli.options import (
     Folder,
     StoreConfig,
@@ -21,13 +21,13 @@ from jobs.cli.printing import (
 )
 
 
-@app.command(epilog="Exit codes: 0 told, 2 usage.")
+@app.command(epilog="Exit codes: 0 the state was printed, 1 the store failed, 2 wrong usage, 130 interrupted.")
 def status(
     output: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     config: StoreConfig = None,
 ) -> None:
-    """Tell what is done, running, failed and left in a job's output, also while another process runs the job.
+    """Show what is done, running, failed and left in the output of a job, also while the job runs.
 
     Example: **heartbeat status results/**
     """
@@ -45,11 +45,11 @@ def status(
             print_status(found)
 
 
-@app.command(epilog="Exit codes: 0 done, 1 the store failed, 2 usage, 130 interrupted (the same command goes on).")
+@app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")
 def compact(output: Folder, config: StoreConfig = None) -> None:
-    """Make plain files of a finished output: the newest row of each recording, in few parts, in place.
+    """Rewrite a finished output in place: only the newest row of each recording, in few parts.
 
-    Meanwhile the folder has no _SUCCESS, and queries may see a row twice.
+    While it runs, the folder has no _SUCCESS, queries may see a row twice, and no job can begin there.
 
     Example: **heartbeat compact results/**
     """
@@ -63,20 +63,22 @@ def compact(output: Folder, config: StoreConfig = None) -> None:
             out.print(f"{table}: {rows} rows in {done.n_parts[table]} parts, before in {len(done.old[table])}")
 
 
-@app.command(epilog="Exit codes: 0 made, 2 usage, 130 interrupted.")
+@app.command(epilog="Exit codes: 0 made, 2 wrong usage, 130 interrupted.")
 def certs(
     folder: Annotated[
         str,
         typer.Argument(
-            metavar="FOLDER", help="New folder; every machine finds the files under the same path.", show_default=False
+            metavar="FOLDER", help="New folder. Every machine must find the files under this path.", show_default=False
         ),
     ],
-    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=3650, help="For how long they are good.")] = 30,
+    days: Annotated[
+        int, typer.Option("--days", metavar="N", min=1, max=3650, help="How many days they are valid.")
+    ] = 30,
 ) -> None:
-    """Make certificates, for one cluster that encrypts: ca.pem, cert.pem, key.pem and a dask.yaml that names them.
+    """Make the certificates of one encrypted cluster: ca.pem, cert.pem, key.pem and a dask.yaml that names them.
 
     Whoever has these files can run code on the cluster: copy them to its machines only, and make new ones for the
-    next cluster. The authority's own key is thrown away, so nobody can add a certificate later.
+    next cluster. The key of the authority itself is thrown away, so nobody can add a certificate later.
 
     Example: **heartbeat certs certs/ --days 7**
     """
@@ -84,18 +86,21 @@ def certs(
         from socket import gethostname
 
         from jobs.cluster.certificates import make_certs
+        from jobs.settings import THREADS_A_WORKER
 
         made = make_certs(folder, (gethostname(), "localhost", "127.0.0.1"), days)
         for path in (made.ca_file, made.cert_file, made.key_file, made.config):
             out.print(f"  {path}")
         config = f"DASK_CONFIG={shlex.quote(str(made.config))}"
         out.print(
-            f"good until {made.not_after:%Y-%m-%d %H:%M} UTC; whoever has them can run code on the cluster"
-            "\n\nThe scheduler, with its machine's address for HOST; workers on each machine; then the job:\n"
+            f"valid until {made.not_after:%Y-%m-%d %H:%M} UTC; whoever has them can run code on the cluster"
+            "\n\nStart the scheduler (HOST is its machine's address), then workers on each machine, then the job:\n"
             f"\n  {config} dask scheduler --host HOST --port 8786 --dashboard-address 127.0.0.1:8787"
-            f"\n  {config} dask worker tls://HOST:8786 --nworkers 8 --nthreads 1 --dashboard-address 127.0.0.1:0"
+            f"\n  {config} dask worker tls://HOST:8786 --nworkers 8 --nthreads {THREADS_A_WORKER} \\"
+            "\n      --memory-limit 3GiB --dashboard-address 127.0.0.1:0 \\"
+            "\n      --lifetime 6h --lifetime-stagger 30m --lifetime-restart"
             f"\n  {config} heartbeat classify INPUT -o OUT --cluster tls://HOST:8786"
-            "\n\nOr the job without DASK_CONFIG: --cluster cluster.yaml, a file that holds\n"
+            "\n\nWithout DASK_CONFIG, the job takes --cluster cluster.yaml, a file that holds\n"
             "\n  kind: address"
             "\n  address: tls://HOST:8786"
             "\n  tls:"

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, app, exit_codes, prepare_workers, refuse_failures
+from jobs.cli.app import EXIT_CODES, GOES_ON, app, check_failures, exit_codes, prepare_workers
 from jobs.cli.options import (
     Before,
     Cluster,
@@ -48,19 +48,23 @@ def build_dataset(
         typer.Option(
             "--recipe",
             metavar="NAME|FILE.yaml",
-            help="A shipped recipe (seed-small, seed-main, cycles, …) or a file of yours.",
+            help="A shipped recipe (seed-small, seed-main, cycles, …), or your own file.",
         ),
     ],
     labels: Annotated[
         str | None,
-        typer.Option("--labels", metavar="FILE", help="Table (.csv, .parquet, .jsonl) with a path and a label column."),
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="A table (.csv, .parquet, .jsonl) with a column of paths and one of labels.",
+        ),
     ] = None,
     label_from: Annotated[
         LabelSource | None,
-        typer.Option("--label-from", help="Take each label from the name of the file's folder."),
+        typer.Option("--label-from", help="Take each label from the name of the folder that the file is in."),
     ] = None,
     layout: Annotated[
-        LayoutChoice, typer.Option("--layout", help="Store frames unpadded with their offset, or padded.")
+        LayoutChoice, typer.Option("--layout", help="Store frames unpadded with their offset (compact), or padded.")
     ] = LayoutChoice.compact,
     label_path_column: Annotated[
         str | None, typer.Option("--label-path-column", metavar="NAME", help="[default: found]")
@@ -71,7 +75,11 @@ def build_dataset(
     ] = None,
     device_column: Annotated[
         str | None,
-        typer.Option("--device-column", metavar="NAME", help="What each was recorded with. [default: found, or none]"),
+        typer.Option(
+            "--device-column",
+            metavar="NAME",
+            help="The column of recording devices. [default: found by its name, or none]",
+        ),
     ] = None,
     cluster: Cluster = None,
     workers: Workers = None,
@@ -86,9 +94,9 @@ def build_dataset(
     device: DeviceOption = None,
     config: Config = None,
 ) -> None:
-    """Build an aligned dataset: frames of every recording, placed where they lie nearest to the longest one.
+    """Build an aligned dataset: the frames of every recording, placed where they are closest to the longest one.
 
-    A label belongs to the recording with the same relative path, else to the only one with the same file name.
+    A label belongs to the recording with the same relative path, or else to the only one with the same file name.
     Labels without a recording and recordings without a label are counted, and listed in _unmatched_labels.csv.
 
     Example: **heartbeat build-dataset recordings/ -o dataset/ --recipe seed-small --labels labels.csv**
@@ -97,7 +105,6 @@ def build_dataset(
         prepare_workers(cluster)
         from jobs.drivers.build_dataset import DatasetOptions
         from jobs.drivers.build_dataset import build_dataset as run_job
-        from jobs.drivers.run import exceeds
         from jobs.listing.labels import read_labels
         from jobs.settings import load_recipe
 
@@ -121,20 +128,19 @@ def build_dataset(
             label_from_folder=label_from is not None,
         )
         summary = run_job(inputs, output, options, settings, log)
-        print_totals(summary.totals, "rows")
+        print_totals(summary.totals, "rows", summary.errors)
         for label, count in summary.facts.rows_by_label.items():
             out.print(f"  {count:>8} {label}")
         for what, count in summary.unmatched.items():
             if count:
                 out.print(f"  {count:>8} {what}")
         print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))
-        if exceeds(summary.totals, settings):
-            refuse_failures(summary.totals, settings)
+        check_failures(summary.totals, settings.max_failure_rate)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog="Exit codes: 0 written, 1 the job failed, 2 wrong usage, 130 interrupted.")
 def train(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="What build-dataset wrote.", show_default=False)],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The output of build-dataset.", show_default=False)],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="BUNDLE", help="New folder or URL.", show_default=False)
     ],
@@ -143,22 +149,22 @@ def train(
         typer.Option(
             "--recipe",
             metavar="NAME|FILE.yaml",
-            help="Network and training; frames and alignment as in the dataset. [default: the dataset's]",
+            help="Network and training. Frames and alignment must be as in the dataset. [default: the dataset's]",
         ),
     ] = None,
     drop_label: Annotated[
         list[str] | None,
-        typer.Option("--drop-label", metavar="LABEL", help="Leave out rows with this label; may be repeated."),
+        typer.Option("--drop-label", metavar="LABEL", help="Leave out rows with this label. May be repeated."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="TEXT", help="What the recordings are, for the model card.")
+        str | None, typer.Option("--data", metavar="TEXT", help="A description of the recordings, for the model card.")
     ] = None,
     evaluation: Annotated[
         str | None,
         typer.Option(
             "--evaluation",
             metavar="FOLDER",
-            help="What 'evaluate' wrote of this recipe and dataset: its figures go into the bundle, and no row is "
+            help="The output of 'evaluate' for this recipe and dataset: its figures go into the bundle, and no row is "
             "held out.",
         ),
     ] = None,
@@ -168,8 +174,8 @@ def train(
 ) -> None:
     """Train a model on a dataset and write it as a bundle.
 
-    Without --evaluation one fold of five is held out by patient; the bundle states the figures on these rows beside
-    those of the rule that always says the commonest label. Recipes that read statistics compute them on the cluster.
+    Without --evaluation, one fold of five is held out by patient. The bundle states the figures on these rows, beside
+    those of always predicting the commonest label. Recipes that read statistics compute them on the cluster.
 
     Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**
     """
@@ -205,12 +211,12 @@ def train(
         print_places(output, tuple(names))
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=f"Exit codes: 0 judged, 1 the job failed, 2 wrong usage, {GOES_ON}")
 def evaluate(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="DATASET", help="What build-dataset wrote; its recordings are read again.", show_default=False
+            metavar="DATASET", help="The output of build-dataset; its recordings are read again.", show_default=False
         ),
     ],
     output: Output,
@@ -219,26 +225,30 @@ def evaluate(
         typer.Option(
             "--recipe",
             metavar="NAME|FILE.yaml",
-            help="A shipped recipe or yours; may be repeated; 'all' is all shipped.",
+            help="A shipped recipe or your own. May be repeated; 'all' stands for all shipped ones.",
         ),
     ],
     without: Annotated[
         list[str] | None,
         typer.Option(
-            "--without", metavar="LABEL", help="Judge once more without the rows of this label; may be repeated."
+            "--without", metavar="LABEL", help="Judge a second time without the rows of this label. May be repeated."
         ),
     ] = None,
-    n_folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, help="Folds, by patient.")] = 5,
-    n_seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Repetitions with other folds.")] = 3,
+    n_folds: Annotated[
+        int, typer.Option("--folds", metavar="N", min=2, help="How many folds, grouped by patient.")
+    ] = 5,
+    n_seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="How many repetitions, each with other folds.")
+    ] = 3,
     cluster: Cluster = None,
     workers: Workers = None,
     config: Config = None,
 ) -> None:
-    """Judge recipes by cross-validation on the cluster, beside the rules that know nothing of the sound.
+    """Judge recipes by cross-validation on the cluster, beside rules that do not listen to the sound.
 
-    Folds are grouped by patient, and whatever is fitted is fitted in the training folds only. Written are the pooled
-    out-of-fold predictions, all figures (figures.json) and a leaderboard (LEADERBOARD.md). Running the same command
-    again goes on where it stopped.
+    Folds are grouped by patient, and everything is fitted on the training folds alone. The output holds the pooled
+    out-of-fold predictions, all figures (figures.json) and a leaderboard (LEADERBOARD.md). The same command again goes
+    on where it stopped.
 
     Example: **heartbeat evaluate dataset/ --recipe cycles --recipe seed-small --without artifact -o evaluation/**
     """
@@ -262,30 +272,31 @@ def evaluate(
         print_places(output, (job.PREDICTIONS_FOLDER, FIGURES_NAME, LEADERBOARD_NAME))
 
 
-@app.command(epilog="Exit codes: 0 written, 1 it could not be, 2 usage, 130 interrupted.")
+@app.command(epilog="Exit codes: 0 written, 1 it could not be written, 2 wrong usage, 130 interrupted.")
 def export(
     model: Annotated[
         str,
-        typer.Argument(metavar="BUNDLE", help="Shipped model or a bundle's place.", show_default=False),
+        typer.Argument(metavar="BUNDLE", help="A shipped model, or where a bundle is.", show_default=False),
     ],
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="New file or URL.", show_default=False)],
     file_format: Annotated[
         FormatChoice,
-        typer.Option("--format", help="onnx: a network that runs elsewhere. hdf5: its weights, by name."),
+        typer.Option("--format", help="onnx: a network that other programs can run. hdf5: its weights, by name."),
     ] = FormatChoice.onnx,
     int8: Annotated[
         bool,
-        typer.Option("--int8", help="Store the weights in 8 bits: about a quarter of the size; ONNX only."),
+        typer.Option("--int8", help="Store the weights in 8 bits, which takes about a quarter of the size. ONNX only."),
     ] = False,
 ) -> None:
     """Write a model's network as one file, for a phone or another program.
 
     An ONNX model reads 'frames' [batch, L, 2] (Hz, linear magnitude; aligned, zeros elsewhere) or 'statistics'
-    [batch, 392], as 'classify' writes these features, and gives 'probabilities' and 'logits' [batch, 5]. Scaler and
-    softmax are in it. The label is that of the largest probability / threshold; labels and thresholds are in its
-    metadata. It is run beside torch on made-up rows before it is written.
+    [batch, 392], as 'classify' writes these features, and returns 'probabilities' and 'logits' [batch, 5]. It includes
+    scaler and softmax. The label is the one with the largest probability / threshold; labels and thresholds are in its
+    metadata. Before it is written, its outputs are compared with torch's on made-up rows.
 
-    HDF5 has one dataset for each entry of the network's state dict ('layers.0.weight'), the scaler and the reference.
+    HDF5 has one dataset for each entry of the network's state dict ('layers.0.weight'), for the scaler and for the
+    reference.
 
     Example: **heartbeat export seed-small --format onnx --int8 -o model.onnx**
     """

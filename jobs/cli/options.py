@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they mean as settings."""
+"""Options that several commands share, and how they become settings."""
 
 from __future__ import annotations
 
@@ -44,28 +44,32 @@ Inputs = Annotated[
     typer.Argument(
         metavar="INPUT...",
         help="Files, folders, globs, fsspec URLs (s3://bucket/prefix), manifests (.csv, .parquet, .jsonl with a "
-        "column of paths), or an S3 Inventory's manifest.json. Folders give their audio files; a file named outright "
-        "is always taken.",
+        "column of paths), or an S3 Inventory's manifest.json. Of a folder, the audio files are taken; a file that "
+        "you name is always taken.",
         show_default=False,
     ),
 ]
 Output = Annotated[
     str,
     typer.Option(
-        "--output", "-o", metavar="OUT", help="Folder or URL: new, empty, or this same job's.", show_default=False
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="Folder or URL: new, empty, or begun by this same command.",
+        show_default=False,
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME|URI", help="Shipped model or a bundle's place. [default: cycles]"),
+    typer.Option("--model", metavar="NAME|URI", help="A shipped model, or where a bundle is. [default: cycles]"),
 ]
 Cluster = Annotated[
     str | None,
     typer.Option(
         "--cluster",
         metavar="local|ADDRESS|FILE",
-        help="This machine, a scheduler (tcp://host:8786 or tls://…), its scheduler file (.json), or a cluster file "
-        "(.yaml). [default: local]",
+        help="Where to run: on this machine, at a scheduler (tcp://host:8786 or tls://…), by its scheduler file "
+        "(.json), or as a cluster file says (.yaml). [default: local]",
     ),
 ]
 Workers = Annotated[
@@ -74,21 +78,24 @@ Workers = Annotated[
         "--workers",
         metavar="N",
         min=1,
-        help="Local: worker processes [default: one a core]. Elsewhere: workers to wait for [default: 1].",
+        help="On this machine: how many worker processes [default: one per core]. Elsewhere: how many workers to wait "
+        "for [default: 1].",
     ),
 ]
 DeviceOption = Annotated[
     DeviceChoice | None,
     typer.Option(
-        "--device", help="Of the workers, for alignment and inference. [default: auto, a GPU if there is one]"
+        "--device", help="Where workers compute alignment and inference. [default: auto, a GPU if there is one]"
     ),
 ]
 Config = Annotated[
-    str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the job; options override them.")
+    str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the job. Options override them.")
 ]
 PathColumn = Annotated[
     str | None,
-    typer.Option("--path-column", metavar="NAME", help="A manifest's column of paths. [default: found]"),
+    typer.Option(
+        "--path-column", metavar="NAME", help="The column of paths in a manifest. [default: found by its name]"
+    ),
 ]
 MaxFailureRate = Annotated[
     float | None,
@@ -97,7 +104,7 @@ MaxFailureRate = Annotated[
         metavar="SHARE",
         min=0.0,
         max=1.0,
-        help="End with 3 if a larger share fails. [default: 1.0]",
+        help="End with exit code 3 if a larger share of the recordings fails. [default: 1.0]",
     ),
 ]
 Include = Annotated[
@@ -105,26 +112,31 @@ Include = Annotated[
     typer.Option(
         "--include",
         metavar="PATTERN",
-        help="Take only recordings whose path below the input matches ('*' matches '/' too); may be repeated.",
+        help="Take only recordings whose path below the input matches ('*' also matches '/'). May be repeated.",
     ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option("--exclude", metavar="PATTERN", help="Leave out recordings whose path matches; may be repeated."),
+    typer.Option("--exclude", metavar="PATTERN", help="Leave out recordings whose path matches. May be repeated."),
 ]
 MinSize = Annotated[
-    str | None, typer.Option("--min-size", metavar="SIZE", help="Leave out smaller files: '4kB', '1MiB', bytes.")
+    str | None,
+    typer.Option("--min-size", metavar="SIZE", help="Leave out smaller files: '4kB', '1MiB', or a number of bytes."),
 ]
 MaxSize = Annotated[str | None, typer.Option("--max-size", metavar="SIZE", help="Leave out larger files.")]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="TIME", help="Only what was modified then or later: '2026-11-01', ISO 8601, UTC."),
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Take only what was modified then or later: '2026-11-01', or any time in ISO 8601, in UTC.",
+    ),
 ]
-Before = Annotated[str | None, typer.Option("--before", metavar="TIME", help="Only what was modified before.")]
-Folder = Annotated[str, typer.Argument(metavar="OUT", help="A job's output: folder or URL.", show_default=False)]
+Before = Annotated[str | None, typer.Option("--before", metavar="TIME", help="Take only what was modified before.")]
+Folder = Annotated[str, typer.Argument(metavar="OUT", help="The output of a job: folder or URL.", show_default=False)]
 StoreConfig = Annotated[
     str | None,
-    typer.Option("--config", metavar="FILE.yaml", help="The job's settings, where its store needs them (s3: …)."),
+    typer.Option("--config", metavar="FILE.yaml", help="The settings of the job, if its store needs any (s3: …)."),
 ]
 
 

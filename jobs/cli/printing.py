@@ -1,4 +1,4 @@
-"""What the commands print: totals, tables and estimates, for people."""
+"""What the commands print for people: totals, tables and estimates."""
 
 from __future__ import annotations
 
@@ -20,35 +20,45 @@ out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 
+_STEPS = {"inputs": "parts of the models' inputs computed", "folds": "folds judged"}
+
+
 def print_status(found: Status) -> None:
     state = "finished" if found.finished else "running" if found.drivers else "not running: the same command goes on"
-    if not found.finished and not found.listed:
+    is_listed = found.listed or found.job == "evaluate"
+    if not found.finished and not is_listed:
         state = "being listed" if found.drivers else "not listed yet: the same command goes on"
     out.print(f"{found.job}: {state}")
-    out.print(
-        f"  {found.listed:>9} recordings listed" + (f" in {found.generations} generations" * (found.generations > 1))
-    )
-    out.print(f"  {found.done:>9} done")
-    out.print(f"  {found.failed:>9} failed")
-    out.print(f"  {found.left:>9} left")
-    out.print(f"  {found.committed:>9} of {found.shards} shards committed, {len(found.running)} handed to workers")
+    if found.job == "evaluate":
+        for name, step in found.steps.items():
+            out.print(f"  {step.stored:>9} of {step.total} {_STEPS.get(name, name)}")
+    else:
+        generations = f" in {found.generations} generations" if found.generations > 1 else ""
+        out.print(f"  {found.listed:>9} recordings listed{generations}")
+        out.print(f"  {found.done:>9} done")
+        out.print(f"  {found.failed:>9} failed")
+        out.print(f"  {found.left:>9} left")
+        out.print(f"  {found.committed:>9} of {found.shards} shards committed, {len(found.running)} handed to workers")
     for driver in found.drivers:
         ago = max(0, round(time.time() - driver.seen_at))
-        out.print(f"driver on {driver.host}, process {driver.pid}: heard of {ago} s ago, {driver.done} recordings done")
+        done = "" if found.job == "evaluate" else f", {driver.done} recordings done"
+        out.print(f"driver on {driver.host}, process {driver.pid}: heard from {ago} s ago{done}")
 
 
 def print_classified(summary: ClassifySummary) -> None:
     from jobs.output.ledger import TABLES
 
-    print_totals(summary.totals, "predictions")
+    print_totals(summary.totals, "predictions", summary.errors)
     for label, count in summary.labels.items():
         out.print(f"  {count:>8} {label}")
     out.print(f"model {summary.model_id}")
     print_places(summary.out, TABLES)
 
 
-def print_totals(totals: Totals, rows: str) -> None:
+def print_totals(totals: Totals, rows: str, errors: dict[str, int]) -> None:
     out.print(f"{totals.listed} recordings listed = {totals.done} {rows} + {totals.failed} failures")
+    for error_type, count in errors.items():
+        out.print(f"  {count:>8} failed: {error_type}")
 
 
 def print_places(folder: str, names: tuple[str, ...]) -> None:
@@ -103,42 +113,47 @@ def print_estimate(found: Estimate) -> None:
     from rich.filesize import decimal
 
     from jobs.planning.estimate import TASK_RECORDING_S, TASK_S
+    from jobs.settings import THREADS_ON_DISK
 
     times, requests = found.times, found.requests
     sampled = f"{found.n_sample} of {found.n_listed} listed were sampled"
-    table = Table("what", "figure", "how it was found", title=f"{found.job}: {found.n_recordings:,} recordings")
+    table = Table("what", "figure", "where it comes from", title=f"{found.job}: {found.n_recordings:,} recordings")
     table.add_row("recordings", f"{found.n_recordings:,}", sampled)
-    table.add_row("their bytes", decimal(round(found.input_bytes)), "as listed; the sample's where no size is told")
+    table.add_row(
+        "their bytes", decimal(round(found.input_bytes)), "as listed; where no size is known, the sample's mean"
+    )
     longest = f"longest in the sample {_span(found.longest_sampled_s)}"
     table.add_row("their duration", _span(found.audio_s), longest)
-    table.add_row("shards", f"{found.n_shards:,}", "as the job cuts them; one part of each table a shard")
+    table.add_row("shards", f"{found.n_shards:,}", "as the job divides them; each writes one part of each table")
     table.add_section()
     low, high = _span(times.total_s.low), _span(times.total_s.high)
     table.add_row(f"time, {found.n_workers} workers", _span(times.total_s.value), f"95 %: {low} to {high}")
-    table.add_row("  start and end", _span(times.start_s), "a cluster on this machine; fixed")
-    table.add_row("  listing", _span(times.listing_s), "as long as here, for each recording")
-    each = f"{1e3 * found.compute_s_a_recording:.1f} ms of CPU each on this machine; one core a worker"
+    table.add_row("  start and end", _span(times.start_s), "of a cluster on this machine; always the same")
+    table.add_row("  listing", _span(times.listing_s), "one process; the first answer once, the rest for each key")
+    each = f"{1e3 * found.compute_s_a_recording:.1f} ms of CPU per recording on this machine; one core per worker"
     table.add_row("  computing", _span(times.compute_s), each)
-    read = f"{1e3 * found.read_s_a_recording:.1f} ms each from here, 16 at once; hidden by computing unless longer"
+    read = f"{1e3 * found.read_s_a_recording:.1f} ms per recording, 16 at once; hidden by computing unless longer"
     table.add_row("  reading", _span(times.reading_s), read)
     table.add_row(
         "  driver",
         _span(times.driver_s),
-        f"{1e3 * TASK_S:g} ms a task, {1e3 * TASK_RECORDING_S:g} a recording; hidden likewise",
+        f"{1e3 * TASK_S:g} ms per task, {1e3 * TASK_RECORDING_S:g} per recording; hidden by computing unless longer",
     )
-    table.add_row("  closing", _span(times.end_s), "what is no longer needed is removed, one by one")
-    table.add_row("memory a worker", decimal(round(found.worker_memory_bytes)), "this process's peak, and 4 shards")
+    table.add_row("  closing", _span(times.end_s), "files that are no longer needed are removed, one by one")
+    where = "inputs on disk" if found.tasks_a_worker == THREADS_ON_DISK else "inputs in a bucket"
+    memory = f"this process's peak, and {found.tasks_a_worker} shards at once as with {where}"
+    table.add_row("memory per worker", decimal(round(found.worker_memory_bytes)), memory)
     table.add_section()
     for name, n_bytes in found.output_bytes.items():
-        a_recording = f"{n_bytes / found.n_recordings:,.0f} bytes a recording"
+        a_recording = f"{n_bytes / found.n_recordings:,.0f} bytes per recording"
         table.add_row(f"output: {name}", decimal(round(n_bytes)), a_recording)
     table.add_row("output", decimal(round(sum(found.output_bytes.values()))), "zstd Parquet")
     table.add_section()
     put = "" if found.costs.put is None else f"with LIST {found.costs.put:,.2f}"
     get = "" if found.costs.get is None else f"with HEAD {found.costs.get:,.2f}"
     table.add_row("PUT", f"{requests.put:,}", put or "output in a bucket, no retries")
-    table.add_row("LIST", f"{requests.list:,}", "1,000 keys a page")
-    table.add_row("GET", f"{requests.get:,}", get or "inputs on disk cost none")
+    table.add_row("LIST", f"{requests.list:,}", "1,000 keys per page")
+    table.add_row("GET", f"{requests.get:,}", get or "inputs on disk need none")
     table.add_row("HEAD, DELETE", f"{requests.head:,}, {requests.delete:,}", "")
     table.add_section()
     share = found.failures

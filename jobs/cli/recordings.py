@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, EXIT_FAILED, app, exit_codes, prepare_workers, refuse_failures
+from jobs.cli.app import EXIT_CODES, EXIT_FAILED, GOES_ON, app, check_failures, exit_codes, prepare_workers
 from jobs.cli.options import (
     Before,
     Cluster,
@@ -57,7 +57,7 @@ def classify(
     update: Annotated[
         bool,
         typer.Option(
-            "--update", help="Then take what is new in the inputs or has changed there, as a further generation."
+            "--update", help="Also classify what is new or has changed in the inputs, as a further generation of rows."
         ),
     ] = False,
     path_column: PathColumn = None,
@@ -71,18 +71,17 @@ def classify(
     device: DeviceOption = None,
     config: Config = None,
 ) -> None:
-    """Classify recordings: predictions, features and failures as Parquet.
+    """Classify recordings, and write predictions, features and failures as Parquet.
 
     Every listed recording ends as exactly one row of predictions (and one of features), or one of failures with
-    its stage and reason. Running the same command again goes on where it stopped; 'heartbeat status OUT' tells how
-    far it is.
+    its stage and reason. The same command again goes on where it stopped, and 'heartbeat status OUT' shows how far
+    it has come.
 
     Example: **heartbeat classify recordings/ -o results/**
     """
     with exit_codes():
         prepare_workers(cluster, "heartbeat_core.bundles.bundle")
         from jobs.drivers.classify import classify as run_job
-        from jobs.drivers.run import exceeds
 
         settings = job_settings(
             config,
@@ -97,11 +96,10 @@ def classify(
         )
         summary = run_job(inputs, output, settings, log, update=update)
         print_classified(summary)
-        if exceeds(summary.totals, settings):
-            refuse_failures(summary.totals, settings)
+        check_failures(summary.totals, settings.max_failure_rate)
 
 
-@app.command(epilog="Exit codes: 0 all were classified, 1 one could not be, 2 usage, 130 interrupted.")
+@app.command(epilog="Exit codes: 0 all were classified, 1 at least one could not be, 2 wrong usage, 130 interrupted.")
 def predict(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Recordings, local or by URL.", show_default=False)
@@ -127,32 +125,40 @@ def predict(
             raise typer.Exit(EXIT_FAILED)
 
 
-@app.command(epilog="Exit codes: 0 told, 1 the store failed or no recording can be decoded, 2 usage, 130 interrupted.")
+@app.command(
+    epilog="Exit codes: 0 estimated, 1 the store failed or no recording can be decoded, 2 wrong usage, 130 interrupted."
+)
 def plan(
     inputs: Inputs,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", metavar="N", min=1, help="Worker processes, each with a core. [default: one a core]"),
+        typer.Option(
+            "--workers", metavar="N", min=1, help="How many worker processes, each with a core. [default: one per core]"
+        ),
     ] = None,
     model: Model = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", metavar="NAME|FILE.yaml", help="Plan build-dataset with it, in place of classify."),
+        typer.Option(
+            "--recipe", metavar="NAME|FILE.yaml", help="Plan build-dataset with this recipe, in place of classify."
+        ),
     ] = None,
     sample: Annotated[
-        int, typer.Option("--sample", metavar="N", min=1, help="Recordings that are read and processed here.")
+        int, typer.Option("--sample", metavar="N", min=1, help="How many recordings to read and process here.")
     ] = 300,
     scale_to: Annotated[
         int | None,
-        typer.Option("--scale-to", metavar="N", min=1, help="Plan for so many recordings like those of the inputs."),
+        typer.Option("--scale-to", metavar="N", min=1, help="Plan for this many recordings like those of the inputs."),
     ] = None,
     put_price: Annotated[
         float | None,
-        typer.Option("--put-price", metavar="PRICE", min=0.0, help="Of 1,000 PUT or LIST requests, in any currency."),
+        typer.Option(
+            "--put-price", metavar="PRICE", min=0.0, help="Price of 1,000 PUT or LIST requests, in any currency."
+        ),
     ] = None,
     get_price: Annotated[
         float | None,
-        typer.Option("--get-price", metavar="PRICE", min=0.0, help="Of 1,000 GET or HEAD requests."),
+        typer.Option("--get-price", metavar="PRICE", min=0.0, help="Price of 1,000 GET or HEAD requests."),
     ] = None,
     path_column: PathColumn = None,
     include: Include = None,
@@ -164,10 +170,10 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     config: Config = None,
 ) -> None:
-    """Tell what a run will take before it is paid for: time, requests, output, memory and expected failures.
+    """Estimate what a run will take before you pay for it: time, requests, output, memory and failures.
 
-    All inputs are listed as the job lists them; a random sample is read and processed in this process as a worker
-    would, on one core. Nothing is written.
+    All inputs are listed as the job would list them, and a random sample is read and processed here as a worker would
+    do it, on one core. Nothing is written.
 
     Example: **heartbeat plan s3://bucket/2026/ --workers 64**
     """
@@ -199,16 +205,19 @@ def plan(
             print_estimate(found)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(
+    epilog="Exit codes: 0 every recording has its row, 1 the job failed, 2 wrong usage, 3 all recordings failed, "
+    + GOES_ON
+)
 def demo(
     folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="Where the demo's sounds and results go.")
+        str, typer.Argument(metavar="FOLDER", help="Where recordings and results go.")
     ] = "heartbeat-demo",
     workers: Workers = None,
 ) -> None:
-    """Synthesise a few dozen recordings and classify them on a cluster embedded in this process.
+    """Synthesise a few dozen recordings, and classify them on a cluster of this machine.
 
-    The sounds are synthetic; two of the files are broken on purpose.
+    The sounds are synthetic, and two of the files are broken on purpose.
     """
     with exit_codes():
         prepare_workers(None, "heartbeat_core.bundles.bundle")
@@ -223,9 +232,10 @@ def demo(
             name = failure["uri"].removeprefix(f"{summary.recordings}/")
             out.print(f"  {name}: {failure['error_type']}: {failure['message']}")
         out.print(
-            "\nThe sounds are synthetic: what the model says of them shows that the machinery works, and no more."
-            "\nRead on in DuckDB:\n"
+            "\nThe sounds are synthetic: the predictions show that the program works, and nothing else."
+            "\nIn DuckDB:\n"
             "\n  SELECT predicted_label, count(*) AS n, avg(confidence) AS confidence"
             f"\n  FROM '{storage.display(summary.classified.out)}/predictions/*.parquet'"
             "\n  GROUP BY ALL ORDER BY n DESC;"
         )
+        check_failures(summary.classified.totals, max_failure_rate=1.0)

@@ -1,1 +1,1 @@
-"""All that knows Dask: connecting, running tasks, TLS."""
+"""Everything that uses Dask: connecting to a cluster, running tasks, encryption."""

@@ -1,11 +1,11 @@
-"""A certificate authority (CA) for one job: whoever holds the files that it signed may join the cluster.
+"""A certificate authority (CA) for one cluster: whoever has the files that it signed may join the cluster.
 
 On disk, in a folder of mode 0700, each file of mode 0600::
 
     ca.pem       what every process trusts
-    cert.pem     the one certificate that it signed, for scheduler, workers and driver alike
+    cert.pem     the one certificate that it signed, for scheduler, workers and driver
     key.pem      that certificate's private key
-    dask.yaml    Dask settings that name the three; DASK_CONFIG points each process at it
+    dask.yaml    Dask settings that name these three files; each process finds it by DASK_CONFIG
 
 The CA's own private key is never written: nobody can sign another certificate later. Nothing is overwritten.
 """
@@ -36,12 +36,12 @@ NAMES = ("ca.pem", "cert.pem", "key.pem", "dask.yaml")
 
 ROLES = ("scheduler", "worker", "client")
 CLOCKS_DIFFER = timedelta(hours=1)
-"""By so much a machine's clock may be behind and take the certificates all the same."""
+"""How far a machine's clock may be behind and the certificates still be valid there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Where the files lie (absolute), and until when they are good."""
+    """Where the files are (absolute paths), and until when they are valid."""
 
     ca_file: Path
     cert_file: Path
@@ -51,16 +51,16 @@ class Certificates:
 
 
 def make_certs(folder: str, hosts: Sequence[str], days: int) -> Certificates:
-    """Make a CA and one certificate signed by it, good for ``days``.
+    """Make a CA and one certificate signed by it, valid for ``days``.
 
     Parameters
     ----------
     folder : str
-        A new folder, or one that is closed to others and holds none of the files.
+        A new folder, or one that only its owner can read and that holds none of these files.
     hosts : Sequence[str]
-        Names and IP addresses that the certificate names. Dask asks only who signed it.
+        Host names and IP addresses in the certificate. Dask checks only who signed it.
     days : int
-        For how long they are good.
+        How long they are valid.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def _sign(
     """Return the CA's certificate, the one that it signed, and the latter's key; the CA's key ends here."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
-    # A name of its own: another job's certificate is told to be another CA's, not to be a forgery.
+    # A unique name, so that a certificate of another cluster is reported as another CA's and not as a forgery.
     ca_name = _name(f"heartbeat CA {serial:x}"[:40])
     ca_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
     dated = x509.CertificateBuilder().issuer_name(ca_name).not_valid_before(not_before).not_valid_after(not_after)
@@ -110,7 +110,7 @@ def _sign(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(
-            # Between workers, each is server and client.
+            # Every worker is a server and a client of the others.
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
             critical=False,
         )
@@ -159,7 +159,7 @@ def _dask_config(made: Certificates) -> str:
             **{f"distributed.comm.tls.{role}.{file}": path for role in ROLES for file, path in pair.items()},
         }
     )
-    return f"# Written by 'heartbeat certs'. Good until {made.not_after:%Y-%m-%d %H:%M} UTC.\n{yaml.safe_dump(config)}"
+    return f"# Written by 'heartbeat certs'. Valid until {made.not_after:%Y-%m-%d %H:%M} UTC.\n{yaml.safe_dump(config)}"
 
 
 def _nested(dotted: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Cluster settings to a Dask client: embedded on this machine, at an address, or by a scheduler file."""
+"""From cluster settings to a Dask client: a cluster of this machine, or one at an address or in a scheduler file."""
 
 from __future__ import annotations
 
@@ -24,35 +24,34 @@ from distributed.comm.core import CommClosedError
 
 import heartbeat_core
 from heartbeat_core import storage
-from heartbeat_core.errors import ConfigError, JobError
+from heartbeat_core.devices import resolve_device
+from heartbeat_core.errors import ConfigError, DeviceError, JobError
 from heartbeat_core.recipe import RESULTS_VERSION
+from heartbeat_core.settings import Device
 from jobs.cluster.forkserver import THREAD_VARIABLES, WORKER_ENVIRONMENT, WORKER_MODULES, interrupts_held, start_method
-from jobs.settings import ClusterSettings
+from jobs.settings import ClusterSettings, threads_a_worker
 
 LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-    # All tasks of a worker that died are blamed at once: what did not kill it is done again in isolation, soon.
+    # Of a worker that died, all tasks are suspected at once, and each is done again in isolation.
     "distributed.scheduler.allowed-failures": 0,
-    # The profiler's look at all threads can meet the garbage collector and lock the process up for ever
-    # (python/cpython#106883): seen in one of ten short jobs.
+    # The profiler looks at all threads, which can deadlock with the garbage collector (python/cpython#106883): this
+    # happened in one of ten short jobs.
     "distributed.worker.profile.enabled": False,
-    # Each connection remembers its last messages, and one that hands out a shard names all its recordings.
+    # Each connection keeps its last messages in memory, and a message with a shard names all its recordings.
     "distributed.admin.low-level-log-length": 20,
 }
 
 PROBE_PATIENCE_S = 20.0
 
-THREADS_A_WORKER = 4
-"""Tasks that a worker runs at once where a store's latency has to be hidden; one of them computes."""
-
 
 class SchedulerGone(JobError):
-    """The scheduler does not answer any more; nothing that it is asked for is worth waiting for."""
+    """The scheduler does not answer any more, so there is no point in asking it for anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A client with its workers ready."""
+    """A client whose workers are ready."""
 
     client: Client
     n_workers: int
@@ -64,7 +63,7 @@ class Connection:
 
 @contextmanager
 def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> Iterator[Connection]:
-    """Open the cluster and close what this call started.
+    """Connect to the cluster, and close at the end what this call has started.
 
     Parameters
     ----------
@@ -81,7 +80,7 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
         No scheduler or worker answers in time, or a worker cannot do this job.
     """
     if settings.kind == "local":
-        with _local(settings, 2 if storage.is_local(shared) else THREADS_A_WORKER) as client:
+        with _local(settings, threads_a_worker(on_disk=storage.is_local(shared))) as client:
             _set_up_workers(client, WorkerSetup())
             yield _connection(client, is_local=True)
         return
@@ -96,14 +95,14 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
             is_there = False
             raise
         finally:
-            # The cluster goes on without us; unless it is gone, which asking would find out in half a minute.
+            # The cluster outlives this job. Where it is gone, this would wait half a minute to find out.
             if is_there and client.status == "running":
                 with suppress(CommClosedError):
                     client.unregister_worker_plugin(setup.name)
 
 
 def check_certificates(settings: ClusterSettings) -> Security:
-    """Return the certificates to connect with: the settings', else those of Dask's own configuration (DASK_CONFIG).
+    """Return the certificates to connect with: those of the settings, else those of Dask's own configuration.
 
     Raises
     ------
@@ -122,10 +121,26 @@ def check_certificates(settings: ClusterSettings) -> Security:
     files = security.get_tls_config_for_role("client")
     # Dask's configuration may also hold the certificates themselves.
     if files["ca_file"] and files["cert"] and "\n" not in files["ca_file"] + files["cert"]:
-        from jobs.cluster.tls import check_files  # Only where it is used: cryptography takes its time to load.
+        from jobs.cluster.tls import check_files  # Only where it is used: cryptography is slow to load.
 
         check_files(files["ca_file"], files["cert"], files["key"])
     return security
+
+
+def check_device(connection: Connection, device: Device) -> None:
+    """Refuse a device that a worker does not have, before the first task.
+
+    Raises
+    ------
+    DeviceError
+        One of them lacks it.
+    """
+    if device != "cuda":
+        return  # Every worker has a CPU, and "auto" takes what is there.
+    answers: dict[str, Any] = connection.client.run(resolve_device, device, on_error="return")
+    for worker, answer in answers.items():
+        if isinstance(answer, DeviceError):
+            raise DeviceError(f"worker {worker}: {answer}")
 
 
 def probe_worker(shared: str, access: storage.Access) -> tuple[str, int, bool]:
@@ -135,19 +150,19 @@ def probe_worker(shared: str, access: storage.Access) -> tuple[str, int, bool]:
 
 
 class WorkerSetup(WorkerPlugin):
-    """Makes a worker ready before its first task, also one that joins later.
+    """Prepares a worker before its first task, also one that joins later.
 
-    The numeric libraries are loaded once, side by side on all workers. What they leave behind lives as long as the
-    process, so the garbage collector need not look at it again; a worker then ends half a second sooner.
+    All workers load the numeric libraries at the same time. What these create lives as long as the process, so the
+    garbage collector is told to skip it; a worker then ends half a second sooner.
     """
 
     def __init__(self) -> None:
-        # Jobs that share a cluster each have their own to take away again.
+        # Jobs that share a cluster each remove their own at the end.
         self.name = f"heartbeat-{uuid.uuid4().hex}"
 
     def setup(self, worker: Worker) -> None:
         """Run once on each worker."""
-        for name in THREAD_VARIABLES:  # Read by the libraries that are not loaded yet; torch is one.
+        for name in THREAD_VARIABLES:  # Read by libraries that are not loaded yet, such as torch.
             os.environ.setdefault(name, "1")
         for module in WORKER_MODULES:
             import_module(module)
@@ -156,7 +171,7 @@ class WorkerSetup(WorkerPlugin):
 
 
 def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
-    # What asyncio says of a worker that dies meanwhile; its successor is set up by the scheduler.
+    # Hides what asyncio logs when a worker dies meanwhile; the scheduler prepares the worker that replaces it.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     with suppress(CommClosedError):
         client.register_plugin(setup)
@@ -166,7 +181,7 @@ def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
 def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
     method = start_method()
     if method == "forkserver":
-        # Dask would import every package that it knows of, to name it to a fork server that runs already.
+        # Otherwise Dask would import every package that it knows, to preload it in a fork server that already runs.
         distributed.utils._forkserver_preload_set = True
     config = {**LOCAL_CONFIG, "distributed.worker.multiprocessing-method": method}
     with dask.config.set(config), ExitStack() as stack:
@@ -193,7 +208,7 @@ def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
 
 @contextmanager
 def _remote(settings: ClusterSettings) -> Iterator[Client]:
-    # A lost scheduler is reported once, by the runner.
+    # The runner reports a lost scheduler, once.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     where = settings.address or settings.scheduler_file
     security = check_certificates(settings)
@@ -210,7 +225,7 @@ def _remote(settings: ClusterSettings) -> Iterator[Client]:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise JobError(
             f"no Dask scheduler answers at {where} ({reason}): start one with 'dask scheduler', "
-            "or leave --cluster away to run on this machine"
+            "or leave out --cluster to run on this machine"
         ) from None
     with client:
         n_workers = settings.workers or 1
@@ -226,7 +241,7 @@ def _remote(settings: ClusterSettings) -> Iterator[Client]:
 
 
 def _check_encryption(address: str, security: Security, wait_s: float) -> None:
-    """Find out what Dask would tell late or badly: whether both ends want TLS, with certificates of one CA."""
+    """Check that both ends use TLS with certificates of the same CA, which Dask would report late or badly."""
     scheme, rest = parse_address(address)
     context = security.get_connection_args("client")["ssl_context"]
     if scheme == "tcp" and security.require_encryption:
@@ -259,7 +274,7 @@ def _read_scheduler_file(settings: ClusterSettings) -> str:
 
 
 def _check_workers(client: Client, shared: str, access: storage.Access) -> None:
-    """Find out before the first task what would fail in each of them."""
+    """Check, before the first task, what would make every task fail."""
     answers: dict[str, Any] = client.run(probe_worker, shared, access, on_error="return")
     ours = (heartbeat_core.__version__, RESULTS_VERSION)
     for worker, answer in answers.items():
@@ -287,7 +302,7 @@ def _connection(client: Client, *, is_local: bool) -> Connection:
 
 
 def _free_address(wanted: str) -> str:
-    """Return ``host:port``, with port 0 (any that is free) where the wanted one is taken."""
+    """Return the wanted ``host:port``; where the port is taken, port 0, which means any free one."""
     host, _, port = wanted.rpartition(":")
     with socket.socket() as probe:
         try:

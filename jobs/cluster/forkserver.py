@@ -1,10 +1,10 @@
-"""Worker processes of this machine without their wait: forked from one process that has loaded what they need.
+"""Quick starts of worker processes on this machine: they are forked from a process that has loaded their libraries.
 
-A worker takes a second to load its libraries, and so does the driver. Python's fork server loads the workers' while the
-driver loads its own, and a worker that dies is followed by another at once.
+A worker takes a second to load its libraries, and so does the driver. Python's fork server loads the workers' libraries
+while the driver loads its own, and a worker that dies is replaced at once.
 
-Forking is safe here: the server only imports, with one thread a numeric library, and opens nothing. A process that
-was not begun as a command, or whose environment has changed since, starts its workers anew instead.
+Forking is safe here: the server only imports modules, with one thread for each numeric library, and opens nothing. A
+process that was not started as a command, or whose environment has changed since, spawns its workers instead.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
-"""One thread for every numeric library, and glibc thresholds that keep NumPy's temporaries from being handed back and
-faulted in again; the recipes in ``deploy`` set the same."""
+"""One thread for every numeric library. The thresholds let glibc keep the memory of NumPy's temporary arrays, instead
+of returning it to the system and asking for it again. The files in ``deploy`` set the same."""
 
 WORKER_MODULES = ("distributed", "distributed.nanny", "scipy.fft", "jobs.tasks.shards")
 
 _environment: dict[str, str] = {}
-"""What the server was started with; nothing where it was not."""
+"""The environment that the server was started with; empty where there is no server."""
 
 
 def start_server(modules: Sequence[str] = ()) -> None:
-    """Begin to load what workers need, and ``modules`` besides; returns at once."""
+    """Begin to load what workers need, and ``modules`` as well; return at once."""
     before = dict(os.environ)
     os.environ.update(WORKER_ENVIRONMENT)
     try:
@@ -46,17 +46,18 @@ def start_server(modules: Sequence[str] = ()) -> None:
 
 
 def start_method() -> str:
-    """Return how this process starts its workers: from the fork server, where one runs that fits, or anew."""
+    """Return how this process starts its workers: by the fork server if a suitable one runs, else by spawning."""
     return "forkserver" if _environment == {**os.environ, **WORKER_ENVIRONMENT} else "spawn"
 
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold SIGINT back while the block runs, and for ever in the threads and processes that it starts.
+    """Block SIGINT while the block runs, and for good in the threads and processes that it starts.
 
-    Ctrl-C reaches a terminal's whole process group. Only the driver acts on it; workers would die of it noisily.
+    Ctrl-C reaches all processes of a terminal's process group, but only the driver should act on it: workers would die
+    with tracebacks.
     """
-    # Started here, since the thread that starts it lifts the block again.
+    # Started now: whoever starts it later would unblock the signal.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

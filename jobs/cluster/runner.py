@@ -1,7 +1,6 @@
-"""Tasks on a cluster: a bounded window of them, retries, isolation of what kills, an orderly stop, and errors that say
-what to do.
+"""Running tasks on a cluster: with retries, an orderly stop, and isolation of whatever kills a worker.
 
-The scheduler never holds more than a few tasks a thread, however long the list is.
+The scheduler never holds more than a few tasks for each thread, however long the list is.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from jobs.cluster.connect import Connection, SchedulerGone
 TASKS_A_THREAD = 2
 
 DEATHS_IN_ISOLATION = 8
-"""How often a worker may end under a task that cannot have killed it, before the job gives up."""
+"""How often a worker may die during a task that is isolated already, before the job gives up."""
 
 STOP_WAIT_S = 120.0
 STOP_LOOK_S = 0.1
@@ -38,16 +37,16 @@ def _nothing(item: object) -> None:
 
 @dataclass(frozen=True)
 class Tasks(Generic[ItemT, JobT, ResultT]):
-    """What is to be run, and who wants to know.
+    """What is to be run, and what is called meanwhile.
 
     Attributes
     ----------
     function : Callable[[ItemT, JobT], ResultT]
         Called as ``function(item, job)`` on the workers.
     isolate : Callable[[ItemT], ItemT | None]
-        Gives what to run in place of an item whose worker died; None where it is isolated already.
+        Returns what to run in place of an item whose worker died; None where it is isolated already.
     on_submit : Callable[[ItemT], None]
-        Sees each item when it is handed to the cluster, ``on_result`` each result as it comes.
+        Called with each item when it is handed to the cluster; ``on_result`` with each result.
     stop : Callable[[], int] | None
         Called on each worker when the driver is asked to stop; returns how many tasks are committing there.
     """
@@ -62,20 +61,20 @@ class Tasks(Generic[ItemT, JobT, ResultT]):
 
 
 def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items: Iterable[ItemT]) -> None:
-    """Run the tasks of all items. KeyboardInterrupt lets those that are committing end first.
+    """Run the tasks of all items. After a KeyboardInterrupt, tasks that are committing are waited for.
 
     Raises
     ------
     JobError
         Workers keep dying.
     SchedulerGone
-        Nothing can be asked of the cluster any more.
+        The cluster does not answer any more.
     Exception
-        Whatever a task raised after its retries.
+        Whatever a task still raised after its retries.
     """
     client = connection.client
     pending = iter(items)
-    # What each task was given, and how many workers ended under it though it cannot have killed them.
+    # The item of each task, and how many workers died during it although it was isolated.
     handed_out: dict[Future[ResultT], tuple[ItemT, int]] = {}
 
     def submit(item: ItemT, deaths: int = 0) -> Future[ResultT]:
@@ -99,8 +98,8 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
                     running.update([submit(item, deaths + 1)])
                 else:
                     raise JobError(
-                        f"workers keep dying, {error.last_worker.address} last: out of memory, perhaps; "
-                        "see the workers' logs"
+                        f"workers keep dying, perhaps because memory runs out (the last was "
+                        f"{error.last_worker.address}): see the workers' logs"
                     ) from None
     except KeyboardInterrupt:
         if tasks.stop is None:
@@ -116,7 +115,7 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
 
 
 def _stop(client: Client, stop: Callable[[], int], futures: list[Future[ResultT]]) -> None:
-    """Let the workers know, and wait for those that are committing; one that waits for a store is not waited for."""
+    """Ask all workers to stop and wait for tasks that are committing, but no longer than ``STOP_WAIT_S``."""
     ends_at = time.monotonic() + STOP_WAIT_S
     while any(client.run(stop, on_error="ignore").values()) and time.monotonic() < ends_at:
         time.sleep(STOP_LOOK_S)
@@ -127,9 +126,9 @@ def _result(future: Future[ResultT]) -> ResultT:
     try:
         result: ResultT = future.result()
     except UsageError as error:
-        # It would have been the command's fault before; now work has begun.
+        # Before the work had begun, this would have been a usage error.
         raise JobError(str(error)) from None
     except (CancelledError, CommClosedError):
-        # Told by the futures, or by the fetching of a result; tasks have no connections of their own.
+        # Raised by the future or by fetching its result: tasks have no connections to Dask of their own.
         raise SchedulerGone("the scheduler is gone: run the same command again to go on where it stopped") from None
     return result

@@ -1,6 +1,6 @@
-"""Certificate files and the first words with a scheduler over TLS, so that what is wrong is told at once.
+"""Checks of certificate files, and of the TLS connection to a scheduler, so that a mistake is reported at once.
 
-Dask loads these files without naming them in its errors, and may wait for ever on a scheduler that speaks plain TCP.
+Dask does not name these files in its errors, and may wait for ever for a scheduler that does not use TLS.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from heartbeat_core.errors import ConfigError, JobError
 
 THE_RIGHT_FILES = "take the files that 'heartbeat certs' made for this cluster"
 ANSWER_S = 10.0
-"""For how long a scheduler that took the connection may be silent."""
+"""How long a scheduler that has accepted the connection may be silent."""
 
 
 def check_files(ca_file: str, cert_file: str, key_file: str | None) -> None:
-    """Refuse certificate files that cannot be used; without ``key_file`` the key stands in ``cert_file``.
+    """Refuse certificate files that cannot be used; without ``key_file``, the key is in ``cert_file``.
 
     Raises
     ------
@@ -48,26 +48,28 @@ def check_files(ca_file: str, cert_file: str, key_file: str | None) -> None:
 
 
 def shake_hands(host: str, port: int, context: ssl.SSLContext, wait_s: float) -> None:
-    """Wait for a scheduler, and find out whether it and we take each other's certificates.
+    """Wait for a scheduler, and check that each side accepts the other's certificate.
 
     Raises
     ------
     OSError
-        Nobody is there in time.
+        No scheduler listens there in time.
     JobError
-        Somebody is, and there is no TLS with them.
+        Something listens there, but a TLS connection cannot be made.
     """
     where = f"the scheduler at tls://{host}:{port}"
     with _wait_for_listener(host, port, wait_s) as connection:
         connection.settimeout(ANSWER_S)
         try:
             with context.wrap_socket(connection) as secured:
-                # A scheduler speaks first. In TLS 1.3 a client that is refused hears of it only here.
+                # A scheduler sends first. With TLS 1.3, a client learns only now that it was refused.
                 if secured.recv(1):
                     return
             reason = "it hung up"
         except ssl.SSLCertVerificationError as error:
-            raise JobError(f"{where} is not of our CA ({error.verify_message}): {THE_RIGHT_FILES}") from None
+            raise JobError(
+                f"{where} has a certificate of another CA ({error.verify_message}): {THE_RIGHT_FILES}"
+            ) from None
         except ssl.SSLError as error:
             reason = (error.reason or str(error)).lower().replace("_", " ")
             if "alert" in reason:
@@ -103,5 +105,5 @@ def _read(path: str) -> bytes:
 
 
 def _refuse_key(path: str) -> NoReturn:
-    """Stand in for OpenSSL's question on the terminal, which a job that runs alone would wait for."""
+    """Refuse a key with a passphrase: OpenSSL would ask for it on the terminal, where nobody may be."""
     raise ConfigError(f"{path}: the key has a passphrase: give one without, in a file that only you can read")

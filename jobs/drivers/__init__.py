@@ -1,1 +1,1 @@
-"""One module a job: begin or go on, run what is left, finish."""
+"""The jobs, one module each: begin or go on, run what is left, finish."""

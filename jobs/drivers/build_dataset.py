@@ -1,10 +1,11 @@
-"""Build an aligned dataset: recordings and labels to frames, offsets and scalers, on the cluster."""
+"""Build an aligned dataset on the cluster: from recordings and labels to frames, offsets and a scaler."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,19 +13,20 @@ import safetensors.numpy
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.datasets.dataset import FACTS_NAME, SCALER_NAME, DatasetFacts, Layout
+from heartbeat_core.datasets.dataset import FACTS_NAME, REFERENCE_NAME, SCALER_NAME, DatasetFacts, Layout
+from heartbeat_core.errors import NothingSucceeded
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import parse_settings
-from jobs.cluster.connect import Connection, check_certificates, connect
+from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.run import (
     Run,
-    announce,
     begin,
     count,
     finish,
     job_identity,
+    on_cluster,
     reaching,
     report_listing,
     run_facts,
@@ -33,12 +35,12 @@ from jobs.drivers.run import (
 from jobs.listing.labels import LabelTable, Matching, label_from_parent_folder, match_labels
 from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import RUN_NAME, Totals, count_labels
+from jobs.output.ledger import Totals, by_count, count_errors, count_labels
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks import reference
 from jobs.tasks.context import TASK_PATIENCE_S
-from jobs.tasks.reference import Claim, Longest, ScanJob, claim_shard, scan_shard
+from jobs.tasks.reference import Claim, Longest, NoReference, ScanJob, claim_shard, scan_shard
 from jobs.tasks.scalers import MergeJob, levels, merge, read_fit, remove_fits
 from jobs.tasks.shards import DatasetJob, dataset_shard, in_isolation
 
@@ -47,9 +49,14 @@ UNMATCHED_NAME = "_unmatched_labels.csv"
 
 @dataclass(frozen=True, slots=True)
 class DatasetOptions:
-    """What a dataset is built from, beside its recordings.
+    """What a dataset is built from, besides its recordings.
 
-    ``labels`` is a table, or None; then ``label_from_folder`` says whether folders name the labels.
+    Attributes
+    ----------
+    labels : LabelTable | None
+        The table of labels.
+    label_from_folder : bool
+        Without a table: take each label from the name of the recording's folder.
     """
 
     recipe: Recipe
@@ -60,18 +67,27 @@ class DatasetOptions:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSummary:
-    """What the job left behind."""
+    """What the job has written.
+
+    Attributes
+    ----------
+    errors : dict[str, int]
+        Failures by ``error_type``, the commonest first.
+    unmatched : dict[str, int]
+        Labels and recordings without their counterpart, by kind.
+    """
 
     out: str
     facts: DatasetFacts
     totals: Totals
+    errors: dict[str, int]
     unmatched: dict[str, int]
 
 
 def build_dataset(
     inputs: Sequence[str], out: str, options: DatasetOptions, settings: JobSettings, console: Console
 ) -> DatasetSummary:
-    """Align all recordings of ``inputs`` with the longest of them into ``out``; goes on where it stopped.
+    """Align all recordings of ``inputs`` with the longest of them into ``out``, or go on where an earlier run stopped.
 
     Raises
     ------
@@ -94,7 +110,7 @@ def build_dataset(
         )
 
         def make_plan() -> Iterable[list[Recording]]:
-            # Labels are matched by names that must be unique, so that all recordings are looked at together.
+            # Labels are matched by unique names, which needs all recordings at once.
             listing = Listing(inputs, settings.path_column, settings.selection)
             recordings = list(listing)
             report_listing(listing, console)
@@ -107,24 +123,28 @@ def build_dataset(
 def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:
     recordings = [recording for shard in run.shards() for recording in shard.recordings]
     unmatched = _unmatched(_match(recordings, options))
-    _write_unmatched(run.ledger.out, unmatched)
     scaler = storage.join(run.ledger.out, SCALER_NAME)
     if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
-        with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME), run.access) as connection:
-            announce(connection, console)
+        with on_cluster(run, settings, console) as connection:
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance)
-            reference_uri = _find_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)
             job = DatasetJob(facts, options.recipe, reference_uri, options.layout == "padded")
             run_shards(run, connection, dataset_shard, job, settings, console, "build-dataset")
             if not storage.exists(scaler):
                 _store_scaler(run, connection, scaler, settings)
     totals = count(run)
+    _write_unmatched(run.ledger.out, unmatched)
     facts_written = _write_facts(run, options, totals)
     finish(run)
     remove_fits(run.ledger.out)
     return DatasetSummary(
-        run.ledger.out, facts_written, totals, {what: len(paths) for what, paths in unmatched.items()}
+        run.ledger.out,
+        facts_written,
+        totals,
+        by_count(count_errors(run.commits.values())),
+        {what: len(paths) for what, paths in unmatched.items()},
     )
 
 
@@ -136,15 +156,17 @@ def _match(recordings: Sequence[Recording], options: DatasetOptions) -> Matching
     return Matching(recordings=list(recordings), without_label=[one.relative_path for one in recordings])
 
 
-def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console) -> str:
-    """Return the URI of the reference's frames: those of an earlier run, or of the longest recording."""
+def _settle_reference(run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console) -> None:
+    """Store the reference: the longest recording, or the one that an earlier or another driver has chosen."""
     longest = reference.read_choice(run.ledger.out)
     if longest is None:
         claims: dict[int, int] = {}
+        errors: Counter[str] = Counter()
         with meter(console, "scan headers", run.n_shards, "shards") as shown:
 
             def take(claim: Claim) -> None:
                 claims[claim.shard] = claim.n_frames
+                errors.update(claim.errors)
                 shown.advance()
 
             run_tasks(connection, Tasks(claim_shard, scan, settings.task_retries, take, in_isolation), run.shards())
@@ -155,15 +177,22 @@ def _find_reference(run: Run, connection: Connection, scan: ScanJob, settings: J
             run_tasks(connection, tasks, (shard for shard in run.shards() if shard.index in shards))
             return found
 
-        longest = reference.choose(claims, decode)
-    stored: list[str] = []
+        try:
+            longest = reference.choose(claims, decode)
+        except NoReference as error:
+            if n_undecodable := run.n_recordings - errors.total():
+                errors["not decodable"] = n_undecodable
+            told = ", ".join(f"{count} {error_type}" for error_type, count in by_count(errors).items())
+            run.presence.stage = "planned"  # No task has written anything, and none is under way.
+            raise NothingSucceeded(f"{error} ({told})") from None
+    stored: list[Longest] = []
     run_tasks(connection, Tasks(reference.store, scan, settings.task_retries, stored.append), [longest])
-    console.print(f"reference: {longest.n_frames} frames, {storage.display(longest.uri)}")
-    return stored[0]
+    [settled] = stored
+    console.print(f"reference: {settled.n_frames} frames, {storage.display(settled.uri)}")
 
 
 def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSettings) -> None:
-    """Merge the shards' fits on the workers, level by level, and store the scaler over all rows."""
+    """Merge the fits of all shards on the workers, level by level, and store the scaler over all rows."""
     job = MergeJob(run.ledger.out, run.access, TASK_PATIENCE_S)
     tree = levels(run.n_shards)
     try:
@@ -171,7 +200,7 @@ def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSetti
             run_tasks(connection, Tasks(merge, job, settings.task_retries, lambda _: None), level)
         fit = read_fit(run.ledger.out, len(tree), 0).finish()
     except FileNotFoundError:
-        # Another driver may have stored the scaler meanwhile, and taken away what it was made of.
+        # Meanwhile another driver may have stored the scaler, and removed the fits.
         if storage.exists(uri):
             return
         raise
@@ -179,7 +208,7 @@ def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSetti
 
 
 def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFacts:
-    """Write what the dataset is."""
+    """Write the facts of the dataset, and return what is stored."""
     out = run.ledger.out
     longest = reference.read_choice(out)
     if longest is None:
@@ -211,7 +240,7 @@ def _unmatched(matching: Matching) -> dict[str, list[str]]:
 
 
 def _write_unmatched(out: str, unmatched: Mapping[str, list[str]]) -> None:
-    """List what did not find its other half, for a person to read."""
+    """Write the labels without a recording and the recordings without a label into a table, for people."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(["what", "path"])

@@ -1,4 +1,4 @@
-"""The main job: recordings to predictions, features and failures."""
+"""The main job: from recordings to predictions, features and failures."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from itertools import chain
 
 from rich.console import Console
 
-from heartbeat_core import storage
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.recordings.recording import Recording
-from jobs.cluster.connect import check_certificates, connect
-from jobs.drivers.run import Run, announce, begin, finish, job_identity, reaching, report_listing, run_facts, run_shards
+from jobs.cluster.connect import check_certificates
+from jobs.drivers.run import (
+    Run,
+    begin,
+    finish,
+    job_identity,
+    on_cluster,
+    reaching,
+    report_listing,
+    run_facts,
+    run_shards,
+)
 from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import FAILURES, RUN_NAME, Totals, count_labels
+from jobs.output.ledger import FAILURES, Totals, by_count, count_errors, count_labels
 from jobs.output.newest import read_newest
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_shard
@@ -25,20 +34,29 @@ from jobs.tasks.shards import ClassifyJob, classify_shard
 
 @dataclass(frozen=True, slots=True)
 class ClassifySummary:
-    """What the job left behind; ``totals`` and ``labels`` count every recording once, by its newest row."""
+    """What the job has written, counting every recording once, by its newest row.
+
+    Attributes
+    ----------
+    labels : dict[str, int]
+        Predictions by label, the commonest first.
+    errors : dict[str, int]
+        Failures by ``error_type``, the commonest first.
+    """
 
     out: str
     model_id: str
     totals: Totals
     labels: dict[str, int]
+    errors: dict[str, int]
 
 
 def classify(
     inputs: Sequence[str], out: str, settings: JobSettings, console: Console, *, update: bool = False
 ) -> ClassifySummary:
-    """Classify all recordings of ``inputs`` into the folder ``out``; goes on where an earlier run stopped.
+    """Classify all recordings of ``inputs`` into the folder ``out``, or go on where an earlier run stopped.
 
-    With ``update``, what is new or has changed since the folder was finished is taken as a further generation.
+    With ``update``, recordings that are new or have changed since then are classified as a further generation.
 
     Raises
     ------
@@ -58,25 +76,28 @@ def classify(
             report_listing(listing, console)
 
         with begin(out, identity, settings, make_plan, console) as run:
+            if run.is_finished and not update:
+                console.print("the inputs were not looked at: --update takes what is new or has changed in them")
             totals = _work(run, manifest, settings, console)
             if update and not run.is_new:
                 run = _add_generation(run, listing, settings, console)
                 totals = _work(run, manifest, settings, console)
-            labels = _newest_labels(run)
-            totals = _newest_totals(run, totals)
-    return ClassifySummary(run.ledger.out, manifest.model_id, totals, dict(labels.most_common()))
+            labels, errors = _newest_counts(run)
+            if len(run.generations) > 1:
+                totals = Totals(labels.total() + errors.total(), errors.total())
+    return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
     """Run what is left, and mark the folder as finished."""
     if run.is_committed:
         return finish(run)
-    # A worker finds a shipped model in its own installation, and a path not from its own working directory.
+    # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
+    # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
-    with connect(settings.cluster, storage.join(run.ledger.out, RUN_NAME), run.access) as connection:
-        # An update's plan may have been settled by a driver that died then, with the mark of what was finished before.
+    with on_cluster(run, settings, console) as connection:
+        # A driver that had planned an update and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
-        announce(connection, console)
         facts = run_facts(run, settings, {"model_id": manifest.model_id, "recipe": manifest.recipe.name})
         job = ClassifyJob(facts, model, manifest.digest, settings.features)
         run_shards(run, connection, classify_shard, job, settings, console, "classify")
@@ -84,7 +105,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
 
 
 def _add_generation(run: Run, listing: Listing, settings: JobSettings, console: Console) -> Run:
-    """List again and plan what is new or has changed; the run as it is where nothing is."""
+    """List the inputs again and plan what is new or has changed; return the run with that generation, if any."""
     with KnownRecordings() as known:
         for shard in run.shards():
             known.update(shard.recordings)
@@ -101,20 +122,16 @@ def _add_generation(run: Run, listing: Listing, settings: JobSettings, console: 
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
 
 
-def _newest_labels(run: Run) -> Counter[str]:
-    """Count the newest prediction of every recording, by label."""
+def _newest_counts(run: Run) -> tuple[Counter[str], Counter[str]]:
+    """Count the newest row of every recording: predictions by label, and failures by ``error_type``."""
     if len(run.generations) == 1:
-        return count_labels(run.commits.values())
+        commits = run.commits.values()
+        return count_labels(commits), count_errors(commits)
+    return _count(run.ledger.out, "predictions", "predicted_label"), _count(run.ledger.out, FAILURES, "error_type")
+
+
+def _count(out: str, table: str, column: str) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for part in read_newest(run.ledger.out, "predictions", ["predicted_label"]):
-        counts.update(part.column("predicted_label").to_pylist())
+    for part in read_newest(out, table, [column]):
+        counts.update(part.column(column).to_pylist())
     return counts
-
-
-def _newest_totals(run: Run, totals: Totals) -> Totals:
-    """Count every recording once, though updates may have taken it again."""
-    if len(run.generations) == 1:
-        return totals
-    out = run.ledger.out
-    done, failed = (sum(part.num_rows for part in read_newest(out, table, [])) for table in ("predictions", FAILURES))
-    return Totals(done + failed, failed)

@@ -1,13 +1,13 @@
-"""Make plain files of a finished folder: the newest row of each recording, in parts of a useful size.
+"""Rewrite the tables of a finished folder: only the newest row of each recording, in parts of a useful size.
 
-A part never changes, so that compaction writes new ones and takes the old ones away. On disk, or under any URL::
+A part never changes, so a compaction writes new parts and removes the old ones. On disk, or under any URL::
 
-    OUT/_compact/000002.json                what is removed and how much takes its place; settles the compaction
-    OUT/_compact/000002/TABLE/000003.parquet    a new part, before it appears in its table
-    OUT/TABLE/compact-000002-000003.parquet     and there
+    OUT/_compact/000002.json                    which parts are removed, and how many replace them
+    OUT/_compact/000002/TABLE/000003.parquet    a new part, before it is put into its table
+    OUT/TABLE/compact-000002-000003.parquet     the same part in its table
 
-Before the record is there nothing has been touched; from then on the folder has no success mark, and is finished by
-the same command. The record goes last.
+Until the record is there, the tables are as they were. From then on the folder has no success mark, and the same
+command finishes what was interrupted. The record is removed last.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from jobs.output.status import Status, read_status
 from jobs.progress import meter
 
 PART_BYTES = 128 * 2**20
-"""Rows are gathered until they take so much memory; stored they take less."""
+"""Size of a part in memory; in its file it is smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What is removed from each table, and how many parts with how many rows take its place."""
+    """Which parts are removed from each table, and how many parts with how many rows replace them."""
 
     number: int
     old: dict[str, list[str]]
@@ -46,19 +46,20 @@ class Compaction:
 def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compaction:
     """Compact the tables of a finished folder in place, or finish a compaction that was interrupted.
 
+    While it works, no job can begin in the folder.
+
     Raises
     ------
     InputError
-        It is not the finished output of a job.
+        It is not the finished output of a job, or the job's output has no parts to join.
     OutputError
         A job works there.
     """
     ledger = Ledger(out)
-    status = read_status(out)
-    settled = _settled(ledger.out)
-    if settled is None and not status.finished:
-        raise InputError(f"{storage.display(ledger.out)} is not finished: run its job again to go on, then compact")
+    _look(ledger)  # Nothing is written into a folder that cannot be compacted.
     with present(ledger.out, alone=True):
+        # Until now, a job may have begun there and ended.
+        status, settled = _look(ledger)
         if settled is None:
             settled = _write(ledger.out, _tables(status), part_bytes, console)
         ledger.unmark_success()
@@ -66,6 +67,19 @@ def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compact
         storage.remove(_record_uri(ledger.out, settled.number))
         ledger.mark_success(_totals(ledger, status))
     return settled
+
+
+def _look(ledger: Ledger) -> tuple[Status, Compaction | None]:
+    """Return the state of a folder that can be compacted, with the compaction that is to be finished, if any."""
+    status, settled = read_status(ledger.out), _settled(ledger.out)
+    shown = storage.display(ledger.out)
+    if status.job == "evaluate":
+        raise InputError(
+            f"{shown} is an evaluation, which has nothing to compact: name the output of 'classify' or 'build-dataset'"
+        )
+    if settled is None and (not status.finished or status.committed < status.shards):
+        raise InputError(f"{shown} is not finished: run its job again to go on, then compact")
+    return status, settled
 
 
 def _tables(status: Status) -> tuple[str, ...]:
@@ -77,7 +91,7 @@ def _totals(ledger: Ledger, status: Status) -> Totals:
 
 
 def _settled(out: str) -> Compaction | None:
-    """Return the compaction that was settled and is not finished."""
+    """Return the compaction that has its record and is not finished, if any."""
     names = [name for name in storage.list_names(storage.join(out, COMPACT_FOLDER)) if name.endswith(".json")]
     if not names:
         return None
@@ -85,7 +99,7 @@ def _settled(out: str) -> Compaction | None:
 
 
 def _write(out: str, tables: tuple[str, ...], part_bytes: int, console: Console) -> Compaction:
-    """Write the new parts aside, and settle."""
+    """Write the new parts beside the tables, and then the record."""
     old = {table: part_names(out, table) for table in tables}
     made = [name.split("-") for names in old.values() for name in names if name.startswith("compact-")]
     number = 1 + max((int(parts[1]) for parts in made), default=0)
@@ -94,7 +108,7 @@ def _write(out: str, tables: tuple[str, ...], part_bytes: int, console: Console)
     with meter(console, "compact", sum(map(len, old.values())), "parts") as shown:
         for table in tables:
             aside = storage.join(out, COMPACT_FOLDER, f"{number:06d}", table)
-            for name in storage.list_names(aside):  # Of a compaction that died before it was settled.
+            for name in storage.list_names(aside):  # Left by a compaction that died before it had its record.
                 storage.remove(storage.join(aside, name))
 
             def read(table: str = table) -> Iterator[Table]:
@@ -112,7 +126,10 @@ def _write(out: str, tables: tuple[str, ...], part_bytes: int, console: Console)
 
 
 def _gather(parts: Iterator[Table], part_bytes: int) -> Iterator[Table]:
-    """Yield the rows of all parts, in order, in tables of about ``part_bytes``; one at least, for its schema."""
+    """Yield the rows of all parts, in order, in tables of about ``part_bytes``.
+
+    There is always one table, even without rows: readers want its schema.
+    """
     held: list[Table] = []
     n_bytes = 0
     is_first = True
@@ -127,7 +144,7 @@ def _gather(parts: Iterator[Table], part_bytes: int) -> Iterator[Table]:
 
 
 def _publish(out: str, settled: Compaction) -> None:
-    """Put the new parts in, take the old ones away; each step may have been done before."""
+    """Put the new parts into the tables and remove the old ones; an interrupted attempt may have done a part of it."""
     for table, count in settled.n_parts.items():
         aside = storage.join(out, COMPACT_FOLDER, f"{settled.number:06d}", table)
         for part in range(count):

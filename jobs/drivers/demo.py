@@ -1,4 +1,4 @@
-"""A first run without data of one's own: synthetic recordings, classified on an embedded cluster."""
+"""A first run without any data: synthesise recordings, and classify them on a cluster of this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS_FOLDER = "results"
 
 @dataclass(frozen=True, slots=True)
 class DemoSummary:
-    """Where the demo's sounds and rows are."""
+    """Where the recordings are, and what came of classifying them."""
 
     recordings: str
     classified: ClassifySummary
@@ -41,7 +41,7 @@ def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
     foreign = sorted(set(list_output(root)) - {RECORDINGS_FOLDER, RESULTS_FOLDER})
     if foreign:
         raise OutputError(f"{folder} holds something else ({foreign[0]}): name another folder for the demo")
-    console.print("synthesising recordings: artificial sounds to try the machinery with, no real hearts")
+    console.print("synthesising recordings: artificial sounds to try the program with, no real hearts")
     try:
         for name, data in demo_recordings(SEED):
             storage.create(storage.join(recordings, name), data)

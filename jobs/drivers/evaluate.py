@@ -30,16 +30,16 @@ from heartbeat_core.evaluation.splits import Task, folds, folds_protocol
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recipe import LABELS, RESULTS_VERSION, Recipe
 from heartbeat_core.results.evaluation import out_of_fold_table
-from heartbeat_core.storage.uris import public_uri
-from jobs.cluster.connect import Connection, check_certificates, connect
+from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
+from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
-from jobs.drivers.run import announce, reaching
-from jobs.output.ledger import RUN_NAME, SUCCESS_NAME, Ledger
+from jobs.drivers.run import enter, on_cluster, reaching
+from jobs.output.ledger import Ledger
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
-from jobs.tasks.extract import Chunk, ExtractJob, extract, input_key, make_chunks
-from jobs.tasks.folds import Fold, FoldsJob, read_fold, run_fold
+from jobs.tasks.extract import INPUTS_FOLDER, Chunk, ExtractJob, extract, input_key, make_chunks
+from jobs.tasks.folds import FOLDS_FOLDER, Fold, FoldsJob, read_fold, run_fold
 
 PREDICTIONS_FOLDER = "predictions"
 
@@ -79,27 +79,28 @@ def evaluate(
         tasks = _tasks(labelled, options)
         ledger = Ledger(out)
         identity = _identity(dataset, labelled, options)
-        run_id = ledger.find_run(identity) or ledger.claim(identity)
-        access = storage.Access(settings.s3)
         chunks = make_chunks(labelled.uri, labelled.audio_sha256)
-        with storage.using(access, TASK_PATIENCE_S):
-            work = [
-                Fold(recipe, task, seed, number)
-                for recipe in options.recipes
-                for task in tasks
-                for seed in range(options.n_seeds)
-                for number in range(options.n_folds)
-            ]
-            if not ledger.is_finished():
-                with connect(settings.cluster, storage.join(ledger.out, RUN_NAME), access) as connection:
-                    announce(connection, console)
+        work = [
+            Fold(recipe, task, seed, number)
+            for recipe in options.recipes
+            for task in tasks
+            for seed in range(options.n_seeds)
+            for number in range(options.n_folds)
+        ]
+        n_kinds = len({input_key(recipe) for recipe in options.recipes})
+        n_files = {INPUTS_FOLDER: n_kinds * len(chunks), FOLDS_FOLDER: len(work)}
+        with enter(ledger, ledger.find_run(identity), identity, settings, n_files) as place:
+            if ledger.is_finished():
+                console.print(f"finished already: all {len(work)} folds are judged")
+            else:
+                with on_cluster(place, settings, console) as connection:
                     job = FoldsJob(
                         out=ledger.out,
-                        run_id=run_id,
+                        run_id=place.run_id,
                         dataset=dataset.uri,
                         n_folds=options.n_folds,
                         n_chunks=len(chunks),
-                        access=access,
+                        access=place.access,
                         patience_s=TASK_PATIENCE_S,
                     )
                     _run(connection, chunks, work, job, options, settings, console)

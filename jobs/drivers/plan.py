@@ -1,8 +1,9 @@
-"""What a run will take, told before it is paid for: list all inputs, measure a sample, extrapolate; write nothing."""
+"""Estimate what a run will take: list all inputs, measure a sample of them, extrapolate. Nothing is written."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,16 +21,16 @@ PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What is planned.
+    """What is to be estimated.
 
     Attributes
     ----------
     recipe : Recipe | None
-        Of the dataset that is to be built; None plans ``classify``.
+        Of the dataset to build; None plans ``classify``.
     n_sample : int
-        Recordings that are read and processed.
+        How many recordings are read and processed.
     scale_to : int | None
-        Recordings to plan for; None plans for those that are listed.
+        How many recordings to plan for; None plans for those that are listed.
     put_price, get_price : float | None
         Of 1,000 requests.
     """
@@ -62,5 +63,25 @@ def plan(inputs: Sequence[str], options: PlanOptions, settings: JobSettings, con
         shard_size = -(-n_recordings // count_shards(listed.sample, n_recordings, settings.shards))
         with meter(console, "sample", len(listed.sample)) as shown:
             measured = measure(listed.sample, planned, settings, shard_size, shown.advance)
+        page_s = _time_a_request(inputs)
     n_workers = settings.cluster.workers or os.cpu_count() or 1
-    return estimate(listed, measured, settings.shards, n_workers, n_recordings, options.put_price, options.get_price)
+    return estimate(
+        listed,
+        measured,
+        settings.shards,
+        n_workers,
+        n_recordings,
+        options.put_price,
+        options.get_price,
+        page_s=page_s,
+    )
+
+
+def _time_a_request(inputs: Sequence[str]) -> float:
+    """Return how long a bucket among the inputs takes to answer a listing, over a connection that is open already."""
+    bucket = next((text for text in inputs if text.startswith("s3://")), None)
+    if bucket is None:
+        return 0.0
+    began = time.perf_counter()
+    storage.is_folder(bucket)
+    return time.perf_counter() - began

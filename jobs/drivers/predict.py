@@ -1,14 +1,16 @@
-"""The original's single-file mode: a few recordings, this process, no cluster."""
+"""Classify a few recordings in this process, without a cluster, as the original's single-file mode does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from heartbeat_core import storage
 from heartbeat_core.bundles import bundle as bundles
+from heartbeat_core.errors import InputNotFound, RecordingNotFound
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.process import RecordingResult
-from heartbeat_core.recordings.recording import Failure
+from heartbeat_core.recordings.recording import Failure, Recording, failure
 from heartbeat_core.settings import Limits
 from jobs.listing.listing import Listing
 from jobs.tasks.isolation import Here
@@ -18,18 +20,20 @@ from jobs.tasks.parts import ClassifyWork, process_recordings
 def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str, Any]]:
     """Classify recordings; one mapping each, in the order they were named.
 
-    A recording that cannot be processed has ``error_type`` and ``message`` in place of a prediction.
+    A recording that cannot be processed, or is not there, has ``stage``, ``error_type`` and ``message`` in place of a
+    prediction.
 
     Raises
     ------
     UsageError
-        An input or the model cannot be used.
+        The model or an input cannot be used.
     """
-    recordings = list(Listing(inputs, in_process=True))
+    recordings, missing = _list(inputs)
     bundle = bundles.load(model)
-    results, failures = process_recordings(recordings, ClassifyWork(bundle, ()), limits, Here(limits))
+    there = [recording for recording in recordings if recording.uri not in missing]
+    results, failures = process_recordings(there, ClassifyWork(bundle, ()), limits, Here(limits))
     predictions = bundle.classify(results)
-    rows = {failure.recording.uri: _failed(failure) for failure in failures}
+    rows = {one.recording.uri: _failed(one) for one in (*missing.values(), *failures)}
     for result, code, chances, unsure in zip(
         results, predictions.codes.tolist(), predictions.probabilities, predictions.unsure, strict=True
     ):
@@ -44,6 +48,20 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
             "model_id": bundle.model_id,
         }
     return [rows[recording.uri] for recording in recordings]
+
+
+def _list(inputs: Sequence[str]) -> tuple[list[Recording], dict[str, Failure]]:
+    """Return the recordings that the inputs name, each once, and the failures of those that are not there."""
+    found: dict[str, Recording] = {}
+    missing: dict[str, Failure] = {}
+    for text in inputs:
+        try:
+            found.update((recording.uri, recording) for recording in Listing([text], in_process=True))
+        except InputNotFound:
+            recording = Recording(storage.to_uri(text), text)
+            missing[recording.uri] = failure(recording, RecordingNotFound("no such file or folder"))
+            found[recording.uri] = recording
+    return list(found.values()), missing
 
 
 def _facts(result: RecordingResult) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""What classify and build-dataset share: begin or go on, run what is left, hold the rows against the plan."""
+"""What the drivers share: begin or go on in the output folder, run what is left, check that all rows are there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -13,16 +13,17 @@ from rich.console import Console
 
 import heartbeat_core
 from heartbeat_core import storage
-from heartbeat_core.errors import OutputError, StorageError
+from heartbeat_core.errors import HeartbeatError, OutputError, StorageError
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
-from jobs.cluster.connect import Connection
+from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.listing.listing import Listing
 from jobs.listing.shards import Shard, expected_cost
-from jobs.output.lease import Presence, present
-from jobs.output.ledger import Commit, Ledger, Totals, reconcile
+from jobs.output.lease import BEAT_S, Presence, present
+from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, reconcile
 from jobs.output.plans import Generation, PlanFolder
 from jobs.progress import meter
 from jobs.settings import JobSettings
@@ -30,29 +31,43 @@ from jobs.tasks.context import RunFacts, stop_work
 from jobs.tasks.shards import in_isolation
 
 START_PATIENCE_S = 5.0
-"""For how long a store is asked again before anything was heard of it: a wrong endpoint is told soon."""
+"""How long a store is asked again before it has answered once: a wrong endpoint is reported soon."""
 WORK_PATIENCE_S = 300.0
-"""For how long a store is asked again once the work has begun."""
+"""How long a store is asked again once the work has begun."""
 
 JobT = TypeVar("JobT")
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A job in its output folder, with what was committed before this driver began.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An output folder that belongs to this job, with this driver in it.
 
-    ``access`` is how stores are reached, ``presence`` what this driver tells of itself.
+    Attributes
+    ----------
+    run_id : str
+        Of the job, whichever of its drivers was first.
+    access : storage.Access
+        How stores are reached.
+    presence : Presence
+        What this driver says of itself.
+    is_new : bool
+        Whether the folder was free when this driver came.
     """
 
     ledger: Ledger
     run_id: str
     access: storage.Access
+    presence: Presence
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(Place):
+    """A job with shards, and which of them were committed before this driver began."""
+
     plans: PlanFolder
     generations: tuple[Generation, ...]
     commits: dict[int, Commit]
-    presence: Presence
-    is_new: bool = False
-    """Whether the inputs were listed just now."""
 
     @property
     def n_shards(self) -> int:
@@ -66,8 +81,13 @@ class Run:
 
     @property
     def is_committed(self) -> bool:
-        """Whether nothing is left to run."""
+        """Whether every shard is committed."""
         return len(self.commits) == self.n_shards
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every shard is committed and the success mark is there."""
+        return self.is_committed and self.ledger.is_finished()
 
     def shards(self) -> Iterator[Shard]:
         """Yield all shards, in order, as the plan holds them."""
@@ -86,7 +106,7 @@ class Run:
 
 
 def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more: Any) -> dict[str, Any]:
-    """Return what makes two commands the same job: everything that changes its rows or their parts."""
+    """Return what makes two commands the same job: everything that changes the rows or how they are divided."""
     return {
         "job": job,
         "inputs": [public_uri(storage.to_uri(text)) for text in inputs],
@@ -101,9 +121,68 @@ def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more:
 
 @contextmanager
 def reaching(settings: JobSettings) -> Iterator[None]:
-    """Reach stores as the settings say, and be told soon of one that does not answer."""
+    """Reach stores as the settings say, and give up soon on one that does not answer."""
     with storage.using(storage.Access(settings.s3), START_PATIENCE_S):
         yield
+
+
+@contextmanager
+def enter(
+    ledger: Ledger,
+    found: str | None,
+    identity: Mapping[str, Any],
+    settings: JobSettings,
+    work: Mapping[str, int] | None = None,
+) -> Iterator[Place]:
+    """Announce this driver in the output folder, and claim the folder unless the job has it already.
+
+    A folder that was free is given back where the job fails before any task could write into it. Where the job is
+    interrupted instead, the folder keeps what was listed.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The folder.
+    found : str | None
+        What ``ledger.find_run`` returned.
+    identity : Mapping[str, Any]
+        Everything that tells this job from another.
+    work : Mapping[str, int] | None
+        As ``Ledger.claim`` takes it.
+
+    Raises
+    ------
+    OutputError
+        The folder holds another job or cannot be written, or another driver is in the way.
+    """
+    honours_conditions = _honours_conditions(ledger.out)
+    access = storage.Access(settings.s3, looks_first=not honours_conditions)
+    with storage.using(access, WORK_PATIENCE_S), present(ledger.out, alone=not honours_conditions) as presence:
+        # Looked at once more: before this driver had announced itself, another may have given the folder back, or
+        # begun to compact it.
+        run_id = None if found is None else ledger.find_run(identity)
+        place = Place(
+            ledger=ledger,
+            run_id=run_id or ledger.claim(identity, work),
+            access=access,
+            presence=presence,
+            is_new=found is None,
+        )
+        try:
+            yield place
+        except BaseException as error:
+            if place.is_new:
+                _give_back(place, is_failure=isinstance(error, HeartbeatError))
+            raise
+
+
+def _give_back(place: Place, *, is_failure: bool) -> None:
+    presence = place.presence
+    if presence.stage == "working" or (presence.stage == "planned" and not is_failure):
+        return
+    with retry.patience(BEAT_S), suppress(StorageError):
+        if presence.try_to_be_alone():
+            place.ledger.release(place.run_id, with_plan=presence.stage == "planned")
 
 
 @contextmanager
@@ -116,44 +195,61 @@ def begin(
 ) -> Iterator[Run]:
     """Begin a job in a free folder, or go on with the one that is there, without listing again.
 
-    While the block runs this driver tells of itself, is alone where the store asks for it, and is patient with stores.
-
     Raises
     ------
     OutputError
-        The folder is not free and holds something else, or another driver works where one must be alone.
+        As ``enter``.
     InputError
         Whatever ``make_plan`` finds wrong; nothing is left behind then.
     """
     ledger = Ledger(out)
-    run_id = ledger.find_run(identity)
+    found = ledger.find_run(identity)
     plans = PlanFolder(ledger.out)
-    listed: Iterable[Sequence[Recording]] = ()
-    if run_id is None or not plans.generations():
+    listed: Iterable[Sequence[Recording]] | None = None
+    if found is None or not plans.generations():
         shards = iter(make_plan())
         # What is wrong with the inputs shows before anything is written.
         listed = chain(list(islice(shards, 1)), shards)
-    honours_conditions = _honours_conditions(ledger.out)
-    access = storage.Access(settings.s3, looks_first=not honours_conditions)
-    with storage.using(access, WORK_PATIENCE_S), present(ledger.out, alone=not honours_conditions) as presence:
-        claimed = run_id is None
-        run_id = run_id or ledger.claim(identity)
-        try:
-            # Another driver may have listed meanwhile.
-            generations = plans.generations() or [plans.settle(0, 0, listed)]
-        except BaseException:
-            if claimed:
-                ledger.release(run_id)
-            raise
-        commits = ledger.commits(ledger.committed())
-        run = Run(ledger, run_id, access, plans, tuple(generations), commits, presence, is_new=claimed)
-        if commits:
-            console.print(f"going on: {len(commits)} of {run.n_shards} shards are committed already")
+    with enter(ledger, found, identity, settings) as place:
+        # Meanwhile another driver may have listed, or given the folder back with its plan.
+        generations = plans.generations() or [plans.settle(0, 0, make_plan() if listed is None else listed)]
+        place.presence.stage = "planned"
+        run = Run(
+            ledger=ledger,
+            run_id=place.run_id,
+            access=place.access,
+            presence=place.presence,
+            is_new=place.is_new,
+            plans=plans,
+            generations=tuple(generations),
+            commits=ledger.commits(ledger.committed()),
+        )
+        if run.is_finished:
+            console.print(f"finished already: all {run.n_shards} shards are committed")
+        elif run.commits:
+            console.print(f"going on: {len(run.commits)} of {run.n_shards} shards are committed already")
         yield run
 
 
+@contextmanager
+def on_cluster(place: Place, settings: JobSettings, console: Console) -> Iterator[Connection]:
+    """Connect to the workers. Until this has succeeded, no task can have written into the folder.
+
+    Raises
+    ------
+    UsageError, JobError
+        The cluster cannot be reached, or a worker cannot do this job.
+    """
+    shared = storage.join(place.ledger.out, RUN_NAME)
+    with connect(settings.cluster, shared, place.access) as connection:
+        check_device(connection, settings.device)
+        announce(connection, console)
+        place.presence.stage = "working"
+        yield connection
+
+
 def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) -> RunFacts:
-    """Return what every part of the run carries."""
+    """Return what every task of the run needs to know, and what every part says of where it comes from."""
     entries = {"run_id": run.run_id, "heartbeat_version": heartbeat_core.__version__, **provenance}
     return RunFacts(
         run.ledger.out,
@@ -168,7 +264,7 @@ def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) ->
 
 
 def announce(connection: Connection, console: Console) -> None:
-    """Tell where the work happens."""
+    """Print where the work is done."""
     where = "on this machine" if connection.is_local else f"at {connection.address}"
     workers = "1 worker" if connection.n_workers == 1 else f"{connection.n_workers} workers"
     console.print(f"{workers} {where}; dashboard: {connection.dashboard}")
@@ -183,7 +279,7 @@ def run_shards(
     console: Console,
     title: str,
 ) -> None:
-    """Run the shards that are left, with progress; what they commit is added to the run's commits."""
+    """Run the shards that are left, show progress, and add what they commit to the run's commits."""
     presence = run.presence
     done = sum(commit.listed for commit in run.commits.values())
     failed = sum(commit.failed for commit in run.commits.values())
@@ -207,14 +303,14 @@ def run_shards(
 
 
 def finish(run: Run) -> Totals:
-    """Hold what is stored against what was listed and write the success mark."""
+    """Check what is stored against what was listed, and write the success mark."""
     totals = count(run)
     run.ledger.mark_success(totals)
     return totals
 
 
 def count(run: Run) -> Totals:
-    """Hold the commit records against the plan.
+    """Check the commit records against the plan.
 
     Raises
     ------
@@ -225,11 +321,6 @@ def count(run: Run) -> Totals:
     run.commits.update(run.ledger.commits(committed - run.commits.keys()))
     there = {shard: commit for shard, commit in run.commits.items() if shard in committed}
     return reconcile(run.n_shards, run.n_recordings, there)
-
-
-def exceeds(totals: Totals, settings: JobSettings) -> bool:
-    """Tell whether more recordings failed than the settings allow."""
-    return totals.failed / totals.listed > settings.max_failure_rate
 
 
 def _honours_conditions(out: str) -> bool:

@@ -22,7 +22,7 @@ from heartbeat_core.bundles.manifest import (
     manifest_bytes,
 )
 from heartbeat_core.bundles.servable import Trainable, check_servable, train_bundle, usable_rows
-from heartbeat_core.datasets.dataset import SUCCESS_NAME, Dataset, Labelled
+from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.errors import DatasetError, InputError, OutputError, StorageError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.splits import holdout_split
@@ -32,6 +32,7 @@ from heartbeat_core.learning.fit import Examples, n_steps
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.schema import holdout_table
 from heartbeat_core.settings import parse_settings
+from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.cluster.connect import connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.run import announce, reaching

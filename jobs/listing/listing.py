@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import chain, islice
 
 from heartbeat_core import storage
-from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.errors import InputError, InputNotFound, StorageError
 from heartbeat_core.formats import inventory
 from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
 from heartbeat_core.recordings.recording import Recording
@@ -146,10 +146,10 @@ class Listing:
             entries = storage.expand_glob(uri)
             first = list(islice(entries, 1))
             if not first:
-                raise InputError(f"{public_uri(text)}: no file matches")
+                raise InputNotFound(f"{public_uri(text)}: no file matches")
             yield from self._audio(chain(first, entries))
         else:
-            raise InputError(f"{public_uri(text)}: no such file or folder")
+            raise InputNotFound(f"{public_uri(text)}: no such file or folder")
 
     def _audio(self, entries: Iterable[Entry]) -> Iterator[Recording]:
         for entry in entries:

@@ -1,1 +1,1 @@
-"""The output folder: what is done, planned, locked and newest."""
+"""The output folder: what is planned and done there, who works there, and which rows are the newest."""

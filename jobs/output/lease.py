@@ -1,10 +1,11 @@
-"""Who works on a folder now: each driver tells of itself every few seconds, for ``status`` and for the lease.
+"""Who works on an output folder now: each driver says so every few seconds, for ``status`` and for the lease.
 
 On disk, or under any URL: ``OUT/_drivers/ID.json``, rewritten while the driver lives and removed when it ends.
 
-A store that ignores the condition of a conditional create cannot let the first of two writers win. There a driver must
-be alone: it announces itself, looks whether another is there, and only then begins. Of two that come at once each sees
-the other or is seen by it.
+Several drivers may work on one folder, unless one of them must be alone: a compaction, or any driver on a store that
+ignores the condition of a conditional create and so cannot let the first of two writers win. A driver first announces
+itself, then looks for others that it may not work beside, and only then begins. So of two that start at once, at least
+one sees the other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from heartbeat_core import storage
 from heartbeat_core.errors import JobError, OutputError, StorageError
@@ -29,14 +31,14 @@ from jobs.output.ledger import DRIVERS_FOLDER
 
 BEAT_S = 5.0
 GONE_AFTER_S = 60.0
-"""A driver that was not heard of for so long is taken for dead."""
+"""A driver that has said nothing for this long is taken for dead."""
 
 _TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What a driver tells of itself; times are seconds since 1970."""
+    """What a driver says of itself; times are seconds since 1970."""
 
     id: str
     host: str
@@ -44,6 +46,8 @@ class Driver:
     started_at: float
     seen_at: float
     is_running: bool = False
+    alone: bool = False
+    """Whether no other driver may work beside it."""
     shards: tuple[int, ...] = ()
     """Shards that it has handed to the cluster and that are not done."""
     done: int = 0
@@ -57,37 +61,76 @@ class Driver:
 
 @dataclass
 class Presence:
-    """This driver's own word on its work; written by a thread."""
+    """This driver's record in the folder; a thread rewrites it while the driver lives.
+
+    Attributes
+    ----------
+    alone : bool
+        Whether no other driver may work beside this one.
+    stage : str
+        How far this driver has come: it has ``claimed`` the folder, has ``planned`` its shards, or is ``working``,
+        so that tasks may write into the folder.
+    """
 
     out: str
+    alone: bool = False
+    stage: Literal["claimed", "planned", "working"] = "claimed"
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started_at: float = field(default_factory=time.time)
     done: int = 0
     failed: int = 0
     shards: set[int] = field(default_factory=set)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def uri(self) -> str:
+        """Where its record is."""
+        return storage.join(self.out, DRIVERS_FOLDER, f"{self.id}.json")
 
     def submitted(self, shard: int) -> None:
-        """Take note that a shard was handed to the cluster."""
+        """Note that a shard was handed to the cluster."""
         self.shards.add(shard)
 
     def finished(self, shard: int, done: int, failed: int) -> None:
-        """Take note that a shard is done."""
+        """Note that a shard is done."""
         self.shards.discard(shard)
         self.done += done
         self.failed += failed
 
-    def snapshot(self, started_at: float, *, is_running: bool) -> Driver:
-        """Return what there is to tell now."""
-        shards = tuple(sorted(self.shards.copy()))
-        host, now = socket.gethostname(), time.time()
-        return Driver(self.id, host, os.getpid(), started_at, now, is_running, shards, self.done, self.failed)
+    def write(self, *, is_running: bool) -> None:
+        """Write the record as it is now; raises StorageError where the store does not take it."""
+        with self._writing:
+            driver = Driver(
+                id=self.id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                started_at=self.started_at,
+                seen_at=time.time(),
+                is_running=is_running,
+                alone=self.alone,
+                shards=tuple(sorted(self.shards.copy())),
+                done=self.done,
+                failed=self.failed,
+            )
+            storage.put(self.uri, canonical_json(asdict(driver)))
+
+    def conflicts(self) -> list[Driver]:
+        """Return the other drivers that this one may not work beside."""
+        return [driver for driver in live_drivers(self.out, but=self.id) if self.alone or driver.alone]
+
+    def try_to_be_alone(self) -> bool:
+        """Keep others from beginning from now on; tells whether no other is there already."""
+        self.alone = True
+        self.write(is_running=True)
+        return not self.conflicts()
 
 
-def live_drivers(out: str) -> list[Driver]:
-    """Return the drivers that work on a folder, by what they told last."""
+def live_drivers(out: str, *, but: str = "") -> list[Driver]:
+    """Return the drivers that work on a folder, all ``but`` one, as they described themselves last."""
     folder = storage.join(out, DRIVERS_FOLDER)
     found = []
     for name in storage.list_names(folder):
-        if not name.endswith(".json"):
+        if not name.endswith(".json") or name == f"{but}.json":
             continue
         try:
             record = json.loads(storage.read(storage.join(folder, name)))
@@ -101,65 +144,70 @@ def live_drivers(out: str) -> list[Driver]:
 
 @contextmanager
 def present(out: str, *, alone: bool) -> Iterator[Presence]:
-    """Tell of this driver while the block runs; with ``alone``, be the only one.
+    """Announce this driver while the block runs; with ``alone``, no other driver may work beside it.
 
     Raises
     ------
     OutputError
-        ``alone``, and another driver works there.
+        Another driver works there and one of the two must be alone, or the folder cannot be written.
     JobError
-        ``alone``, and the store could not be told in time, so that another driver may have begun.
+        ``alone``, and the store was away for so long that another driver may have begun.
     """
-    presence = Presence(out)
-    started_at = time.time()
-    uri = storage.join(out, DRIVERS_FOLDER, f"{presence.id}.json")
-    heard_at = time.monotonic()
+    presence = Presence(out, alone)
+    written_at = time.monotonic()
     ended = threading.Event()
 
-    def tell(*, is_running: bool) -> None:
-        storage.put(uri, canonical_json(asdict(presence.snapshot(started_at, is_running=is_running))))
-
     def beat() -> None:
-        nonlocal heard_at
+        nonlocal written_at
         with retry.patience(BEAT_S):
             while not ended.wait(BEAT_S):
                 try:
-                    tell(is_running=True)
-                    heard_at = time.monotonic()
+                    presence.write(is_running=True)
+                    written_at = time.monotonic()
                 except StorageError:
                     continue  # The work itself finds out whether the store is away.
 
     try:
-        if alone:
-            _be_alone(presence, uri, started_at)
-        tell(is_running=True)
+        try:
+            _announce(presence)
+        except StorageError as error:
+            raise OutputError(str(error)) from None
         thread = threading.Thread(target=copy_context().run, args=(beat,), name="presence", daemon=True)
         thread.start()
         try:
             yield presence
-            if alone and time.monotonic() - heard_at > GONE_AFTER_S:
-                raise JobError("the store was away for so long that another driver may have begun: run it again")
+            if alone and time.monotonic() - written_at > GONE_AFTER_S:
+                raise JobError(
+                    "the store was away for so long that another driver may have begun: run the same command again"
+                )
         finally:
             ended.set()
             thread.join()
     finally:
         with retry.patience(BEAT_S), suppress(StorageError):
-            storage.remove(uri)
+            storage.remove(presence.uri)
 
 
-def _be_alone(presence: Presence, uri: str, started_at: float) -> None:
+def _announce(presence: Presence) -> None:
+    """Write the record, and begin to run as soon as no other driver is in the way."""
     for _ in range(_TRIES):
-        storage.put(uri, canonical_json(asdict(presence.snapshot(started_at, is_running=False))))
-        others = [driver for driver in live_drivers(presence.out) if driver.id != presence.id]
+        presence.write(is_running=False)
+        others = presence.conflicts()
         running = [driver for driver in others if driver.is_running]
         if running:
             raise OutputError(
-                f"{storage.display(presence.out)}: {running[0].host}, process {running[0].pid}, works there, and "
-                "this store ignores conditional writes, so that drivers must be alone: stop it, or wait for it "
-                f"(one that died is forgotten after {GONE_AFTER_S:g} s)"
+                f"{storage.display(presence.out)}: another job works there ({running[0].host}, process "
+                f"{running[0].pid}), and one of the two must be alone, as a compaction must and every job on a store "
+                "that ignores conditional writes: wait for it, or stop it (after a crash, it is forgotten in "
+                f"{GONE_AFTER_S:g} s)"
             )
         if not others:
+            presence.write(is_running=True)
             return
-        storage.remove(uri)
+        # Both have seen each other: whoever waits longer comes second.
+        storage.remove(presence.uri)
         time.sleep(random.uniform(0.2, 2.0))
-    raise OutputError(f"{storage.display(presence.out)}: several drivers try to begin there at once: start one")
+    raise OutputError(
+        f"{storage.display(presence.out)}: several jobs try to begin there at once, and one must be alone: "
+        "start one after the other"
+    )

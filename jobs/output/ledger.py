@@ -1,17 +1,17 @@
-"""What is done: the run's identity, commit records, and the success mark.
+"""What is done in an output folder: which job it belongs to, the commit records, and the success mark.
 
 On disk, or under any URL::
 
     OUT/_run.json                   identity and run_id; claims the folder for one job
-    OUT/_plan/                      shards and their recordings (``planfile``)
+    OUT/_plan/                      shards and their recordings (``plans``)
     OUT/TABLE/part-000042.parquet   parts, named by their shard
     OUT/_commits/part-000042.json   the shard is done; written after its parts were read back
     OUT/_SUCCESS                    every listed recording is accounted for; written last
 
-Invariants: each file is created whole by one winner and never changes. A shard's failures part is written first
-and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in exactly
-one of the tables however often the shard is run. Only the commit record says done. While an update of a finished
-folder is under way, its success mark is away.
+Invariants: each file is created whole, by the first who writes it, and never changes. A shard's failures part is
+written first and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in
+exactly one of the tables however often the shard is run. A shard is done when its commit record is there, and not
+before. While an update of a finished folder is under way, there is no success mark.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ from heartbeat_core.errors import InputError, JobError, OutputError, StorageErro
 from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
 from heartbeat_core.settings import canonical_json, fingerprint
 from heartbeat_core.storage import retry
+from heartbeat_core.storage.uris import SUCCESS_NAME
+from jobs.output.differences import describe_differences
 
 RUN_NAME = "_run.json"
 PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
-SUCCESS_NAME = "_SUCCESS"
 FAILURES = "failures"
 RECORDS_AT_ONCE = 16
-"""Commit records that are read at the same time."""
+"""How many commit records are read at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
     """One shard's commit record.
 
-    ``rows`` counts what was read back from each stored table; ``labels`` counts the rows by label, those without one
-    left out, so that nobody has to read the parts again for it.
+    ``rows`` counts the rows of each stored table, as read back. ``labels`` counts the result rows by label, without
+    those that have none, and ``errors`` the failures by ``error_type``, so that nobody has to read the parts again
+    for these counts.
     """
 
     shard: int
@@ -54,6 +56,7 @@ class Commit:
     rows: dict[str, int]
     run_id: str
     labels: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -63,7 +66,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All shards together."""
+    """The recordings of all shards together."""
 
     listed: int
     failed: int
@@ -81,12 +84,12 @@ class Ledger:
         self.out = storage.to_uri(out)
 
     def find_run(self, identity: Mapping[str, Any]) -> str | None:
-        """Return the run_id of this same job if the folder holds it, None if the folder is free.
+        """Return the run_id if the folder belongs to this same job, None if it is free.
 
         Raises
         ------
         OutputError
-            The folder holds something else, or another job; says what differs.
+            The folder holds something else or another job, or a compaction that was interrupted.
         """
         shown = storage.display(self.out)
         if storage.is_local(self.out) and storage.exists(self.out) and not storage.is_folder(self.out):
@@ -95,10 +98,10 @@ class Ledger:
             record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
             run_id, found = str(record["run_id"]), dict(record["identity"])
         except FileNotFoundError:
-            # A driver that died before it had its record has left no more than these.
-            # Some stores go on listing prefixes of which all objects are gone.
+            # A driver that died before it had claimed the folder has left no more than these. Some stores still list
+            # a prefix when all its objects are gone.
             names = set(list_output(self.out) if storage.is_folder(self.out) else [])
-            if PLAN_FOLDER in names and not self._has_plan():
+            if PLAN_FOLDER in names and not self._plan_files():
                 names.remove(PLAN_FOLDER)
             if not all(_is_left_over(name) for name in names):
                 raise OutputError(
@@ -112,43 +115,71 @@ class Ledger:
         # Compared as JSON reads it back: tuples and lists are one.
         wanted = json.loads(canonical_json(identity))
         if fingerprint(found) != fingerprint(wanted):
-            differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-            told = "; ".join(f"{key}: {found.get(key)} there, {wanted.get(key)} here" for key in differing)
+            told = describe_differences(found, wanted)
             raise OutputError(f"{shown} holds another job ({told}): name another folder, or run that job again")
         if any(name.endswith(".json") for name in storage.list_names(storage.join(self.out, COMPACT_FOLDER))):
             raise OutputError(f"{shown}: a compaction was interrupted: finish it with 'heartbeat compact {shown}'")
         return run_id
 
-    def claim(self, identity: Mapping[str, Any]) -> str:
-        """Take a free folder for this job and return its run_id: another driver's of the same job, if that was first.
+    def claim(self, identity: Mapping[str, Any], work: Mapping[str, int] | None = None) -> str:
+        """Claim a free folder for this job and return its run_id.
+
+        Where another driver of the same job was first, its run_id is returned.
+
+        Parameters
+        ----------
+        identity : Mapping[str, Any]
+            Everything that tells this job from another.
+        work : Mapping[str, int] | None
+            Of a job without a plan: how many files it will store below which folders, for ``status``.
 
         Raises
         ------
         OutputError
             The folder cannot be written, or another job was first.
         """
-        record = {"run_id": uuid.uuid4().hex, "fingerprint": fingerprint(identity), "identity": identity}
+        record: dict[str, Any] = {
+            "run_id": uuid.uuid4().hex,
+            "fingerprint": fingerprint(identity),
+            "identity": identity,
+        }
+        if work is not None:
+            record["work"] = work
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         try:
             storage.create(storage.join(self.out, RUN_NAME), text.encode())
         except StorageError as error:
             raise OutputError(str(error)) from None
-        # Read back whoever won: after a lost answer it may be this very record.
+        # Whoever was first, its record counts: after a lost answer, that may be this very one.
         run_id = self.find_run(identity)
         if run_id is None:
             raise OutputError(f"{storage.display(self.out)}/{RUN_NAME} was written and is not there")
         return run_id
 
-    def release(self, run_id: str) -> None:
-        """Give a folder back that was claimed by ``run_id``, unless another driver of the job has begun there."""
-        uri = storage.join(self.out, RUN_NAME)
-        if not self._has_plan() and json.loads(storage.read(uri))["run_id"] == run_id:
-            storage.remove(uri)
+    def release(self, run_id: str, *, with_plan: bool = False) -> None:
+        """Give a claimed folder back, so that any job may use it. Only a driver that is alone there may do this.
 
-    def _has_plan(self) -> bool:
-        """Tell whether a plan or a piece of one is there; on disk, a listing that failed leaves empty folders."""
+        Nothing happens where the folder belongs to another run, where it holds more than a claim and a plan, or where
+        it holds a plan and ``with_plan`` is not set.
+        """
+        uri = storage.join(self.out, RUN_NAME)
+        try:
+            is_ours = json.loads(storage.read(uri))["run_id"] == run_id
+        except FileNotFoundError:
+            return
+        plan = self._plan_files()
+        names = [name for name in list_output(self.out) if name not in (RUN_NAME, PLAN_FOLDER)]
+        if not is_ours or (plan and not with_plan) or not all(_is_left_over(name) for name in names):
+            return
+        # The plan's record first: without it, pieces are only what a listing that died has left.
+        for piece in sorted(plan, key=lambda piece: not piece.endswith(".json")):
+            storage.remove(piece)
+        storage.remove(uri)
+
+    def _plan_files(self) -> list[str]:
+        """Return the URIs of the plan's files; on disk, a listing that failed leaves empty folders."""
         folder = storage.join(self.out, PLAN_FOLDER)
-        return storage.is_folder(folder) and next(storage.walk(folder), None) is not None
+        return [entry.uri for entry in storage.walk(folder)] if storage.is_folder(folder) else []
 
     def committed(self) -> set[int]:
         """Return the numbers of the shards that have a commit record."""
@@ -174,12 +205,12 @@ class Ledger:
         return storage.find(storage.join(self.out, SUCCESS_NAME)) is not None
 
     def unmark_success(self) -> None:
-        """Take the success mark away, since more is to be done."""
+        """Remove the success mark, since there is more to do."""
         storage.remove(storage.join(self.out, SUCCESS_NAME))
 
 
 def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit]) -> Totals:
-    """Hold the commit records against the plan.
+    """Check the commit records against the plan, and return the totals.
 
     Raises
     ------
@@ -202,6 +233,19 @@ def count_labels(commits: Iterable[Commit]) -> Counter[str]:
     for commit in commits:
         counts.update(commit.labels)
     return counts
+
+
+def count_errors(commits: Iterable[Commit]) -> Counter[str]:
+    """Return how many failures of all these shards there are of each ``error_type``."""
+    counts: Counter[str] = Counter()
+    for commit in commits:
+        counts.update(commit.errors)
+    return counts
+
+
+def by_count(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts with the largest first, equal ones in the order of their names."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def find_commit(out: str, shard: int) -> Commit | None:
@@ -227,7 +271,7 @@ def _is_left_over(name: str) -> bool:
 
 
 def list_output(folder: str) -> list[str]:
-    """Return the names in a folder that is to be written to.
+    """Return the names in a folder that will be written to.
 
     Raises
     ------
@@ -251,7 +295,7 @@ def part_uri(out: str, table: str, index: int) -> str:
 
 
 def settle_failures(out: str, index: int, failures: bytes) -> set[str]:
-    """Store the shard's failures part, or adopt the one that is there; returns the failed recordings' ids."""
+    """Store the shard's failures part, or adopt the one that is there; return the ids of the failed recordings."""
     uri = part_uri(out, FAILURES, index)
     try:
         stored = failures if storage.create(uri, failures) else storage.read(uri)
@@ -270,7 +314,7 @@ def commit_shard(
     run_id: str,
     labels: Iterable[str | None] = (),
 ) -> Commit:
-    """Store the shard's other parts, read all row counts back from what is stored, and write the commit record.
+    """Store the shard's other parts, read back what is stored, and write the commit record.
 
     ``labels`` are those of the rows, in any order.
 
@@ -282,18 +326,19 @@ def commit_shard(
 
     def store(name: str) -> int:
         uri = part_uri(out, name, index)
-        if name in tables:
-            storage.create(uri, tables[name])
+        storage.create(uri, tables[name])
         return _stored_rows(uri)
 
-    names = [*tables, FAILURES]
-    with ThreadPoolExecutor(len(names), thread_name_prefix="store") as pool:
-        pending = [retry.submit(pool, store, name) for name in names]
-        rows = {name: future.result() for name, future in zip(names, pending, strict=True)}
+    with ThreadPoolExecutor(len(tables) + 1, thread_name_prefix="store") as pool:
+        pending = {name: retry.submit(pool, store, name) for name in tables}
+        stored_errors = retry.submit(pool, _stored_errors, part_uri(out, FAILURES, index))
+        rows = {name: future.result() for name, future in pending.items()}
+        errors = stored_errors.result()
+    rows[FAILURES] = errors.total()
     if rows[FAILURES] != n_failed or any(rows[name] + n_failed != n_listed for name in tables):
         raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
     counts = dict(Counter(label for label in labels if label is not None))
-    commit = Commit(index, n_listed, rows, run_id, counts)
+    commit = Commit(index, n_listed, rows, run_id, counts, dict(errors))
     storage.create(_commit_uri(out, index), canonical_json(asdict(commit)))
     return commit
 
@@ -309,6 +354,14 @@ def _stored_rows(uri: str) -> int:
         return footer_rows(tail if length <= len(tail) else storage.read_tail(uri, length))
     except InputError as error:
         raise StorageError(f"{storage.display(uri)}: {error}") from None
+
+
+def _stored_errors(uri: str) -> Counter[str]:
+    """Count the rows of a failures part by ``error_type``."""
+    try:
+        return Counter(from_parquet(storage.read(uri), ["error_type"]).column("error_type").to_pylist())
+    except (InputError, FileNotFoundError) as error:
+        raise StorageError(f"{storage.display(uri)}: cannot be read back: {error}") from None
 
 
 TABLES = ("predictions", "features", FAILURES)

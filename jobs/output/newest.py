@@ -1,4 +1,4 @@
-"""The newest row of each recording, where updates have taken some of them again."""
+"""The newest row of each recording, where an update has processed some of them again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from jobs.output.plans import PlanFolder
 
 
 def newest_generations(out: str) -> dict[str, int]:
-    """Return, by recording_id, the generation of each recording that an update has taken; the others are of 0."""
+    """Return the newest generation of each recording that an update has processed, by recording_id.
+
+    All other recordings are of generation 0.
+    """
     plans = PlanFolder(out)
     found: dict[str, int] = {}
     for generation in plans.generations()[1:]:
@@ -24,7 +27,10 @@ def newest_generations(out: str) -> dict[str, int]:
 
 
 def newest_rows(part: Table, newest: Mapping[str, int]) -> Table:
-    """Return the rows of a part that no later generation has taken the place of; it has an id and a generation."""
+    """Return the rows of a part that are the newest of their recordings.
+
+    The part needs the columns ``recording_id`` and ``generation``.
+    """
     if not newest:
         return part
     rows = zip(part.column("recording_id").to_pylist(), part.column("generation").to_pylist(), strict=True)
@@ -32,7 +38,7 @@ def newest_rows(part: Table, newest: Mapping[str, int]) -> Table:
 
 
 def part_names(out: str, table: str) -> list[str]:
-    """Return the names of a table's parts; a writer that was killed may have left temporary files beside them."""
+    """Return the names of a table's parts, without the temporary files of a writer that was killed."""
     return [name for name in storage.list_names(storage.join(out, table)) if name.endswith(".parquet")]
 
 

@@ -1,12 +1,13 @@
-"""The plan: what was listed, in shards, stored in pieces as the listing goes.
+"""The plan: what was listed, divided into shards, and stored in pieces while the listing goes on.
 
 On disk, or under any URL::
 
-    OUT/_plan/000000.json                   settles the plan of one generation: its pieces and its counts
+    OUT/_plan/000000.json                   settles the plan of one generation: which pieces count, and how many
     OUT/_plan/000000-TOKEN/000042.parquet   a piece of whole shards
 
-Invariants: a generation is listed once. Each driver writes pieces under a token of its own; the first to create the
-generation's record settles which count, and the others remove theirs. Shards are numbered through all generations.
+Invariants: a generation is listed once. Each driver writes its pieces under a token of its own. The first to create the
+generation's record settles which pieces count, and the others remove theirs. The numbers of shards go on from one
+generation to the next.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ RECORDINGS_A_PIECE = 8192
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The settled plan of one listing."""
+    """The settled plan of one listing; an update is a further generation."""
 
     number: int
     token: str
@@ -42,7 +43,7 @@ class Generation:
 
     @property
     def end_shard(self) -> int:
-        """The number of the shard after its last."""
+        """The number that the next generation's first shard has."""
         return self.first_shard + self.n_shards
 
 
@@ -68,12 +69,12 @@ class PlanFolder:
             except FileNotFoundError:
                 return found
             except (ValueError, TypeError) as error:
-                raise JobError(f"{storage.display(uri)}: not a plan's record: {error}") from None
+                raise JobError(f"{storage.display(uri)}: not a record of a plan: {error}") from None
 
     def settle(self, number: int, first_shard: int, shards: Iterable[Sequence[Recording]]) -> Generation:
-        """Store a generation's plan and return the stored one: another driver's, if that was first.
+        """Store a generation's plan and return the one that is stored: another driver's, if that was first.
 
-        ``shards`` is taken as it comes, and only a piece of it is held.
+        ``shards`` is consumed as it comes; no more than one piece of it is held in memory.
         """
         ours = Generation(number, uuid.uuid4().hex, first_shard, 0, 0, 0)
         try:
@@ -88,7 +89,7 @@ class PlanFolder:
         return settled
 
     def shards(self, generation: Generation) -> Iterator[Shard]:
-        """Yield the shards of a generation, in order; as ``pieces``."""
+        """Yield the shards of a generation, in order; raises as ``pieces``."""
         return chain.from_iterable(self.pieces(generation))
 
     def pieces(self, generation: Generation) -> Iterator[list[Shard]]:
@@ -97,7 +98,7 @@ class PlanFolder:
         Raises
         ------
         JobError
-            A piece is damaged or gone.
+            A piece is damaged or missing.
         """
         for piece in range(generation.n_pieces):
             uri = self._piece_uri(generation, piece)

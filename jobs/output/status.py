@@ -1,23 +1,40 @@
-"""What is done, running, failed and left in an output folder, read while another process may be at work there."""
+"""What is done, running, failed and left in an output folder, read while another process may be working there."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
+from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.output.lease import Driver, live_drivers
-from jobs.output.ledger import RUN_NAME, SUCCESS_NAME, Ledger
+from jobs.output.ledger import RUN_NAME, Ledger
 from jobs.output.plans import PlanFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a job without shards: how many of its files are stored."""
+
+    stored: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """The state of a job, in recordings and in shards.
 
-    ``running`` are shards that a driver has handed to its cluster and that are not committed; ``drivers`` are those
-    that were heard of in the last minute. While an update runs, the counts are rows of all generations.
+    Attributes
+    ----------
+    listed, done, failed : int
+        Recordings; while an update runs, rows of all generations.
+    running : tuple[int, ...]
+        Shards that a driver has handed to its cluster and that are not committed.
+    drivers : tuple[Driver, ...]
+        Those that have said something in the last minute.
+    steps : dict[str, Step]
+        Of an evaluation, which has no recordings or shards: ``inputs`` and ``folds``.
     """
 
     job: str
@@ -31,6 +48,7 @@ class Status:
     running: tuple[int, ...]
     finished: bool
     drivers: tuple[Driver, ...]
+    steps: dict[str, Step] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -51,11 +69,12 @@ def read_status(out: str) -> Status:
     try:
         record = json.loads(storage.read(storage.join(ledger.out, RUN_NAME)))
         job, run_id = str(record["identity"]["job"]), str(record["run_id"])
+        work = {str(folder): int(total) for folder, total in record.get("work", {}).items()}
     except FileNotFoundError:
         raise InputError(f"{shown} is not the output of a heartbeat job: there is no {RUN_NAME}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{shown}/{RUN_NAME} is not a run record") from None
-    # Whoever finishes meanwhile has committed before: in this order nothing is seen done that is not.
+    # In this order, nothing is shown as finished that is not: whoever finishes meanwhile has committed before.
     finished = storage.find(storage.join(ledger.out, SUCCESS_NAME)) is not None
     drivers = live_drivers(ledger.out)
     generations = PlanFolder(ledger.out).generations()
@@ -74,4 +93,13 @@ def read_status(out: str) -> Status:
         running=tuple(sorted(running)),
         finished=finished,
         drivers=tuple(drivers),
+        steps={folder.strip("_"): Step(_count_parts(ledger.out, folder), total) for folder, total in work.items()},
     )
+
+
+def _count_parts(out: str, folder: str) -> int:
+    """Count the Parquet files below a folder."""
+    place = storage.join(out, folder)
+    if not storage.is_folder(place):
+        return 0
+    return sum(entry.uri.endswith(".parquet") for entry in storage.walk(place))

@@ -1,6 +1,6 @@
-"""What a run will take: a measured sample and a count to time, requests, output, memory and failures.
+"""What a run will take, extrapolated from a measured sample: time, requests, output, memory and failures.
 
-Pure: ``jobs.sample`` lists and measures, this extrapolates. What is assumed is said beside each figure.
+``jobs.planning.sample`` lists and measures; everything here is computed from its figures alone.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from statistics import fmean, median, stdev
 from heartbeat_core.recordings.fetch import READ_AHEAD, READ_AHEAD_BYTES
 from heartbeat_core.recordings.recording import Recording
 from jobs.listing.shards import make_shards
-from jobs.planning.request_counts import A_RECORDING, JobName, Requests, requests_of_listing, requests_of_run
+from jobs.planning.request_counts import (
+    A_RECORDING,
+    PAGE_KEYS,
+    JobName,
+    Requests,
+    requests_of_listing,
+    requests_of_run,
+)
 from jobs.planning.sample import Listed, Measured
-from jobs.settings import ShardSettings
+from jobs.settings import ShardSettings, threads_a_worker
 
 EFFICIENCY = 0.9
-"""Share of a worker's core that goes into the job's own functions: 0.91 of its CPU time over 4,160 recordings."""
+"""Share of a worker's CPU time that the job's own functions use; measured as 0.91 over 4,160 recordings."""
 START_S = 3.0
-"""For starting a cluster on this machine, loading the libraries and ending it."""
+"""Time to start a cluster on this machine, load the libraries and stop it."""
 TASK_S = 0.004
-"""Driver and scheduler for one task, from handing it out to taking its result."""
+"""Time that driver and scheduler take for one task, from handing it out to taking its result."""
 TASK_RECORDING_S = 0.00005
-"""And for each recording that it names."""
-TASKS_A_WORKER = 4
-"""Shards that a worker has in hand at once where the output is in a bucket."""
+"""Time that they take on top for each recording of the task."""
 SHARDED_RECORDINGS = 100_000
-"""Recordings from which shards are made to learn how many one holds; beyond, their number grows in proportion."""
+"""For more recordings than this, the number of shards is taken to grow in proportion."""
 CONFIDENCE = 0.95
 _Z = 1.96
 
@@ -46,7 +51,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class FailureKind:
-    """One type of failure: how many of the sample, the share expected of all, and one recording of it."""
+    """One type of failure: its count in the sample, its expected share of all recordings, and one example."""
 
     error_type: str
     n_sample: int
@@ -56,7 +61,7 @@ class FailureKind:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds. The total is start, listing, work and end; work is the longest of computing, reading and driver."""
+    """Seconds. The total is start + listing + work + end, where work is the longest of compute, reading and driver."""
 
     start_s: float
     listing_s: float
@@ -78,13 +83,18 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run is expected to take. CPU seconds are of one core of this machine."""
+    """What a run is expected to take. CPU seconds are those of one core of this machine.
+
+    ``tasks_a_worker`` is how many shards a worker has in hand at once: fewer where the inputs are on disk, since the
+    output is then taken to be there as well.
+    """
 
     job: JobName
     n_listed: int
     n_sample: int
     n_recordings: int
     n_workers: int
+    tasks_a_worker: int
     n_shards: int
     input_bytes: float
     audio_s: float
@@ -115,12 +125,23 @@ def estimate(
     n_recordings: int,
     put_price: float | None = None,
     get_price: float | None = None,
+    *,
+    page_s: float = 0.0,
 ) -> Estimate:
-    """Extrapolate to ``n_recordings`` of the listed kind; the prices are of 1,000 requests."""
+    """Extrapolate to ``n_recordings`` of the listed kind.
+
+    Parameters
+    ----------
+    put_price, get_price : float | None
+        Of 1,000 requests.
+    page_s : float
+        How long the inputs' store takes to answer one request.
+    """
     scale = n_recordings / listed.n_recordings
     n_shards = count_shards(listed.sample, n_recordings, settings)
     n_remote = round(listed.n_remote * scale)
-    times = _times(listed, measured, n_workers, n_recordings, n_shards)
+    tasks_a_worker = threads_a_worker(on_disk=n_remote == 0)
+    times = _times(listed, measured, n_workers, n_recordings, n_shards, page_s)
     requests = requests_of_run(measured.job, n_recordings, n_remote, n_shards, n_workers, times.total_s.value)
     if n_remote:
         requests += requests_of_listing(round(listed.n_keys * scale), listed.n_prefixes)
@@ -130,6 +151,7 @@ def estimate(
         n_sample=len(listed.sample),
         n_recordings=n_recordings,
         n_workers=n_workers,
+        tasks_a_worker=tasks_a_worker,
         n_shards=n_shards,
         input_bytes=scale * (listed.n_bytes + listed.n_unsized * _mean(measured.sizes)),
         audio_s=n_recordings * sum(measured.durations_s) / len(listed.sample),
@@ -140,19 +162,28 @@ def estimate(
         output_bytes={table: _output_bytes(measured, table, n_recordings, n_shards) for table in measured.table_bytes},
         requests=requests,
         costs=Costs(_cost(requests.put + requests.list, put_price), _cost(requests.get + requests.head, get_price)),
-        worker_memory_bytes=_worker_memory(measured),
+        worker_memory_bytes=_worker_memory(measured, tasks_a_worker),
         failures=_share(len(measured.failures), len(listed.sample), n_recordings),
         failure_kinds=_failure_kinds(measured, len(listed.sample), n_recordings),
     )
 
 
-def _times(listed: Listed, measured: Measured, n_workers: int, n_recordings: int, n_shards: int) -> Times:
+def _listing_s(listed: Listed, scale: float, page_s: float) -> float:
+    """Return the time until the first recording, which does not grow, and that of all keys and pages after it."""
+    # The pages after the first are in the time that was measured, if there were any.
+    n_more_pages = scale * listed.n_keys // PAGE_KEYS - scale * (listed.n_keys // PAGE_KEYS)
+    return listed.first_s + scale * (listed.seconds - listed.first_s) + max(0.0, n_more_pages) * page_s
+
+
+def _times(
+    listed: Listed, measured: Measured, n_workers: int, n_recordings: int, n_shards: int, page_s: float
+) -> Times:
     n_passes = A_RECORDING[measured.job].get
-    listing_s = listed.seconds * n_recordings / listed.n_recordings
+    listing_s = _listing_s(listed, n_recordings / listed.n_recordings, page_s)
     compute_s = n_recordings * _compute_s(measured) / n_workers / EFFICIENCY
     reading_s = n_passes * n_recordings * fmean(measured.read_s) / READ_AHEAD / n_workers
     driver_s = n_passes * (n_shards * TASK_S + n_recordings * TASK_RECORDING_S)
-    # The driver takes away what is no longer needed, one after the other.
+    # The driver removes what is no longer needed, one file after the other.
     run = requests_of_run(measured.job, n_recordings, 0, n_shards, n_workers, 0.0)
     end_s = run.delete * median(measured.read_s)
     work_s = max(compute_s, reading_s, driver_s)
@@ -172,7 +203,7 @@ def _times(listed: Listed, measured: Measured, n_workers: int, n_recordings: int
 
 
 def _output_bytes(measured: Measured, table: str, n_recordings: int, n_shards: int) -> float:
-    """Return the bytes of a table: what a part takes even without rows, and what each recording adds."""
+    """Return the bytes of a table: those of an empty part for each shard, plus what each recording adds."""
     empty = measured.empty_bytes.get(table, 0)
     added = measured.table_bytes[table] - measured.n_parts * empty
     return n_shards * empty + n_recordings * added / len(measured.compute_s)
@@ -183,7 +214,7 @@ def _compute_s(measured: Measured) -> float:
 
 
 def _relative_error(values: Sequence[float], n_all: int) -> float:
-    """Return half the width of the mean's 95 % interval over the mean; 0 where all were sampled, 1 for a single one."""
+    """Return half the width of the mean's 95 % interval, divided by the mean; 0 where all were sampled."""
     if len(values) >= n_all:
         return 0.0
     if len(values) < 2:
@@ -212,10 +243,10 @@ def _failure_kinds(measured: Measured, n_sample: int, n_all: int) -> list[Failur
     ]
 
 
-def _worker_memory(measured: Measured) -> float:
-    """Return what a process like this one holds, with the bytes read ahead and the frames of its other shards."""
-    read_ahead = min(READ_AHEAD_BYTES, TASKS_A_WORKER * READ_AHEAD * _mean(measured.sizes))
-    return measured.peak_bytes + read_ahead + (TASKS_A_WORKER - 1) * measured.shard_bytes
+def _worker_memory(measured: Measured, tasks_a_worker: int) -> float:
+    """Return this process's peak, plus the bytes that a worker reads ahead and the frames of its other shards."""
+    read_ahead = min(READ_AHEAD_BYTES, tasks_a_worker * READ_AHEAD * _mean(measured.sizes))
+    return measured.peak_bytes + read_ahead + (tasks_a_worker - 1) * measured.shard_bytes
 
 
 def _cost(n_requests: int, price: float | None) -> float | None:

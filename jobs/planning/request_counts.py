@@ -1,7 +1,7 @@
-"""What a job asks of its stores, counted from what its code does; a test holds the counts against a real server's.
+"""How many requests a job makes to its stores, as its code makes them; a test compares them with a real server's count.
 
-Counted are the requests of an undisturbed run from the first listing to the success mark, for inputs and output in
-buckets. What fails is asked again and comes on top, and each worker of a cluster elsewhere costs one HEAD more.
+Counted is an undisturbed run with inputs and output in buckets, from the first listing to the success mark. Retries
+come on top, and each worker of a cluster that is not on this machine costs one HEAD more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PAGE_KEYS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """How many requests of each kind; AWS bills LIST as PUT, HEAD as GET, and no DELETE."""
+    """How many requests of each kind. AWS bills LIST like PUT and HEAD like GET, and does not bill DELETE."""
 
     put: int = 0
     get: int = 0
@@ -37,28 +37,29 @@ class Requests:
 
 
 A_RECORDING = {"classify": Requests(get=1), "build-dataset": Requests(get=2)}
-"""Reading it; a dataset's are read once more for the search for the longest."""
+"""Reading it; a dataset's recordings are read twice, first to find the longest."""
 
 A_SHARD = {
-    # Parts of three tables and the commit record; was it committed, three footers.
+    # PUT: parts of three tables and the commit record. GET: is it committed already, and the parts read back.
     "classify": Requests(put=4, get=4),
-    # Parts of two tables, the fit and the commit record; was it committed, two footers, the fit again to be merged.
+    # PUT: parts of two tables, the fit and the commit record. GET: is it committed already, the parts read back, and
+    # the fit once more, to be merged.
     "build-dataset": Requests(put=4, get=4, delete=1),
 }
 A_MERGE = Requests(put=1, get=1, head=1, delete=1)
-"""A node of the tree in which a dataset's fits are merged; its own is read by the next."""
+"""One merge of a dataset's fits, whose result the next merge reads."""
 
 A_PIECE = {"classify": Requests(put=1, get=1), "build-dataset": Requests(put=1, get=4)}
-"""Writing a piece of the plan, and reading it for each pass over the shards."""
+"""Writing a piece of the plan, and reading it at each pass over the shards."""
 
 A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
-"""Looking which shards are committed, at the end."""
+"""Listing the commit records at the end."""
 
 A_RUN = {
-    "classify": Requests(put=6, get=6, list=3, delete=3),
-    "build-dataset": Requests(put=11, get=10, head=2, list=4, delete=2),
+    "classify": Requests(put=7, get=6, list=4, delete=3),
+    "build-dataset": Requests(put=12, get=11, head=2, list=5, delete=2),
 }
-"""Claiming the folder, probing what the store does, settling the plan, telling of the driver, the success mark."""
+"""Probing the store, announcing the driver, claiming the folder, settling the plan, and the success mark."""
 
 A_WORKER = {"classify": Requests(), "build-dataset": Requests(get=1)}
 """The alignment reference."""
@@ -67,20 +68,20 @@ A_WORKER = {"classify": Requests(), "build-dataset": Requests(get=1)}
 def requests_of_run(
     job: JobName, n_recordings: int, n_remote: int, n_shards: int, n_workers: int, seconds: float
 ) -> Requests:
-    """Return the requests of a run but those that list its inputs.
+    """Return the requests of a run, without those that list its inputs.
 
     Parameters
     ----------
     job : JobName
-        Which.
+        Which job.
     n_recordings : int
-        All of them; ``n_remote`` of them are in a bucket.
+        How many recordings; ``n_remote`` of them are in a bucket.
     n_shards : int
-        Tasks; each writes one part of each table.
+        How many shards; each writes one part of each table.
     n_workers : int
-        Processes.
+        How many worker processes.
     seconds : float
-        How long the driver runs, since it tells of itself every few seconds.
+        How long the driver runs: it rewrites its record every few seconds.
     """
     found = (
         A_RUN[job]
@@ -94,13 +95,13 @@ def requests_of_run(
     if job == "build-dataset":
         n_merges = sum(map(len, levels(n_shards)))
         found += A_MERGE * n_merges + Requests(list=_ceil(n_shards + n_merges, PAGE_KEYS))
-        # The shard that claims the longest recording is read again, and this recording once more to be decoded.
+        # The shard with the longest recording is read again, and that recording once more for its frames.
         found += Requests(get=_ceil(n_remote, n_shards) + min(n_remote, 1))
     return found
 
 
 def requests_of_listing(n_keys: int, n_prefixes: int) -> Requests:
-    """Return the requests that list a bucket's prefix: does it hold anything, how it divides, and page by page."""
+    """Return the requests that list a prefix: whether it holds anything, how it divides, and then each page."""
     n_parts = n_prefixes if 1 < n_prefixes <= PAGE_KEYS else 1
     return Requests(list=2 + n_parts + n_keys // PAGE_KEYS)
 

@@ -49,7 +49,7 @@ class Listed:
 
     ``n_bytes`` counts those whose size the store tells, ``n_unsized`` the others. ``n_remote`` are read from a store,
     the rest from disk. ``n_keys`` are recordings and what was passed over. ``n_prefixes`` counts the folders directly
-    below the inputs, up to 1001. ``seconds`` is how long listing took.
+    below the inputs, up to 1001. ``seconds`` is how long listing took, ``first_s`` of them until the first recording.
     """
 
     sample: tuple[Recording, ...]
@@ -60,6 +60,7 @@ class Listed:
     n_keys: int
     n_prefixes: int
     seconds: float
+    first_s: float
 
 
 @dataclass
@@ -138,8 +139,10 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
     sample: list[Recording] = []
     prefixes: set[str] = set()
     n_bytes = n_unsized = n_remote = 0
+    first_s = 0.0
     began = time.perf_counter()
     for index, recording in enumerate(listing):
+        first_s = first_s or time.perf_counter() - began
         n_bytes += recording.size_bytes or 0
         n_unsized += recording.size_bytes is None
         n_remote += not storage.is_local(recording.uri)
@@ -158,6 +161,7 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
         n_keys=listing.n_recordings + listing.n_skipped + listing.n_filtered,
         n_prefixes=len(prefixes),
         seconds=time.perf_counter() - began,
+        first_s=first_s,
     )
 
 

@@ -1,8 +1,8 @@
-"""Where one recording's work is done: in this process under a watchdog, or in a child process that can be killed.
+"""Where a recording is processed: in this process under a watchdog, or in a child process that can be killed.
 
-A thread cannot be stopped and a crash in a decoder takes its process along. ``Here`` costs nothing: where a recording
-runs over its deadline, the watchdog ends the whole worker, as a crash would. What worked on the shard then is done
-again through a ``Child``, whose death or delay is the failure of the one recording that it was given.
+A thread cannot be stopped, and a crash in a decoder ends its whole process. ``Here`` costs nothing: where a recording
+takes longer than its deadline, the watchdog ends the worker, as a crash would. The worker's shards are then done again
+through a ``Child``, one recording at a time. Where the child dies or takes too long, that one recording has failed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from heartbeat_core.settings import Limits
 T = TypeVar("T")
 
 _COMPUTING = threading.Lock()
-"""The threads of a worker hide each other's waiting; computing they would only share the core."""
+"""One thread of a worker computes while the others wait for a store: a worker has one core."""
 
 _SHARING = threading.Lock()
 _children: dict[Limits, tuple[Child, int]] = {}
 
 _START_S = 60.0
 _GRACE_S = 1.0
-"""A child ends itself so long after its parent should have ended it."""
+"""How long after its deadline a child ends itself, if its parent has not ended it by then."""
 
 
 @contextmanager
@@ -45,9 +45,10 @@ def computing() -> Iterator[None]:
 
 @contextmanager
 def _watched(deadline_s: float | None) -> Iterator[None]:
-    """End this process where the block takes longer, whatever it is doing: SIGALRM does, which nobody handles here.
+    """End this process if the block takes longer than the deadline, whatever it is doing.
 
-    Not a thread of Python's, since a decoder may hold the interpreter's lock. One thread computes, and has the timer.
+    SIGALRM does this, since nothing here handles it. A Python thread could not: a decoder may hold the interpreter's
+    lock. There is one timer in a process, and one thread that computes.
     """
     if deadline_s is None:
         yield
@@ -63,11 +64,11 @@ class Place(Protocol):
     """Where a function is called."""
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return ``function(*arguments)``, or raise the RecordingError that it raises or that stands for its end."""
+        """Return ``function(*arguments)``, or raise its RecordingError, or one for a process that ended."""
 
 
 class Here:
-    """This process. With a deadline, a call that takes longer ends the process, whatever it is doing."""
+    """This process. With a deadline, a call that takes longer ends the whole process."""
 
     def __init__(self, limits: Limits, deadline_s: float | None = None) -> None:
         self._limits = limits
@@ -84,7 +85,7 @@ class Here:
 
 
 class Child:
-    """A process of its own, with limits on memory and time; a new one takes the place of one that died."""
+    """A child process with limits on memory and time; where it died, the next call starts another."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -94,7 +95,7 @@ class Child:
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         with computing():
             if self._process is not None and self._process.poll() is not None:
-                self.close()  # It ended while it had nothing to do; the next recording is not to blame.
+                self.close()  # It died while it had nothing to do, which is not this recording's fault.
             connection = self._connection or self._start()
             try:
                 connection.send((function, arguments))
@@ -104,9 +105,9 @@ class Child:
                 outcome, value = connection.recv()
             except (EOFError, ConnectionError):
                 raise WorkerCrash(f"the process that worked on it {self._describe_end()}") from None
-            # Still with the lock: another thread's call would be made to the child that ends here.
+            # While the lock is held: otherwise another thread could call the child that ends here.
             if outcome == "memory" or (outcome == "error" and not isinstance(value, RecordingError)):
-                self.close()  # What it still holds is not known; a bug has ended it.
+                self.close()  # After running out of memory its state is not known; after a bug it has ended.
         if outcome == "memory":
             raise OutOfMemory(f"processing asked for more than {self._limits.max_memory_bytes} bytes")
         if outcome == "error":
@@ -125,12 +126,13 @@ class Child:
 
     def _start(self) -> Connection:
         ours, theirs = socket.socketpair()
-        # A worker's process may have no children of multiprocessing's, since it is one itself.
+        # Not by multiprocessing: a worker is a daemonic process itself, which may have no such children. The child
+        # looks for modules where this process does; -P keeps it from looking in the working directory first.
         path = os.pathsep.join(filter(None, [os.getcwd() if entry == "" else entry for entry in sys.path]))
         with theirs:
             arguments = theirs.fileno(), self._limits.max_memory_bytes, self._limits.deadline_s
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jobs.tasks.isolation", *map(str, arguments)],
+                [sys.executable, "-P", "-m", "jobs.tasks.isolation", *map(str, arguments)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -138,7 +140,7 @@ class Child:
                 env={**os.environ, "PYTHONPATH": path},
             )
         self._connection = Connection(ours.detach())
-        # The deadline is the recording's, not the loading of the libraries'.
+        # Loading the libraries does not count towards a recording's deadline.
         if not self._connection.poll(_START_S) or self._connection.recv() != "ready":
             self.close()
             raise RuntimeError("the child process did not start")
@@ -155,9 +157,9 @@ class Child:
 
 @contextmanager
 def child(limits: Limits) -> Iterator[Child]:
-    """Give a child process that is started at the first call, and ended with the last block that has it.
+    """Yield a child process. It starts at the first call and ends with the last block that uses it.
 
-    Only one thread computes, so that all threads of a worker do with one child: starting one takes seconds.
+    All threads of a worker share one child, since only one of them computes and a start takes seconds.
     """
     with _SHARING:
         place, users = _children.get(limits, (Child(limits), 0))
@@ -174,8 +176,8 @@ def child(limits: Limits) -> Iterator[Child]:
 
 
 def serve(connection: Connection, deadline_s: float) -> None:
-    """Answer calls until the parent is gone; a call that outlives even its parent is ended."""
-    # Loaded here, so that it does not count as the first recording's time.
+    """Answer calls until the parent is gone; a call that is still running then is ended at its deadline."""
+    # Loaded now, so that the first recording does not have to wait for it.
     import_module("heartbeat_core.recordings.recording")
     connection.send("ready")
     while True:

@@ -1,8 +1,9 @@
 """The alignment reference of a dataset: the longest sequence of all its recordings.
 
-Headers are scanned on the cluster, and each shard gives its largest claim. A claim counts only after the recording was
-decoded, since a truncated file promises more frames than it has: shards with the largest claims are decoded first,
-until what was found is as long as any claim that is left. The first of equals is taken.
+Tasks on the cluster read all headers, and each shard reports the most frames that one of its headers claims. A
+truncated file claims more frames than it has, so a claim counts only once the recording has been decoded. The shards
+with the largest claims are decoded first, until no claim that is left is longer than what was found. Of equally long
+recordings, the first is taken.
 
 On disk: ``OUT/_reference.json`` settles which recording it is, ``OUT/_reference.safetensors`` holds its frames.
 """
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import safetensors.numpy
 
@@ -22,7 +23,7 @@ from heartbeat_core import storage
 from heartbeat_core.arrays import Frames
 from heartbeat_core.audio import decode
 from heartbeat_core.datasets.dataset import REFERENCE_NAME
-from heartbeat_core.errors import JobError, RecordingError
+from heartbeat_core.errors import JobError, RecordingError, TooShort
 from heartbeat_core.features.frames import compute_frames, count_frames
 from heartbeat_core.recipe import FramesSettings
 from heartbeat_core.recordings.fetch import read_recording, read_recordings
@@ -37,6 +38,10 @@ from jobs.tasks.parts import working_place
 CHOICE_NAME = "_reference.json"
 
 
+class NoReference(JobError):
+    """No recording can be decoded, so that there is no reference."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScanJob:
     """What the tasks that find the reference need."""
@@ -47,7 +52,7 @@ class ScanJob:
 
 @dataclass(frozen=True, slots=True)
 class Longest:
-    """A recording that was decoded and found the longest of its shard."""
+    """A recording that was decoded and is the longest of its shard."""
 
     shard: int
     uri: str
@@ -61,10 +66,19 @@ class Longest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The most frames that a header of a shard promises; 0 where none can be read."""
+    """What the headers of a shard claim.
+
+    Attributes
+    ----------
+    n_frames : int
+        The most frames that one of them claims; 0 where no header can be read.
+    errors : dict[str, int]
+        Recordings that cannot be the reference, by ``error_type``.
+    """
 
     shard: int
     n_frames: int
+    errors: dict[str, int] = field(default_factory=dict)
 
 
 def claim_shard(shard: Shard, job: ScanJob) -> Claim:
@@ -72,13 +86,14 @@ def claim_shard(shard: Shard, job: ScanJob) -> Claim:
     with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
         place = working_place(stack, shard, job.run.limits)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
-        return Claim(shard.index, max((n for n, _ in _claimed_frames(recordings, job, place)), default=0))
+        claims, errors = _claimed_frames(recordings, job, place)
+        return Claim(shard.index, max((n for n, _ in claims), default=0), dict(errors))
 
 
 def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
     """Return the longest recording of a shard, the first of equals, None where none can be decoded.
 
-    A shard with one readable header costs one decoding; each claim that proves false costs one more.
+    One recording is decoded, and one more for each claim that proves false.
     """
     with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
         place = working_place(stack, shard, job.run.limits)
@@ -87,7 +102,7 @@ def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
 
 
 def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place) -> Longest | None:
-    claims = _claimed_frames(recordings, job, place)
+    claims, _ = _claimed_frames(recordings, job, place)
     best: tuple[int, int] | None = None
     longest: Longest | None = None
     for order, (claimed, recording) in sorted(enumerate(claims), key=lambda claim: (-claim[1][0], claim[0])):
@@ -105,15 +120,15 @@ def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Long
     Parameters
     ----------
     claims : Mapping[int, int]
-        The most frames that each shard's headers promise.
+        The most frames that the headers of each shard claim.
     decode : Callable[[set[int]], Iterable[Longest | None]]
-        Gives what ``scan_shard`` finds in these shards. It is asked for one, and for twice as many each time that a
-        promise was not kept.
+        Returns what ``scan_shard`` finds in these shards. It is called for one shard first, and for twice as many
+        each time that a claim proves false.
 
     Raises
     ------
-    JobError
-        There is none.
+    NoReference
+        No recording can be decoded.
     """
     pending = deque(sorted((-n_frames, shard) for shard, n_frames in claims.items() if n_frames))
     best: Longest | None = None
@@ -124,22 +139,23 @@ def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Long
         best = min((one for one in found if one), key=lambda one: (-one.n_frames, one.shard), default=None)
         n_asked *= 2
     if best is None:
-        raise JobError("none of the recordings can be decoded: there is no reference to align with")
+        raise NoReference("none of the recordings can be decoded, so there is no reference to align with")
     return best
 
 
 def read_choice(out: str) -> Longest | None:
-    """Return the reference that this folder has settled on, if any."""
+    """Return the reference that is settled in this folder, if any."""
     try:
         return Longest(**json.loads(storage.read(storage.join(out, CHOICE_NAME))))
     except FileNotFoundError:
         return None
 
 
-def store(longest: Longest, job: ScanJob) -> str:
-    """Settle on a reference and store its frames; returns the frames' URI.
+def store(longest: Longest, job: ScanJob) -> Longest:
+    """Settle on a reference, store its frames, and return the recording that was settled on.
 
-    A task as well, so that the driver does without the numeric libraries.
+    Of several drivers, the first to store its choice settles it; the others adopt that choice, frames included.
+    This is a task of the workers, so that the driver need not load the numeric libraries.
 
     Raises
     ------
@@ -148,10 +164,14 @@ def store(longest: Longest, job: ScanJob) -> str:
     """
     with storage.using(job.run.access, TASK_PATIENCE_S):
         storage.create(storage.join(job.run.out, CHOICE_NAME), canonical_json(asdict(longest)))
+        # Also after a lost answer, only what is stored counts.
+        settled = read_choice(job.run.out)
+        if settled is None:
+            raise JobError(f"{storage.display(job.run.out)}/{CHOICE_NAME} was written and is not there")
         uri = storage.join(job.run.out, REFERENCE_NAME)
         if storage.find(uri) is None:
-            storage.create(uri, safetensors.numpy.save({"reference.frames": _reference_frames(longest, job)}))
-    return uri
+            storage.create(uri, safetensors.numpy.save({"reference.frames": _reference_frames(settled, job)}))
+    return settled
 
 
 def _reference_frames(longest: Longest, job: ScanJob) -> Frames:
@@ -166,16 +186,24 @@ def _reference_frames(longest: Longest, job: ScanJob) -> Frames:
         raise JobError(f"the reference {shown} can't be read any more: {error}") from None
 
 
-def _claimed_frames(recordings: Iterable[Recording], job: ScanJob, place: Place) -> list[tuple[int, Recording]]:
-    claims = []
+def _claimed_frames(
+    recordings: Iterable[Recording], job: ScanJob, place: Place
+) -> tuple[list[tuple[int, Recording]], Counter[str]]:
+    """Return how many frames each header claims, and the errors of the recordings without frames by type."""
+    claims: list[tuple[int, Recording]] = []
+    errors: Counter[str] = Counter()
     for recording, data in read_recordings(recordings, job.run.limits):
-        if isinstance(data, RecordingError):
-            continue
         try:
-            claims.append((place.call(claim_frames, data, job.run.limits, job.frames), recording))
-        except RecordingError:
-            continue  # The shard's own task gives it its failure row.
-    return claims
+            if isinstance(data, RecordingError):
+                raise data
+            claimed = place.call(claim_frames, data, job.run.limits, job.frames)
+        except RecordingError as error:
+            errors[error.error_type] += 1  # The shard's own task writes its failure row.
+            continue
+        claims.append((claimed, recording))
+        if not claimed:
+            errors[TooShort.error_type] += 1
+    return claims, errors
 
 
 def _decode_claim(shard: int, recording: Recording, job: ScanJob, place: Place) -> Longest | None:
@@ -197,7 +225,7 @@ def _decode_claim(shard: int, recording: Recording, job: ScanJob, place: Place) 
 
 
 def claim_frames(data: bytes, limits: Limits, settings: FramesSettings) -> int:
-    """Return how many frames a recording's header promises; raises RecordingError as ``audio.decode``."""
+    """Return how many frames a recording's header claims; raises RecordingError as ``audio.decode``."""
     header = decode.read_header(data, limits)
     n_samples = header.n_samples
     if n_samples is None:  # A streamed file does not know its length.

@@ -1,12 +1,12 @@
-"""The scaler of a dataset, reduced as a tree: shards to groups of shards to groups of groups, on the workers.
+"""The scaler of a dataset, fitted as a tree on the workers: of shards, then of groups of shards, and so on.
 
 On disk, until the dataset is finished::
 
     OUT/_scalers/0-part-000042.safetensors   the fit over the rows of shard 42
-    OUT/_scalers/1-part-000002.safetensors   over the shards 32 to 47, and so on up to one
+    OUT/_scalers/1-part-000002.safetensors   over the rows of shards 32 to 47, and so on until one fit is left
 
-Invariants: a fit is stored by one winner and never changes. The tree depends on the number of shards alone, so that
-the scaler is the same however the work was divided. Nobody holds more than one fit and the one that is added to it.
+Invariants: the first to store a fit wins, and it never changes. The tree depends on the number of shards alone, so the
+scaler is the same however the work was divided. No task holds more than two fits in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FAN_IN = 16
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """One node of the tree: the fits ``FAN_IN * index`` and on of the level below, as far as there are ``n_below``."""
+    """One node of the tree: it merges up to ``FAN_IN`` of the ``n_below`` fits of the level below."""
 
     level: int
     index: int
@@ -47,7 +47,7 @@ class MergeJob:
 
 
 def levels(n_shards: int) -> list[list[Merge]]:
-    """Return the merges of each level, from the shards up; none where there is one shard."""
+    """Return the merges of each level, from the shards upwards; a single shard needs none."""
     found: list[list[Merge]] = []
     n_below = n_shards
     while n_below > 1:
@@ -58,7 +58,7 @@ def levels(n_shards: int) -> list[list[Merge]]:
 
 
 def merge(node: Merge, job: MergeJob) -> None:
-    """Merge the fits of the level below, in order, and store the sum; the work of one task."""
+    """Merge the fits of the level below, in order, and store the result: the work of one task."""
     with storage.using(job.access, job.patience_s):
         if storage.find(_uri(job.out, node.level, node.index)) is not None:
             return
@@ -70,7 +70,7 @@ def merge(node: Merge, job: MergeJob) -> None:
 
 
 def store_fit(out: str, level: int, index: int, fit: ScalerFit) -> None:
-    """Store a fit, or leave the one that is there."""
+    """Store a fit, unless it is there already."""
     storage.create(_uri(out, level, index), safetensors.numpy.save(fit.state()))
 
 
@@ -80,7 +80,7 @@ def read_fit(out: str, level: int, index: int) -> ScalerFit:
 
 
 def remove_fits(out: str) -> None:
-    """Take away all fits, as far as they are there."""
+    """Remove all fits that are there."""
     folder = storage.join(out, SCALERS_FOLDER)
     for name in storage.list_names(folder):
         storage.remove(storage.join(folder, name))

@@ -137,7 +137,8 @@ def null_shard(shard: Shard, facts: RunFacts) -> Commit:
     """Do what every task does beside its work."""
     ids = column([recording.recording_id for recording in shard.recordings], pa.string())
     rows = pa.Table.from_arrays([ids], names=["recording_id"])
-    settle_failures(facts.out, shard.index, to_parquet(rows.slice(0, 0)))
+    no_failures = rows.slice(0, 0).append_column("error_type", column([], pa.string()))
+    settle_failures(facts.out, shard.index, to_parquet(no_failures))
     return commit_shard(facts.out, shard.index, len(ids), 0, {"rows": to_parquet(rows)}, facts.run_id)
 
 

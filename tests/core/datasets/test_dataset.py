@@ -22,7 +22,6 @@ from heartbeat_core.datasets.dataset import (
     REFERENCE_NAME,
     ROWS_FOLDER,
     SCALER_NAME,
-    SUCCESS_NAME,
     Dataset,
     DatasetFacts,
     Layout,
@@ -34,6 +33,7 @@ from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import recordings_table
+from heartbeat_core.storage.uris import SUCCESS_NAME
 from tests import naive
 
 LENGTH = 12

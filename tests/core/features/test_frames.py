@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from heartbeat_core.errors import NonFiniteSamples, TooShort, UnsupportedSampleRate
+from heartbeat_core.errors import SampleRateTooLowForFrames, SpectrumOverflow, TooShort
 from heartbeat_core.features import frames as frames_module
 from heartbeat_core.features.frames import BLOCK_VALUES, compute_frames, count_frames, stft_parameters
 from heartbeat_core.recipe import FrameMethod, FramesSettings
@@ -69,7 +69,7 @@ def test_stft_parameters_are_the_originals(level: str, sample_rate_hz: int) -> N
 @given(st.integers(1, 400_000), st.floats(1e-4, 2))
 def test_stft_parameters_are_the_originals_everywhere(sample_rate_hz: int, delta_time_s: float) -> None:
     if int(delta_time_s * sample_rate_hz) < 1:
-        with pytest.raises(UnsupportedSampleRate, match="shorter than one sample"):
+        with pytest.raises(SampleRateTooLowForFrames, match="shorter than one sample"):
             stft_parameters(sample_rate_hz, delta_time_s)
     else:
         assert stft_parameters(sample_rate_hz, delta_time_s) == naive.stft_parameters(sample_rate_hz, delta_time_s)
@@ -203,15 +203,17 @@ def test_one_sample_less_than_a_frame_is_too_short() -> None:
 
 
 def test_a_time_step_below_one_sample_is_refused() -> None:
-    with pytest.raises(UnsupportedSampleRate, match=r"^0\.001 s is shorter than one sample at 999 Hz"):
+    with pytest.raises(SampleRateTooLowForFrames, match=r"^0\.001 s is shorter than one sample at 999 Hz") as caught:
         compute_frames(np.zeros(5_000, np.float32), 999, FramesSettings(delta_time_s=0.001))
+    assert (caught.value.stage, caught.value.error_type) == ("frames", "unsupported_sample_rate")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_spectrum_that_overflows_is_a_named_error(method: FrameMethod) -> None:
     samples = np.full(2_000, 3e38, np.float32) * np.sign(sound(2_000))
-    with pytest.raises(NonFiniteSamples, match=r"^the spectrum overflows: samples reach 3e\+38$"):
+    with pytest.raises(SpectrumOverflow, match=r"^the spectrum overflows: samples reach 3e\+38$") as caught:
         compute_frames(samples, 4_000, FramesSettings(delta_time_s=0.1, method=method))
+    assert (caught.value.stage, caught.value.error_type) == ("frames", "non_finite")
 
 
 def test_samples_are_left_as_they_were() -> None:

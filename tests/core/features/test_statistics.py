@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from heartbeat_core.audio.synthesis import synthesise
-from heartbeat_core.errors import NonFiniteSamples
+from heartbeat_core.errors import SignalOverflow
 from heartbeat_core.features import rhythm, series, statistics
 from heartbeat_core.features.signal import RATE_HZ, envelope, log_mel, mel_filters, mfcc, power_spectra, prepare
 from heartbeat_core.features.statistics_columns import (
@@ -554,7 +554,7 @@ def test_values_are_always_finite(sound: str, n_samples: int, sample_rate_hz: in
 def test_any_samples_have_values_or_overflow(samples: list[float], sample_rate_hz: int) -> None:
     try:
         values = statistics_of(np.array(samples, np.float32), sample_rate_hz)
-    except NonFiniteSamples:
+    except SignalOverflow:
         assert max(map(abs, samples)) > 1e37
     else:
         assert np.isfinite(values).all()
@@ -563,8 +563,9 @@ def test_any_samples_have_values_or_overflow(samples: list[float], sample_rate_h
 @pytest.mark.parametrize("sample_rate_hz", [1_000, 8_000, 44_100])
 def test_what_overflows_is_named(sample_rate_hz: int) -> None:
     samples = np.full(1_000, np.finfo(np.float32).max)
-    with pytest.raises(NonFiniteSamples, match=r"resampling overflows: samples reach 3\.4e\+38"):
+    with pytest.raises(SignalOverflow, match=r"resampling overflows: samples reach 3\.4e\+38") as caught:
         statistics_of(samples, sample_rate_hz)
+    assert (caught.value.stage, caught.value.error_type) == ("features", "non_finite")
 
 
 def test_full_scale_clipping_of_a_heart() -> None:

@@ -102,7 +102,6 @@ FAILURES = """
     stage: string
     error_type: string
     message: string
-    attempts: int16
     generation: int32
     run_id: string
     failed_at: timestamp[us, tz=UTC]
@@ -137,7 +136,7 @@ NAMED_IN_THE_ISSUE = {
         "peak_amplitude rms_amplitude dc_offset clipped_fraction silent_fraction "
         "n_frames offset_frames alignment_distance frequency_hz amplitude"
     ),
-    "FAILURES": "recording_id uri size_bytes stage error_type message attempts run_id failed_at",
+    "FAILURES": "recording_id uri size_bytes stage error_type message run_id failed_at",
 }
 
 
@@ -202,7 +201,7 @@ def failures(rows: list[Failure]) -> pa.Table:
 
 def failure(**changes: object) -> Failure:
     fields = {"recording": Recording("s3://b/k?x", "k", None), "stage": "read", "error_type": "not_found"}
-    return Failure(**fields | {"message": "gone", "attempts": 3} | changes)  # type: ignore[arg-type]
+    return Failure(**fields | {"message": "gone"} | changes)  # type: ignore[arg-type]
 
 
 def tables() -> dict[str, tuple[pa.Table, pa.Table, str]]:
@@ -387,7 +386,6 @@ def test_what_is_not_known_is_null() -> None:
         "stage": "read",
         "error_type": "not_found",
         "message": "gone",
-        "attempts": 3,
         "generation": 7,
         "run_id": "run",
         "failed_at": NOW,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from heartbeat_core.devices import has_gpu
 from heartbeat_core.errors import ConfigError, InputError
 from heartbeat_core.features.catalogue import shape_read
 from heartbeat_core.recipe import LABELS, BaggingSettings, Recipe
@@ -25,6 +28,7 @@ from heartbeat_core.settings import parse_yaml
 from jobs.cli.__main__ import app
 from jobs.settings import (
     DEFAULT_MODEL,
+    THREADS_A_WORKER,
     ClusterSettings,
     JobSettings,
     load_cluster_settings,
@@ -35,6 +39,7 @@ from tests.conftest import STATISTICS_RECIPE, TINY_RECIPE
 from tests.helpers import (
     COUNTS,
     WARD_ROWS,
+    broken_bytes,
     comparable,
     heart_bytes,
     read_rows,
@@ -106,7 +111,6 @@ def test_an_empty_folder(place: Place) -> None:
 
 def test_a_missing_path(place: Place) -> None:
     assert_refused(place.classify(inputs=place.tmp / "gone"), 2, f"{place.tmp}/gone: no such file or folder")
-    assert_refused(heartbeat("predict", place.tmp / "gone.wav"), 2, "gone.wav: no such file or folder")
     assert_refused(heartbeat("train", place.tmp / "gone", "-o", place.out), 2, "gone is not a finished dataset")
     judged = place.evaluate("--recipe", "statistics", dataset=place.tmp / "gone")
     assert_refused(judged, 2, "gone is not a finished dataset")
@@ -152,7 +156,9 @@ def test_no_permission(place: Place) -> None:
         assert_refused(place.classify(inputs=place.tmp / "secret"), 2, "secret: cannot be listed")
         result = place.classify(out=place.tmp / "sealed" / "out")
         assert result.exit_code == 2
-        assert "sealed/out/_run.json: cannot be written" in result.stderr.splitlines()[-1]
+        last = result.stderr.splitlines()[-1]
+        assert f"{place.tmp}/sealed/out/" in last
+        assert "cannot be written: Permission denied" in last
         assert_refused(place.classify(out=place.tmp / "secret"), 2, "secret")
         result = heartbeat("train", place.dataset, "-o", place.tmp / "sealed" / "model")
         assert_refused(result, 2, "cannot be written")
@@ -173,8 +179,15 @@ def test_another_job_in_the_folder(place: Place) -> None:
     assert place.classify().exit_code == 0
     before = tree(place.out)
     result = place.classify(inputs=place.library / "normal")
-    assert_refused(result, 2, f"{place.out} holds another job (inputs: ", "name another folder")
-    assert_refused(place.build(), 2, f"{place.out} holds another job (")
+    assert_refused(
+        result,
+        2,
+        f"{place.out} holds another job (INPUT: {place.library} there, {place.library}/normal here)",
+        "name another folder",
+    )
+    assert_refused(
+        place.build(), 2, f"{place.out} holds another job ('heartbeat classify' there, 'heartbeat build-dataset' here)"
+    )
     assert tree(place.out) == before
 
 
@@ -197,7 +210,7 @@ def test_an_unknown_recipe(place: Place) -> None:
         ("{name: x, training: {epochs: 0}}", "training.epochs: Input should be greater than 0"),
         ("{name: x, frames: {delta_time_s: .inf}}", "frames.delta_time_s: "),
         ("{name: x, frames: {method: mean}}", "frames.method: Input should be 'dominant', 'average' or 'median'"),
-        ("{name: Über}", "name: String should match pattern"),
+        ("{name: Über}", "name: expected up to 64 small letters, digits, '.', '_' and '-', such as 'seed-small-2'"),
         ("{version: 1}", "name: Field required"),
         ("{name: x, version: 2}", "version: Input should be 1"),
         ("[1, 2]", "expected a mapping of settings, found list"),
@@ -224,7 +237,9 @@ def test_a_wrong_recipe_file(place: Place, content: str, told: str) -> None:
         ("cluster: {kind: slurmy}", "cluster.kind: Input should be 'local', 'address' or 'scheduler-file'"),
         ("cluster: {kind: address}", "cluster: kind 'address' needs the key 'address'"),
         ("cluster: {kind: scheduler-file}", "cluster: kind 'scheduler-file' needs the key 'scheduler_file'"),
-        ("cluster: {memory_limit: banana}", "cluster.memory_limit: "),
+        ("cluster: {memory_limit: banana}", "cluster.memory_limit: expected 'auto', or a size such as '4GiB'"),
+        ("s3: {endpoint_url: 's3.example.org'}", "s3.endpoint_url: expected an address such as 'https://s3.exam"),
+        ("s3: {role_arn: reader}", "s3.role_arn: expected a role such as 'arn:aws:iam::123456789012:role/reader'"),
         ("cluster: {dashboard: 8787}", "cluster.dashboard: Input should be a valid string"),
         ("cluster: {dashboard: ':8787'}", "cluster: dashboard: ':8787' is not host:port"),
         ("cluster: {dashboard: 'localhost:99999'}", "cluster: dashboard: 'localhost:99999' is not host:port"),
@@ -433,8 +448,25 @@ def test_help_names_the_exit_codes(command: str) -> None:
     assert result.exit_code == 0
     text = " ".join(result.stdout.split())
     assert "Exit codes: 0" in text
-    for code in ("2 usage", "130 interrupted"):
+    for code in ("2 wrong usage", "130 interrupted"):
         assert code in text
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "status", "compact"])
+def test_help_names_no_option_that_the_command_lacks(command: str) -> None:
+    text = heartbeat(command, "--help").stdout
+    found = next(one for name, one in get_command(app).commands.items() if name == command)
+    options = {name for one in found.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+    named = set(re.findall(r"--[a-z][a-z0-9-]*", text))
+    assert named <= options
+
+
+def test_certs_advises_workers_as_the_deploy_page_does(tmp_path: Path) -> None:
+    told = " ".join(heartbeat("certs", tmp_path / "certs").stdout.replace("\\", " ").split())
+    page = " ".join((Path(__file__).parents[3] / "deploy/README.md").read_text().replace("\\", " ").split())
+    [worker] = re.findall(r"dask worker tls://HOST:8786 (.*?) DASK_CONFIG", told)
+    assert f"dask worker tls://10.0.0.5:8786 {worker}" in page
+    assert f"--nthreads {THREADS_A_WORKER} " in worker
 
 
 def test_help_and_version_of_the_whole() -> None:
@@ -496,6 +528,53 @@ def test_more_failures_than_allowed(place: Place) -> None:
         "build-dataset", place.tmp / "in", "-o", place.tmp / "d", "--recipe", "seed-mini", "--max-failure-rate", "0"
     )
     assert build.exit_code == 3
+
+
+def test_failures_are_counted_by_their_type(place: Place) -> None:
+    (place.tmp / "in").mkdir()
+    for name, data in {
+        "good": heart_bytes("normal", 1),
+        "text": b"text",
+        "other": b"text again",
+        "empty": b"",
+    }.items():
+        (place.tmp / "in" / f"{name}.wav").write_bytes(data)
+    told = ["       2 failed: not_audio", "       1 failed: empty"]
+    for _ in range(2):
+        result = place.classify(inputs=place.tmp / "in")
+        assert result.exit_code == 0, result.output
+        assert [line[2:] for line in result.stdout.splitlines() if "failed:" in line] == told
+    built = heartbeat("build-dataset", place.tmp / "in", "-o", place.tmp / "d", "--recipe", "seed-mini")
+    assert built.exit_code == 0, built.output
+    assert [line[2:] for line in built.stdout.splitlines() if "failed:" in line] == told
+    # An update that mends one of them: the newest row of each counts.
+    (place.tmp / "in" / "text.wav").write_bytes(heart_bytes("normal", 2))
+    result = place.classify("--update", inputs=place.tmp / "in")
+    assert result.exit_code == 0, result.output
+    assert "4 recordings listed = 2 predictions + 2 failures" in result.stdout
+    failed = [line[2:] for line in result.stdout.splitlines() if "failed:" in line]
+    assert sorted(failed) == ["       1 failed: empty", "       1 failed: not_audio"]
+
+
+def test_nothing_but_failures(place: Place) -> None:
+    (place.tmp / "in").mkdir()
+    (place.tmp / "in" / "text.wav").write_text("text")
+    (place.tmp / "in" / "nan.wav").write_bytes(broken_bytes()["nan.wav"][0])
+    (place.tmp / "in" / "short.wav").write_bytes(heart_bytes("normal", 1, duration_s=0.01))
+    result = place.classify(inputs=place.tmp / "in")
+    assert result.exit_code == 3
+    assert "3 recordings listed = 0 predictions + 3 failures" in result.stdout
+    assert "1 failed: not_audio" in result.stdout
+    assert result.stderr.splitlines()[-1].startswith("heartbeat: all 3 recordings failed")
+    assert (place.out / "_SUCCESS").exists()
+    built = heartbeat("build-dataset", place.tmp / "in", "-o", place.tmp / "d", "--recipe", "seed-mini")
+    assert built.exit_code == 3
+    told = built.stderr.splitlines()[-1]
+    assert "none of the recordings can be decoded, so there is no reference to align with (1 " in told
+    for reason in ("1 not_audio", "1 too_short", "1 not decodable"):
+        assert reason in told
+    # Nothing was written, so that the folder is free for other recordings.
+    assert tree(place.tmp / "d") == {}
 
 
 def test_build_train_classify_predict(place: Place) -> None:
@@ -573,6 +652,9 @@ def test_predict_json(place: Place) -> None:
     assert second["error_type"] == "not_audio"
     assert second["uri"] == f"file://{broken}"
     assert heartbeat("predict", good, "--json", "--model", place.bundle).exit_code == 0
+    result = heartbeat("predict", good, place.tmp / "gone.wav", "--json", "--model", place.bundle)
+    assert result.exit_code == 1
+    assert [row.get("error_type") for row in json.loads(result.stdout)] == [None, "not_found"]
     table = heartbeat("predict", good, broken, "--model", place.bundle)
     assert table.exit_code == 1
     assert "not_audio" in table.stdout
@@ -652,6 +734,7 @@ def test_options_override_the_file(tmp_path: Path) -> None:
 def test_options_override_the_file_on_the_command_line(place: Place) -> None:
     (place.tmp / "in").mkdir()
     (place.tmp / "in" / "broken.wav").write_text("text")
+    (place.tmp / "in" / "good.wav").write_bytes(heart_bytes("normal", 1))
     config = place.write("job.yaml", "{model: not-there, max_failure_rate: 0.1}")
     result = place.classify("--config", config, "--max-failure-rate", "1.0", inputs=place.tmp / "in")
     assert result.exit_code == 0, result.output
@@ -734,3 +817,16 @@ def test_no_scheduler_at_the_address(tmp_path: Path, library: Path, bundle: Path
     assert "Traceback" not in result.output
     assert "heartbeat: no Dask scheduler answers at tcp://127.0.0.1:9" in result.stderr.splitlines()[-1]
     assert "dask scheduler" in result.stderr
+    # Nothing was done, so that the folder is free for another job.
+    assert tree(tmp_path / "out") == {}
+
+
+def test_a_gpu_that_no_worker_has(tmp_path: Path, library: Path, bundle: Path) -> None:
+    if has_gpu():
+        pytest.skip("this machine has one")
+    result = heartbeat(
+        "classify", library, "-o", tmp_path / "out", "--model", bundle, "--device", "cuda", "--workers", 1
+    )
+    assert result.exit_code == 2, result.output
+    assert "device: 'cuda' was asked for and is not there" in result.stderr.splitlines()[-1]
+    assert tree(tmp_path / "out") == {}

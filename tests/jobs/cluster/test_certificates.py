@@ -140,7 +140,7 @@ def test_the_command_teaches_the_next_ones(tmp_path: Path) -> None:
         assert f"{folder}/{name}" in result.stdout
     assert f"DASK_CONFIG='{folder}/dask.yaml' dask scheduler --host HOST" in result.stdout
     until = load(folder / "cert.pem").not_valid_after_utc
-    assert f"good until {until:%Y-%m-%d %H:%M} UTC" in result.stdout
+    assert f"valid until {until:%Y-%m-%d %H:%M} UTC" in result.stdout
     assert timedelta(days=1) < until - datetime.now(UTC) < timedelta(days=3)
     # What it prints as a cluster file is one.
     printed = result.stdout[result.stdout.index("  kind: address") :]

@@ -157,7 +157,7 @@ def test_the_same_command_again_does_nothing(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a finished job asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.build_dataset.connect", refuse)
+    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
     before = tree(dataset)
     summary = build_dataset([str(library)], str(dataset), options_of(recipe, library), settings_of(), console)
     assert summary.totals == Totals(N_ROWS, 0)
@@ -312,10 +312,10 @@ def test_labels_from_the_folders(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"layout": "padded"}, "layout: compact there, padded here"),
-        ({"labels": None}, "labels: "),
-        ({"recipe": {"frames": {"delta_time_s": 0.05}}}, "recipe: "),
-        ({"recipe": {"alignment": {"pad_mode": "back"}}}, "recipe: "),
+        ({"layout": "padded"}, "--layout: compact there, padded here"),
+        ({"labels": None}, "--labels: "),
+        ({"recipe": {"frames": {"delta_time_s": 0.05}}}, "--recipe frames.delta_time_s: 0.1 there, 0.05 here"),
+        ({"recipe": {"alignment": {"pad_mode": "back"}}}, "--recipe alignment.pad_mode: both there, back here"),
     ],
 )
 def test_another_build_in_the_folder_is_refused(

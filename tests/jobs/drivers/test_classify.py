@@ -114,7 +114,6 @@ def test_every_failure_has_its_stage_and_reason(finished: Finished) -> None:
     for row in rows.values():
         assert row["message"]
         assert "\n" not in row["message"]
-        assert row["attempts"] == 1
 
 
 def test_features_and_predictions_have_the_same_rows(finished: Finished) -> None:
@@ -139,7 +138,7 @@ def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: 
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     assert metadata["heartbeat.model_id"] == finished.summary.model_id
     assert metadata["heartbeat.recipe"] == "tiny"
-    assert metadata["heartbeat.schema_version"] == "4"
+    assert metadata["heartbeat.schema_version"] == "5"
 
 
 def test_predictions_are_probabilities_of_trained_labels(finished: Finished) -> None:
@@ -221,7 +220,7 @@ def test_other_feature_sets_are_another_job(
     finished: Finished, bundle: Path, console: Console, in_process: None
 ) -> None:
     settings = settings_for(bundle).model_copy(update={"features": ("aligned",)})
-    with pytest.raises(OutputError, match=r"holds another job \(features: "):
+    with pytest.raises(OutputError, match=r"holds another job \(--features: aligned, statistics there, aligned here\)"):
         classify(finished.inputs, str(finished.out), settings, console)
 
 
@@ -295,11 +294,14 @@ def test_the_same_command_again_does_nothing(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a finished job asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.classify.connect", refuse)
+    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
     monkeypatch.setattr("jobs.listing.listing.Listing.__iter__", refuse)
     before = tree(finished.out)
     assert classify(finished.inputs, str(finished.out), settings_for(bundle), console) == finished.summary
     assert tree(finished.out) == before
+    finished_line, update_line = text_of(console).splitlines()
+    assert finished_line.startswith("finished already: all ")
+    assert update_line == "the inputs were not looked at: --update takes what is new or has changed in them"
 
 
 def copy_of(finished: Finished, folder: Path) -> Path:
@@ -352,8 +354,18 @@ def test_the_output_may_lie_in_the_input(bundle: Path, tmp_path: Path, console: 
         assert summary.totals == Totals(1, 0)
 
 
-@pytest.mark.parametrize("change", ["inputs", "limits", "shards", "path_column"])
-def test_another_job_in_the_folder_is_refused(finished: Finished, bundle: Path, console: Console, change: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("inputs", "INPUT"),
+        ("limits", "limits.max_channels"),
+        ("shards", "shards.recordings"),
+        ("path_column", "--path-column"),
+    ],
+)
+def test_another_job_in_the_folder_is_refused(
+    finished: Finished, bundle: Path, console: Console, change: str, told: str
+) -> None:
     inputs = finished.inputs[:1] if change == "inputs" else finished.inputs
     more: dict[str, Any] = {
         "limits": {"limits": {"max_channels": 2}},
@@ -361,7 +373,7 @@ def test_another_job_in_the_folder_is_refused(finished: Finished, bundle: Path, 
         "path_column": {"path_column": "uri"},
     }.get(change, {})
     before = tree(finished.out)
-    with pytest.raises(OutputError, match=rf"holds another job \({change}: "):
+    with pytest.raises(OutputError, match=rf"holds another job \({told}: "):
         classify(inputs, str(finished.out), settings_for(bundle, **more), console)
     assert tree(finished.out) == before
 
@@ -662,7 +674,7 @@ def test_an_update_where_nothing_is_new_adds_nothing(clinic: Clinic, monkeypatch
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("an update without work asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.classify.connect", refuse)
+    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
     (clinic.folder / "c.wav").rename(clinic.folder / "c.txt")  # What is gone from the inputs keeps its row.
     assert clinic.classify(update=True) == first
     text = text_of(clinic.console)
@@ -768,5 +780,5 @@ def test_filters_are_part_of_the_job(clinic: Clinic, bundle: Path) -> None:
     assert clinic.classify(update=False).totals == Totals(2, 0)
     assert "2 recordings listed, 2 left out by the filters" in text_of(clinic.console)
     clinic.settings = settings_for(bundle, selection={"exclude": ["a*"]})
-    with pytest.raises(OutputError, match=r"holds another job \(selection: "):
+    with pytest.raises(OutputError, match=r"holds another job \(--exclude: b\* there, a\* here\)"):
         clinic.classify(update=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ from typing import Any
 import duckdb
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, OutputError
+from jobs.cli.__main__ import app
 from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.compact import compact
 from jobs.output.lease import present
-from jobs.output.status import read_status
+from jobs.output.status import Step, read_status
 from jobs.settings import JobSettings
-from tests.helpers import comparable, heart_bytes, read_rows, read_table, tree
+from tests.helpers import WARD_ROWS, comparable, heart_bytes, read_rows, read_table, tree
 
 NEWEST = """WITH newest AS (
   SELECT recording_id, max(generation) AS generation
@@ -156,6 +159,101 @@ def test_what_is_not_finished_or_at_work_is_refused(clinic: Clinic, tmp_path: Pa
     (clinic.out / "_SUCCESS").unlink()
     with pytest.raises(InputError, match="is not finished: run its job again"):
         clinic.compact()
+
+
+def test_no_job_begins_while_it_works(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update would change what the new parts are made of, and its success mark would stand or fall by chance."""
+    refused: list[str] = []
+    write = storage.create
+
+    def updating(uri: str, data: bytes) -> bool:
+        if "/_compact/" in uri:
+            clinic.put("later.wav", heart_bytes("murmur", 4))
+            with pytest.raises(OutputError, match="one of the two must be alone, as a compaction must") as caught:
+                clinic.classify(update=True)
+            refused.append(str(caught.value))
+        return write(uri, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "create", updating)
+        clinic.compact()
+    assert len(refused) == 4, "before each new part and before the record"
+    assert len(names(clinic, "predictions")) == 11
+    # Afterwards the update is taken.
+    assert clinic.classify(update=True).totals.listed == 13
+
+
+def test_a_job_that_came_and_went_before_it_was_alone(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had found the folder finished; meanwhile an update has begun and died."""
+    before = tree(clinic.out / "predictions")
+
+    def late(out: str, *, alone: bool) -> Any:
+        (clinic.out / "_SUCCESS").unlink()
+        return present(out, alone=alone)
+
+    monkeypatch.setattr("jobs.drivers.compact.present", late)
+    with pytest.raises(InputError, match="is not finished: run its job again"):
+        clinic.compact()
+    assert tree(clinic.out / "predictions") == before
+
+
+def test_a_job_that_looked_before_a_compaction_died_is_refused(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had found no compaction; until it had announced itself, one has begun and died half way."""
+
+    def dying(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    def late(out: str, *, alone: bool) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr("jobs.drivers.compact._publish", dying)
+            with pytest.raises(KeyboardInterrupt):
+                clinic.compact()
+        return present(out, alone=alone)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.drivers.run.present", late)
+        with pytest.raises(OutputError, match="a compaction was interrupted: finish it with"):
+            clinic.classify(update=True)
+    clinic.compact()
+    assert clinic.classify().totals.listed == 12
+
+
+def test_an_update_that_was_planned_and_not_begun_is_not_finished(clinic: Clinic) -> None:
+    """Its driver died before it took the success mark away."""
+    (clinic.out / "_commits/part-000003.json").unlink()
+    with pytest.raises(InputError, match="is not finished: run its job again"):
+        clinic.compact()
+
+
+def test_an_evaluation_is_told_and_not_compacted(
+    evaluation: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(evaluation)
+    with pytest.raises(InputError, match="is an evaluation, which has nothing to compact: name the output of"):
+        compact(str(evaluation), console)
+    assert tree(evaluation) == before
+    shutil.copytree(evaluation, tmp_path / "out")
+    # Two kinds of inputs of 92 rows, in chunks of 32; two recipes, two tasks, two seeds and three folds.
+    found = read_status(str(tmp_path / "out"))
+    n_parts = 2 * -(-WARD_ROWS // 32)
+    assert (found.job, found.finished, found.shards) == ("evaluate", True, 0)
+    assert found.steps == {"inputs": Step(n_parts, n_parts), "folds": Step(24, 24)}
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    next((tmp_path / "out").glob("_inputs/*/part-000000.parquet")).unlink()
+    shutil.rmtree(tmp_path / "out" / "_folds")
+    found = read_status(str(tmp_path / "out"))
+    assert found.steps == {"inputs": Step(n_parts - 1, n_parts), "folds": Step(0, 24)}
+    assert not found.finished
+    with present(f"file://{tmp_path}/out", alone=False):
+        result = CliRunner().invoke(app, ["status", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    first, *lines = result.stdout.splitlines()
+    assert first == "evaluate: running"
+    assert [line.split() for line in lines[:2]] == [
+        [str(n_parts - 1), "of", str(n_parts), "parts", "of", "the", "models'", "inputs", "computed"],
+        ["0", "of", "24", "folds", "judged"],
+    ]
+    assert "listed" not in result.stdout
 
 
 def test_a_dataset_is_compacted_too(dataset: Path, tmp_path: Path, console: Console) -> None:

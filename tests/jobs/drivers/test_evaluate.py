@@ -17,6 +17,7 @@ import sklearn.metrics
 from rich.console import Console
 from sklearn.model_selection import StratifiedGroupKFold
 
+from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.errors import DatasetError, JobError, OutputError, UsageError
 from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
@@ -26,6 +27,7 @@ from heartbeat_core.settings import parse_settings
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.evaluate import EvaluateOptions, evaluate
 from jobs.listing.labels import read_labels
+from jobs.output.lease import present
 from jobs.settings import JobSettings
 from tests.helpers import WARD_ROWS, start_command, tree, write_csv
 
@@ -341,7 +343,7 @@ def test_a_finished_evaluation_is_read(
     console: Console,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("jobs.drivers.evaluate.connect", refuse)
+    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
     before = tree(evaluation)
     assert run_again(ward_dataset, evaluation, evaluate_options, console) == figures
     assert tree(evaluation) == before
@@ -435,16 +437,63 @@ def test_another_evaluation_in_the_folder_is_refused(
     changed = frames.model_copy(update={"training": frames.training.model_copy(update={"epochs": 5})})
     before = tree(evaluation)
     for other, told in (
-        (replace(evaluate_options, recipes=(statistics,)), "recipes"),
-        (replace(evaluate_options, recipes=(statistics, changed)), "recipes"),
-        (replace(evaluate_options, without=()), "without"),
-        (replace(evaluate_options, n_seeds=1), "seeds"),
-        (replace(evaluate_options, n_folds=2), "folds"),
+        (replace(evaluate_options, recipes=(statistics,)), "--recipe tiny: [0-9a-f]{12}… there, none here"),
+        (
+            replace(evaluate_options, recipes=(statistics, changed)),
+            "--recipe tiny: [0-9a-f]{12}… there, [0-9a-f]{12}… here",
+        ),
+        (replace(evaluate_options, without=()), "--without: artifact there, none here"),
+        (replace(evaluate_options, n_seeds=1), "--seeds: 2 there, 1 here"),
+        (replace(evaluate_options, n_folds=2), "--folds: 3 there, 2 here"),
     ):
-        with pytest.raises(OutputError, match=f"holds another job .*{told}: .*name another folder") as caught:
+        with pytest.raises(OutputError, match=f"holds another job .*{told}.*name another folder") as caught:
             run_again(ward_dataset, evaluation, other, console)
         assert "\n" not in str(caught.value)
     assert tree(evaluation) == before
+
+
+def test_on_a_store_that_ignores_conditions_one_driver_evaluates(
+    ward_dataset: Path,
+    evaluate_options: EvaluateOptions,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+    in_process: None,
+) -> None:
+    """It looks before it writes, as the tasks of the other jobs do."""
+    looking: list[bool] = []
+
+    def stopping(connection: Any, tasks: Any, items: Any) -> None:
+        looking.append(tasks.job.access.looks_first)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.drivers.evaluate.run_tasks", stopping)
+    monkeypatch.setattr(storage, "honours_conditions", lambda folder: False)
+    out = tmp_path / "out"
+    with (
+        present(f"file://{out}", alone=True),
+        pytest.raises(OutputError, match="another job works there"),
+    ):
+        run_again(ward_dataset, out, evaluate_options, console)
+    with pytest.raises(KeyboardInterrupt):
+        run_again(ward_dataset, out, evaluate_options, console)
+    assert looking == [True]
+
+
+def test_an_evaluation_without_a_cluster_gives_its_folder_back(
+    ward_dataset: Path,
+    evaluate_options: EvaluateOptions,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_scheduler(*arguments: Any) -> None:
+        raise JobError("no scheduler")
+
+    monkeypatch.setattr("jobs.drivers.run.connect", no_scheduler)
+    with pytest.raises(JobError, match="no scheduler"):
+        run_again(ward_dataset, tmp_path / "out", evaluate_options, console)
+    assert tree(tmp_path) == {}
 
 
 @pytest.mark.parametrize("change", ["patients", "devices", "order"])
@@ -472,7 +521,7 @@ def test_a_dataset_that_was_built_otherwise_is_another_evaluation(
                 place, table.schema.field(name), table.column(name).take(list(range(table.num_rows))[::-1])
             )
         pq.write_table(table, part)
-    with pytest.raises(OutputError, match=r"holds another job \(data: "):
+    with pytest.raises(OutputError, match=r"holds another job \(rows of the dataset: "):
         run_again(tmp_path / "dataset", tmp_path / "out", options, console)
 
 

@@ -68,8 +68,23 @@ def test_the_shipped_models_serve(library: Path, model: str) -> None:
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-6)
 
 
+def test_a_recording_that_is_not_there_is_a_row_of_its_own(library: Path, bundle: Path, tmp_path: Path) -> None:
+    good, gone = library / "murmur/murmur_01.wav", tmp_path / "gone.wav"
+    rows = predict([str(gone), str(good), str(good), str(tmp_path / "*.flac")], str(bundle), Limits())
+    assert [row["uri"] for row in rows] == [f"file://{path}" for path in (gone, good, tmp_path / "*.flac")]
+    assert rows[0] == {
+        "uri": f"file://{gone}",
+        "stage": "read",
+        "error_type": "not_found",
+        "message": "no such file or folder",
+    }
+    assert rows[1]["predicted_label"] in LABELS
+    assert rows[2]["error_type"] == "not_found"
+
+
 def test_wrong_names_are_usage_errors(library: Path, bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file or folder"):
-        predict([str(tmp_path / "gone.wav")], str(bundle), Limits())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no recordings in"):
+        predict([str(tmp_path / "empty")], str(bundle), Limits())
     with pytest.raises(BundleError, match=r"no model bundle there .* shipped models: .*seed-small"):
         predict([str(library)], "seed-smal", Limits())

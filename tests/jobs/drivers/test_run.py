@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.errors import InputError, JobError, OutputError
+from heartbeat_core.errors import ConfigError, DeviceError, HeartbeatError, InputError, JobError, OutputError
 from heartbeat_core.recordings.recording import Recording
 from jobs.drivers.run import Run, begin, count, finish, job_identity
 from jobs.output import plans
@@ -90,7 +91,7 @@ def test_a_commit_record_that_went_away_is_missed(tmp_path: Path, console: Conso
 
 def test_a_driver_that_claimed_and_died_before_the_plan(tmp_path: Path, console: Console) -> None:
     run_id = Ledger(str(tmp_path)).claim(IDENTITY)
-    with pytest.raises(OutputError, match=r"holds another job \(model: "):
+    with pytest.raises(OutputError, match=r"holds another job \(--model: "):
         begin_here(tmp_path, console, identity=OTHER)
     run = begin_here(tmp_path, console)
     assert run.run_id == run_id
@@ -156,6 +157,80 @@ def test_who_claimed_does_not_give_back_what_another_has_planned(tmp_path: Path,
     assert begin_here(tmp_path, console, None).n_shards == 3
 
 
+def fail(out: Path, console: Console, error: BaseException, *, working: bool = False) -> None:
+    """Begin a job that ends with an error, before or after its tasks may have written."""
+    with begin(str(out), IDENTITY, JobSettings(), lambda: SHARDS, console) as run:
+        if working:
+            run.presence.stage = "working"
+        raise error
+
+
+@pytest.mark.parametrize("error", [JobError("no scheduler"), DeviceError("no GPU"), ConfigError("no certificate")])
+def test_a_job_that_fails_before_any_work_gives_the_folder_back(
+    tmp_path: Path, console: Console, error: HeartbeatError
+) -> None:
+    with pytest.raises(type(error)):
+        fail(tmp_path, console, error)
+    assert tree(tmp_path) == {}
+    assert begin_here(tmp_path, console, identity=OTHER).n_recordings == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "working"), [(KeyboardInterrupt(), False), (ZeroDivisionError(), False), (JobError("x"), True)]
+)
+def test_an_interrupted_job_and_one_that_has_worked_keep_the_folder(
+    tmp_path: Path, console: Console, error: BaseException, working: bool
+) -> None:
+    """What was listed is kept, and a task that is still under way may write."""
+    with pytest.raises(type(error)):
+        fail(tmp_path, console, error, working=working)
+    assert begin_here(tmp_path, console, None).n_shards == 3
+
+
+def test_a_job_that_goes_on_and_fails_keeps_the_folder(tmp_path: Path, console: Console) -> None:
+    begin_here(tmp_path, console)
+    with pytest.raises(JobError):
+        fail(tmp_path, console, JobError("no scheduler"))
+    assert begin_here(tmp_path, console, None).n_shards == 3
+
+
+def test_a_job_that_fails_does_not_give_back_what_another_driver_works_on(tmp_path: Path, console: Console) -> None:
+    with begin(str(tmp_path), IDENTITY, JobSettings(), lambda: SHARDS, console) as first:
+        with pytest.raises(JobError):
+            fail(tmp_path, console, JobError("no scheduler"))
+        assert Ledger(str(tmp_path)).find_run(IDENTITY) == first.run_id
+    assert begin_here(tmp_path, console, None).n_shards == 3
+
+
+def test_a_folder_that_is_given_back_while_another_driver_begins(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second found the first's plan, which is gone when it has announced itself: it claims the folder and lists."""
+    first = begin(str(tmp_path), IDENTITY, JobSettings(), lambda: SHARDS, console)
+    first.__enter__()
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr("jobs.drivers.run.present", present)
+        first.__exit__(JobError, JobError("no scheduler"), None)
+        return present(*arguments, **options)
+
+    monkeypatch.setattr("jobs.drivers.run.present", late)
+    assert begin_here(tmp_path, console).n_shards == 3
+    assert begin_here(tmp_path, console, None).n_shards == 3
+
+
+def test_a_finished_job_is_said_to_be_finished(tmp_path: Path, console: Console) -> None:
+    begin_here(tmp_path, console)
+    for shard, listed in enumerate((2, 2, 1)):
+        write_commit(tmp_path, shard, listed)
+    assert isinstance(console.file, io.StringIO)
+    finish(begin_here(tmp_path, console, None))
+    assert "going on: 3 of 3 shards are committed already" in console.file.getvalue()
+    console.file.truncate(0)
+    begin_here(tmp_path, console, None)
+    assert console.file.getvalue().strip("\0") == "finished already: all 3 shards are committed\n"
+
+
 def test_of_two_drivers_that_list_at_once_both_go_by_one_plan(tmp_path: Path, console: Console) -> None:
     def shards() -> Iterator[list[Recording]]:
         yield from SHARDS
@@ -172,7 +247,7 @@ def test_a_store_that_ignores_conditions_takes_one_driver(
     monkeypatch.setattr(storage, "honours_conditions", lambda folder: False)
     with begin(str(tmp_path), IDENTITY, JobSettings(), lambda: SHARDS, console) as run:
         assert run.access.looks_first
-        with pytest.raises(OutputError, match="drivers must be alone"):
+        with pytest.raises(OutputError, match="one of the two must be alone"):
             begin_here(tmp_path, console, None)
     assert begin_here(tmp_path, console, None).run_id == run.run_id
 

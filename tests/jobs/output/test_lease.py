@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,9 @@ def test_a_second_driver_is_refused_in_one_line(tmp_path: Path, out: str) -> Non
         with pytest.raises(OutputError) as caught, present(out, alone=True):
             raise AssertionError("two drivers")
         told = str(caught.value)
-        assert told.startswith(f"{tmp_path}: {socket.gethostname()}, process {os.getpid()}, works there")
-        assert "stop it, or wait for it (one that died is forgotten after 60 s)" in told
+        who = f"{socket.gethostname()}, process {os.getpid()}"
+        assert told.startswith(f"{tmp_path}: another job works there ({who}), and one of the two must be alone")
+        assert told.endswith("wait for it, or stop it (after a crash, it is forgotten in 60 s)")
         assert "\n" not in told
         assert set(tree(tmp_path)) == before
     with present(out, alone=True):
@@ -205,14 +207,14 @@ def test_of_two_that_begin_at_once_one_begins(tmp_path: Path, out: str) -> None:
         thread.join()
     assert len(told) == 2
     assert "began" in told
-    assert not [text for text in told if "several drivers" in text]
+    assert not [text for text in told if "several jobs" in text]
 
 
 def test_of_two_that_see_each_other_both_step_back(tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another that has announced itself and does not run yet is waited for, and refused where it stays so."""
     leave_record(tmp_path, is_running=False, seen_at=time.time() + 1000)
     monkeypatch.setattr(lease, "_TRIES", 3)
-    with pytest.raises(OutputError, match="several drivers try to begin there at once: start one"):
+    with pytest.raises(OutputError, match="several jobs try to begin there at once, and one must be alone"):
         present(out, alone=True).__enter__()
     assert list(tree(tmp_path)) == ["_drivers/dead.json"]
     threading.Timer(0.1, (tmp_path / "_drivers" / "dead.json").unlink).start()
@@ -224,7 +226,7 @@ def test_of_two_that_see_each_other_both_step_back(tmp_path: Path, out: str, mon
 def test_one_that_died_is_forgotten(tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "GONE_AFTER_S", 0.5)
     leave_record(tmp_path, is_running=True)
-    with pytest.raises(OutputError, match=r"ward-7, process 4711, works there.* is forgotten after 0\.5 s"):
+    with pytest.raises(OutputError, match=r"works there \(ward-7, process 4711\).* is forgotten in 0\.5 s"):
         present(out, alone=True).__enter__()
     time.sleep(0.6)
     with present(out, alone=True) as mine:
@@ -242,11 +244,53 @@ def test_who_could_not_tell_for_so_long_may_not_be_alone_any_more(out: str, monk
             monkeypatch.setattr(storage, "put", failing)
             time.sleep(0.5)
 
-    with pytest.raises(JobError, match="another driver may have begun: run it again"):
+    with pytest.raises(JobError, match="another driver may have begun: run the same command again"):
         drive()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_one_that_must_be_alone_and_any_other_keep_each_other_out(out: str, alone: bool) -> None:
+    """Whichever of the two came first."""
+    with present(out, alone=alone):
+        for _ in range(2):
+            with pytest.raises(OutputError, match="one of the two must be alone"), present(out, alone=not alone):
+                raise AssertionError("beside each other")
+    with present(out, alone=not alone):
+        pass
+
+
+def test_of_one_that_must_be_alone_and_another_that_start_at_once_one_begins(out: str) -> None:
+    for _ in range(5):
+        begin = threading.Barrier(2)
+        inside: list[bool] = []
+        most: list[int] = []
+
+        def drive(alone: bool, begin: threading.Barrier, inside: list[bool], most: list[int]) -> None:
+            begin.wait()
+            with suppress(OutputError), present(out, alone=alone):
+                inside.append(alone)
+                most.append(len(inside))
+                time.sleep(0.1)
+                inside.remove(alone)
+
+        threads = [threading.Thread(target=drive, args=(alone, begin, inside, most)) for alone in (True, False)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(most) == {1}
+
+
+def test_a_driver_can_become_alone_where_no_other_is(out: str) -> None:
+    with present(out, alone=False) as first:
+        with present(out, alone=False) as second:
+            assert not second.try_to_be_alone()
+        assert first.try_to_be_alone()
+        with pytest.raises(OutputError, match="one of the two must be alone"):
+            present(out, alone=False).__enter__()
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
+    with pytest.raises(OutputError, match="cannot be written: Not a directory"):
         present(f"file://{tmp_path}/file", alone=False).__enter__()

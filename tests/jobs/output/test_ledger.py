@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,12 @@ from jobs.output.ledger import Commit, Ledger, Totals, find_commit, part_name, p
 from jobs.output.plans import PlanFolder
 from tests.helpers import tree
 
-IDENTITY: dict[str, Any] = {"job": "classify", "inputs": ["file:///in"], "shards": {"recordings": 2}, "model": "a@1"}
+IDENTITY: dict[str, Any] = {
+    "job": "classify",
+    "inputs": ["file:///in"],
+    "shards": {"recordings": 2, "bytes": 9},
+    "model": "a@1",
+}
 SHARDS = [[Recording(f"file:///in/{n}.wav", f"{n}.wav", 5) for n in numbers] for numbers in ((0, 1), (2, 3), (4,))]
 
 
@@ -61,11 +67,11 @@ def test_what_is_written_outlives_a_driver_that_died(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"model": "b@2"}, "model: a@1 there, b@2 here"),
-        ({"job": "build-dataset"}, "job: classify there, build-dataset here"),
-        ({"inputs": ["file:///other"]}, "inputs: ['file:///in'] there, ['file:///other'] here"),
-        ({"shards": {"recordings": 3}}, "shards: {'recordings': 2} there, {'recordings': 3} here"),
-        ({"new": 1}, "new: None there, 1 here"),
+        ({"model": "b@2"}, "--model: a@1 there, b@2 here"),
+        ({"job": "build-dataset", "new": 1}, "'heartbeat classify' there, 'heartbeat build-dataset' here"),
+        ({"inputs": ["file:///other"]}, "INPUT: /in there, /other here"),
+        ({"shards": {"recordings": 3, "bytes": 9}}, "shards.recordings: 2 there, 3 here"),
+        ({"new": 1}, "new: none there, 1 here"),
     ],
 )
 def test_another_job_is_refused_with_what_differs(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
@@ -102,6 +108,27 @@ def test_a_folder_is_given_back_by_the_run_that_holds_it_alone(tmp_path: Path) -
     ledger.release(run_id)
     assert ledger.find_run({"job": "any"}) is None
     assert tree(tmp_path) == {}
+
+
+def test_a_folder_is_given_back_with_its_plan_alone(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    run_id = ledger.claim(IDENTITY)
+    PlanFolder(ledger.out).settle(0, 0, SHARDS)
+    (tmp_path / "_drivers").mkdir()
+    (tmp_path / "_drivers" / "x.json").write_text("{}")
+    before = tree(tmp_path)
+    ledger.release(run_id)
+    assert tree(tmp_path) == before
+    # A part of a table, whoever stored it, would be taken for the next job's.
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "part-000000.parquet").write_bytes(b"PAR1")
+    ledger.release(run_id, with_plan=True)
+    assert before.items() < tree(tmp_path).items()
+    shutil.rmtree(tmp_path / "failures")
+    ledger.release(run_id, with_plan=True)
+    assert list(tree(tmp_path)) == ["_drivers/x.json"]
+    assert ledger.find_run({"job": "any"}) is None
+    ledger.release(run_id, with_plan=True)
 
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:

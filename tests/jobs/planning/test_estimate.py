@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from heartbeat_core import storage
 from heartbeat_core.errors import JobError, RecordingError, TooShort
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings import fetch
 from heartbeat_core.recordings.fetch import READ_AHEAD
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
+from heartbeat_core.storage.stores import Entry
 from jobs.cli.__main__ import app
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.classify import classify
@@ -56,6 +59,7 @@ def listed(n_sample: int = 100, n_recordings: int = 10_000, **more: Any) -> List
         n_keys=n_recordings,
         n_prefixes=1,
         seconds=2.0,
+        first_s=0.0,
     )
     return replace(whole, **more)
 
@@ -267,6 +271,34 @@ def test_the_whole_leaves_nothing_to_chance_but_more_of_its_kind_does() -> None:
     assert scaled.times.total_s.low < scaled.times.total_s.high
 
 
+def test_the_first_answer_of_a_store_is_waited_for_once() -> None:
+    """A process that has opened no connection yet waits most of a second for it, however many keys follow."""
+    few = listed(100, 276, seconds=0.86, first_s=0.855)
+    here = estimate(few, measured(), ShardSettings(), 1, 276, page_s=0.002).times.listing_s
+    assert here == pytest.approx(0.86)
+    million = estimate(few, measured(), ShardSettings(), 1, 10**6, page_s=0.002).times.listing_s
+    # 18 µs a key, and the thousand pages that the sample's single page says nothing of.
+    assert million == pytest.approx(0.855 + 0.005 * 10**6 / 276 + 1000 * 0.002, rel=0.01)
+    # Pages that were listed here are in the time of their keys.
+    many = listed(100, 50_000, seconds=3.0, first_s=1.0)
+    assert estimate(many, measured(), ShardSettings(), 1, 10**6, page_s=9.0).times.listing_s == pytest.approx(41)
+
+
+def test_the_first_recording_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_many(tmp_path / "in", 3)
+    walk = storage.walk
+
+    def slow(folder: str) -> Iterator[Entry]:
+        time.sleep(0.2)
+        for entry in walk(folder):
+            yield entry
+            time.sleep(0.1)
+
+    monkeypatch.setattr(storage, "walk", slow)
+    found = list_inputs([str(tmp_path / "in")], JobSettings(), 10)
+    assert 0.2 <= found.first_s <= found.seconds - 0.3
+
+
 def test_everything_grows_with_the_count() -> None:
     few, many = (estimate(listed(), measured(), ShardSettings(), 8, n) for n in (10**5, 10**8))
     assert many.n_shards == 1000 * few.n_shards
@@ -278,7 +310,7 @@ def test_everything_grows_with_the_count() -> None:
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)
     assert many.requests.get == 10**8 + 4 * many.n_shards + n_pieces + 6
     beats = many.times.total_s.value // BEAT_S
-    assert many.requests.put == 4 * many.n_shards + n_pieces + 6 + beats
+    assert many.requests.put == 4 * many.n_shards + n_pieces + 7 + beats
     assert many.requests.list == pytest.approx(10**8 / 1000 + many.n_shards / 1000, rel=0.01)
     assert many.worker_memory_bytes == few.worker_memory_bytes
 
@@ -302,6 +334,11 @@ def test_costs_are_told_where_prices_are() -> None:
 def test_memory_holds_what_is_read_ahead_and_other_shards() -> None:
     small = estimate(listed(), measured(), ShardSettings(), 1, 10_000)
     assert small.worker_memory_bytes == 300 * 2**20 + 64 * 1000 + 3 * 2**20
+    assert small.tasks_a_worker == 4
+    # As many tasks as a worker of this machine runs at once, where the output is on disk as well.
+    disk = estimate(listed(n_remote=0), measured(), ShardSettings(), 1, 10_000)
+    assert disk.worker_memory_bytes == 300 * 2**20 + 32 * 1000 + 2**20
+    assert disk.tasks_a_worker == 2
     large = estimate(listed(), measured(sizes=[10**8]), ShardSettings(), 1, 10_000)
     assert large.worker_memory_bytes == 300 * 2**20 + 64 * 2**20 + 3 * 2**20
 
@@ -407,7 +444,7 @@ def test_typers_own_refusals(tmp_path: Path) -> None:
 
 def test_help_names_the_exit_codes() -> None:
     text = " ".join(heartbeat("plan", "--help").stdout.split())
-    for code in ("Exit codes: 0", "2 usage", "130 interrupted"):
+    for code in ("Exit codes: 0", "2 wrong usage", "130 interrupted"):
         assert code in text
 
 

@@ -55,6 +55,16 @@ def test_a_child_is_another_process_that_is_kept(place: Child) -> None:
     assert place.call(sorted, [3, 1, 2]) == [1, 2, 3]
 
 
+def test_a_working_directory_with_a_folder_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own -m would take the package from there."""
+    for name in ("jobs", "heartbeat_core"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('another project')")
+    monkeypatch.chdir(tmp_path)
+    with child(OTHER_LIMITS) as place:
+        assert place.call(os.getcwd) == str(tmp_path)
+
+
 def check_next_call(place: Child, before: int) -> None:
     """The one that died is gone, with no zombie left, and another answers."""
     assert not is_alive(before)
