@@ -30,12 +30,11 @@ from heartbeat_core.formats.columns import list_values, numbers
 from heartbeat_core.formats.parquet import Table, from_parquet
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.settings import Settings, fingerprint, parse_settings
-from heartbeat_core.storage.uris import SUCCESS_NAME
+from heartbeat_core.storage.uris import ROWS_FOLDER, SUCCESS_NAME
 
 FACTS_NAME = "_dataset.json"
 REFERENCE_NAME = "_reference.safetensors"
 SCALER_NAME = "_scaler.safetensors"
-ROWS_FOLDER = "recordings"
 
 Layout = Literal["compact", "padded"]
 

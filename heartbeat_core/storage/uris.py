@@ -9,6 +9,8 @@ import re
 LOCAL = "file://"
 SUCCESS_NAME = "_SUCCESS"
 """The file that is written last into a folder: without it the folder is not finished."""
+ROWS_FOLDER = "recordings"
+"""The folder below a dataset that holds its rows."""
 
 _WEB_SCHEMES = ("http", "https")
 _CHAIN = re.compile("::(?=[a-z0-9]+://)")

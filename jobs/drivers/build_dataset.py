@@ -27,7 +27,6 @@ from jobs.drivers.run import (
     finish,
     job_identity,
     on_cluster,
-    reaching,
     report_listing,
     run_facts,
     run_shards,
@@ -37,7 +36,7 @@ from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Totals, by_count, count_errors, count_labels
 from jobs.progress import meter
-from jobs.settings import JobSettings
+from jobs.settings import JobSettings, reaching
 from jobs.tasks import reference
 from jobs.tasks.context import TASK_PATIENCE_S
 from jobs.tasks.reference import Claim, Longest, NoReference, ScanJob, claim_shard, scan_shard

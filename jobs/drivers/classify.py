@@ -18,7 +18,6 @@ from jobs.drivers.run import (
     finish,
     job_identity,
     on_cluster,
-    reaching,
     report_listing,
     run_facts,
     run_shards,
@@ -28,7 +27,7 @@ from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import FAILURES, Totals, by_count, count_errors, count_labels
 from jobs.output.newest import read_newest
-from jobs.settings import JobSettings
+from jobs.settings import JobSettings, reaching
 from jobs.tasks.shards import ClassifyJob, classify_shard
 
 

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.datasets.dataset import ROWS_FOLDER
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import Table, from_parquet, join_tables, to_parquet
 from heartbeat_core.settings import canonical_json
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.output.lease import present
 from jobs.output.ledger import COMPACT_FOLDER, FAILURES, TABLES, Ledger, Totals, reconcile
 from jobs.output.newest import newest_generations, newest_rows, part_names

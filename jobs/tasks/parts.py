@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.scaling import ScalerFit
-from heartbeat_core.datasets.dataset import ROWS_FOLDER
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.features.catalogue import sets_written
 from heartbeat_core.formats.parquet import Table, to_parquet
@@ -29,6 +28,7 @@ from heartbeat_core.results.schema import (
     with_metadata,
 )
 from heartbeat_core.settings import Limits
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.listing.shards import Shard
 from jobs.tasks.context import Stopped
 from jobs.tasks.isolation import Here, Place, child

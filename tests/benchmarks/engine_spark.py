@@ -18,11 +18,11 @@ from pyspark.sql import SparkSession
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.scaling import ScalerFit
-from heartbeat_core.datasets.dataset import ROWS_FOLDER
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.plan import plan_shards, plan_table
 from heartbeat_core.results.schema import RECORDINGS
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from tests.benchmarks import engine_work
 
 CONFIG = {

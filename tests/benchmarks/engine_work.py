@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from heartbeat_core.alignment.placement import Frames, Reference
 from heartbeat_core.alignment.scaling import ScalerFit
-from heartbeat_core.datasets.dataset import REFERENCE_NAME, ROWS_FOLDER, SCALER_NAME
+from heartbeat_core.datasets.dataset import REFERENCE_NAME, SCALER_NAME
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recipe import Recipe
@@ -24,6 +24,7 @@ from heartbeat_core.recordings.process import process
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import recordings_table
 from heartbeat_core.settings import Limits
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.listing.labels import match_labels, read_labels
 from jobs.listing.listing import Listing
 from jobs.settings import load_recipe

@@ -34,7 +34,8 @@ from rich.console import Console
 from rich.table import Table
 
 from heartbeat_core.alignment.scaling import Scaler
-from heartbeat_core.datasets.dataset import ROWS_FOLDER, SCALER_NAME
+from heartbeat_core.datasets.dataset import SCALER_NAME
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from tests.benchmarks import common
 
 TITLES = {

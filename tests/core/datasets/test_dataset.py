@@ -20,7 +20,6 @@ from heartbeat_core.audio.quality import Quality
 from heartbeat_core.datasets.dataset import (
     FACTS_NAME,
     REFERENCE_NAME,
-    ROWS_FOLDER,
     SCALER_NAME,
     Dataset,
     DatasetFacts,
@@ -33,7 +32,7 @@ from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import recordings_table
-from heartbeat_core.storage.uris import SUCCESS_NAME
+from heartbeat_core.storage.uris import ROWS_FOLDER, SUCCESS_NAME
 from tests import naive
 
 LENGTH = 12

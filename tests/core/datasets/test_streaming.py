@@ -19,14 +19,14 @@ from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference, pad, place
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.datasets import streaming
-from heartbeat_core.datasets.dataset import ROWS_FOLDER, Dataset, Layout
+from heartbeat_core.datasets.dataset import Dataset, Layout
 from heartbeat_core.datasets.streaming import AlignedStream, Batch, Expander, loader
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.learning.training import AlignedFrames
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.results.schema import recordings_table
-from heartbeat_core.storage.uris import SUCCESS_NAME
+from heartbeat_core.storage.uris import ROWS_FOLDER, SUCCESS_NAME
 from tests import naive
 from tests.core.datasets.test_dataset import LENGTH, PARTS, make_frames, make_results, write_dataset
 
