@@ -25,8 +25,12 @@ venv: $(STAMP) ## create or update .venv with the pinned packages
 demo: $(STAMP) ## classify a few recordings on a local cluster
 	$(BIN)/heartbeat demo $(ARGS)
 
+# Several processes: each computes with one thread, and what one has compiled the others read, though images for
+# containers often switch that off.
+test: export OMP_NUM_THREADS ?= 1
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## check the style and format of the code
 	$(BIN)/ruff check .

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from filelock import FileLock
 from rich.console import Console
 
 from heartbeat_core.recipe import Recipe
@@ -22,6 +24,8 @@ from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import read_labels
 from jobs.settings import JobSettings
 from tests.helpers import write_library, write_ward
+
+pytest_plugins = ["tests.running"]
 
 # No test asserts a time, and other work on the machine is not a failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -83,6 +87,28 @@ def quiet_console() -> Console:
     return Console(file=io.StringIO(), width=300)
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return a function that lets the first of the test processes make a folder, and gives it to all of them."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        made, folder = shared / f"{name}.made", shared / name / name
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                folder.parent.mkdir(exist_ok=True)
+                make(folder)
+                made.touch()
+        return folder
+
+    return make_once
+
+
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
     """Return a recipe at mini level that trains in a moment."""
@@ -90,30 +116,22 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def library(once: Once) -> Path:
     """Return a folder of labelled recordings; not to be changed."""
-    return write_library(tmp_path_factory.mktemp("library"))
+    return once("library", write_library)
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory, library: Path, recipe: Recipe) -> Path:
+def dataset(once: Once, library: Path, recipe: Recipe) -> Path:
     """Return the library's compact dataset, in several parts; not to be changed."""
-    out = tmp_path_factory.mktemp("dataset") / "compact"
-    labels = read_labels(str(library / "labels.csv"), None, None, None)
-    settings = JobSettings.model_validate({"shards": {"recordings": 8}})
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_cluster(monkeypatch)
-        build_dataset([str(library)], str(out), DatasetOptions(recipe, labels=labels), settings, quiet_console())
-    return out
+    return once("dataset", lambda out: _build(library, out, recipe, 8))
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
+def bundle(once: Once, dataset: Path) -> Path:
     """Return a bundle trained on the dataset without artifacts; not to be changed."""
-    out = tmp_path_factory.mktemp("bundle") / "tiny"
     options = TrainOptions(drop_labels=("artifact",), data="synthetic")
-    train(str(dataset), str(out), options, JobSettings(), quiet_console())
-    return out
+    return once("bundle", lambda out: train(str(dataset), str(out), options, JobSettings(), quiet_console()))
 
 
 @pytest.fixture(scope="session")
@@ -123,21 +141,15 @@ def statistics_recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def ward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ward(once: Once) -> Path:
     """Return a folder of labelled recordings of some patients; not to be changed."""
-    return write_ward(tmp_path_factory.mktemp("ward") / "recordings")
+    return once("ward", write_ward)
 
 
 @pytest.fixture(scope="session")
-def ward_dataset(tmp_path_factory: pytest.TempPathFactory, ward: Path, recipe: Recipe) -> Path:
+def ward_dataset(once: Once, ward: Path, recipe: Recipe) -> Path:
     """Return the ward's dataset, in two parts; not to be changed."""
-    out = tmp_path_factory.mktemp("ward-dataset") / "dataset"
-    options = DatasetOptions(recipe, labels=read_labels(str(ward / "labels.csv")))
-    settings = JobSettings.model_validate({"shards": {"recordings": 40}})
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_cluster(monkeypatch)
-        build_dataset([str(ward)], str(out), options, settings, quiet_console())
-    return out
+    return once("ward-dataset", lambda out: _build(ward, out, recipe, 40))
 
 
 @pytest.fixture(scope="session")
@@ -147,20 +159,33 @@ def evaluate_options(recipe: Recipe, statistics_recipe: Recipe) -> EvaluateOptio
 
 
 @pytest.fixture(scope="session")
-def evaluation(tmp_path_factory: pytest.TempPathFactory, ward_dataset: Path, evaluate_options: EvaluateOptions) -> Path:
+def evaluation(once: Once, ward_dataset: Path, evaluate_options: EvaluateOptions) -> Path:
     """Return an evaluation on the ward's dataset; not to be changed."""
-    out = tmp_path_factory.mktemp("evaluation") / "out"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_cluster(monkeypatch)
-        evaluate(str(ward_dataset), str(out), evaluate_options, JobSettings(), quiet_console())
-    return out
+
+    def make(out: Path) -> None:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            without_cluster(monkeypatch)
+            evaluate(str(ward_dataset), str(out), evaluate_options, JobSettings(), quiet_console())
+
+    return once("evaluation", make)
 
 
 @pytest.fixture(scope="session")
-def statistics_bundle(tmp_path_factory: pytest.TempPathFactory, ward_dataset: Path, statistics_recipe: Recipe) -> Path:
+def statistics_bundle(once: Once, ward_dataset: Path, statistics_recipe: Recipe) -> Path:
     """Return a bundle that reads statistics, trained on the ward with rows held out; not to be changed."""
-    out = tmp_path_factory.mktemp("statistics-bundle") / "model"
+
+    def make(out: Path) -> None:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            without_cluster(monkeypatch)
+            train(str(ward_dataset), str(out), TrainOptions(statistics_recipe), JobSettings(), quiet_console())
+
+    return once("statistics-bundle", make)
+
+
+def _build(recordings: Path, out: Path, recipe: Recipe, shard: int) -> None:
+    """Build a dataset without a cluster, ``shard`` recordings a part."""
+    options = DatasetOptions(recipe, labels=read_labels(str(recordings / "labels.csv")))
+    settings = JobSettings.model_validate({"shards": {"recordings": shard}})
     with pytest.MonkeyPatch.context() as monkeypatch:
         without_cluster(monkeypatch)
-        train(str(ward_dataset), str(out), TrainOptions(statistics_recipe), JobSettings(), quiet_console())
-    return out
+        build_dataset([str(recordings)], str(out), options, settings, quiet_console())

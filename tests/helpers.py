@@ -256,8 +256,9 @@ def web_server(folder: Path, is_gated: Callable[[str], bool] = lambda path: Fals
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a process that imports this working tree."""
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    """Return the environment of a process that imports this working tree, with as many threads as a user's."""
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return {**inherited, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def start_command(*arguments: object, cwd: Path) -> subprocess.Popen[str]:

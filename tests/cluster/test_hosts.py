@@ -67,22 +67,24 @@ def _ip(*arguments: str) -> None:
 
 @pytest.fixture
 def hosts() -> Iterator[list[Host]]:
-    """Return four hosts on one bridge."""
-    made = [Host(f"hbt{i}", f"{SUBNET}.{i + 1}", f"hbt{i}v") for i in range(4)]
+    """Return four hosts on one bridge, whose names hold this process's id: two tests may run at once."""
+    prefix = f"hb{os.getpid()}"
+    bridge = f"{prefix}br"
+    made = [Host(f"{prefix}n{i}", f"{SUBNET}.{i + 1}", f"{prefix}v{i}") for i in range(4)]
     with ExitStack() as stack:
         try:
-            _ip("link", "add", "hbtbr", "type", "bridge")
+            _ip("link", "add", bridge, "type", "bridge")
         except subprocess.CalledProcessError as error:
             pytest.skip(f"no network namespaces here: {error.stderr.decode().strip()}")
-        stack.callback(_ip, "link", "delete", "hbtbr")
-        _ip("link", "set", "hbtbr", "up")
+        stack.callback(_ip, "link", "delete", bridge)
+        _ip("link", "set", bridge, "up")
         for host in made:
             _ip("netns", "add", host.name)
             stack.callback(_ip, "netns", "delete", host.name)
             _ip("link", "add", host.cable, "type", "veth", "peer", "name", "eth0", "netns", host.name)
             # A namespace goes some time after it was deleted; its cable now.
             stack.callback(_ip, "link", "delete", host.cable)
-            _ip("link", "set", host.cable, "master", "hbtbr", "up")
+            _ip("link", "set", host.cable, "master", bridge, "up")
             _ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", "eth0")
             for device in ("eth0", "lo"):
                 _ip("-n", host.name, "link", "set", device, "up")

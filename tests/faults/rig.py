@@ -43,9 +43,8 @@ def tiny_recordings(count: int) -> dict[str, bytes]:
 
 def upload(store: Store, folder: str, files: Mapping[str, bytes]) -> str:
     """Put files below a prefix and return its URL."""
-    client = store.client()
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda name: client.pipe_file(f"{BUCKET}/{folder}/{name}", files[name]), files))
+    refused = store.put_all({f"{folder}/{name}": data for name, data in files.items()})
+    assert not refused, refused
     return f"s3://{BUCKET}/{folder}"
 
 

@@ -12,15 +12,21 @@ __all__ = ["KEY", "SECRET", "Store"]
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Start the server; the standard variables of this process point at it."""
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Start the server."""
     try:
-        with running_store(tmp_path_factory.mktemp("seaweedfs")) as store, pytest.MonkeyPatch.context() as patch:
-            for name, value in store.variables().items():
-                patch.setenv(name, value)
+        with running_store(tmp_path_factory.mktemp("seaweedfs")) as store:
             yield store
     except NoServerError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def s3(seaweedfs: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Return the server; the standard variables of this process point at it."""
+    for name, value in seaweedfs.variables().items():
+        monkeypatch.setenv(name, value)
+    return seaweedfs
 
 
 @pytest.fixture

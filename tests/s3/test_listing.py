@@ -7,8 +7,6 @@ import gzip
 import io
 import json
 import random
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -63,12 +61,7 @@ def put_all(s3: Store, folder: str, names: list[str], data: bytes) -> set[str]:
     client = s3.client()
     bucket, _, prefix = folder.removeprefix("s3://").partition("/")
 
-    def put(name: str) -> None:
-        with suppress(OSError):  # There are names that a store does not take.
-            client.call_s3("put_object", Bucket=bucket, Key=f"{prefix}/{name}", Body=data)
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(put, names))
+    s3.put_all({f"{prefix}/{name}": data for name in names})  # There are names that a store does not take.
     found: set[str] = set()
     token: dict[str, str] = {}
     while True:

@@ -223,12 +223,13 @@ def test_reset_and_lost_response(upstream: Upstream, proxy: FaultProxy) -> None:
 @pytest.mark.parametrize(("fault", "pause_s"), [(Fault.TRUNCATE, 0.0), (Fault.STALL, 0.5)])
 def test_half_of_a_body(proxy: FaultProxy, fault: Fault, pause_s: float) -> None:
     proxy.rates[fault] = 1
+    proxy.stall_s = pause_s or 30
     start = time.monotonic()
     with pytest.raises(http.client.IncompleteRead) as caught:
         ask(proxy.endpoint, "GET", "/hearts/a")
     assert caught.value.partial == DATA[: len(DATA) // 2]
     assert caught.value.expected == len(DATA) // 2  # What was promised and did not come.
-    assert pause_s <= time.monotonic() - start < pause_s + 0.4
+    assert pause_s <= time.monotonic() - start < 10
     assert [(one.fault, one.status) for one in proxy.requests] == [(fault, 200)]
 
 
@@ -237,7 +238,7 @@ def test_hang(upstream: Upstream, proxy: FaultProxy) -> None:
     start = time.monotonic()
     with pytest.raises(http.client.RemoteDisconnected):
         ask(proxy.endpoint, "PUT", "/hearts/b", b"new")
-    assert 0.5 <= time.monotonic() - start < 1
+    assert 0.5 <= time.monotonic() - start < 10
     assert not upstream.asked
 
 
@@ -302,7 +303,7 @@ def test_latencies_of_concurrent_requests_overlap(proxy: FaultProxy) -> None:
     start = time.monotonic()
     with ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(lambda _: ask(proxy.endpoint, "GET", "/hearts/a"), range(40)))
-    assert 0.5 <= time.monotonic() - start < 2
+    assert 0.5 <= time.monotonic() - start < 40 * 0.5 / 2
     assert {status for status, _, _ in answers} == {200}
 
 
@@ -392,7 +393,7 @@ def s3_proxy(s3: Store) -> Iterator[FaultProxy]:
 
 
 def client_of(proxy: FaultProxy, **config: Any) -> s3fs.S3FileSystem:
-    """Return a client that asks once and waits a second."""
+    """Return a client that asks once."""
     retries = {"mode": "standard", "total_max_attempts": 1}
     client = s3fs.S3FileSystem(
         key=KEY,
@@ -400,7 +401,7 @@ def client_of(proxy: FaultProxy, **config: Any) -> s3fs.S3FileSystem:
         endpoint_url=proxy.endpoint,
         skip_instance_cache=True,
         use_listings_cache=False,
-        config_kwargs={"retries": retries, "read_timeout": 1, **config},
+        config_kwargs={"retries": retries, **config},
     )
     client.retries = 1
     return client
@@ -468,7 +469,7 @@ def test_signatures_hold_through_the_proxy(s3_proxy: FaultProxy, bucket: str, s3
 def test_client_of_s3_sees_the_fault(
     s3_proxy: FaultProxy, bucket: str, fault: Fault, error: type[Exception], check: Callable[[Exception], bool]
 ) -> None:
-    client = client_of(s3_proxy)
+    client = client_of(s3_proxy, read_timeout=1 if fault in (Fault.HANG, Fault.STALL) else 60)
     client.pipe_file(f"{bucket}/a", DATA)
     s3_proxy.requests.clear()
     s3_proxy.rates[fault] = 1

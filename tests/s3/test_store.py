@@ -19,6 +19,9 @@ from jobs.settings import JobSettings
 from tests.helpers import comparable, start_command
 from tests.s3.conftest import Store
 
+ELSEWHERE = ("--cluster", "tcp://127.0.0.1:9")
+"""A cluster that is never asked: the command ends before, and loads no libraries for workers of its own."""
+
 
 @pytest.fixture
 def uploaded(s3: Store, bucket: str, library: Path) -> str:
@@ -119,11 +122,14 @@ def test_a_store_that_refuses_is_one_line(
     said: str,
 ) -> None:
     change(monkeypatch)
-    inputs = (f"{bucket}/in", f"{bucket}/in/*.wav", f"{bucket}/list.csv")
-    commands = [("classify", place, "-o", "out") for place in inputs]
-    commands += [("classify", ".", "-o", f"{bucket}/out"), ("predict", f"{bucket}/in/a.wav")]
-    for command in commands:
-        process = start_command(*command, cwd=tmp_path)
+    commands = [
+        ("classify", f"{bucket}/in", "-o", "out"),
+        ("classify", f"{bucket}/in/*.wav", "-o", "out", *ELSEWHERE),
+        ("classify", f"{bucket}/list.csv", "-o", "out", *ELSEWHERE),
+        ("classify", ".", "-o", f"{bucket}/out", *ELSEWHERE),
+        ("predict", f"{bucket}/in/a.wav"),
+    ]
+    for process in [start_command(*command, cwd=tmp_path) for command in commands]:
         _, error = process.communicate(timeout=120)
         assert process.returncode == 2, error
         assert re.search(said, error.splitlines()[-1])
@@ -133,7 +139,7 @@ def test_a_store_that_refuses_is_one_line(
 
 def test_a_missing_bucket_or_prefix_is_one_line(bucket: str, tmp_path: Path) -> None:
     for place in ("s3://no-such-bucket/in", f"{bucket}/nothing"):
-        process = start_command("classify", place, "-o", f"{bucket}/out", cwd=tmp_path)
+        process = start_command("classify", place, "-o", f"{bucket}/out", *ELSEWHERE, cwd=tmp_path)
         _, error = process.communicate(timeout=120)
         assert process.returncode == 2
         assert error.splitlines()[-1] == f"heartbeat: {place}: no such file or folder"

@@ -157,7 +157,7 @@ def test_workers_share_the_rows_without_overlap(
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-@pytest.mark.parametrize("n_workers", [0, 1, 2, 5])
+@pytest.mark.parametrize("n_workers", [0, 1, 2, 3])
 def test_spawned_workers_give_each_row_once_and_follow_the_epoch(compact: str, expected: Seen, n_workers: int) -> None:
     stream = AlignedStream(compact, batch_size=4)
     batches = loader(stream, n_workers)

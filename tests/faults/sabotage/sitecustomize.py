@@ -24,8 +24,8 @@ def _sabotage(data):
     if data.endswith(b"EATS"):
         import numpy
 
-        # A request that the machine would grant and a limit does not, twice: some is always there.
-        hold = [numpy.ones(2**27) for _ in range(64)]
+        # 2 GiB at a time: a limit below that refuses the first, and one above it the process grows into.
+        hold = [numpy.ones(2**28) for _ in range(32)]
         del hold
 
 

@@ -609,7 +609,7 @@ def test_a_listing_can_be_taken_twice(tmp_path: Path) -> None:
 
 
 def test_what_is_listed_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    n = 200_000
+    n = 80_000
 
     def walk(folder: str) -> Iterator[Entry]:
         for number in range(n):
@@ -630,7 +630,7 @@ def test_what_is_listed_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
         tracemalloc.stop()
     assert n_shards < n // 50
     assert n_recordings == n
-    # Of the list's beginning 16,384 are held; all of them would take a hundred megabytes.
+    # Of the list's beginning 16,384 are held; all of them would take forty megabytes.
     assert peak_bytes < 16 * 2**20
 
 
