@@ -20,6 +20,7 @@ from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import parse_settings
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
     begin,
@@ -27,7 +28,6 @@ from jobs.drivers.run import (
     finish,
     job_identity,
     on_cluster,
-    reaching,
     report_listing,
     run_facts,
     run_shards,

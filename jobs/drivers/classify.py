@@ -12,13 +12,13 @@ from rich.console import Console
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.recordings.recording import Recording
 from jobs.cluster.connect import check_certificates
+from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
     begin,
     finish,
     job_identity,
     on_cluster,
-    reaching,
     report_listing,
     run_facts,
     run_shards,

@@ -37,7 +37,8 @@ from heartbeat_core.results.evaluation import FoldResult, out_of_fold_table
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
-from jobs.drivers.run import enter, on_cluster, reaching
+from jobs.drivers.reach import reaching
+from jobs.drivers.run import enter, on_cluster
 from jobs.output.ledger import Ledger
 from jobs.progress import meter
 from jobs.settings import JobSettings

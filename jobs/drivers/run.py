@@ -30,8 +30,6 @@ from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts, stop_work
 from jobs.tasks.shards import in_isolation
 
-START_PATIENCE_S = 5.0
-"""How long a store is asked again before it has answered once: a wrong endpoint is reported soon."""
 WORK_PATIENCE_S = 300.0
 """How long a store is asked again once the work has begun."""
 
@@ -117,13 +115,6 @@ def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more:
         "results_version": RESULTS_VERSION,
         **more,
     }
-
-
-@contextmanager
-def reaching(settings: JobSettings) -> Iterator[None]:
-    """Reach stores as the settings say, and give up soon on one that does not answer."""
-    with storage.using(storage.Access(settings.s3), START_PATIENCE_S):
-        yield
 
 
 @contextmanager

@@ -40,7 +40,8 @@ from heartbeat_core.results.schema import holdout_table
 from heartbeat_core.settings import parse_settings
 from jobs.cluster.connect import connect
 from jobs.cluster.runner import Tasks, run_tasks
-from jobs.drivers.run import announce, reaching
+from jobs.drivers.reach import reaching
+from jobs.drivers.run import announce
 from jobs.output.ledger import list_output
 from jobs.progress import meter
 from jobs.settings import JobSettings
