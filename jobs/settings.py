@@ -5,8 +5,7 @@ Options of the command line override the file; the file overrides the defaults.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -32,9 +31,6 @@ from heartbeat_core.settings import (
 )
 
 DEFAULT_MODEL = "cycles"
-
-START_PATIENCE_S = 5.0
-"""How long a store is asked again before it has answered once: a wrong endpoint is reported soon."""
 
 
 def _as_utc(moment: datetime) -> datetime:
@@ -150,13 +146,6 @@ class JobSettings(Settings):
         except ConfigError as error:
             raise PydanticCustomError("feature_set", "{told}", {"told": str(error)}) from None
         return names
-
-
-@contextmanager
-def reaching(settings: JobSettings) -> Iterator[None]:
-    """Reach stores as the settings say, and give up soon on one that does not answer."""
-    with storage.using(storage.Access(settings.s3), START_PATIENCE_S):
-        yield
 
 
 def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSettings:

@@ -34,8 +34,8 @@ def status(
     with exit_codes("interrupted"):
         from dataclasses import asdict
 
+        from jobs.drivers.reach import reaching
         from jobs.output.status import read_status
-        from jobs.settings import reaching
 
         with reaching(job_settings(config, None, None)):
             found = read_status(output)
@@ -55,7 +55,7 @@ def compact(output: Folder, config: StoreConfig = None) -> None:
     """
     with exit_codes():
         from jobs.drivers.compact import compact as run_job
-        from jobs.settings import reaching
+        from jobs.drivers.reach import reaching
 
         with reaching(job_settings(config, None, None)):
             done = run_job(output, log)

@@ -98,8 +98,8 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
                     running.update([submit(item, deaths + 1)])
                 else:
                     raise JobError(
-                        f"workers keep dying, perhaps because memory runs out (the last was "
-                        f"{error.last_worker.address}): see the workers' logs"
+                        "workers keep dying, perhaps because memory runs out: see their logs "
+                        f"(the last one was {error.last_worker.address})"
                     ) from None
     except KeyboardInterrupt:
         if tasks.stop is None:

@@ -20,6 +20,7 @@ from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import parse_settings
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
     begin,
@@ -36,7 +37,7 @@ from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Totals, by_count, count_errors, count_labels
 from jobs.progress import meter
-from jobs.settings import JobSettings, reaching
+from jobs.settings import JobSettings
 from jobs.tasks import reference
 from jobs.tasks.context import TASK_PATIENCE_S
 from jobs.tasks.reference import Claim, Longest, NoReference, ScanJob, claim_shard, scan_shard

@@ -33,10 +33,11 @@ from heartbeat_core.results.evaluation import out_of_fold_table
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.reach import reaching
 from jobs.drivers.run import enter, on_cluster
 from jobs.output.ledger import Ledger
 from jobs.progress import meter
-from jobs.settings import JobSettings, reaching
+from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
 from jobs.tasks.extract import INPUTS_FOLDER, Chunk, ExtractJob, extract, input_key, make_chunks
 from jobs.tasks.folds import FOLDS_FOLDER, Fold, FoldsJob, read_fold, run_fold

@@ -35,10 +35,11 @@ from heartbeat_core.settings import parse_settings
 from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.cluster.connect import connect
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.reach import reaching
 from jobs.drivers.run import announce
 from jobs.output.ledger import list_output
 from jobs.progress import meter
-from jobs.settings import JobSettings, reaching
+from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
 from jobs.tasks.extract import Computed, ExtractJob, compute, make_chunks
 

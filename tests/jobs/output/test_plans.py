@@ -180,7 +180,7 @@ def _fields(generation: Generation) -> dict[str, object]:
 def test_a_damaged_record_is_named(plans: PlanFolder, tmp_path: Path, content: bytes) -> None:
     plans.settle(0, 0, shards_of(3))
     (tmp_path / "_plan/000000.json").write_bytes(content)
-    with pytest.raises(JobError, match=r"_plan/000000\.json: not a plan's record") as caught:
+    with pytest.raises(JobError, match=r"_plan/000000\.json: not a record of a plan") as caught:
         plans.generations()
     assert "\n" not in str(caught.value)
 
