@@ -6,7 +6,8 @@ BIN    := .venv/bin
 STAMP  := .venv/.installed
 PIP    := -m pip --quiet --quiet --disable-pip-version-check
 
-# More arguments for the command of test, types, demo, bench and faults: make test ARGS="-k alignment"
+# More arguments for the command of test, types, demo, bench and faults: make test ARGS="-k alignment", or, in one process,
+# make test ARGS="-n 0 tests/core/test_settings.py"
 ARGS   ?=
 
 PASCAL := "PASCAL CHSC2011 (Bentley, Nordehn, Coimbra, Mannor 2011), set_a and set_b"

@@ -72,7 +72,7 @@ NO_SUCH_KEY = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>no</M
 
 
 def ask(settings: S3Settings, uri: str = "s3://hearts/gone") -> None:
-    with storage.using(storage.Access(settings), 2), pytest.raises(FileNotFoundError):
+    with storage.using(storage.Access(settings), 20), pytest.raises(FileNotFoundError):
         storage.read(uri)
 
 
@@ -106,11 +106,11 @@ def test_a_profile_of_the_processs_own_files(
     for name in SECRETS:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    with storage.using(storage.Access(S3Settings(profile="hearts")), 2):
+    with storage.using(storage.Access(S3Settings(profile="hearts")), 20):
         assert storage.create(f"{bucket}/a", b"content")
         assert storage.read(f"{bucket}/a") == b"content"
     with (
-        storage.using(storage.Access(S3Settings(profile="nobody")), 2),
+        storage.using(storage.Access(S3Settings(profile="nobody")), 20),
         pytest.raises(StorageError, match=r"profile \(nobody\)"),
     ):
         storage.read(f"{bucket}/a")
@@ -130,7 +130,7 @@ def test_a_role_is_assumed_with_the_credentials_that_are_there(
     with server(200, answer.encode()) as sts:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.endpoint)
         role = "arn:aws:iam::123456789012:role/reader"
-        with storage.using(storage.Access(S3Settings(role_arn=role)), 2):
+        with storage.using(storage.Access(S3Settings(role_arn=role)), 20):
             assert storage.create(f"{bucket}/a", b"content")
             assert storage.read(f"{bucket}/a") == b"content"
         assert sts.forms[0]["RoleArn"] == [role]

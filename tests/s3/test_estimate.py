@@ -60,7 +60,7 @@ def test_requests_of_a_run(
         seconds = time.monotonic() - began
         found = counted(proxy)
         proxy.requests.clear()
-        with storage.using(storage.Access(S3Settings(endpoint_url=proxy.endpoint)), 5):
+        with storage.using(storage.Access(S3Settings(endpoint_url=proxy.endpoint)), 20):
             listed = list_inputs([uploaded], settings, 300)
         listing = requests_of_listing(listed.n_keys, listed.n_prefixes)
         assert asdict(listing) == counted(proxy)

@@ -166,7 +166,7 @@ def test_a_store_that_ignores_conditions_takes_one_driver_at_a_time(
     with FaultProxy(s3.endpoint) as proxy:
         proxy.ignore_conditions = (KEY, SECRET)
         variables = {**s3.variables(), "AWS_ENDPOINT_URL": proxy.endpoint}
-        with storage.using(storage.Access(S3Settings(endpoint_url=proxy.endpoint)), 5):
+        with storage.using(storage.Access(S3Settings(endpoint_url=proxy.endpoint)), 20):
             assert not storage.honours_conditions(f"{bucket}/probe")
         command = ("classify", inputs, "-o", f"{bucket}/out", "--model", bundle)
         # Slow enough that the first still works when the second begins.

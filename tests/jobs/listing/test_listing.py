@@ -630,7 +630,7 @@ def test_what_is_listed_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
         tracemalloc.stop()
     assert n_shards < n // 50
     assert n_recordings == n
-    # Of the list's beginning 16,384 are held; all of them would take forty megabytes.
+    # Of the list's beginning 16,384 are held; all of them would take thirty megabytes.
     assert peak_bytes < 16 * 2**20
 
 
