@@ -177,7 +177,7 @@ def test_a_store_that_ignores_conditions_takes_one_driver_at_a_time(
         second = start(*command, log=tmp_path / "second", variables=variables)
         assert second.wait(60) == 2
         told = (tmp_path / "second").read_text()
-        assert "this store ignores conditional writes" in told
+        assert "a store that ignores conditional writes" in told
         assert "Traceback" not in told
         assert first.wait(120) == 0, (tmp_path / "first").read_text()
         # And again after a driver was killed, whose word is there still.

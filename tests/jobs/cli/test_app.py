@@ -41,7 +41,6 @@ from tests.helpers import (
     WARD_ROWS,
     broken_bytes,
     comparable,
-    environment,
     heart_bytes,
     read_rows,
     start_command,
@@ -482,23 +481,6 @@ def test_help_does_not_wait_for_numeric_libraries() -> None:
     code = "import sys, jobs.cli.__main__; print([m for m in ('torch', 'numpy', 'distributed') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("command", "unwanted"),
-    [("status", {"torch", "scipy", "soundfile", "distributed"}), ("compact", {"torch", "soundfile", "distributed"})],
-)
-def test_a_command_over_a_folder_loads_no_more_than_it_needs(
-    command: str, unwanted: set[str], dataset: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(dataset, tmp_path / "out")
-    code = (
-        "import sys; from jobs.cli.__main__ import app; app(sys.argv[1:], standalone_mode=False);"
-        "print(*{name.partition('.')[0] for name in sys.modules})"
-    )
-    command_line = [sys.executable, "-c", code, command, str(tmp_path / "out")]
-    done = subprocess.run(command_line, check=True, capture_output=True, text=True, env=environment())
-    assert not unwanted & set(done.stdout.splitlines()[-1].split())
 
 
 # What works.
