@@ -66,9 +66,11 @@ class Extent:
     """Bytes that the stored size counts beyond the samples."""
 
     def cut(self, data: bytes) -> bool:
+        """Tell whether the file ends before its samples do."""
         return self.n_bytes is not None and self.start + self.n_bytes > len(data)
 
     def holds(self, data: bytes) -> bool:
+        """Tell whether the file has all samples that it claims."""
         return self.n_bytes is not None and not self.cut(data)
 
     def repaired(self, data: bytes) -> bytes:

@@ -20,9 +20,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from heartbeat_core.arrays import Values
 from heartbeat_core.recipe import LABELS
-
-_FloatArray = NDArray[np.float64]
 
 _HEART_RATE_BPM = (55.0, 110.0)
 _JITTER = 0.03
@@ -108,7 +107,7 @@ def _encode(samples: NDArray[np.float32], sample_rate_hz: int, file_format: str)
     return buffer.getvalue()
 
 
-def _heart(label: str, sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> _FloatArray:
+def _heart(label: str, sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
     beat_s = 60 / rng.uniform(*_HEART_RATE_BPM)
     systole_s = _SYSTOLE_S * math.sqrt(beat_s / 0.8)
     s1_hz, s2_hz = rng.uniform(30, 60), rng.uniform(55, 95)
@@ -131,7 +130,7 @@ def _heart(label: str, sample_rate_hz: int, n_samples: int, rng: np.random.Gener
     return signal
 
 
-def _beat_times_s(beat_s: float, duration_s: float, rng: np.random.Generator, *, premature: bool) -> _FloatArray:
+def _beat_times_s(beat_s: float, duration_s: float, rng: np.random.Generator, *, premature: bool) -> Values:
     """Return when each S1 begins; the first may lie before the recording."""
     n_beats = math.ceil(duration_s / beat_s * 1.2) + 3
     intervals_s = beat_s * (1 + _JITTER * rng.standard_normal(n_beats).clip(-2, 2))
@@ -140,13 +139,13 @@ def _beat_times_s(beat_s: float, duration_s: float, rng: np.random.Generator, *,
         early = np.arange(1, n_beats - 1, rng.integers(3, 6))
         intervals_s[early] *= 0.6
         intervals_s[early + 1] *= 1.4
-    times_s: _FloatArray = np.cumsum(intervals_s) - intervals_s[0] - rng.uniform(0, beat_s)
+    times_s: Values = np.cumsum(intervals_s) - intervals_s[0] - rng.uniform(0, beat_s)
     return times_s[times_s < duration_s]
 
 
 def _extra_sound(
     kind: str, s1_at: float, s2_at: float, sample_rate_hz: int, rng: np.random.Generator
-) -> tuple[float, _FloatArray]:
+) -> tuple[float, Values]:
     if kind == "s3":
         return s2_at + 0.14, 0.4 * _burst(0.07, rng.uniform(25, 45), sample_rate_hz, rng)
     if kind == "s4":
@@ -154,7 +153,7 @@ def _extra_sound(
     return (s1_at + s2_at) / 2, 0.5 * _burst(0.03, rng.uniform(100, 180), sample_rate_hz, rng)
 
 
-def _artifact(sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> _FloatArray:
+def _artifact(sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
     """Bumps against the sensor, rubbing cloth, and a voice in the room."""
     duration_s = n_samples / sample_rate_hz
     signal = np.zeros(n_samples)
@@ -168,33 +167,31 @@ def _artifact(sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> 
     return signal + rng.uniform(0.1, 0.3) * _voice(sample_rate_hz, n_samples, rng)
 
 
-def _voice(sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> _FloatArray:
-    """Three harmonics of a wandering pitch, in syllables of about a quarter of a second."""
+def _voice(sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    """Return three harmonics of a wandering pitch, in syllables of about a quarter of a second."""
     time_s = np.arange(n_samples) / sample_rate_hz
     pitch_hz = rng.uniform(90, 150) * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(0.3, 1) * time_s))
     phase = 2 * np.pi * np.cumsum(pitch_hz) / sample_rate_hz
     syllables = np.sin(np.pi * rng.uniform(3, 5) * time_s + rng.uniform(0, np.pi)) ** 2
-    tones: _FloatArray = np.sin(phase) + np.sin(2 * phase) / 2 + np.sin(3 * phase) / 3
+    tones: Values = np.sin(phase) + np.sin(2 * phase) / 2 + np.sin(3 * phase) / 3
     return syllables * tones
 
 
-def _burst(length_s: float, frequency_hz: float, sample_rate_hz: int, rng: np.random.Generator) -> _FloatArray:
-    """A tone under a Hann window, with a weaker one half an octave above and its own loudness."""
+def _burst(length_s: float, frequency_hz: float, sample_rate_hz: int, rng: np.random.Generator) -> Values:
+    """Return a tone under a Hann window, with a weaker one half an octave above and its own loudness."""
     window = _hann(length_s, sample_rate_hz)
     phase = 2 * np.pi * frequency_hz * np.arange(len(window)) / sample_rate_hz
     start, loudness = rng.uniform(0, 2 * np.pi), rng.uniform(0.85, 1.15)
-    tones: _FloatArray = np.sin(phase + start) + 0.4 * np.sin(1.5 * phase)
+    tones: Values = np.sin(phase + start) + 0.4 * np.sin(1.5 * phase)
     return loudness * window * tones
 
 
-def _hann(length_s: float, sample_rate_hz: int) -> _FloatArray:
+def _hann(length_s: float, sample_rate_hz: int) -> Values:
     return np.hanning(max(3, round(length_s * sample_rate_hz)))
 
 
-def _band_noise(
-    low_hz: float, high_hz: float, sample_rate_hz: int, n_samples: int, rng: np.random.Generator
-) -> _FloatArray:
-    """Gaussian noise between two frequencies, of standard deviation 1 where the band holds any bin."""
+def _band_noise(low_hz: float, high_hz: float, sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    """Return Gaussian noise between two frequencies, of standard deviation 1 where the band holds any bin."""
     spectrum = np.fft.rfft(rng.standard_normal(n_samples))
     frequency_hz = np.fft.rfftfreq(n_samples, 1 / sample_rate_hz)
     spectrum[(frequency_hz < low_hz) | (frequency_hz > high_hz)] = 0
@@ -203,7 +200,7 @@ def _band_noise(
     return noise / deviation if deviation > 0 else noise
 
 
-def _add(signal: _FloatArray, at_s: float, sample_rate_hz: int, sound: _FloatArray) -> None:
+def _add(signal: Values, at_s: float, sample_rate_hz: int, sound: Values) -> None:
     """Add a sound in place; what lies outside the recording is left out."""
     start = round(at_s * sample_rate_hz)
     first, last = max(start, 0), min(start + len(sound), len(signal))

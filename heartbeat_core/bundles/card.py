@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heartbeat_core.bundles.manifest import BundleManifest
-from heartbeat_core.evaluation.figures import Figures, HoldoutReport
-from heartbeat_core.evaluation.report import markdown_table, recipe_section
+from heartbeat_core.evaluation.figures import HoldoutReport
+from heartbeat_core.evaluation.report import confusion_table, markdown_table, recipe_section
 from heartbeat_core.features.catalogue import sets_read
 from heartbeat_core.learning.kinds import implementation_of
 
@@ -71,7 +71,7 @@ def _figures(manifest: BundleManifest) -> list[str]:
             f"`{report.majority_label}`. One fold is a small sample, and others can differ by a lot.",
             markdown_table(("figure", "model", "majority rule"), figure_rows(report)),
             "Confusion matrix of the model (rows: label; columns: prediction):",
-            _confusion(report.model),
+            confusion_table(report.model),
             f"Protocol: {report.protocol}.",
         ]
     evaluation = manifest.cross_validation
@@ -128,8 +128,3 @@ def _labels(manifest: BundleManifest) -> str:
     untrained = [label for label in manifest.labels if label not in manifest.trained_labels]
     never = f" Never predicted, since no row of it was trained on: {', '.join(untrained)}." if untrained else ""
     return f"Labels: {', '.join(manifest.trained_labels)}.{never}"
-
-
-def _confusion(figures: Figures) -> str:
-    rows = zip(figures.labels, figures.confusion_matrix, strict=True)
-    return markdown_table(("", *figures.labels), [(label, *map(str, counts)) for label, counts in rows])

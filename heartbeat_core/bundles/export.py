@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from heartbeat_core import __version__
+from heartbeat_core.arrays import Values
 from heartbeat_core.bundles.bundle import Bundle
 from heartbeat_core.errors import BundleError
 from heartbeat_core.features.catalogue import sets_read
@@ -47,7 +48,6 @@ _EXPONENTS = (-126.0, 126.0)
 """Powers of two that float32 holds as normal numbers."""
 
 _Array = NDArray[np.generic]
-_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,11 @@ class _Layer:
     centre : ndarray, [n_inputs] float64
     """
 
-    weight: _Floats
-    bias: _Floats
-    centre: _Floats
+    weight: Values
+    bias: Values
+    centre: Values
 
-    def constant(self, rounded: _Floats) -> NDArray[np.float32]:
+    def constant(self, rounded: Values) -> NDArray[np.float32]:
         """Return [n_outputs] float32, what is added to ``rounded @ x``."""
         constant: NDArray[np.float32] = (self.bias - rounded @ self.centre).astype(np.float32)
         return constant
@@ -303,7 +303,7 @@ def _dense(graph: _Graph, value: str, layer: _Layer, output: str, int8: bool) ->
     return graph.add("Gemm", [value, weight, bias], output, transB=1)
 
 
-def _to_int8(weight: _Floats) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8]]:
+def _to_int8(weight: Values) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8]]:
     """Round weights so that ``codes[o, i] * scale[o] * 2 ** exponents[i]`` is near ``weight[o, i]``.
 
     Parameters

@@ -83,7 +83,7 @@ class OutOfFold:
     """[n] int64 codes."""
     predicted: Codes
     """[n] int64 codes."""
-    probabilities: NDArray[np.float64]
+    probabilities: Values
     """[n, 5] float64, one column a label."""
     groups: list[str]
     """Each row's patient."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heartbeat_core.evaluation.figures import Evaluation, Interval, OverSeeds, PooledJudgement, RecipeFigures
+from heartbeat_core.evaluation.figures import Evaluation, Figures, Interval, OverSeeds, PooledJudgement, RecipeFigures
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT
 
 HEAD = (
@@ -65,7 +65,7 @@ def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
         "others, here and below, the least and the most that a seed gave.",
         _label_table(judgement),
         f"Confusion matrix (rows: label; columns: prediction), summed over seeds ({judgement.n_seeds}):",
-        _confusion(judgement),
+        confusion_table(judgement),
         f"Calibration: expected calibration error {_range(judgement.ece)}, Brier score {_range(judgement.brier)} "
         "(0 to 2).",
         "Error rate among the most confident rows, by the share of rows that is kept; the area under this curve "
@@ -119,7 +119,8 @@ def _label_table(judgement: PooledJudgement) -> str:
     return markdown_table(("label", "rows", "recall", "precision"), rows)
 
 
-def _confusion(judgement: PooledJudgement) -> str:
+def confusion_table(judgement: Figures | PooledJudgement) -> str:
+    """Return a confusion matrix as Markdown; rows are labels, columns predictions."""
     rows = zip(judgement.labels, judgement.confusion_matrix, strict=True)
     return markdown_table(("", *judgement.labels), [(label, *map(str, counts)) for label, counts in rows])
 

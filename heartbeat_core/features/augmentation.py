@@ -14,9 +14,8 @@ import scipy  # scipy.fft is loaded when it is used first: a driver does without
 import soxr
 from numpy.typing import NDArray
 
+from heartbeat_core.arrays import Values
 from heartbeat_core.features.signal import RATE_HZ
-
-Samples = NDArray[np.float64]
 
 PIECE_MIN_S = 4.0
 """A shorter recording is taken whole."""
@@ -42,7 +41,7 @@ def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: 
     return [alter(resampled, np.random.default_rng([seed, copy])) for copy in range(n_copies)]
 
 
-def alter(samples: Samples, rng: np.random.Generator) -> NDArray[np.float32]:
+def alter(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return one altered copy of [n] samples at 4 kHz: each change with a chance of its own.
 
     In this order: a piece of three quarters or more; a speed of 0.9 to 1.1; a device's response (a random curve with a
@@ -66,16 +65,16 @@ def alter(samples: Samples, rng: np.random.Generator) -> NDArray[np.float32]:
     return samples.astype(np.float32)
 
 
-def coloured_noise(n_samples: int, exponent: float, rng: np.random.Generator) -> Samples:
+def coloured_noise(n_samples: int, exponent: float, rng: np.random.Generator) -> Values:
     """Return [n_samples] float64 of unit deviation whose power falls as ``frequency ** -exponent`` from 20 Hz on."""
     length = scipy.fft.next_fast_len(max(n_samples, 2), real=True)
     frequencies_hz = np.maximum(np.arange(length // 2 + 1) * (RATE_HZ / length), 20.0)
     spectrum = scipy.fft.rfft(rng.standard_normal(length)) * frequencies_hz ** (-exponent / 2)
-    noise: Samples = scipy.fft.irfft(spectrum, length)[:n_samples]
+    noise: Values = scipy.fft.irfft(spectrum, length)[:n_samples]
     return noise / (noise.std() + _SILENCE) if n_samples else noise
 
 
-def _through_a_device(samples: Samples, rng: np.random.Generator) -> Samples:
+def _through_a_device(samples: Values, rng: np.random.Generator) -> Values:
     octaves = np.log2(_POINTS_HZ)
     curve_db = rng.normal(0.0, 4.0, len(octaves)) + rng.normal(0.0, 3.0) * (octaves - np.log2(160.0))
     low_hz, high_hz = (2 ** rng.uniform(np.log2(least), np.log2(most)) for least, most in ((15, 70), (300, 2000)))
@@ -85,5 +84,5 @@ def _through_a_device(samples: Samples, rng: np.random.Generator) -> Samples:
     gain = 10 ** (np.interp(np.log2(frequencies_hz), octaves, curve_db) / 20)
     gain /= (1 + (low_hz / frequencies_hz) ** 2) ** (low_order / 2)
     gain /= (1 + (frequencies_hz / high_hz) ** 2) ** (high_order / 2)
-    filtered: Samples = scipy.fft.irfft(scipy.fft.rfft(samples, length) * gain, length)[: len(samples)]
+    filtered: Values = scipy.fft.irfft(scipy.fft.rfft(samples, length) * gain, length)[: len(samples)]
     return filtered

@@ -6,7 +6,7 @@ name has none has none.
 
 from __future__ import annotations
 
-from heartbeat_core.features.feature_set import FeatureSet, described
+from heartbeat_core.features.feature_set import FeatureSet, described, described_percentiles
 
 VERSION = "pcg-cycles-v1"
 
@@ -27,10 +27,6 @@ LEVEL_SHARES = (5, 25, 75, 90, 98)
 def apart(steps: int) -> str:
     """Return the name of the similarity of windows that are so many steps apart, such as ``after_0p2_s_mean``."""
     return f"after_{steps / STEPS_HZ:g}_s_mean".replace(".", "p")
-
-
-def _percentiles(shares: tuple[int, ...], text: str) -> dict[str, str]:
-    return {f"p{share:02d}": f"{share}th percentile {text}" if share else f"least {text}" for share in shares}
 
 
 _CYCLE = {
@@ -78,14 +74,19 @@ _TEMPLATE = {
 }
 
 REPEATS = {
-    **{f"next_{name}": text for name, text in _percentiles(NEXT_SHARES, "similarity to the best next repeat").items()},
+    **{
+        f"next_{name}": text
+        for name, text in described_percentiles(NEXT_SHARES, "similarity to the best next repeat").items()
+    },
     **{
         f"at_period_{name}": text
-        for name, text in _percentiles(NEXT_SHARES, "similarity to what is about a period later").items()
+        for name, text in described_percentiles(NEXT_SHARES, "similarity to what is about a period later").items()
     },
     **{
         f"lag_{name}_ratio": text
-        for name, text in _percentiles(LAG_SHARES, "lag of the best next repeat over the heart's period").items()
+        for name, text in described_percentiles(
+            LAG_SHARES, "lag of the best next repeat over the heart's period"
+        ).items()
     },
     "lag_std_ratio": "standard deviation of the lag of the best next repeat over the heart's period",
     "gain_mean": "similarity to the best next repeat less that about a period later, mean",
@@ -95,10 +96,13 @@ REPEATS = {
 """All are 0 where the recording is too short for a next repeat."""
 
 _SIMILARITY = {
-    **{f"best_{name}": text for name, text in _percentiles(BEST_SHARES, "similarity to the best other window").items()},
+    **{
+        f"best_{name}": text
+        for name, text in described_percentiles(BEST_SHARES, "similarity to the best other window").items()
+    },
     **{
         f"best_5_{name}": text
-        for name, text in _percentiles(BEST_5_SHARES, "mean similarity to the best five other windows").items()
+        for name, text in described_percentiles(BEST_5_SHARES, "mean similarity to the best five other windows").items()
     },
     **REPEATS,
     **{apart(steps): f"mean similarity of windows {steps / STEPS_HZ:g} s apart" for steps in APART_STEPS},
@@ -108,7 +112,7 @@ _SIMILARITY = {
 def _describe_group(group: int) -> dict[str, str]:
     levels = {
         f"{name}_less_p50": f"{text}, less its median"
-        for name, text in _percentiles(LEVEL_SHARES, "of its level over time").items()
+        for name, text in described_percentiles(LEVEL_SHARES, "of its level over time").items()
     }
     correlations = {
         "correlation_with_lower": "correlation of its level over time with the next lower group's",

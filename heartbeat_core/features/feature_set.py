@@ -151,3 +151,8 @@ def described(descriptions: Mapping[str, str], parts: Mapping[str, str]) -> tupl
         part = next((part for prefix, part in parts.items() if name.startswith(prefix)), None)
         columns.append(Column(name, what if has_unit else text, unit if has_unit else None, part=part))
     return tuple(columns)
+
+
+def described_percentiles(shares: tuple[int, ...], text: str) -> dict[str, str]:
+    """Return descriptions of percentiles by the names that ``series.percentiles`` gives them; share 0 is the least."""
+    return {f"p{share:02d}": f"{share}th percentile {text}" if share else f"least {text}" for share in shares}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from heartbeat_core.features.feature_set import FeatureSet, described
+from heartbeat_core.features.feature_set import FeatureSet, described, described_percentiles
 
 VERSION = "pcg-stats-v1"
 
@@ -18,10 +18,6 @@ N_PEAKS = 4
 MODULATION_EDGES_HZ = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0, 35.0)
 
 
-def _percentiles(shares: tuple[int, ...], text: str) -> dict[str, str]:
-    return {f"p{share:02d}": f"{share}th percentile {text}" for share in shares}
-
-
 def _number(value: float) -> str:
     return f"{value:g}".replace(".", "p")
 
@@ -29,7 +25,7 @@ def _number(value: float) -> str:
 _TIMBRE = {
     "mean": "mean over time",
     "std": "standard deviation over time",
-    **_percentiles((10, 50, 90), "over time"),
+    **described_percentiles((10, 50, 90), "over time"),
     "max": "maximum over time",
     "skew": "skewness over time",
     "change_std": "standard deviation of its changes from frame to frame",
@@ -39,7 +35,7 @@ _TIMBRE = {
 _TRACK = {
     "mean": "mean over time",
     "std": "standard deviation over time",
-    **_percentiles((10, 25, 50, 75, 90), "over time"),
+    **described_percentiles((10, 25, 50, 75, 90), "over time"),
     "min": "minimum over time",
     "max": "maximum over time",
     "skew": "skewness over time",
@@ -73,7 +69,9 @@ _PERIODICITY = {
 _ENVELOPE = {
     **{
         f"log_envelope_{name}_less_p50": text
-        for name, text in _percentiles((5, 10, 25, 75, 90, 95, 99), "of the log envelope, less its median").items()
+        for name, text in described_percentiles(
+            (5, 10, 25, 75, 90, 95, 99), "of the log envelope, less its median"
+        ).items()
     },
     "log_envelope_p50": "median of the log envelope, the envelope's mean being 1",
     "envelope_std": "standard deviation of the envelope, its mean being 1",
@@ -91,11 +89,11 @@ BEATS = {
     "interval_std_ratio": "the same over the mean interval",
     **{
         f"interval_{name}_s": f"{text}, s"
-        for name, text in _percentiles((10, 25, 50, 75, 90), "of the intervals between beats").items()
+        for name, text in described_percentiles((10, 25, 50, 75, 90), "of the intervals between beats").items()
     },
     "height_mean": "mean height of the beats, the envelope's mean being 1",
     "height_std_ratio": "standard deviation of the beats' heights over their mean",
-    **{f"height_{name}": text for name, text in _percentiles((10, 50, 90), "of the beats' heights").items()},
+    **{f"height_{name}": text for name, text in described_percentiles((10, 50, 90), "of the beats' heights").items()},
     "interval_alternation": "medians of every other interval and of those between, the larger over the smaller",
     "height_alternation": "medians of every other height and of those between, the larger over the smaller",
     "interval_serial_1": "correlation of an interval with the next",

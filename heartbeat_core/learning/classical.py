@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
 from heartbeat_core.alignment.placement import Reference
-from heartbeat_core.arrays import Codes, Inputs, Logits
+from heartbeat_core.arrays import Codes, Inputs, Logits, Values
 from heartbeat_core.errors import ConfigError
 from heartbeat_core.features.catalogue import shape_read
 from heartbeat_core.learning.aligned import fit_aligner, flatten
@@ -26,8 +26,6 @@ from heartbeat_core.learning.model import Implementation, OnStep
 from heartbeat_core.learning.training import check_labels
 from heartbeat_core.learning.vectors import all_rows, fit_vector_scaler
 from heartbeat_core.recipe import LABELS, Recipe
-
-Probabilities = NDArray[np.float64]
 
 _LEAST_PROBABILITY = 1e-12
 _BUDGET = 0.5
@@ -47,7 +45,7 @@ class ProbabilityModel:
     ----------
     read : Callable[[Sequence[Inputs]], Inputs]
         From n inputs to rows [n, width].
-    probabilities : Callable[[Inputs], Probabilities]
+    probabilities : Callable[[Inputs], Values]
         From rows to [n, n_trained] float64, in the order of ``trained``.
     trained : ndarray of int64
         Ascending codes of the training rows' labels.
@@ -56,7 +54,7 @@ class ProbabilityModel:
     """
 
     read: Callable[[Sequence[Inputs]], Inputs]
-    probabilities: Callable[[Inputs], Probabilities]
+    probabilities: Callable[[Inputs], Values]
     trained: NDArray[np.int64]
     n_bytes: int | None = None
 
@@ -108,8 +106,8 @@ class Boosting(Implementation):
         booster.fit(rows.astype(np.float64), codes, sample_weight=weights)
         on_step()
 
-        def probabilities(rows: Inputs) -> Probabilities:
-            found: Probabilities = booster.predict_proba(rows.astype(np.float64))
+        def probabilities(rows: Inputs) -> Values:
+            found: Values = booster.predict_proba(rows.astype(np.float64))
             return found
 
         return ProbabilityModel(read, probabilities, np.unique(codes))
@@ -145,10 +143,10 @@ class Vote(Implementation):
             voter.fit(rows, repeated)
             on_step()
 
-        def probabilities(vectors: Inputs) -> Probabilities:
+        def probabilities(vectors: Inputs) -> Values:
             rows = scaler.transform(vectors)
             decisions = _softmax(machine.decision_function(rows))
-            mean: Probabilities = (logistic.predict_proba(rows) + decisions + trees.predict_proba(rows)) / len(voters)
+            mean: Values = (logistic.predict_proba(rows) + decisions + trees.predict_proba(rows)) / len(voters)
             return mean
 
         return ProbabilityModel(_vectors, probabilities, np.unique(codes))
@@ -163,9 +161,9 @@ def _vectors(inputs: Sequence[Inputs]) -> Inputs:
     return np.stack([one[0] for one in inputs])
 
 
-def _softmax(decisions: NDArray[np.float64]) -> Probabilities:
+def _softmax(decisions: NDArray[np.float64]) -> Values:
     """Return [n, n_labels]; of two labels a machine gives one column, which stands for the second."""
     if decisions.ndim == 1:
         decisions = np.column_stack([-decisions, decisions]) / 2
-    probabilities: Probabilities = softmax(decisions, axis=1)
+    probabilities: Values = softmax(decisions, axis=1)
     return probabilities

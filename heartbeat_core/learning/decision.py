@@ -11,10 +11,9 @@ from typing import Annotated
 
 import numpy as np
 import scipy  # its modules are loaded when they are used first: a driver does without
-from numpy.typing import NDArray
 from pydantic import Field
 
-from heartbeat_core.arrays import Codes, Logits
+from heartbeat_core.arrays import Codes, Logits, Values
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.settings import PositiveFloat, Settings
 
@@ -35,13 +34,13 @@ class Decision(Settings):
         1.0,
     ) * len(LABELS)
 
-    def probabilities(self, logits: Logits, trained: Codes) -> NDArray[np.float64]:
+    def probabilities(self, logits: Logits, trained: Codes) -> Values:
         """Return [n, 5] float64 for logits [n, 5]: softmax over the trained codes, 0 for the others."""
         found = np.zeros((len(logits), len(LABELS)))
         found[:, trained] = scipy.special.softmax(logits[:, trained] / self.temperature, axis=1)
         return found
 
-    def codes(self, probabilities: NDArray[np.float64]) -> Codes:
+    def codes(self, probabilities: Values) -> Codes:
         """Return [n] int64: the label of the largest ``probability / threshold``, the first of equals."""
         codes: Codes = np.argmax(probabilities / np.array(self.thresholds), axis=1).astype(np.int64)
         return codes
