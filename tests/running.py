@@ -14,8 +14,11 @@ LONG = ("tests/s3/", "tests/cluster/test_hosts.py", "tests/faults/")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes ``-n auto`` starts: more than cores, since many tests wait."""
-    return min(2 * len(os.sched_getaffinity(0)), 8)
+    """Return how many processes ``-n auto`` starts: one more than cores, since many tests wait.
+
+    With two a core they wait for each other; of each, the memory and the clusters have to fit, too.
+    """
+    return min(len(os.sched_getaffinity(0)) + 1, 8)
 
 
 class Schedule(LoadScopeScheduling):

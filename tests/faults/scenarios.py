@@ -198,7 +198,7 @@ def killer_files(store: Store, folder: Path, n_recordings: int) -> list[Finding]
         pids: set[int] = set()
         while driver.poll() is None:
             pids |= {worker.pid for worker in workers_of(driver)}
-            time.sleep(0.02)
+            time.sleep(0.1)
         failures = read_rows(store, out, "failures")
         told = [(row["uri"].removeprefix(f"{inputs}/"), row["error_type"]) for row in failures]
         features, predictions = (

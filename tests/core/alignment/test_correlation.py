@@ -32,7 +32,8 @@ def make_frames(n: int, kind: str, rng: np.random.Generator) -> Frames:
     elif kind == "alternating":
         noise = np.tile([[2_000, -0.1], [-2_000, 0.1]], (n, 1))[:n]
     elif kind == "copies":
-        noise = np.tile(noise[: max(1, n // 5)], (6, 1))[:n]
+        copied = noise[: max(1, n // 5)]
+        noise = np.tile(copied, (-(-n // len(copied)), 1))[:n]
     if kind == "whisper":
         noise += 1e-4 * rng.standard_normal((n, 2))
     elif kind == "one spike":
