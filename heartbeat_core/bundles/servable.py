@@ -96,7 +96,7 @@ def usable_rows(codes: Codes, drop_labels: Sequence[str]) -> Codes:
     if len(found) < 2:
         told = ", ".join(f"{count} {label}" for label, count in found.items()) or "none"
         raise DatasetError(
-            f"training needs two labels at least; the dataset's labelled rows, without those dropped, are: {told}"
+            f"training needs at least two labels; the dataset's labelled rows, without those dropped, are: {told}"
         )
     return kept
 

@@ -366,7 +366,7 @@ def test_a_dataset_with_one_class(place: Place) -> None:
         *("--recipe", "seed-mini", "--label-from", "parent-folder"),
     )  # fmt: skip
     assert built.exit_code == 0, built.output
-    assert_refused(heartbeat("train", place.tmp / "d", "-o", place.out), 2, "two labels at least", "8 normal")
+    assert_refused(heartbeat("train", place.tmp / "d", "-o", place.out), 2, "at least two labels", "8 normal")
     assert not place.out.exists()
 
 

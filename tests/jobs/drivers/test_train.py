@@ -253,8 +253,8 @@ def small_dataset(folder: Path, recipe: Recipe, console: Console, labels: dict[s
 @pytest.mark.parametrize(
     ("labels", "drop", "told"),
     [
-        ({"a.wav": "normal", "b.wav": "normal"}, (), r"two labels at least; .* are: 2 normal$"),
-        ({"a.wav": "", "b.wav": ""}, (), r"two labels at least; .* are: none$"),
+        ({"a.wav": "normal", "b.wav": "normal"}, (), r"at least two labels; .* are: 2 normal$"),
+        ({"a.wav": "", "b.wav": ""}, (), r"at least two labels; .* are: none$"),
         ({"a.wav": "normal", "b.wav": "artifact"}, ("artifact",), r"without those dropped, are: 1 normal$"),
         ({"a.wav": "normal", "b.wav": "murmur"}, (), "2 patients are too few to hold out one of 5 folds"),
         (
