@@ -253,7 +253,8 @@ def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[
 def _form(bundle: Bundle) -> NetworkForm:
     form = bundle.model.form()
     if form is None:
-        raise BundleError(f"a model of the kind '{bundle.manifest.recipe.model}' cannot be exported: it is no network")
+        kind = bundle.manifest.recipe.model
+        raise BundleError(f"a model of the kind '{kind}' cannot be exported: it is not a network")
     return form
 
 

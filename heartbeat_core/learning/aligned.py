@@ -172,8 +172,8 @@ class AlignedFCNN(Implementation):
             super().check_servable(recipe)
         if recipe.compression != CompressionSettings():
             raise ConfigError(
-                f"recipe '{recipe.name}' makes no bundle, only figures: train it without compression and write 8 bits "
-                "with 'heartbeat export --int8'"
+                f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without "
+                "compression and write 8 bits with 'heartbeat export --int8'"
             )
 
     def restore(

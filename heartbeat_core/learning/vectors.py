@@ -140,8 +140,8 @@ class VectorFCNN(Implementation):
         """Refuse an 8-bit network."""
         if recipe.compression.int8:
             raise ConfigError(
-                f"recipe '{recipe.name}' makes no bundle, only figures: train it without compression and write 8 bits "
-                "with 'heartbeat export --int8'"
+                f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without "
+                "compression and write 8 bits with 'heartbeat export --int8'"
             )
 
     def restore(

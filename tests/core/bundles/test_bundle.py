@@ -168,13 +168,13 @@ def test_aligned_frames_have_no_distance(packed: Packed, rows: MadeUp) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({"input": "frequency"}, "recipe 'x' (fcnn on frequency) makes no bundle, only figures"),
-        ({"input": "statistics", "model": "vote"}, "recipe 'x' (vote on statistics) makes no bundle"),
-        ({"model": "boosting"}, "recipe 'x' (boosting on aligned) makes no bundle"),
-        ({"input": "log-mel", "model": "cnn"}, "recipe 'x' (cnn on log-mel) makes no bundle"),
+        ({"input": "frequency"}, "recipe 'x' (fcnn on frequency) cannot be packed into a bundle, only evaluated"),
+        ({"input": "statistics", "model": "vote"}, "recipe 'x' (vote on statistics) cannot be packed into a bundle"),
+        ({"model": "boosting"}, "recipe 'x' (boosting on aligned) cannot be packed into a bundle"),
+        ({"input": "log-mel", "model": "cnn"}, "recipe 'x' (cnn on log-mel) cannot be packed into a bundle"),
         ({"compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
         ({"input": "statistics", "compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
-        ({"compression": {"pruned": 0.5}}, "recipe 'x' makes no bundle, only figures"),
+        ({"compression": {"pruned": 0.5}}, "recipe 'x' cannot be packed into a bundle, only evaluated"),
     ],
 )
 def test_recipes_that_make_no_bundle(content: dict[str, Any], told: str) -> None:

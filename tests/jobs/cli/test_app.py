@@ -411,7 +411,7 @@ def test_figures_that_are_not_of_this_model(place: Place, evaluation: Path) -> N
 def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
     recipe = place.write("r.yaml", "{name: voting, input: statistics, model: vote, frames: {delta_time_s: 0.1}}")
     result = heartbeat("train", place.dataset, "-o", place.out, "--recipe", recipe)
-    assert_refused(result, 2, "recipe 'voting' (vote on statistics) makes no bundle, only figures")
+    assert_refused(result, 2, "recipe 'voting' (vote on statistics) cannot be packed into a bundle, only evaluated")
     assert not place.out.exists()
 
 

@@ -419,7 +419,7 @@ def test_recipes_that_make_no_bundle_are_refused(
     ward_dataset: Path, recipe: Recipe, tmp_path: Path, console: Console, content: dict[str, Any]
 ) -> None:
     other = Recipe.model_validate({"name": "x", "frames": recipe.frames.model_dump()} | content)
-    with pytest.raises(ConfigError, match=r"^recipe 'x' \(.*\) makes no bundle, only figures"):
+    with pytest.raises(ConfigError, match=r"^recipe 'x' \(.*\) cannot be packed into a bundle, only evaluated"):
         train(str(ward_dataset), str(tmp_path / "model"), TrainOptions(other), JobSettings(), console)
     assert not (tmp_path / "model").exists()
 
