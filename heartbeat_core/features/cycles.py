@@ -152,8 +152,8 @@ def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
     -------
     ndarray of intp
         [n_beats] positions, ascending. They are the best path over the peaks above the median, with steps of 0.55 to
-        1.7 periods: the path with the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, and the last one if
-        several are equal. A path is only continued if its value after the cost of the step is above 0.
+        1.7 periods: the path with the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, and the last one
+        if several are equal. A path is only continued if its value after the cost of the step is above 0.
     """
     peaks = distant_maxima(strength, round(PEAK_DISTANCE_S * ENVELOPE_HZ))
     mean_height = float(strength[peaks].mean()) if len(peaks) else 0.0

@@ -159,8 +159,8 @@ class Implementation:
     def check_servable(self, recipe: Recipe) -> None:
         """Raise ConfigError, with advice, if a model of this recipe cannot be packed into a bundle."""
         raise ConfigError(
-            f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) cannot be packed into a bundle, only evaluated: "
-            "bundles hold an fcnn or a bagged-fcnn on aligned frames or vectors; judge it with 'heartbeat evaluate'"
+            f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) cannot be packed into a bundle, only evaluated:"
+            " bundles hold an fcnn or a bagged-fcnn on aligned frames or vectors; judge it with 'heartbeat evaluate'"
         )
 
     def restore(

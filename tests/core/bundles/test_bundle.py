@@ -340,7 +340,7 @@ def test_json_that_is_no_manifest(stored: Path, data: bytes) -> None:
 def test_another_bundle_than_the_one_asked_for(stored: Path, packed: Packed) -> None:
     asked = "0123456789abcdef" * 4
     text = one_line_error(lambda: load(str(stored), asked))
-    assert text.endswith(f"holds the bundle {packed[0].manifest.digest[:12]}…, and 0123456789ab… was asked for")
+    assert text.endswith(f"holds the bundle {packed[0].manifest.digest[:12]}…, but 0123456789ab… was asked for")
 
 
 @pytest.mark.parametrize("name", [MANIFEST_NAME, WEIGHTS_NAME])
