@@ -5,8 +5,8 @@ reduces rounding. Each correlator gives a bound for the error of its terms; this
 
 * ``WholeCorrelator``: float64, with transforms as long as the reference.
 * ``BlockCorrelator``: float32, with query and reference cut into blocks. The transforms of the blocks stay in the
-  cache, and the processor's vector units compute several at a time (uniformly partitioned overlap-save; Stockham, AFIPS 1966;
-  Kulp, AES 1988). This takes half the time.
+  cache, and the processor's vector units compute several at a time (uniformly partitioned overlap-save; Stockham,
+  AFIPS 1966; Kulp, AES 1988). This takes half the time.
 """
 
 from __future__ import annotations

@@ -828,5 +828,5 @@ def test_a_gpu_that_no_worker_has(tmp_path: Path, library: Path, bundle: Path) -
         "classify", library, "-o", tmp_path / "out", "--model", bundle, "--device", "cuda", "--workers", 1
     )
     assert result.exit_code == 2, result.output
-    assert "device: 'cuda' was asked for and is not there" in result.stderr.splitlines()[-1]
+    assert "device: 'cuda' is not available" in result.stderr.splitlines()[-1]
     assert tree(tmp_path / "out") == {}
