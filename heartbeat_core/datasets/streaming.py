@@ -35,8 +35,8 @@ class AlignedStream(IterableDataset[Batch]):
     Each labelled row comes exactly once per epoch, for any number of workers. If there are more workers than parts,
     some workers get nothing. The seed and the epoch decide the order of the parts, and every worker takes its share of
     them. A worker reads ``buffer_parts`` parts at a time and returns their rows in a random order. The same dataset,
-    arguments, epoch and number of workers give the same batches in the same order; 0 workers give the same as 1. Another
-    number of workers gives the same rows, but in another order and in other batches.
+    arguments, epoch and number of workers give the same batches in the same order; 0 workers give the same as 1.
+    Another number of workers gives the same rows, but in another order and in other batches.
 
     The last batch of each worker may be smaller. ``BatchNorm1d`` cannot be trained on a batch of a single row.
 
@@ -144,8 +144,8 @@ def loader(stream: AlignedStream, workers: int = 0) -> DataLoader[Batch]:
     """Return a loader for the batches of the stream, which several processes read; with 0, this process reads.
 
     The processes are spawned, because open filesystems do not survive a fork. They stay for all epochs, because
-    starting them takes seconds. Each process reads two batches ahead. These are in shared memory (``/dev/shm``), and containers
-    often have too little of it for long references. Call ``stream.set_epoch`` before each iteration.
+    starting them takes seconds. Each process reads two batches ahead. These are in shared memory (``/dev/shm``), and
+    containers often have too little of it for long references. Call ``stream.set_epoch`` before each iteration.
     """
     if workers == 0:
         return DataLoader(stream, batch_size=None)
