@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Frames = NDArray[np.float32]
 Values = NDArray[np.float64]
 Named = Mapping[str, SupportsFloat]
-"""Single values by their names."""
+"""Single values, by name."""
 Inputs = NDArray[np.float32]
 Logits = NDArray[np.float64]
 Codes = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Which device to compute on; torch, which takes seconds to load, is asked only where a GPU may be."""
+"""Choose the device to compute on. Torch takes seconds to load, so it is only asked if there may be a GPU."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from heartbeat_core.errors import DeviceError
 from heartbeat_core.settings import Device
 
 _DEVICE_FILES = ("nvidia[0-9]*", "kfd", "dxg")
-"""Of NVIDIA's and AMD's drivers on Linux, and of Windows' under it."""
+"""Device files of the NVIDIA and AMD drivers on Linux, and of the Windows driver for Linux."""
 
 
 def has_gpu(folder: Path = Path("/dev")) -> bool:
-    """Tell whether there is a device file of a GPU that torch may know; a container that is given none has none."""
+    """Return whether there is a device file of a GPU that torch may know; a container without a GPU has none."""
     return any(next(folder.glob(pattern), None) is not None for pattern in _DEVICE_FILES)
 
 
 def resolve_device(wanted: Device) -> str:
-    """Return ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one.
+    """Return ``cpu`` or ``cuda``; ``auto`` takes a GPU if there is one.
 
     Raises
     ------
     DeviceError
-        ``cuda`` was asked for and is not there.
+        ``cuda`` was requested but is not available.
     """
     if wanted == "cpu":
         return "cpu"
@@ -32,5 +32,5 @@ def resolve_device(wanted: Device) -> str:
         if torch.cuda.is_available():
             return "cuda"
     if wanted == "cuda":
-        raise DeviceError("device: 'cuda' was asked for and is not there: 'auto' takes a GPU where there is one")
+        raise DeviceError("device: 'cuda' is not available: use 'auto', which takes a GPU only if there is one")
     return "cpu"

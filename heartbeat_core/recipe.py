@@ -1,4 +1,4 @@
-"""``Recipe``: everything that changes a model's results, from frames to training."""
+"""``Recipe``: everything that changes the results of a model, from frames to training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import Field
 from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint, text_like
 
 RESULTS_VERSION = 5
-"""Raised by every change of the code that changes a result; part of each job's fingerprint."""
+"""Increased with every code change that changes a result; part of the fingerprint of each job."""
 LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")
-"""The original's labels; a label's code is its place."""
+"""The labels of the original project; the code of a label is its place."""
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
 
@@ -19,7 +19,7 @@ Name = Annotated[
     str,
     text_like(r"[a-z0-9][a-z0-9._-]{0,63}", "up to 64 small letters, digits, '.', '_' and '-', such as 'seed-small-2'"),
 ]
-"""Of a recipe, a feature set or a model kind."""
+"""The name of a recipe, a feature set or a model kind."""
 
 
 class FramesSettings(Settings):
@@ -30,7 +30,7 @@ class FramesSettings(Settings):
 
 
 class AlignmentSettings(Settings):
-    """Where a sequence is placed within the reference's length."""
+    """Where a sequence is placed within the length of the reference."""
 
     pad_mode: PadMode = "both"
 
@@ -43,16 +43,16 @@ class NetworkSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """Altered copies of each training recording: another device, noise, another speed, a piece of it."""
+    """Altered copies of each training recording: another device, noise, another speed, or only a piece."""
 
     copies: Annotated[int, Field(ge=0, le=64)] = 0
 
 
 class CompressionSettings(Settings):
-    """What is done to a trained FCNN to make it smaller."""
+    """How a trained FCNN is made smaller."""
 
     pruned: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of each layer's weights, the smallest ones, that are set to 0."""
+    """Share of the weights of each layer that are set to 0, beginning with the smallest."""
     int8: bool = False
     """Weights and activations in 8 bits, as onnxruntime quantizes them."""
 
@@ -61,15 +61,15 @@ class DecisionSettings(Settings):
     """How outputs become labels: the label of the largest ``probability / threshold`` is predicted."""
 
     calibrated: bool = False
-    """One temperature for all logits, of least log loss on inner folds of the training rows (Guo et al., 2017)."""
+    """One temperature for all logits: the one with the lowest log loss on inner training folds (Guo et al., 2017)."""
     inner_folds: Annotated[int, Field(ge=2)] = 5
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """A label's threshold is its share of the training rows to this power, before the temperature, which so changes
-    no label: 0 serves accuracy, 1 balanced accuracy."""
+    """The threshold of a label is its share of the training rows to this power: 0 is best for accuracy, 1 for balanced
+    accuracy. It applies before the temperature, so the temperature changes no label."""
 
 
 class TrainingSettings(Settings):
-    """Optimisation and hold-out; the values are the original's best."""
+    """Optimisation and hold-out; the values are the best ones of the original project."""
 
     batch_size: Annotated[int, Field(ge=2)] = 64
     epochs: PositiveInt = 50
@@ -77,20 +77,20 @@ class TrainingSettings(Settings):
     plateau_patience: Annotated[int, Field(ge=0)] = 5
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.3
     holdout_folds: Annotated[int, Field(ge=2)] = 5
-    """One fold of so many is held out, by patient: 5 gives the original's 80/20."""
+    """One of this many folds is held out, by patient: 5 gives the 80/20 split of the original project."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: each label weighs the same in the loss, however many rows it has."""
+    """balanced: each label has the same weight in the loss, for any number of rows."""
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class BaggingSettings(Settings):
-    """Of the model ``bagged-fcnn``: several small networks, averaged, and what keeps them from learning by heart."""
+    """Settings of the model ``bagged-fcnn``: several small networks that are averaged, and what limits overfitting."""
 
     members: Annotated[tuple[Name, ...], Field(min_length=1)] = ("all",) * 4
-    """What each of them reads: ``all``, or a part of its feature sets' columns, such as ``timbre`` or ``rhythm``."""
+    """What each network reads: ``all``, or a part of the feature sets' columns, such as ``timbre`` or ``rhythm``."""
     balance: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """A label weighs ``(rows / its rows) ** balance`` in the loss: 1 makes all labels equal."""
+    """The weight of a label in the loss is ``(rows / its rows) ** balance``: 1 makes all labels equal."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     input_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     """Deviation of the noise on each input, which has a deviation of about 1."""
@@ -100,7 +100,7 @@ class BaggingSettings(Settings):
 class Recipe(Settings):
     """One way from bytes to a prediction.
 
-    Which inputs and models there are, and which go together, ``learning.kinds.check_recipe`` knows.
+    ``learning.kinds.check_recipe`` knows all inputs and models, and which of them fit together.
     """
 
     name: Name
@@ -114,9 +114,9 @@ class Recipe(Settings):
     ] = "aligned"
     """A feature set that the model reads, or several vectors joined by ``+``."""
     model: Name = "fcnn"
-    """The model's kind."""
+    """The kind of the model."""
     frames: FramesSettings = FramesSettings()
-    """What is aligned; for other inputs, what ``classify`` writes beside them."""
+    """The frames that are aligned. For other inputs, ``classify`` writes these frames as well."""
     alignment: AlignmentSettings = AlignmentSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     network: NetworkSettings = NetworkSettings()
@@ -126,9 +126,9 @@ class Recipe(Settings):
     compression: CompressionSettings = CompressionSettings()
 
     def dataset_settings(self) -> dict[str, Any]:
-        """Return the part that an aligned dataset depends on."""
+        """Return the part of the recipe that an aligned dataset depends on."""
         return self.model_dump(mode="json", include={"version", "frames", "alignment"})
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 (hex) over everything but the name and the description."""
+        """Return the SHA-256 (hex) over everything except the name and the description."""
         return fingerprint(self.model_dump(mode="json", exclude={"name", "description"}))

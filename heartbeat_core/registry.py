@@ -1,11 +1,11 @@
-"""Named things that the package ships and that other packages add.
+"""Named items that this package ships or that other packages add.
 
-Another package adds one by an entry point in its ``pyproject.toml``::
+Another package adds an item with an entry point in its ``pyproject.toml``::
 
     [project.entry-points."heartbeat.feature_sets"]
     murmur-energy = "my_package.features:MURMUR_ENERGY"
 
-Every process that has the package installed then knows it, workers too. A notebook calls ``Registry.add`` instead.
+Every process that has the package installed then knows the item, also on workers. A notebook calls ``Registry.add``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from heartbeat_core.errors import ConfigError
 
 
 class HasName(Protocol):
-    """Anything with a name."""
+    """An item with a name."""
 
     @property
     def name(self) -> str:
@@ -29,16 +29,16 @@ T = TypeVar("T", bound=HasName)
 
 
 class Registry(Generic[T]):
-    """Things of one sort, by their names.
+    """Items of one sort, by name.
 
     Parameters
     ----------
     what : str
-        What they are, for messages: "feature set".
+        The sort of the items, for messages: "feature set".
     group : str
-        The entry points' group that other packages use.
+        The entry point group that other packages use.
     built_in : Iterable[T]
-        Those that the package ships; they come first in every order.
+        The items that the package ships; they come first in every order.
     """
 
     def __init__(self, what: str, group: str, built_in: Iterable[T]) -> None:
@@ -48,14 +48,14 @@ class Registry(Generic[T]):
         self._looked = False
 
     def get(self, name: str) -> T:
-        """Return the one with a name.
+        """Return the item with a name.
 
         Raises
         ------
         ConfigError
-            There is none; the message lists the names that there are.
+            There is no such item; the message lists the existing names.
         """
-        # Reading the entry points takes milliseconds: built-in names do without.
+        # Reading the entry points takes milliseconds; built-in names do not need it.
         if name not in self._known:
             self._look()
         if name not in self._known:
@@ -63,22 +63,22 @@ class Registry(Generic[T]):
         return self._known[name]
 
     def all(self) -> list[T]:
-        """Return all of them: those of the package, then the others."""
+        """Return all items: first those of this package, then the others."""
         self._look()
         return list(self._known.values())
 
     def ordered(self, names: Iterable[str]) -> list[T]:
-        """Return those with the names in the registry's order, each once; raises ConfigError as ``get``."""
+        """Return the items with these names, each once, in registry order; raises ConfigError as ``get``."""
         wanted = {name: self.get(name) for name in names}
         return [one for name, one in self._known.items() if name in wanted]
 
     def add(self, one: T) -> None:
-        """Add one to this process's registry.
+        """Add an item to the registry of this process.
 
         Raises
         ------
         ConfigError
-            Another one has the name.
+            Another item has the same name.
         """
         if self._known.setdefault(one.name, one) is not one:
             raise ConfigError(f"two {self._what}s are called '{one.name}': rename one of them")

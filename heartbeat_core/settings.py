@@ -1,9 +1,9 @@
-"""Frozen settings: what a recording is put through, and within which limits.
+"""Frozen settings: how a recording is processed, and within which limits.
 
-``Recipe`` holds everything that changes a model's results (frames, alignment, network, training);
-``Limits`` holds what a recording may ask of the machine; ``S3Settings`` names how a bucket is reached, and never a
-secret. Unknown keys are refused by name.
-Each model has a ``fingerprint``: the SHA-256 of its canonical JSON without what is only a name.
+``Recipe`` holds everything that changes the results of a model (frames, alignment, network, training). ``Limits``
+holds how many resources a recording may use. ``S3Settings`` says how to reach a bucket and never holds a secret. An
+unknown key is refused, and the error names it.
+Each settings model has a ``fingerprint``: the SHA-256 of its canonical JSON, without fields that are only names.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pydantic_core import PydanticCustomError
 from heartbeat_core.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
-""""auto" is a GPU where there is one."""
+""""auto" takes a GPU if there is one."""
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def text_like(pattern: str, expected: str) -> AfterValidator:
-    """Return a check of a text against a pattern, whose error says in words what is ``expected``."""
+    """Return a check of a text against a pattern; its error says in words what is ``expected``."""
 
     def check(text: str) -> str:
         if re.fullmatch(pattern, text) is None:
-            # Not what was found: an address may hold a password.
+            # The error does not show the text that was found, because an address may hold a password.
             raise PydanticCustomError("text", "expected {expected}", {"expected": expected})
         return text
 
@@ -39,13 +39,13 @@ def text_like(pattern: str, expected: str) -> AfterValidator:
 
 
 class Settings(BaseModel):
-    """Base of every settings model: frozen, strict about keys, finite, fingerprinted."""
+    """Base of all settings models: frozen, with known keys and finite numbers only, and with a fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Limits(Settings):
-    """What one recording may ask of the machine."""
+    """How many resources one recording may use."""
 
     max_object_bytes: PositiveInt = 256 * 2**20
     max_channels: PositiveInt = 16
@@ -53,9 +53,9 @@ class Limits(Settings):
     max_sample_rate_hz: PositiveInt = 384_000
     max_duration_s: PositiveFloat = 1_800.0
     deadline_s: PositiveFloat = 120.0
-    """For reading it, with all retries; and for processing it."""
+    """For reading a recording, including all retries, and for processing it."""
     max_memory_bytes: PositiveInt = 3 * 2**30
-    """For processing it in a process of its own, after one like it ended a worker."""
+    """For processing a recording in a separate process, after such a recording ended a worker."""
 
 
 _ENDPOINT = text_like(
@@ -65,22 +65,22 @@ _ROLE = text_like(r"arn:[^:]+:iam::\d+:role/.+", "a role such as 'arn:aws:iam::1
 
 
 class S3Settings(Settings):
-    """How ``s3://`` is reached, beside the standard AWS variables; only names, which may travel to workers."""
+    """How to reach ``s3://``, in addition to the standard AWS variables; only names, which may be sent to workers."""
 
     endpoint_url: Annotated[str, _ENDPOINT] | None = None
     region: str | None = None
     profile: str | None = None
-    """A profile of each process's own AWS configuration files."""
+    """A profile in the AWS configuration files of each process."""
     role_arn: Annotated[str, _ROLE] | None = None
     """A role to assume with the credentials that the process has."""
     requester_pays: bool = False
     anonymous: bool = False
-    """Sign nothing: public buckets, without credentials."""
+    """Sign no requests: for public buckets, without credentials."""
 
     @model_validator(mode="after")
     def _check_identity(self) -> Self:
         if self.anonymous and (self.profile or self.role_arn):
-            raise PydanticCustomError("identity", "anonymous access has neither profile nor role")
+            raise PydanticCustomError("identity", "anonymous access cannot have a profile or a role")
         return self
 
 
@@ -90,7 +90,7 @@ def fingerprint(content: Any) -> str:
 
 
 def canonical_json(content: Any) -> bytes:
-    """Return UTF-8 JSON with sorted keys and no spare white space: equal content, equal bytes."""
+    """Return UTF-8 JSON with sorted keys and no extra white space, so that equal content gives equal bytes."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode()
 
@@ -104,7 +104,7 @@ def parse_settings(model: type[SettingsT], content: Any, source: str) -> Setting
     Raises
     ------
     ConfigError
-        One line with ``source``, the offending key and the keys or values allowed.
+        The message is one line with ``source``, the wrong key, and the allowed keys or values.
     """
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected a mapping of settings, found {type(content).__name__}")
@@ -125,16 +125,16 @@ def parse_yaml(model: type[SettingsT], text: str, source: str) -> SettingsT:
 
 
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
-    """Read YAML ``text`` as a mapping; nothing at all is an empty one.
+    """Read YAML ``text`` as a mapping; an empty text gives an empty mapping.
 
     Raises
     ------
     ConfigError
-        It is not YAML, or something else than a mapping.
+        The text is not YAML, or it is not a mapping.
     """
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # A date that is none is a ValueError.
+    except (yaml.YAMLError, ValueError) as error:  # An invalid date raises ValueError.
         reason = " ".join(str(error).split())
         raise ConfigError(f"{source}: not valid YAML: {reason}") from None
     if content is None:

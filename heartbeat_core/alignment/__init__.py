@@ -1,1 +1,1 @@
-"""Alignment padding: where a sequence lies nearest to the reference, and the scaler of aligned rows."""
+"""Alignment padding: find where a sequence is nearest to the reference, and scale aligned rows."""

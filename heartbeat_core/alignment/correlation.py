@@ -1,11 +1,12 @@
 """Cross terms of distance profiles: ``sum over t and both channels of x[t] r[i+t]`` at all offsets ``i``, by real FFTs.
 
-Query and reference come in float32 and are both taken less the reference's mean, which leaves distances as they are
-and shrinks the rounding. Each correlator tells how far its terms can be from the true ones; nothing here decides.
+Query and reference are float32. The mean of the reference is subtracted from both, which does not change distances and
+reduces rounding. Each correlator gives a bound for the error of its terms; this module makes no decisions.
 
-* ``WholeCorrelator``: float64, transforms as long as the reference.
-* ``BlockCorrelator``: float32, both cut into blocks whose transforms stay in the cache and run several at a time in
-  the processor's vectors (uniformly partitioned overlap-save; Stockham, AFIPS 1966; Kulp, AES 1988). Half the time.
+* ``WholeCorrelator``: float64, with transforms as long as the reference.
+* ``BlockCorrelator``: float32, with query and reference cut into blocks. The transforms of the blocks stay in the
+  cache, and the processor's vector units compute several at a time (uniformly partitioned overlap-save; Stockham,
+  AFIPS 1966; Kulp, AES 1988). This takes half the time.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ _EPSILON_32 = float(np.finfo(np.float32).eps)
 _BLOCKS: tuple[int, ...] = tuple(2**k for k in range(8, 21))
 _MULTIPLICATION = 0.35
 _ROW = 1_500
-"""Costs in units of one value in a vectorised transform: a complex multiplication, and a block's call from Python."""
+"""Costs of a complex multiplication, and of the Python call for a block. The unit is one value of a vectorised
+transform."""
 _VECTOR = 4
-"""Rows that the transform takes at once; those that are left over take twice as long each."""
+"""Number of rows that a transform computes at once. Each remaining row takes twice as long."""
 
 
 class Correlator(Protocol):
-    """Makes cross terms against one reference."""
+    """Computes cross terms with one reference."""
 
     def cross(self, query: Frames) -> tuple[NDArray[np.float64], float, float]:
-        """Return the cross terms, the query's energy, and the bound of the error.
+        """Return the cross terms, the energy of the query, and a bound for the error.
 
         Parameters
         ----------
@@ -45,12 +47,12 @@ class Correlator(Protocol):
         Returns
         -------
         ndarray, [length - n + 1] float64
-            The cross terms; ``|x|^2``; and the largest error that ``|x|^2 - 2 cross[i]`` can have, whatever ``i``.
+            The cross terms; ``|x|^2``; and the largest error that ``|x|^2 - 2 cross[i]`` can have for any ``i``.
         """
 
 
 class WholeCorrelator:
-    """In float64, by transforms as long as the reference; valid lags do not wrap."""
+    """Cross terms in float64, by transforms as long as the reference; valid lags do not wrap."""
 
     def __init__(self, reference: Frames) -> None:
         self._reference = reference
@@ -64,7 +66,7 @@ class WholeCorrelator:
         return spectra
 
     def cross(self, query: Frames) -> tuple[NDArray[np.float64], float, float]:
-        """Return what ``Correlator.cross`` says."""
+        """Return the values that ``Correlator.cross`` describes."""
         centred = centre(query, self._mean)
         energy = float(np.square(centred).sum())
         spectra = scipy.fft.rfft(centred.T, self._fft_length)
@@ -77,7 +79,7 @@ class WholeCorrelator:
 
 
 class BlockCorrelator:
-    """In float32, by blocks.
+    """Cross terms in float32, by blocks.
 
     With blocks of ``b`` frames, ``X_j`` the spectrum (of ``2 b`` points) of the query's block ``j`` and ``R_k`` that of
     the reference from ``k b`` to ``(k + 2) b``, the terms of the offsets ``k b`` to ``(k + 1) b - 1`` are the first
@@ -93,7 +95,7 @@ class BlockCorrelator:
         self._spectra_by_block: dict[int, NDArray[np.complex64]] = {}
 
     def cross(self, query: Frames) -> tuple[NDArray[np.float64], float, float]:
-        """Return what ``Correlator.cross`` says."""
+        """Return the values that ``Correlator.cross`` describes."""
         n_frames, n_offsets = len(query), len(self._reference) - len(query) + 1
         block = best_block(n_frames, n_offsets)
         n_query, n_out = -(-n_frames // block), -(-n_offsets // block)
@@ -116,7 +118,7 @@ class BlockCorrelator:
         return cross, energy, self._error(block, n_query, n_out, energy)
 
     def _error(self, block: int, n_query: int, n_out: int, query_energy: float) -> float:
-        """Bound the error: by Cauchy and Schwarz over the blocks, which take each frame of the reference twice."""
+        """Bound the error with the Cauchy-Schwarz inequality over the blocks, which use each reference frame twice."""
         starts = np.arange(n_out) * block
         ends = np.minimum(starts + (n_query + 1) * block, len(self._reference))
         reference_energy = 2.0 * float((self._energy[ends] - self._energy[starts]).max())
@@ -124,7 +126,7 @@ class BlockCorrelator:
         return float(_EPSILON_32 * factor * np.sqrt(query_energy * reference_energy))
 
     def _spectra(self, block: int) -> NDArray[np.complex64]:
-        """Return [2 * n_blocks, block + 1]: of each block and channel in turn, made once."""
+        """Return the spectra [2 * n_blocks, block + 1] of each block and channel in turn; they are computed once."""
         if block not in self._spectra_by_block:
             n_blocks = -(-len(self._reference) // block) + 1
             padded = np.zeros((2, (n_blocks + 1) * block), np.float32)
@@ -136,7 +138,7 @@ class BlockCorrelator:
 
 
 def best_block(n_frames: int, n_offsets: int) -> int:
-    """Return the length of the blocks by which a query of ``n_frames`` is cheapest at so many offsets."""
+    """Return the block length with the lowest cost for a query of ``n_frames`` at this number of offsets."""
 
     def transforms(rows: int) -> int:
         return int(rows + rows % _VECTOR)
@@ -153,37 +155,37 @@ def error_factor(fft_length: int) -> float:
     """Return the error of a convolution by FFT, in units of ``epsilon |x| |r|``.
 
     ``|error| <= c epsilon log2(N) |x| |r|`` (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section
-    24.1), c generous for three transforms of mixed radix.
+    24.1), with a generous c for three transforms of mixed radix.
     """
     return 32.0 * float(np.log2(fft_length + 1))
 
 
 def mean_of(frames: Frames) -> NDArray[np.float64]:
-    """Return [2] float64, the mean of each channel."""
+    """Return [2] float64: the mean of each channel."""
     mean: NDArray[np.float64] = frames.mean(axis=0, dtype=np.float64)
     return mean
 
 
 def centre(frames: Frames, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return [n, 2] float64, ``frames - mean``."""
-    # As complex numbers: NumPy is five times slower over rows of two.
+    """Return [n, 2] float64: ``frames - mean``."""
+    # Computed as complex numbers, because NumPy is five times slower over rows of two.
     pairs = np.ascontiguousarray(frames).view(np.complex64) - np.array([complex(*mean.tolist())])
     centred: NDArray[np.float64] = pairs.view(np.float64)
     return centred
 
 
 def running_energy(frames: Frames) -> NDArray[np.float64]:
-    """Return [n + 1] float64: the energy of the first 0, 1, … n frames, both channels, less their mean."""
+    """Return [n + 1] float64: the energy of the first 0, 1, … n frames over both channels, minus their mean."""
     return _running_sum(np.square(centre(frames, mean_of(frames))).sum(axis=1))
 
 
 def _scale_of(largest: float) -> float:
-    """Return a power of two that is not below ``largest``; 1 for 0."""
+    """Return a power of two that is at least ``largest``; 1 for 0."""
     return float(np.ldexp(1.0, int(np.frexp(largest)[1]))) if largest else 1.0
 
 
 def _running_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return [n + 1] sums of the first 0, 1, … n values, added in two levels so that errors stay near sqrt(n)."""
+    """Return [n + 1]: sums of the first 0, 1, … n values, added in two levels so that errors stay near sqrt(n)."""
     block = max(1, int(np.sqrt(len(values))))
     padded = np.zeros(-(-len(values) // block) * block)
     padded[: len(values)] = values

@@ -1,14 +1,14 @@
-"""Alignment padding: place a sequence where it lies nearest to the reference, zeros elsewhere.
+"""Alignment padding: place a sequence where it is nearest to the reference, with zeros elsewhere.
 
-The original project tries every offset in a Python loop (its preprocessor 2). Here the distance profile
-comes from a cross-correlation by real FFTs, and every offset that rounding could have confused with the
-minimum is evaluated again as the loop does it. The offset is the loop's, always, ties included.
+The original project tries every offset in a Python loop (its preprocessor 2). Here the distance profile comes from a
+cross-correlation by real FFTs. Rounding can hide which offset is the minimum, so every possible one is computed again
+exactly as in the loop. The offset is therefore always the same as in the loop, also for ties.
 
-The profile is made in float32 first. Where that leaves many offsets in question, as in a constant tone, it is
-made again in float64.
+The profile is computed in float32 first. If this leaves many possible offsets, as for a constant tone, the profile is
+computed again in float64.
 
-Terms follow the matrix-profile literature: the sequence is the query, a window of the reference a
-subsequence, and the distances at all offsets are the distance profile (Mueen et al., MASS, 2017).
+Terms follow the matrix-profile literature: the sequence is the query, a window of the reference is a subsequence, and
+the distances at all offsets are the distance profile (Mueen et al., MASS, 2017).
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from heartbeat_core.arrays import Frames
 from heartbeat_core.recipe import PadMode
 
 FEW_CANDIDATES = 16
-"""So many windows are sooner evaluated as the loop does it than told apart by a profile in float64."""
+"""For up to this many windows, the exact computation of the loop is faster than a profile in float64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a sequence lies within the reference's length.
+    """Where a sequence lies within the length of the reference.
 
     Attributes
     ----------
     offset_frames : int
-        Zeros in front.
+        Number of zero frames in front.
     n_frames : int
-        Frames that are kept: a sequence longer than the reference is cut.
+        Number of frames that are kept. A sequence longer than the reference is cut.
     distance : float
-        Euclidean distance over both channels between the kept frames and the reference there, in the mixed unit of the
-        frames (Hz and magnitude).
+        Euclidean distance, over both channels, between the kept frames and the reference at this offset. Its unit is
+        the mixed unit of the frames (Hz and magnitude).
 
     Examples
     --------
@@ -53,14 +53,14 @@ class Placement:
 
 
 class Reference:
-    """The longest sequence of a training set, with what is computed from it once.
+    """The longest sequence of a training set, with values that are computed from it once.
 
     Parameters
     ----------
     frames : ndarray, [length, 2] float32
         Hz, linear magnitude.
     correlator : Callable[[Frames], Correlator] | None
-        What makes the cross terms, given the frames; this processor, first in float32, where it is None.
+        Makes the correlator for given frames. None computes on this processor, in float32 first.
 
     Attributes
     ----------
@@ -97,34 +97,34 @@ class Reference:
     def distance_profile(
         self, query: Frames, correlator: Correlator | None = None
     ) -> tuple[NDArray[np.float64], float]:
-        """Return the squared distances at all offsets, and the bound of their absolute error.
+        """Return the squared distances at all offsets, and a bound for their absolute error.
 
         Parameters
         ----------
         query : ndarray, [n, 2] float32
             With ``1 <= n <= length``.
         correlator : Correlator | None
-            What makes the cross terms; the most precise one of this reference where it is None.
+            Computes the cross terms; None takes the most precise one of this reference.
 
         Returns
         -------
         ndarray, [length - n + 1] float64
             ``D2[i] = sum |x|^2 + (S[i+n] - S[i]) - 2 sum_t x[t] r[i+t]`` where ``S`` is the running sum of ``|r|^2``,
-            both less the reference's mean (which leaves the distance as it is and shrinks the rounding); and the
-            largest error that any of them can have against the loop's own value.
+            with the mean of the reference subtracted from both (which does not change the distance and reduces
+            rounding). The second value is the largest error that any of them can have against the value of the loop.
         """
         profile, query_energy, error = (correlator or self._correlators[-1]).cross(query)
         profile *= -2.0
         profile += self._energy[len(query) :]
         profile -= self._energy[: len(profile)]
         profile += query_energy
-        # The running sum has two levels of about sqrt(length) additions each. This also covers the loop's own sum,
-        # which is pairwise, and its root.
+        # The running sum has two levels of about sqrt(length) additions each. This bound also covers the sum in the
+        # loop, which is pairwise, and its root.
         sums = 8.0 * (np.sqrt(len(self)) + 16.0) * (float(self._energy[-1]) + query_energy)
         return profile, float(error + EPSILON * sums)
 
     def best_offset(self, query: Frames) -> tuple[int, float]:
-        """Return the first offset of least Euclidean distance, and that distance, exactly as the loop does.
+        """Return the first offset with the smallest Euclidean distance, and this distance, exactly as the loop does.
 
         Parameters
         ----------
@@ -147,34 +147,34 @@ class Reference:
         return best, least
 
     def _candidates(self, query: Frames, correlator: Correlator) -> NDArray[np.intp]:
-        """Return, ascending, the offsets that may be the first of least distance."""
+        """Return the offsets that may be the first one with the smallest distance, ascending."""
         profile, error = self.distance_profile(query, correlator)
         candidates = np.flatnonzero(profile <= profile.min() + 2.0 * error)
-        # A window that equals the one before it has the same distance and comes later: it can't be the first.
+        # A window that equals the one before it has the same distance and comes later, so it cannot be the first.
         repeated = np.zeros(len(candidates), dtype=bool)
         repeated[1:] = (np.diff(candidates) == 1) & (self._run[candidates[1:] + len(query) - 1] >= len(query))
         return candidates[~repeated]
 
 
 def euclidean_distance(query: NDArray[np.float64], subsequence: Frames) -> float:
-    """Return the loop's distance: the root of the summed squares over both channels, in float64.
+    """Return the distance of the loop: the root of the sum of squares over both channels, in float64.
 
-    NumPy's own summation is used and not BLAS, whose result changes with the number of threads.
+    This uses NumPy's summation and not BLAS, because the result of BLAS changes with the number of threads.
     """
     return float(np.sqrt(np.sum(np.square(query - subsequence))))
 
 
 def place(query: Frames, reference: Reference, pad_mode: PadMode) -> Placement:
-    """Choose where a sequence lies within the reference's length.
+    """Choose where a sequence lies within the length of the reference.
 
     Parameters
     ----------
     query : ndarray, [n, 2] float32
-        Hz, linear magnitude. One as long as the reference stays as it is; a longer one is cut to it.
+        Hz, linear magnitude. A query as long as the reference is not moved; a longer one is cut to its length.
     reference : Reference
     pad_mode : PadMode
-        ``both``: at the first offset of least distance. ``front``: at the end, all zeros in front. ``back``: at the
-        start, all zeros behind.
+        ``both``: at the first offset with the smallest distance. ``front``: at the end, with all zeros in front.
+        ``back``: at the start, with all zeros behind.
 
     Returns
     -------
@@ -200,7 +200,7 @@ def place(query: Frames, reference: Reference, pad_mode: PadMode) -> Placement:
 
 
 def pad(query: Frames, offset_frames: int, length: int) -> Frames:
-    """Return [length, 2] float32: ``query`` from ``offset_frames`` on (cut at ``length``), zeros elsewhere."""
+    """Return [length, 2] float32: ``query`` from ``offset_frames`` on (cut at ``length``), with zeros elsewhere."""
     padded = np.zeros((length, 2), dtype=np.float32)
     kept = query[: length - offset_frames]
     padded[offset_frames : offset_frames + len(kept)] = kept
@@ -208,7 +208,7 @@ def pad(query: Frames, offset_frames: int, length: int) -> Frames:
 
 
 def _run_lengths(frames: Frames) -> NDArray[np.int64]:
-    """Return [length] int64: how many rows up to and with this one equal their own predecessor, unbroken."""
+    """Return [length] int64: how many rows in a row, up to this one, equal the row before them."""
     same = np.zeros(len(frames), dtype=bool)
     same[1:] = (frames[1:] == frames[:-1]).all(axis=1)
     index = np.arange(len(frames))

@@ -1,9 +1,9 @@
 """One mean and one scale for each position and channel of the padded sequences.
 
-The definition is ``sklearn.preprocessing.StandardScaler``'s (population variance, scale 1 where it is 0), fitted
-on raw aligned values of the training rows. Rows come unpadded with their offset: the zeros around them
-enter by their count and not one by one, so a row costs its own length and not the reference's. Partial fits
-made on different workers are merged by Chan, Golub and LeVeque's update (1979), exact up to rounding.
+The definition is that of ``sklearn.preprocessing.StandardScaler`` (population variance, scale 1 where it is 0), fitted
+on raw aligned values of the training rows. Rows are unpadded and have an offset. The zeros around them are only
+counted, so the cost of a row depends on its own length and not on that of the reference. Partial fits from different
+workers are merged with the update of Chan, Golub and LeVeque (1979), which is exact up to rounding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Scaler:
     mean : ndarray, [length, 2] float64
         Hz, linear magnitude.
     scale : ndarray, [length, 2] float64
-        The standard deviation, 1 where it is 0.
+        The standard deviation, or 1 where it is 0.
     """
 
     mean: NDArray[np.float64]
@@ -38,18 +38,18 @@ class Scaler:
 
 
 class ScalerFit:
-    """A scaler in the making: the moments of the rows that cover each position.
+    """An unfinished scaler: the moments of the rows that cover each position.
 
     Attributes
     ----------
     n_rows
-        Rows seen.
+        Number of rows seen.
     covered : ndarray, [length] int64
-        Rows whose frames cover the position.
+        Number of rows whose frames cover the position.
     mean : ndarray, [length, 2] float64
-        Mean over the covering rows.
+        Mean over the rows that cover the position.
     m2 : ndarray, [length, 2] float64
-        Summed squared deviations from that mean.
+        Sum of squared deviations from this mean.
     """
 
     def __init__(self, length: int) -> None:
@@ -59,7 +59,7 @@ class ScalerFit:
         self.m2: NDArray[np.float64] = np.zeros((length, 2))
 
     def add(self, frames: NDArray[np.float32], offset_frames: int) -> None:
-        """Take in one row: ``frames`` [n, 2] from ``offset_frames`` on, zeros elsewhere.
+        """Add one row: ``frames`` [n, 2] from ``offset_frames`` on, with zeros elsewhere.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class ScalerFit:
         self.m2[window] += deviation * (frames - self.mean[window])
 
     def merge(self, other: ScalerFit) -> Self:
-        """Take in all rows of another fit of the same length; returns self.
+        """Add all rows of another fit of the same length; returns self.
 
         Raises
         ------
@@ -86,14 +86,14 @@ class ScalerFit:
             The lengths differ.
         """
         if len(other.covered) != len(self.covered):
-            raise ValueError(f"scalers of {len(self.covered)} and {len(other.covered)} positions do not merge")
+            raise ValueError(f"scalers of {len(self.covered)} and {len(other.covered)} positions cannot be merged")
         self.mean, self.m2 = _combine((self.covered, self.mean, self.m2), (other.covered, other.mean, other.m2))
         self.covered = self.covered + other.covered
         self.n_rows += other.n_rows
         return self
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Return the moments as named arrays, to be stored and read back by ``from_state``."""
+        """Return the moments as named arrays, which can be stored and which ``from_state`` reads back."""
         return {
             "n_rows": np.array([self.n_rows]),
             "covered": self.covered,
@@ -103,7 +103,7 @@ class ScalerFit:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Read ``state`` back."""
+        """Restore a fit from its ``state``."""
         fit = cls(len(state["covered"]))
         fit.n_rows = int(state["n_rows"][0])
         fit.covered = state["covered"].astype(np.int64)
@@ -112,19 +112,19 @@ class ScalerFit:
         return fit
 
     def finish(self) -> Scaler:
-        """Return the scaler over all rows, the zeros of the padding included.
+        """Return the scaler over all rows, including the zeros of the padding.
 
         Raises
         ------
         ValueError
-            No row was taken in.
+            No row was added.
         """
         if self.n_rows == 0:
             raise ValueError("a scaler needs at least one row")
         zeros = (self.n_rows - self.covered, np.zeros_like(self.mean), np.zeros_like(self.m2))
         mean, m2 = _combine((self.covered, self.mean, self.m2), zeros)
         variance = m2 / self.n_rows
-        # StandardScaler's own test for a constant column: a variance that rounding alone explains.
+        # The test of StandardScaler for a constant column: a variance that rounding alone explains.
         epsilon = np.finfo(np.float64).eps
         constant = variance <= self.n_rows * epsilon * variance + np.square(self.n_rows * mean * epsilon)
         return Scaler(mean, np.where(constant, 1.0, np.sqrt(variance)))
@@ -134,7 +134,7 @@ _Moments = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def _combine(a: _Moments, b: _Moments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean and summed squared deviations of two sets of rows taken together."""
+    """Return the mean and the sum of squared deviations of two sets of rows together."""
     n_a, mean_a, m2_a = a[0][:, np.newaxis], a[1], a[2]
     n_b, mean_b, m2_b = b[0][:, np.newaxis], b[1], b[2]
     total = np.maximum(n_a + n_b, 1)

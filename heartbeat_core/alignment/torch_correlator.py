@@ -1,7 +1,7 @@
-"""The alignment's transforms on a GPU, by torch.
+"""The transforms for alignment on a GPU, with torch.
 
-The offsets are the same as on the processor: the cross terms are made in float64 there, and whatever their rounding
-could have confused is evaluated again as the loop does it.
+The offsets are the same as on the processor: the GPU computes the cross terms in float64, and all offsets that rounding
+could confuse are computed again exactly as in the loop.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from heartbeat_core.arrays import Frames
 
 
 def make_reference(frames: Frames, device: str) -> Reference:
-    """Return a reference whose cross terms are made on ``cpu`` or ``cuda``."""
+    """Return a reference whose cross terms are computed on ``cpu`` or ``cuda``."""
     if device == "cpu":
         return Reference(frames)
     return Reference(frames, partial(TorchCorrelator, device=device))
 
 
 class TorchCorrelator:
-    """Cross terms in float64 by torch's transforms, on any device of torch's."""
+    """Cross terms in float64 with the transforms of torch, on any torch device."""
 
     def __init__(self, reference: Frames, device: str) -> None:
         self._length = len(reference)
@@ -38,7 +38,7 @@ class TorchCorrelator:
         self._spectra = torch.fft.rfft(self._to_device(centred), n=self._fft_length, dim=0)
 
     def cross(self, query: Frames) -> tuple[NDArray[np.float64], float, float]:
-        """Return what ``correlation.Correlator.cross`` says."""
+        """Return the values that ``correlation.Correlator.cross`` describes."""
         centred = centre(query, self._mean)
         energy = float(np.square(centred).sum())
         spectra = torch.fft.rfft(self._to_device(centred), n=self._fft_length, dim=0).conj() * self._spectra

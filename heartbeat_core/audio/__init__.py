@@ -1,1 +1,1 @@
-"""Bytes of an audio file to a waveform, its quality, and recordings that are synthesised."""
+"""Decode audio files into waveforms, measure their quality, and synthesise recordings."""

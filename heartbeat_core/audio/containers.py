@@ -1,8 +1,8 @@
-"""What a file's container says of its own length, read from the bytes alone.
+"""Read from the bytes of a file what its container says about its length.
 
-libsndfile clips a data chunk that reaches past the end of the bytes, in silence, and misreads some sizes that
-streaming programs write. So the size fields are looked at here: of containers made of chunks, each a tag, a size
-and a body (WAV, RF64, W64, AIFF, AU, CAF), of Ogg pages, of FLAC metadata, and of an MP3's length tag.
+libsndfile silently clips a data chunk that reaches past the end of the bytes, and it misreads some sizes that streaming
+programs write. This module therefore reads the size fields itself: those of containers made of chunks (each with a tag,
+a size and a body: WAV, RF64, W64, AIFF, AU, CAF), of Ogg pages, of FLAC metadata, and of the length tag of an MP3.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import struct
 from dataclasses import dataclass
 
 _MAX_CHUNKS = 4096
-"""Chunks looked at before the data; bounds the time that a hostile file can take."""
+"""Maximum number of chunks that are read before the data; it limits the time that a hostile file can take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a container's chunks begin, and how its data chunk tells its size."""
+    """Where the chunks of a container begin, and how its data chunk states its size."""
 
     first: int
     tag: bytes
     size: struct.Struct
     align: int = 1
     counts_header: bool = False
-    """The size includes the chunk's own tag and size."""
+    """Whether the size includes the tag and the size field of the chunk."""
     preamble: int = 0
-    """Bytes between the data chunk's size and its samples, which the size includes."""
+    """Number of bytes between the size field of the data chunk and its samples; the size includes them."""
     file_size: struct.Struct | None = None
     file_size_at: int = 0
 
@@ -48,22 +48,22 @@ _AU_BE = Layout(0, b".snd", _U32_BE)
 _AU_LE = Layout(0, b"dns.", _U32_LE)
 
 _RF64_SIZE_AT = 28
-"""Where the chunk ds64 holds the size of the data."""
+"""The place in the ds64 chunk that holds the size of the data."""
 
 _SIZE_UNKNOWN = frozenset({0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 2**63 - 1, 2**64 - 1})
-"""Sizes that are written where the end is not known yet, by programs that stream or record."""
+"""Sizes that programs write while they stream or record and do not know the end yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where a file says that its samples lie: ``n_bytes`` from ``start``, None where it does not know."""
+    """Where the samples are, according to the file: ``n_bytes`` from ``start`` on; None if the file does not know."""
 
     start: int
     n_bytes: int | None
     size: struct.Struct
     size_at: int
     overhead: int
-    """Bytes that the stored size counts beyond the samples."""
+    """Number of bytes that the stored size counts in addition to the samples."""
 
     def cut(self, data: bytes) -> bool:
         """Tell whether the file ends before its samples do."""
@@ -74,7 +74,7 @@ class Extent:
         return self.n_bytes is not None and not self.cut(data)
 
     def repaired(self, data: bytes) -> bytes:
-        """Return the file with the size of what is really there."""
+        """Return the file with its size field corrected to the real size."""
         there = max(0, len(data) - self.start) + self.overhead
         largest = 2 ** (8 * self.size.size - (self.size is _I64_BE)) - 1
         field = self.size.pack(min(there, largest))
@@ -103,7 +103,7 @@ def find_layout(data: bytes) -> Layout | None:
 
 
 def find_data(data: bytes, layout: Layout) -> Extent | None:
-    """Walk to the data chunk; None where the file ends before it."""
+    """Find the data chunk; None if the file ends before it."""
     if layout in (_AU_BE, _AU_LE):
         return _au_extent(data, layout)
     chunk = layout.first
@@ -136,9 +136,9 @@ def _data_extent(data: bytes, layout: Layout, chunk: int, size: int) -> Extent:
 
 
 def _goes_on(data: bytes, layout: Layout, start: int) -> bool:
-    """Say whether bytes follow an empty data chunk that the file's own size does not account for.
+    """Return whether bytes follow an empty data chunk that the stored size of the file does not include.
 
-    A program that was stopped, or that cannot go back to its header, leaves both sizes as they were.
+    A program that was stopped, or that cannot return to its header, does not update either size.
     """
     if layout.file_size is None or start >= len(data):
         return False
@@ -150,13 +150,13 @@ def _au_extent(data: bytes, layout: Layout) -> Extent | None:
     if len(data) < 24:
         return None
     start, size = (layout.size.unpack_from(data, at)[0] for at in (4, 8))
-    # No chunk can follow: bytes behind a size of 0 are samples.
+    # No chunk can follow, so bytes after a size of 0 are samples.
     unknown = size in _SIZE_UNKNOWN or (size == 0 and start < len(data))
     return Extent(start, None if unknown else size, layout.size, 8, 0)
 
 
 def ogg_is_finished(data: bytes) -> bool:
-    """Say whether the last page is complete and flagged as the end of its stream (RFC 3533, section 6)."""
+    """Return whether the last page is complete and marked as the end of its stream (RFC 3533, section 6)."""
     page = data.rfind(b"OggS\0")
     if page < 0 or page + 27 > len(data):
         return False
@@ -166,18 +166,18 @@ def ogg_is_finished(data: bytes) -> bool:
 
 
 def mp3_has_length(data: bytes) -> bool:
-    """Say whether the first frame is a tag with the number of frames."""
+    """Return whether the first frame is a tag with the number of frames."""
     first = 0
     if data.startswith(b"ID3") and len(data) >= 10:
         size = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
         first = 10 + size
-    # The tag stands behind the frame's header and side information: within 4 + 32 bytes.
+    # The tag follows the header and side information of the frame: within 4 + 32 bytes.
     frame = data[first : first + 44]
     return any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
 
 
 def header_is_cut(data: bytes) -> bool:
-    """Say whether bytes that cannot be opened begin as FLAC or Ogg and lack the rest."""
+    """Return whether bytes that cannot be opened are the start of a FLAC or Ogg file without the rest."""
     if data.startswith(b"OggS"):
         return not ogg_is_finished(data)
     return data.startswith(b"fLaC") and _flac_metadata_is_cut(data)

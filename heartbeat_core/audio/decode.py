@@ -1,23 +1,23 @@
-"""Bytes of an audio file -> ``Waveform``, within limits.
+"""Decode the bytes of an audio file into a ``Waveform``, within limits.
 
-libsndfile decodes, through ``soundfile``. This module adds what a job over foreign files needs:
+libsndfile decodes the file, through ``soundfile``. This module adds what is needed for files from unknown sources:
 
-* nothing is allocated on a header's word: samples are read in blocks, and decoding stops as soon as
+* the header does not decide how much memory is allocated: samples are read in blocks, and decoding stops as soon as
   the recording is longer than the limit;
-* each way to fail has a named error, and no other exception leaves this module for any bytes;
+* each kind of failure has a named error, and no bytes can cause any other exception;
 * a file that is shorter than its header says is decoded and marked ``truncated``.
 
-How a missing end is noticed:
+How a missing end is detected:
 
-* WAV, RF64, W64, AIFF, AU, CAF: the data chunk reaches past the end of the bytes. A size that says
-  "unknown", as programs write that stream to a pipe, is no claim. libsndfile decodes the half block at the
-  end of a cut IMA ADPCM file as if it were whole: up to one block of noise (505 samples at 8 kHz).
+* WAV, RF64, W64, AIFF, AU, CAF: the data chunk reaches past the end of the bytes. Programs that stream to a pipe
+  write a size that means "unknown", which claims nothing. libsndfile decodes the incomplete block at the end of a cut
+  IMA ADPCM file as if it were whole: up to one block of noise (505 samples at 8 kHz).
 * FLAC: fewer samples decode than STREAMINFO claims, or the stream breaks inside a frame.
-* MP3: fewer samples decode than the Xing/Info/VBRI tag claims, by more than a frame and the decoder's
-  delay. Without that tag there is no claim, and a cut file is not noticed; but libsndfile then guesses the
-  length from the first frames' bit rate and stops there, which is marked where more than 2 kB are left.
-* Ogg: there is no length in its header, but the last page of a stream carries an end-of-stream flag; the
-  file is cut where the last page lacks the flag or is incomplete.
+* MP3: fewer samples decode than the Xing/Info/VBRI tag claims, by more than a frame and the delay of the decoder.
+  Without this tag there is no claim, and a cut file is not detected. In that case libsndfile guesses the length from
+  the bit rate of the first frames and stops there; if more than 2 kB remain, the recording is marked.
+* Ogg: the header holds no length, but the last page of a stream has an end-of-stream flag. The file is cut if the last
+  page lacks the flag or is incomplete.
 
 Formats and encodings of libsndfile: https://libsndfile.github.io/libsndfile/formats.html
 """
@@ -53,7 +53,7 @@ from heartbeat_core.errors import (
 from heartbeat_core.settings import Limits
 
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF"})
-"""The containers that are taken, by libsndfile's names; WAVEX is WAV with the extensible header."""
+"""The supported containers, by their names in libsndfile; WAVEX is WAV with the extensible header."""
 
 _SAMPLE_BYTES = {
     "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4,
@@ -64,20 +64,20 @@ SUBTYPES = frozenset(_SAMPLE_BYTES) | {
     "IMA_ADPCM", "MS_ADPCM", "VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III",
     "ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32",
 }  # fmt: skip
-"""The encodings that are taken, by libsndfile's names."""
+"""The supported encodings, by their names in libsndfile."""
 
 _DEFAULT_LIMITS = Limits()
 _BLOCK_VALUES = 2**20
-"""Values (samples times channels) decoded at once: 4 MiB."""
+"""Number of values (samples times channels) that are decoded at once: 4 MiB."""
 
 _UNKNOWN_FRAMES = 2**63 - 1
-"""libsndfile's count for a FLAC stream that does not know its length."""
+"""The count that libsndfile gives for a FLAC stream of unknown length."""
 
 _MP3_SLACK_SAMPLES = 1152 + 529
-"""One frame and the decoder's delay (ISO 11172-3): what a whole MP3 may lack of its tag's count."""
+"""One frame and the delay of the decoder (ISO 11172-3): a complete MP3 may be this much shorter than its tag says."""
 
 _MP3_LEFT_OVER_BYTES = 2048
-"""More than the longest frame (1441) and an ID3v1 tag (128): so many bytes undecoded hold audio."""
+"""More than the longest frame (1441) and an ID3v1 tag (128): this many undecoded bytes must contain audio."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,17 +87,17 @@ class Waveform:
     Attributes
     ----------
     samples : ndarray, [n_samples] float32
-        The mean of the channels, full scale ±1, always finite.
+        The mean of the channels, with a full scale of ±1; always finite.
     sample_rate_hz : int
         Native sample rate.
     channels : int
-        Their count in the file.
+        Number of channels in the file.
     format, subtype : str
-        Container and encoding by libsndfile's names (``WAV``, ``PCM_16``).
+        Container and encoding, by their names in libsndfile (``WAV``, ``PCM_16``).
     header_n_samples : int | None
-        Samples a channel that the header claims; None where it claims nothing that can be relied on.
+        Number of samples per channel that the header claims; None if it makes no reliable claim.
     truncated : bool
-        The file holds less than it claims, or broke off while decoding.
+        The file holds less than it claims, or decoding broke off.
 
     Examples
     --------
@@ -116,13 +116,13 @@ class Waveform:
 
     @property
     def duration_s(self) -> float:
-        """Return the length of what was decoded, in seconds."""
+        """Return the length of the decoded recording, in seconds."""
         return len(self.samples) / self.sample_rate_hz
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a recording's header says: ``n_samples`` is per channel, None where nothing is claimed."""
+    """The facts in a recording's header; ``n_samples`` is per channel, None if the header claims nothing."""
 
     sample_rate_hz: int
     channels: int
@@ -137,30 +137,30 @@ def decode(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Waveform:
     data : bytes
         The whole file.
     limits : Limits
-        What a recording may ask of the machine.
+        The limits of a recording.
 
     Returns
     -------
     Waveform
-        The waveform; its samples equal ``librosa.load(BytesIO(data), sr=None, mono=True)`` where that can read the
-        file, ``samples[t] = mean over channels of x[t, channel]``.
+        The waveform, with ``samples[t] = mean over channels of x[t, channel]``. The samples equal those of
+        ``librosa.load(BytesIO(data), sr=None, mono=True)`` if librosa can read the file.
 
     Raises
     ------
     ObjectTooLarge
-        More bytes than the limit.
+        The file has more bytes than the limit.
     RecordingTooLarge
-        More channels, a higher sample rate or a longer duration than the limit.
+        The number of channels, the sample rate or the duration is over the limit.
     EmptyRecording
-        No bytes, or a header that rightly claims no sample.
+        There are no bytes, or the header rightly claims no samples.
     NotAudio
-        Not a file of ``FORMATS`` and ``SUBTYPES``, or damaged beyond opening.
+        The file is not one of ``FORMATS`` and ``SUBTYPES``, or is too damaged to be opened.
     TruncatedRecording
         The file breaks off before its first sample.
     UnsupportedSampleRate
-        A sample rate below the limit.
+        The sample rate is below the limit.
     NonFiniteSamples
-        NaN or infinity among the samples.
+        There is NaN or infinity among the samples.
 
     Examples
     --------
@@ -190,10 +190,10 @@ def decode(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Waveform:
 
 
 def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
-    """Read what a file's header says, without decoding.
+    """Read the header of a file without decoding the samples.
 
-    The bytes are the whole file, as for ``decode``, and the errors are the same, save those that only
-    decoding can show: a compressed recording's true length and end, and values that are not finite.
+    The bytes are the whole file, as for ``decode``. The errors are the same, except those that only decoding can find:
+    the true length and end of a compressed recording, and values that are not finite.
     """
     with _opened(data, limits) as opened:
         reader = opened.reader
@@ -203,7 +203,7 @@ def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
 
 
 class _Source(BytesIO):
-    """The bytes, for a reader that may seek anywhere: damaged headers lead libsndfile before the start."""
+    """The bytes for a reader that may seek anywhere: damaged headers make libsndfile seek before the start."""
 
     def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
         try:
@@ -213,10 +213,10 @@ class _Source(BytesIO):
 
 
 class _ForwardReader(soundfile.SoundFile):  # type: ignore[misc]
-    """Reads forward only.
+    """A reader that only reads forward.
 
-    ``soundfile`` seeks to where it already stands after each read. In a FLAC stream of unknown length
-    that fails at the end, and the samples are lost.
+    After each read, ``soundfile`` seeks to its current position. In a FLAC stream of unknown length this fails at the
+    end, and the samples are lost.
     """
 
     def seekable(self) -> bool:
@@ -225,7 +225,7 @@ class _ForwardReader(soundfile.SoundFile):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An open file, and what it says about its own length."""
+    """An open file, and what it says about its length."""
 
     reader: soundfile.SoundFile
     source: _Source
@@ -234,7 +234,7 @@ class _Opened:
     cut: bool
 
     def lacks(self, n_samples: int) -> bool:
-        """Say whether the file is shorter than it claims, once ``n_samples`` were decoded."""
+        """Return whether the file is shorter than it claims, after ``n_samples`` were decoded."""
         if self.cut:
             return True
         if self.reader.format != "MP3":
@@ -245,11 +245,11 @@ class _Opened:
         return n_samples == self.reader.frames and left_over > _MP3_LEFT_OVER_BYTES
 
     def without_samples(self) -> EmptyRecording | TruncatedRecording:
-        """Return the error for a file of which no sample was decoded."""
+        """Return the error for a file from which no sample was decoded."""
         if self.cut or self.claimed:
             claim = "samples" if self.claimed is None else f"{self.claimed} samples"
             return TruncatedRecording(f"the header announces {claim}, but none can be decoded")
-        return EmptyRecording("a header without one sample behind it")
+        return EmptyRecording("no samples follow the header")
 
 
 @contextmanager
@@ -261,7 +261,7 @@ def _opened(data: bytes, limits: Limits) -> Iterator[_Opened]:
     layout = find_layout(data)
     extent = None if layout is None else find_data(data, layout)
     if extent is not None and not extent.holds(data):
-        # libsndfile clips a size past the end in some formats, refuses it in CAF and overflows in AU.
+        # For a size past the end, libsndfile clips it in some formats, refuses it in CAF and overflows in AU.
         source = _Source(extent.repaired(data))
     else:
         source = _Source(data)
@@ -270,7 +270,7 @@ def _opened(data: bytes, limits: Limits) -> Iterator[_Opened]:
     except soundfile.LibsndfileError as error:
         if (layout is not None and (extent is None or extent.cut(data))) or header_is_cut(data):
             raise TruncatedRecording("the file breaks off inside its header") from None
-        raise NotAudio(f"not audio in a format that is taken (libsndfile: {error.error_string})") from None
+        raise NotAudio(f"not audio in a format that heartbeat reads (libsndfile: {error.error_string})") from None
     with reader:
         _check(reader, limits)
         if extent is not None and reader.frames > _max_samples(reader, limits):
@@ -282,7 +282,7 @@ def _opened(data: bytes, limits: Limits) -> Iterator[_Opened]:
 
 def _check(reader: soundfile.SoundFile, limits: Limits) -> None:
     if reader.format not in FORMATS or reader.subtype not in SUBTYPES:
-        raise NotAudio(f"format {reader.format} with encoding {reader.subtype} is not taken")
+        raise NotAudio(f"format {reader.format} with encoding {reader.subtype} is not supported")
     if reader.channels > limits.max_channels:
         raise RecordingTooLarge(f"{reader.channels} channels, over the limit of {limits.max_channels}")
     rate = reader.samplerate
@@ -301,7 +301,7 @@ def _too_long(limits: Limits) -> RecordingTooLarge:
 
 
 def _read_mono(reader: soundfile.SoundFile, limits: Limits) -> tuple[NDArray[np.float32], bool]:
-    """Decode to the end; returns the samples and whether the decoder got there without an error."""
+    """Decode to the end; returns the samples and whether the decoder reached the end without an error."""
     max_samples = _max_samples(reader, limits)
     blocks: list[NDArray[np.float32]] = []
     n_read, whole = 0, True
@@ -311,7 +311,7 @@ def _read_mono(reader: soundfile.SoundFile, limits: Limits) -> tuple[NDArray[np.
         try:
             n_got = len(reader.read(out=block))
         except soundfile.LibsndfileError:
-            # What was decoded before the error is in the block; only its count has to be asked for.
+            # The block holds the samples that were decoded before the error; only their number is still missing.
             n_got, whole = reader.tell() - n_read, False
         blocks.append(_mono(block[:n_got]))
         n_read += n_got
@@ -325,17 +325,17 @@ def _read_mono(reader: soundfile.SoundFile, limits: Limits) -> tuple[NDArray[np.
 def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
     if block.shape[1] == 1:
         return block[:, 0]
-    # The sum of huge floats may overflow: the check for finite samples finds it.
+    # The sum of huge floats may overflow; the check for finite samples finds this.
     with np.errstate(over="ignore", invalid="ignore"):
         mean: NDArray[np.float32] = block.mean(axis=1)
     return mean
 
 
-# What a file claims about its own length.
+# What a file claims about its length.
 
 
 def _claim(reader: soundfile.SoundFile, data: bytes, extent: Extent | None) -> tuple[int | None, bool]:
-    """Return the samples per channel that the file claims, and whether its end is missing."""
+    """Return the number of samples per channel that the file claims, and whether its end is missing."""
     if reader.format == "OGG":
         finished = ogg_is_finished(data)
         return (reader.frames if finished else None), not finished

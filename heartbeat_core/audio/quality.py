@@ -1,7 +1,7 @@
-"""Acquisition quality of a ``Waveform``: is there a usable signal in it at all?
+"""Acquisition quality of a ``Waveform``: does it contain a usable signal?
 
-The figures describe how a recording was taken (too loud, too quiet, off-centre, dropouts); they decide
-nothing. A recording with poor figures is still predicted, and its row carries them.
+The figures describe how a recording was made (too loud, too quiet, off-centre, with dropouts). They decide nothing: a
+recording with poor figures is still predicted, and its row holds them.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import numpy as np
 from heartbeat_core.audio.decode import Waveform
 
 CLIPPING_AMPLITUDE = 0.999
-"""From here on a sample counts as clipped: converters saturate a little below full scale."""
+"""A sample with at least this magnitude counts as clipped: converters saturate a little below full scale."""
 
 SILENCE_AMPLITUDE = 2.0**-12
-"""A window whose peak lies below is silent: less than 8 steps of a 16-bit converter."""
+"""A window with a lower peak is silent: less than 8 steps of a 16-bit converter."""
 
 SILENCE_WINDOW_S = 0.05
-"""Shorter than any pause between heart sounds that a working sensor leaves without noise."""
+"""Shorter than any pause between heart sounds that a working sensor records without noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Figures of one recording; amplitudes are linear, full scale is 1."""
+    """Figures of one recording; amplitudes are linear, with a full scale of 1."""
 
     peak_amplitude: float
     """max |x|"""
     rms_amplitude: float
-    """sqrt(mean x²), the offset included."""
+    """sqrt(mean x²), including the offset."""
     dc_offset: float
     """mean x"""
     clipped_fraction: float
-    """Share of the samples with |x| >= ``CLIPPING_AMPLITUDE``; 0 to 1."""
+    """Share of the samples with |x| >= ``CLIPPING_AMPLITUDE``, from 0 to 1."""
     silent_fraction: float
-    """Share of the windows of ``SILENCE_WINDOW_S`` with max |x| < ``SILENCE_AMPLITUDE``; 0 to 1.
+    """Share of the windows of ``SILENCE_WINDOW_S`` with max |x| < ``SILENCE_AMPLITUDE``, from 0 to 1.
 
-    The last window may be shorter, and counts like the others.
+    The last window may be shorter and counts like the others.
     """
 
 
@@ -48,10 +48,10 @@ def measure(waveform: Waveform) -> Quality:
     Returns
     -------
     Quality
-        ``Quality``; sums run in float64, so a long recording loses no digits.
+        The figures. Sums use float64, so a long recording loses no digits.
     """
     samples = waveform.samples
-    # einsum converts in small buffers: no float64 copy of the recording.
+    # einsum converts in small buffers and makes no float64 copy of the recording.
     sum_of_squares = float(np.einsum("i,i->", samples, samples, dtype=np.float64, casting="safe"))
     magnitudes = np.abs(samples)
     window_samples = max(1, round(SILENCE_WINDOW_S * waveform.sample_rate_hz))

@@ -1,13 +1,13 @@
-"""Synthetic heart sounds: something to try the machinery on without a data set.
+"""Synthetic heart sounds, to try the program without a data set.
 
-These are caricatures: windowed tones where a heart has valves, noise where it has turbulence. They are
-good for the demo, for tests and for benchmarks. They are NOT good for training or judging a model: a model
-that tells them apart has learned this file, not medicine.
+These are caricatures: windowed tones stand for valves, and noise stands for turbulence. They are good for the demo, for
+tests and for benchmarks. They are NOT good for training or judging a model: a model that can distinguish them has
+learned this file, not medicine.
 
-What is imitated, with times and bands as textbooks of auscultation give them: S1 (long, 30 to 60 Hz) opens
-the systole of about 0.3 s and S2 (shorter, higher) closes it; a murmur fills the systole with noise; an
-extra heart sound is a third sound (S3 after S2, S4 before S1, or a click between them); an extrasystole is a
-beat that comes early and is followed by a compensatory pause; an artifact has no beats at all.
+The times and bands are those of textbooks of auscultation. S1 (long, 30 to 60 Hz) opens the systole of about 0.3 s and
+S2 (shorter, higher) closes it. A murmur fills the systole with noise. An extra heart sound is a third sound (S3 after
+S2, S4 before S1, or a click between them). An extrasystole is a beat that comes early and is followed by a compensatory
+pause. An artifact has no beats at all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from heartbeat_core.recipe import LABELS
 _HEART_RATE_BPM = (55.0, 110.0)
 _JITTER = 0.03
 _SYSTOLE_S = 0.3
-"""At 75 beats a minute; it shortens with the root of the beat's length."""
+"""At 75 beats per minute; it shortens with the root of the length of the beat."""
 
 _S1_S, _S2_S = 0.12, 0.08
 
@@ -38,28 +38,28 @@ _DEMO_DURATION_S = (3.0, 10.0)
 
 
 def synthesise(label: str, sample_rate_hz: int, duration_s: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Make one synthetic recording; see the module's warning on what it is good for.
+    """Make one synthetic recording; the module text warns what it must not be used for.
 
     Parameters
     ----------
     label : str
         One of ``config.LABELS``.
     sample_rate_hz : int
-        At least 1000, so that the sounds lie below half of it.
+        At least 1000, so that the sounds are below half of the sample rate.
     duration_s : float
-        Positive.
+        A positive duration.
     rng : random.Generator
-        The only source of chance; the same state gives the same samples.
+        The only source of randomness; the same state gives the same samples.
 
     Returns
     -------
     ndarray of float32
-        ``samples [round(duration_s * sample_rate_hz)] float32``: full scale ±1, peak at most 0.95.
+        ``samples [round(duration_s * sample_rate_hz)] float32``, with a full scale of ±1 and a peak of at most 0.95.
 
     Raises
     ------
     ValueError
-        An unknown label, or a sample rate or duration out of range.
+        The label is unknown, or the sample rate or the duration is out of range.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def demo_recordings(seed: int) -> Iterator[tuple[str, bytes]]:
     for device_code, (device, (sample_rate_hz, file_format, counts)) in enumerate(_DEVICES.items()):
         for label, count in counts.items():
             for number in range(1, count + 1):
-                # A generator for each file: none depends on how many came before it.
+                # Each file has its own generator, so no file depends on how many came before it.
                 rng = np.random.default_rng((seed, device_code, LABELS.index(label), number))
                 samples = synthesise(label, sample_rate_hz, rng.uniform(*_DEMO_DURATION_S), rng)
                 name = f"{device}/{label}_{number:02d}.{file_format.lower()}"
@@ -131,11 +131,11 @@ def _heart(label: str, sample_rate_hz: int, n_samples: int, rng: np.random.Gener
 
 
 def _beat_times_s(beat_s: float, duration_s: float, rng: np.random.Generator, *, premature: bool) -> Values:
-    """Return when each S1 begins; the first may lie before the recording."""
+    """Return when each S1 begins; the first one may begin before the recording."""
     n_beats = math.ceil(duration_s / beat_s * 1.2) + 3
     intervals_s = beat_s * (1 + _JITTER * rng.standard_normal(n_beats).clip(-2, 2))
     if premature:
-        # Early by two fifths, then a pause that makes up for it: together two beats as before.
+        # Early by two fifths, then a compensatory pause: together as long as two normal beats.
         early = np.arange(1, n_beats - 1, rng.integers(3, 6))
         intervals_s[early] *= 0.6
         intervals_s[early + 1] *= 1.4
@@ -178,7 +178,7 @@ def _voice(sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> Val
 
 
 def _burst(length_s: float, frequency_hz: float, sample_rate_hz: int, rng: np.random.Generator) -> Values:
-    """Return a tone under a Hann window, with a weaker one half an octave above and its own loudness."""
+    """A tone in a Hann window with its own loudness, and a weaker tone half an octave above."""
     window = _hann(length_s, sample_rate_hz)
     phase = 2 * np.pi * frequency_hz * np.arange(len(window)) / sample_rate_hz
     start, loudness = rng.uniform(0, 2 * np.pi), rng.uniform(0.85, 1.15)
@@ -191,7 +191,7 @@ def _hann(length_s: float, sample_rate_hz: int) -> Values:
 
 
 def _band_noise(low_hz: float, high_hz: float, sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    """Return Gaussian noise between two frequencies, of standard deviation 1 where the band holds any bin."""
+    """Gaussian noise between two frequencies; its standard deviation is 1 if the band holds any bin."""
     spectrum = np.fft.rfft(rng.standard_normal(n_samples))
     frequency_hz = np.fft.rfftfreq(n_samples, 1 / sample_rate_hz)
     spectrum[(frequency_hz < low_hz) | (frequency_hz > high_hz)] = 0
@@ -201,7 +201,7 @@ def _band_noise(low_hz: float, high_hz: float, sample_rate_hz: int, n_samples: i
 
 
 def _add(signal: Values, at_s: float, sample_rate_hz: int, sound: Values) -> None:
-    """Add a sound in place; what lies outside the recording is left out."""
+    """Add a sound in place; the part outside the recording is dropped."""
     start = round(at_s * sample_rate_hz)
     first, last = max(start, 0), min(start + len(sound), len(signal))
     if first < last:

@@ -1,1 +1,1 @@
-"""Model bundles: what they hold, what they predict, their cards, and their export."""
+"""Model bundles: their content, their predictions, their cards, and their export."""

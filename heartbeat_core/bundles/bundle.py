@@ -1,16 +1,16 @@
-"""One versioned model artefact: everything that a prediction needs, and what the model is worth.
+"""One versioned model file set: everything that a prediction needs, and the figures of the model.
 
 On disk, or under any URL::
 
     BUNDLE/bundle.json           recipe, labels, decision, figures, versions, digests
     BUNDLE/weights.safetensors   network, reference, scaler
-    BUNDLE/MODEL_CARD.md         the same facts for people
-    BUNDLE/holdout.parquet       the held-out rows' logits, by audio_sha256, where rows were held out
+    BUNDLE/MODEL_CARD.md         the same facts for readers
+    BUNDLE/holdout.parquet       logits of the held-out rows, by audio_sha256; only if rows were held out
 
-Every bundle has an alignment reference, since ``classify`` writes aligned frames whatever the model reads.
+Every bundle has an alignment reference, because ``classify`` writes aligned frames for every model.
 
-Invariants: no pickle; ``digest`` is the SHA-256 over the canonical ``bundle.json`` without it, and
-``bundle.json`` holds the SHA-256 of the weights, so one digest names the whole content. Nothing in it
+Invariants: no pickle. ``digest`` is the SHA-256 of the canonical ``bundle.json`` without the digest itself.
+``bundle.json`` holds the SHA-256 of the weights, so one digest identifies the whole content. Nothing in a bundle
 depends on when or where it was made: the same training gives the same digest.
 """
 
@@ -48,7 +48,7 @@ class Bundle:
     reference : Reference
         The alignment reference.
     model : ServableModel
-        What gives the outputs.
+        The model that computes the outputs.
 
     Examples
     --------
@@ -66,12 +66,12 @@ class Bundle:
 
     @property
     def model_id(self) -> str:
-        """Name and digest; every prediction row carries it."""
+        """Name and digest; every prediction row holds it."""
         return self.manifest.model_id
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """The vector sets that ``classify`` needs results to have."""
+        """The vector sets that ``classify`` must compute for this model."""
         return vectors_read(self.manifest.recipe.input)
 
     def classify(self, results: Sequence[RecordingResult]) -> Predictions:
@@ -96,7 +96,7 @@ class Bundle:
 
 
 def pack(facts: dict[str, Any], reference: Reference, model: ServableModel) -> tuple[Bundle, bytes]:
-    """Make a bundle of ``facts`` (the manifest's fields but the two digests); returns it and its weights file."""
+    """Make a bundle from ``facts`` (all fields of the manifest but the two digests); return it and its weights file."""
     weights = safetensors.torch.save({**model.tensors(), "reference.frames": torch.from_numpy(reference.frames.copy())})
     draft = BundleManifest(**facts, weights_sha256=hashlib.sha256(weights).hexdigest(), digest="")
     manifest = draft.model_copy(update={"digest": draft.expected_digest()})
@@ -111,9 +111,9 @@ def load(source: str, digest: str | None = None, device: Device = "cpu") -> Bund
     source : str
         The name of a shipped model, a path, or any fsspec URL.
     digest : str | None
-        Refuse any other bundle than the one with this digest.
+        Refuse a bundle with any other digest.
     device : Device
-        ``auto`` takes a GPU where there is one.
+        ``auto`` uses a GPU if there is one.
 
     Examples
     --------
@@ -123,13 +123,13 @@ def load(source: str, digest: str | None = None, device: Device = "cpu") -> Bund
     Raises
     ------
     DeviceError
-        The device is not there.
+        The device is not available.
     BundleError
-        As ``read_manifest``; or the weights are damaged, or it is not the bundle with ``digest``.
+        As ``read_manifest``. Also if the weights are damaged, or if the bundle has another digest than ``digest``.
     """
     manifest = read_manifest(source)
     if digest is not None and manifest.digest != digest:
-        raise BundleError(f"{source}: holds the bundle {manifest.digest[:12]}…, and {digest[:12]}… was asked for")
+        raise BundleError(f"{source}: holds the bundle {manifest.digest[:12]}…, but {digest[:12]}… was asked for")
     return unpack(manifest, read_file(resolve(source), WEIGHTS_NAME, source), source, resolve_device(device))
 
 
@@ -139,7 +139,7 @@ def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = 
     Raises
     ------
     BundleError
-        The weights are not those that were packed.
+        The weights are not the ones that were packed.
     """
     if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
         raise BundleError(f"{source}: {WEIGHTS_NAME} does not match its digest: copy the bundle again")

@@ -1,4 +1,4 @@
-"""The model card: a bundle's facts and honest figures as Markdown."""
+"""The model card: the facts and honest figures of a bundle, as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heartbeat_core.learning.kinds import implementation_of
 
 
 def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequence[str]) -> str:
-    """Write the card of a bundle; ``drop_labels`` are the labels that were left out of its training."""
+    """Return the card of a bundle; ``drop_labels`` are the labels that were left out of its training."""
     data = manifest.training_data
     recipe = manifest.recipe
     rows = ", ".join(f"{count} {label}" for label, count in data.rows_by_label.items())
@@ -60,7 +60,7 @@ def _reads(manifest: BundleManifest) -> str:
 
 
 def _figures(manifest: BundleManifest) -> list[str]:
-    """Return the honest figures: of the rows held out, or of the recipe's cross-validation."""
+    """Return the honest figures: on the held-out rows, or from the cross-validation of the recipe."""
     report = manifest.holdout
     found = []
     if report is not None:
@@ -87,7 +87,7 @@ def _figures(manifest: BundleManifest) -> list[str]:
 
 
 def _doubts(manifest: BundleManifest) -> list[str]:
-    """Say how labels are decided and when a prediction is marked as unsure."""
+    """Return how labels are decided and when a prediction is marked as unsure."""
     decision, sureness = manifest.decision, manifest.sureness
     thresholds = ", ".join(
         f"{label} {threshold:.3g}"

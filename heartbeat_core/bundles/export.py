@@ -1,14 +1,14 @@
-"""A bundle's network in formats that other programs read: ONNX to run it on a phone, HDF5 for its weights.
+"""Export a bundle's network to formats that other programs read: ONNX to run it on a phone, HDF5 for its weights.
 
-The ONNX model takes what the bundle's own network takes, before scaling, and gives what ``Bundle.classify`` gives. All
-that is fixed is folded in float64 and rounded once: the scaler of frames into the first layer, as ``inference.Scorer``
-does, and each BatchNorm, which stands behind a ReLU, into the next layer. The scaler of statistics stays, since its
-values are cut before the network reads them. Dropout does nothing when serving.
+The ONNX model takes the same inputs as the bundle's network, before scaling, and gives the same outputs as
+``Bundle.classify``. All fixed operations are folded in float64 and rounded once: the scaler of frames into the first
+layer, as in ``scorer.Scorer``, and each BatchNorm, which follows a ReLU, into the next layer. The scaler of statistics
+is kept, because its values are clipped before the network reads them. Dropout has no effect when serving.
 
-In 8 bits each large matrix is stored as int8 with a float32 scale an output, and an int8 exponent of two an input.
-Without the exponents the scaler's division makes the weights of frequencies a thousandth of those of magnitudes, and 8
-bits hold only the latter: of 832 recordings of PASCAL, 61 % get another label. Activations stay in float32, so nothing
-is calibrated.
+With 8 bits, each large matrix is stored as int8, with a float32 scale per output and an int8 exponent of two per input.
+Without the exponents, the division by the scaler makes the weights of frequencies a thousandth of those of magnitudes.
+8 bits can then hold only the weights of magnitudes, and 61 % of 832 recordings of PASCAL get another label. Activations
+stay in float32, so nothing needs calibration.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from heartbeat_core.learning.training import label_mask
 from heartbeat_core.recipe import LABELS
 
 OPSET = 17
-"""Of ONNX 1.12 (2022), and the IR version of that time: what onnxruntime took then, mobile builds included."""
+"""Opset of ONNX 1.12 (2022), and the IR version of that time; onnxruntime of that time reads both, also on phones."""
 _IR_VERSION = 8
 
 NOTICE = "Not a medical device."
 
 _WORTH_INT8 = 1_024
-"""A matrix of fewer weights would gain hardly a kilobyte by 8 bits, and an error."""
+"""In a matrix with fewer weights, 8 bits would save hardly a kilobyte and add an error."""
 _INT8_MAX = 127
 _EXPONENTS = (-126.0, 126.0)
-"""Powers of two that float32 holds as normal numbers."""
+"""Exponents of two that float32 holds as normal numbers."""
 
 _Array = NDArray[np.generic]
 
@@ -54,8 +54,8 @@ _Array = NDArray[np.generic]
 class _Layer:
     """``weight @ (x - centre) + bias``.
 
-    The constant is made after the weights were rounded: what rounding changes is then weighed by the distance from the
-    centre and not by raw Hz.
+    The constant is computed after the weights are rounded. The effect of rounding then grows with the distance from the
+    centre and not with the raw Hz.
 
     Attributes
     ----------
@@ -69,13 +69,13 @@ class _Layer:
     centre: Values
 
     def constant(self, rounded: Values) -> NDArray[np.float32]:
-        """Return [n_outputs] float32, what is added to ``rounded @ x``."""
+        """Return [n_outputs] float32: the constant that is added to ``rounded @ x``."""
         constant: NDArray[np.float32] = (self.bias - rounded @ self.centre).astype(np.float32)
         return constant
 
 
 class _Graph:
-    """Nodes and constants, in the order in which they are computed."""
+    """The nodes and constants of the graph, in the order of computation."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -94,26 +94,27 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
     """Write a bundle's network as an ONNX model; the same bundle gives the same bytes.
 
     Input, one of:
-        ``frames``: [batch, L, 2] float32: Hz, linear magnitude; aligned, zeros where no recording is.
+        ``frames``: [batch, L, 2] float32: Hz, linear magnitude; aligned, with zeros outside the recording.
         ``statistics``: [batch, 392] float32, or [batch, 652]: the vectors that the recipe names, side by side.
 
     Outputs:
         ``probabilities``: [batch, 5] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for others.
-        ``logits``: [batch, 5] float32, as the network gives them; of untrained labels they mean nothing.
+        ``logits``: [batch, 5] float32, the outputs of the network; those of untrained labels have no meaning.
 
-    Metadata properties, lists as JSON: ``model_id``, ``labels``, ``trained_labels``, ``thresholds`` (predicted is the
-    label of the largest probability / threshold), ``temperature``, ``weights`` (float32 or int8), ``notice``; of frames
-    ``frames`` (how they are computed and placed), of statistics ``feature_version`` and ``feature_names``.
+    Metadata properties, lists as JSON: ``model_id``, ``labels``, ``trained_labels``, ``thresholds`` (the predicted
+    label has the largest probability / threshold), ``temperature``, ``weights`` (float32 or int8), ``notice``; for
+    frames also ``frames`` (how they are computed and placed); for statistics also ``feature_version`` and
+    ``feature_names``.
 
     Parameters
     ----------
     int8 : bool
-        Store matrices in 8 bits: a quarter of the size; outputs change by what the rounding of weights changes.
+        Store matrices in 8 bits: a quarter of the size. Outputs change because the weights are rounded.
 
     Raises
     ------
     BundleError
-        The model has no form as one network.
+        The model cannot be written as one network.
     """
     form = _form(bundle)
     graph = _Graph()
@@ -161,14 +162,14 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
 def to_hdf5(bundle: Bundle) -> bytes:
     """Write a bundle's weights as an HDF5 file; the same bundle gives the same bytes.
 
-    As the original's ``pth_to_h5.py``, one dataset for each entry of the network's state dict, at the root and named by
-    its key: ``layers.0.weight`` [n_outputs, n_inputs] float32, ``layers.0.bias``, of a BatchNorm1d also
-    ``running_mean``, ``running_var`` and ``num_batches_tracked`` (int64). Nothing is folded.
+    Like ``pth_to_h5.py`` of the original project, this writes one dataset at the root for each entry of the network's
+    state dict, named by its key: ``layers.0.weight`` [n_outputs, n_inputs] float32, ``layers.0.bias``, and for a
+    BatchNorm1d also ``running_mean``, ``running_var`` and ``num_batches_tracked`` (int64). Nothing is folded.
 
-    Beside these, which the original did not write: the datasets ``scaler.mean`` and ``scaler.scale`` ([L, 2] or [392]
-    float64) and ``reference.frames`` [L, 2] float32; the attributes ``model_id``, ``input`` (aligned or statistics),
-    ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([5] float64),
-    ``temperature`` (float64), ``notice``, and of statistics ``feature_version`` and ``feature_names``.
+    The file also holds entries that the original project did not write. Datasets: ``scaler.mean`` and ``scaler.scale``
+    ([L, 2] or [392] float64) and ``reference.frames`` [L, 2] float32. Attributes: ``model_id``, ``input`` (aligned or
+    statistics), ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([5] float64),
+    ``temperature`` (float64), ``notice``, and for statistics ``feature_version`` and ``feature_names``.
     """
     manifest = bundle.manifest
     attributes: dict[str, object] = {
@@ -194,19 +195,19 @@ def to_hdf5(bundle: Bundle) -> bytes:
 
 
 def _features(bundle: Bundle) -> tuple[str, tuple[str, ...]]:
-    """Return version and names of the values that the network reads."""
+    """Return the version and the names of the values that the network reads."""
     sets = sets_read(bundle.manifest.recipe.input)
     return "+".join(one.version for one in sets), tuple(name for one in sets for name in one.names)
 
 
 def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float32]:
-    """Make up inputs of the size and spread of real ones.
+    """Make random inputs with the size and spread of real ones.
 
     Returns
     -------
     ndarray, [n_rows, L, 2] float32
-        Pieces of the reference, altered by up to a half, anywhere, zeros around them; or [n_rows, 392 or 652] float32,
-        normal about the training rows' mean with twice their deviation.
+        Pieces of the reference at random places, changed by up to a half, with zeros around them. Or [n_rows, 392 or
+        652] float32: normally distributed, with the mean of the training rows and twice their deviation.
     """
     rng = np.random.default_rng(seed)
     if bundle.vectors:
@@ -223,7 +224,7 @@ def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float
 
 
 def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the bundle's own network makes of an ONNX model's inputs, on one thread of torch.
+    """Return the outputs of the bundle's own network for the inputs of an ONNX model, on one thread of torch.
 
     Returns
     -------
@@ -253,12 +254,13 @@ def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[
 def _form(bundle: Bundle) -> NetworkForm:
     form = bundle.model.form()
     if form is None:
-        raise BundleError(f"a model of the kind '{bundle.manifest.recipe.model}' cannot be exported: it is no network")
+        kind = bundle.manifest.recipe.model
+        raise BundleError(f"a model of the kind '{kind}' cannot be exported: it is not a network")
     return form
 
 
 def _layers(network: FCNN) -> list[_Layer]:
-    """Return the Linear layers, each with the BatchNorm1d before it; between them only ReLU is left."""
+    """Return the Linear layers, each with the BatchNorm1d before it folded in; only ReLU remains between them."""
     found = []
     gain, shift = np.ones(1), np.zeros(1)
     for module in network.layers:
@@ -274,7 +276,7 @@ def _layers(network: FCNN) -> list[_Layer]:
 
 
 def _scale(graph: _Graph, value: str, form: NetworkForm, clip: float) -> str:
-    """Add what ``VectorScaler.transform`` does."""
+    """Add nodes that compute what ``VectorScaler.transform`` computes."""
     value = graph.add("Sub", [value, graph.constant("mean", form.mean.astype(np.float32))], "centred")
     value = graph.add("Div", [value, graph.constant("scale", form.scale.astype(np.float32))], "scaled")
     lowest = graph.constant("lowest", np.array(-clip, np.float32))
@@ -283,7 +285,7 @@ def _scale(graph: _Graph, value: str, form: NetworkForm, clip: float) -> str:
 
 
 def _dense(graph: _Graph, value: str, layer: _Layer, output: str, int8: bool) -> str:
-    """Add a layer, its weights as torch has them, [n_outputs, n_inputs]."""
+    """Add a layer, with weights in the layout of torch, [n_outputs, n_inputs]."""
     weight = f"{output}.weight"
     if int8 and layer.weight.size >= _WORTH_INT8:
         codes, scale, exponents = _to_int8(layer.weight)
@@ -304,7 +306,7 @@ def _dense(graph: _Graph, value: str, layer: _Layer, output: str, int8: bool) ->
 
 
 def _to_int8(weight: Values) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8]]:
-    """Round weights so that ``codes[o, i] * scale[o] * 2 ** exponents[i]`` is near ``weight[o, i]``.
+    """Round weights so that ``codes[o, i] * scale[o] * 2 ** exponents[i]`` is close to ``weight[o, i]``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``bundle.json``: what a model bundle says of itself, readable without loading the model."""
+"""``bundle.json``: the facts about a model bundle, which can be read without loading the model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOLDOUT_NAME = "holdout.parquet"
 
 
 class ReferenceFacts(Settings):
-    """Which recording the reference is, by its content."""
+    """The recording that is the reference, identified by its content."""
 
     audio_sha256: str
     n_frames: int
@@ -35,7 +35,7 @@ class ReferenceFacts(Settings):
 
 
 class TrainingData(Settings):
-    """What a model was trained on; the fingerprint covers content and labels, and no path."""
+    """The data that a model was trained on; the fingerprint covers content and labels, but no paths."""
 
     description: str | None
     fingerprint: str
@@ -57,9 +57,9 @@ class BundleManifest(Settings):
     decision: Decision = Decision()
     sureness: Sureness = Sureness()
     holdout: HoldoutReport | None = None
-    """Of a model that was trained on the other rows."""
+    """Figures on the held-out rows, of a model that was trained on the other rows."""
     cross_validation: Evaluation | None = None
-    """Of the same recipe on the same data by ``evaluate``; this model was then trained on all of its rows."""
+    """Figures of the same recipe on the same data, from ``evaluate``; this model was trained on all rows."""
     packages: dict[str, str]
     weights_sha256: str
     digest: str
@@ -71,40 +71,40 @@ class BundleManifest(Settings):
 
     @property
     def trained_codes(self) -> Codes:
-        """Codes of the labels that it was trained on, ascending."""
+        """Codes of the labels that the model was trained on, ascending."""
         return np.array([LABELS.index(label) for label in self.trained_labels], np.int64)
 
     def expected_digest(self) -> str:
-        """Return the digest that this content should carry."""
+        """Return the digest that this content must have."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"digest"}))).hexdigest()
 
 
 def resolve(source: str) -> str:
-    """Return the URI of a bundle given by the name of a shipped one, by a path or by any fsspec URL."""
+    """Return the URI of a bundle from the name of a shipped bundle, a path or any fsspec URL."""
     if source in shipped_models():
         return storage.to_uri(str(files("heartbeat_core") / "models" / source))
     return storage.to_uri(source)
 
 
 def shipped_models() -> list[str]:
-    """Return the names of the bundles that are part of the package."""
+    """Return the names of the bundles that the package ships."""
     return sorted(entry.name for entry in (files("heartbeat_core") / "models").iterdir() if entry.is_dir())
 
 
 def read_manifest(source: str) -> BundleManifest:
-    """Read and check ``bundle.json`` of a bundle given as ``resolve`` takes it.
+    """Read and check ``bundle.json`` of a bundle; ``resolve`` finds its place.
 
     Raises
     ------
     BundleError
-        There is no bundle, or it is damaged or newer.
+        There is no bundle, or it is damaged, or its format is newer.
     """
     uri = resolve(source)
     return parse_manifest(read_file(uri, MANIFEST_NAME, source), source)
 
 
 def manifest_bytes(manifest: BundleManifest) -> bytes:
-    """Return ``bundle.json`` as it is written."""
+    """Return the bytes of ``bundle.json``."""
     return (json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -114,7 +114,7 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
     Raises
     ------
     BundleError
-        Not a bundle, of a newer version, or changed since it was packed.
+        It is not a bundle, has a newer version, or was changed after it was packed.
     """
     try:
         content = json.loads(data)
@@ -141,7 +141,7 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
 
 
 def read_file(uri: str, name: str, source: str) -> bytes:
-    """Read one file of a bundle; raises BundleError where it is not there or can't be read."""
+    """Read one file of a bundle; raises BundleError if it does not exist or cannot be read."""
     try:
         return storage.read(storage.join(uri, name))
     except FileNotFoundError:

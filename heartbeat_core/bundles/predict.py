@@ -1,4 +1,4 @@
-"""One recording, from a file, its bytes or its samples, to a prediction: no cluster, no output folder."""
+"""Predict one recording from a file, its bytes or its samples, without a cluster or an output folder."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ DEFAULT_MODEL = "cycles"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model predicts for one recording.
+    """The prediction of a model for one recording.
 
     Attributes
     ----------
     label : str
-        The label of the largest probability / threshold.
+        The label with the largest probability / threshold.
     confidence : float
-        Its probability.
+        The probability of this label.
     probabilities : dict[str, float]
         By label; 0 for labels that the model was not trained on.
     unsure : tuple[str, ...]
-        Why the prediction is not to be relied on; empty where nothing speaks against it.
+        Why the prediction is unreliable; empty if there is no reason.
     model_id : str
-        The model's name and digest.
+        The name and digest of the model.
     recording : RecordingResult
-        The recording's facts, quality, aligned frames and features.
+        The facts, quality, aligned frames and features of the recording.
 
     Examples
     --------
@@ -59,16 +59,16 @@ class Prediction:
 def predict(
     source: str | bytes | ArrayLike, bundle: Bundle | str = DEFAULT_MODEL, *, sample_rate_hz: int | None = None
 ) -> Prediction:
-    """Classify one recording. The result is no diagnosis.
+    """Classify one recording. The result is not a diagnosis.
 
     Parameters
     ----------
     source : str | bytes | array_like
-        A path or URL, the bytes of an audio file, or samples: [n] or [n, channels] of any real dtype, full scale 1.
+        A path or URL, the bytes of an audio file, or samples [n] or [n, channels] of any real dtype with full scale 1.
     bundle : Bundle | str
-        A model, the name of a shipped one, or a bundle's place; a name or place is loaded once.
+        A loaded bundle, the name of a shipped one, or the path or URL of one. A name, path or URL is loaded only once.
     sample_rate_hz : int | None
-        Of samples, and of nothing else.
+        Required for samples, and not allowed for anything else.
 
     Returns
     -------
@@ -77,13 +77,13 @@ def predict(
     Raises
     ------
     ValueError
-        Samples come without a sample rate, a file comes with one, or samples have more than two dimensions.
+        Samples without a sample rate, a file with one, or samples with more than two dimensions.
     RecordingError
-        A named child: the recording cannot be read or processed.
+        A named subclass: the recording cannot be read or processed.
     BundleError
         The model cannot be loaded.
     StorageError
-        The store does not answer.
+        The storage does not respond.
 
     Examples
     --------

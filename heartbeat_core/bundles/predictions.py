@@ -1,4 +1,4 @@
-"""What a model says of recordings: logits, probabilities, labels, and whether it is sure."""
+"""The predictions of a model: logits, probabilities, labels, and whether the model is sure."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ OUT_OF_DISTRIBUTION = "out_of_distribution"
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a bundle predicts for n recordings.
+    """The predictions of a bundle for n recordings.
 
     Attributes
     ----------
     logits : ndarray, [n, 5] float32
-        As the network gives them.
+        The outputs of the network.
     probabilities : ndarray, [n, 5] float32
-        Over the trained labels, 0 for the others.
+        Probabilities of the trained labels; 0 for the others.
     codes : ndarray, [n] int64
-        The predicted label.
+        Codes of the predicted labels.
     unsure : Sequence[str | None]
-        N texts: why the model is not sure, reasons parted by commas; None where it is.
+        n texts with the reasons why the model is not sure, separated by commas; None if it is sure.
     """
 
     logits: NDArray[np.float32]
@@ -39,18 +39,18 @@ class Predictions:
 
 
 class Sureness(Settings):
-    """When a prediction is marked as unsure; None and 0 mark none.
+    """Limits that decide when a prediction is marked as unsure; a limit of None or 0 marks no prediction.
 
     Attributes
     ----------
     min_confidence : float
-        Least probability of the predicted label.
+        The lowest probability of the predicted label that counts as sure.
     max_distance : float | None
-        Of the recording from the training rows, as the model measures it.
+        The largest distance of the recording from the training rows, as the model measures it.
     max_clipped_fraction, max_silent_fraction : float
-        Of ``quality.Quality``.
+        The largest values of these figures in ``quality.Quality``.
     min_duration_s : float
-        A shorter recording holds hardly a heart cycle.
+        A shorter recording contains hardly one heart cycle.
     """
 
     min_confidence: float = 0.0
@@ -60,7 +60,7 @@ class Sureness(Settings):
     min_duration_s: float = 1.0
 
     def reasons(self, result: RecordingResult, confidence: float, distance: float | None) -> str | None:
-        """Return why a prediction is not to be relied on, None where nothing speaks against it."""
+        """Return why a prediction is unreliable; None if there is no reason."""
         found = []
         if confidence < self.min_confidence:
             found.append(LOW_CONFIDENCE)

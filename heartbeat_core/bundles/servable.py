@@ -1,4 +1,4 @@
-"""Labelled rows to a bundle: what trains, what is held out, and what the bundle then says of itself."""
+"""Make a bundle from labelled rows: choose the rows to train on and to hold out, fit, and pack with the figures."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile
 
 @dataclass(frozen=True, slots=True)
 class Trainable:
-    """Labelled rows of a dataset, some of which are held out.
+    """Labelled rows of a dataset; some of them can be held out.
 
     Attributes
     ----------
     rows : Examples
     audio_sha256 : Sequence[str]
-        Of each row's file.
+        SHA-256 of the file of each row.
     training, holdout : ndarray of int64
-        Numbers of the rows that train, and of those that judge; none of the latter with a cross-validation.
+        Numbers of the rows for training, and of the held-out rows. With a cross-validation no row is held out.
     reference : Reference
-        The dataset's.
+        The alignment reference of the dataset.
     reference_facts : ReferenceFacts
-        Which recording it is.
+        The recording that is the reference.
     """
 
     rows: Examples
@@ -56,7 +56,7 @@ class Trainable:
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """The held-out rows and what the model gives for them.
+    """The held-out rows and the outputs of the model for them.
 
     Attributes
     ----------
@@ -72,12 +72,12 @@ class Holdout:
 
 
 def check_servable(recipe: Recipe) -> None:
-    """Refuse a recipe whose model makes no bundle.
+    """Refuse a recipe whose model cannot be packed into a bundle.
 
     Raises
     ------
     ConfigError
-        Models of its kind, or with its settings, are only judged.
+        Models of this kind, or with these settings, can only be evaluated.
     """
     implementation_of(recipe).check_servable(recipe)
 
@@ -88,7 +88,7 @@ def usable_rows(codes: Codes, drop_labels: Sequence[str]) -> Codes:
     Raises
     ------
     DatasetError
-        They are of fewer than two labels.
+        There are fewer than two labels among them.
     """
     dropped = [LABELS.index(label) for label in drop_labels]
     kept = np.flatnonzero(~np.isin(codes, dropped))
@@ -96,7 +96,7 @@ def usable_rows(codes: Codes, drop_labels: Sequence[str]) -> Codes:
     if len(found) < 2:
         told = ", ".join(f"{count} {label}" for label, count in found.items()) or "none"
         raise DatasetError(
-            f"training needs two labels at least; the dataset's labelled rows, without those dropped, are: {told}"
+            f"training needs at least two labels; the dataset's labelled rows, without those dropped, are: {told}"
         )
     return kept
 
@@ -113,19 +113,19 @@ def train_bundle(
     Parameters
     ----------
     recipe : Recipe
-        One that ``check_servable`` takes.
+        A recipe that ``check_servable`` accepts.
     trainable : Trainable
     evaluation : Evaluation | None
-        The recipe's cross-validation on these rows; None judges the model on the rows held out.
+        The cross-validation of the recipe on these rows; None judges the model on the held-out rows.
     description : str | None
-        What the recordings are.
+        A description of the recordings.
     on_step : OnStep
         Called ``learning.fit.n_steps(recipe)`` times.
 
     Returns
     -------
     tuple[Bundle, bytes, Holdout | None]
-        The bundle, its weights file, and the held-out rows where there are some.
+        The bundle, its weights file, and the held-out rows if there are any.
     """
     rows, training = trainable.rows, trainable.training
     fitted = fit(recipe, rows.take(training), recipe.training.seed, trainable.reference, on_step)

@@ -1,1 +1,1 @@
-"""Aligned datasets: read as NumPy arrays or streamed to torch."""
+"""Aligned datasets: read them as NumPy arrays, or stream them to torch."""

@@ -1,4 +1,4 @@
-"""Reading an aligned dataset: its facts, and its rows as NumPy arrays.
+"""Read an aligned dataset: its facts, and its rows as NumPy arrays.
 
 On disk, or under any URL::
 
@@ -6,7 +6,7 @@ On disk, or under any URL::
     DATASET/_dataset.json                    DatasetFacts
     DATASET/_reference.safetensors           the alignment reference
     DATASET/_scaler.safetensors              the scaler over all rows
-    DATASET/_SUCCESS                         written last: without it the dataset is not finished
+    DATASET/_SUCCESS                         written last; without it the dataset is not finished
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ class DatasetFacts(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a dataset, in the order of its parts.
+    """The rows of a dataset, in the order of its parts.
 
     Attributes
     ----------
     recording_id, audio_sha256 : [n] text
     frames : list[Frames]
-        N arrays [n_frames_i, 2] float32, unpadded whatever the layout.
+        n arrays [n_frames_i, 2] float32, unpadded in every layout.
     offsets : ndarray, [n] int64
-        Frames of zeros in front.
+        Number of zero frames in front.
     codes : ndarray, [n] int64
-        -1 where there is no label.
+        -1 if there is no label.
     groups : [n] text
-        The patient; a recording without one is its own group, by its content.
+        The patient of each row. A recording without a patient is its own group, named by its content.
     devices : [n] text
-        What each was recorded with: the device that its label names, else its sample rate.
+        The device that the label file names for each row, or else its sample rate.
     """
 
     recording_id: list[str]
@@ -100,12 +100,12 @@ class Rows:
         )
 
     def padded(self, length: int) -> NDArray[np.float32]:
-        """Return [n, length, 2] float32: the rows with zeros around them."""
+        """Return [n, length, 2] float32: the rows, padded with zeros."""
         rows = [pad(frames, offset, length) for frames, offset in zip(self.frames, self.offsets, strict=True)]
         return np.stack(rows) if rows else np.zeros((0, length, 2), np.float32)
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) over content and labels; no path enters it."""
+        """Return a SHA-256 (hex) over content and labels; paths are not included."""
         return content_fingerprint(self.audio_sha256, self.codes)
 
 
@@ -132,11 +132,11 @@ class Labelled:
         return len(self.recording_id)
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) over content, labels, patients and devices; neither path nor order enters it."""
+        """Return a SHA-256 (hex) over content, labels, patients and devices; it ignores paths and order."""
         return fingerprint(sorted(self._known()))
 
     def ordered_fingerprint(self) -> str:
-        """Return a SHA-256 (hex) over the same in the rows' order, for what names rows by their number."""
+        """Return a SHA-256 (hex) over the same data in row order, for files that identify rows by number."""
         return fingerprint(self._known())
 
     def _known(self) -> list[tuple[str, ...]]:
@@ -150,12 +150,12 @@ class Dataset:
     Parameters
     ----------
     uri : str
-        Where it lies; a local path or any fsspec URL.
+        The place of the dataset: a local path or any fsspec URL.
 
     Raises
     ------
     DatasetError
-        It is not there, not finished, or not a dataset that this program reads.
+        It does not exist, is not finished, or is not a dataset that this program can read.
 
     Examples
     --------
@@ -195,7 +195,7 @@ class Dataset:
         return [storage.join(folder, name) for name in names]
 
     def iter_parts(self) -> Iterator[Rows]:
-        """Yield the rows of one part after the other, so that memory holds one part."""
+        """Yield the rows of one part after another, so that only one part is in memory."""
         for uri in self.part_uris():
             yield self._read_part(uri)
 
@@ -227,7 +227,7 @@ class Dataset:
         )
 
     def reference_group(self) -> str:
-        """Return the patient of the alignment reference, whether that recording has a label or not."""
+        """Return the patient of the alignment reference, even if that recording has no label."""
         digest = self.facts.reference_audio_sha256
         for uri in self.part_uris():
             for row in read_part(uri, ["audio_sha256", "patient_id"]).to_pylist():
@@ -256,13 +256,13 @@ class Dataset:
 
 
 def content_fingerprint(audio_sha256: list[str], codes: NDArray[np.int64]) -> str:
-    """Return a SHA-256 (hex) over rows' content and labels (-1: none), whatever their order."""
+    """Return a SHA-256 (hex) over the content and labels of rows (-1: no label), in any order."""
     labels = [None if code < 0 else LABELS[code] for code in codes.tolist()]
     return fingerprint(sorted(zip(audio_sha256, map(str, labels), strict=True)))
 
 
 def _group(audio_sha256: str, patient: str | None) -> str:
-    """Return the patient; a recording without one is its own group, by its content."""
+    """Return the patient. A recording without a patient is its own group, named by its content."""
     return f"recording:{audio_sha256}" if patient is None else f"patient:{patient}"
 
 
@@ -276,7 +276,7 @@ def read_part(uri: str, columns: list[str]) -> Table:
     Raises
     ------
     DatasetError
-        It is not there, damaged, or lacks a column.
+        The part does not exist, is damaged, or lacks a column.
     """
     try:
         return from_parquet(storage.read(uri), columns)
@@ -285,7 +285,7 @@ def read_part(uri: str, columns: list[str]) -> Table:
 
 
 def unpadded_rows(table: Table, layout: Layout) -> tuple[NDArray[np.int64], list[Frames]]:
-    """Return the offsets [n] and the unpadded frames [n_frames_i, 2] of a part's rows, whatever the layout."""
+    """Return the offsets [n] and the unpadded frames [n_frames_i, 2] of the rows of a part, in any layout."""
     offsets = numbers(table.column("offset_frames")).astype(np.int64)
     n_frames = numbers(table.column("n_frames"))
     frequency, amplitude = (list_values(table.column(name)) for name in ("frequency_hz", "amplitude"))

@@ -1,8 +1,9 @@
-"""An aligned dataset as training input that need not fit into memory.
+"""Stream an aligned dataset as training input, so that it does not have to fit into memory.
 
-Parts are read in an order drawn for each epoch, expanded and scaled on the fly, and divided over the worker processes
-of a ``DataLoader``. Items are whole batches: expanded straight into the memory that travels to the training process, a
-row is copied once less than by collating single rows, and copies are what an expanded row costs most.
+Each epoch reads the parts in a new random order, pads and scales the rows while reading, and divides the parts over the
+worker processes of a ``DataLoader``. Items are whole batches. Rows are padded directly in the memory that is sent to
+the training process. This saves one copy per row, compared with collating single rows, and copies are the largest cost
+of a padded row.
 """
 
 from __future__ import annotations
@@ -26,42 +27,41 @@ _COLUMNS = ["n_frames", "offset_frames", "frequency_hz", "amplitude", "label_cod
 
 
 class AlignedStream(IterableDataset[Batch]):
-    """Shuffled batches of a dataset's labelled rows, of either layout; rows without a label are left out.
+    """Shuffled batches of the labelled rows of a dataset, in any layout; rows without a label are skipped.
 
-    An item is ``(inputs [n, length * 2] float32, codes [n] int64)`` with ``n`` up to ``batch_size``, each row of inputs
-    as of ``training.AlignedFrames``, to the bit: position-major, Hz before magnitude, z-scored.
+    An item is ``(inputs [n, length * 2] float32, codes [n] int64)`` with ``n`` up to ``batch_size``. Each row of inputs
+    equals that of ``training.AlignedFrames`` to the bit: position-major, Hz before magnitude, z-scored.
 
-    Each labelled row comes exactly once an epoch, whatever the number of workers; some of them get nothing where there
-    are more than parts. The order of the parts is a permutation drawn from seed and epoch, and every worker takes its
-    share of them; it reads ``buffer_parts`` of them at a time and gives their rows in a random order. The same dataset,
-    arguments, epoch and number of workers give the same batches in the same order, and no worker the same as one. With
-    another number of workers the rows are the same, and their order and batches are not.
+    Each labelled row comes exactly once per epoch, for any number of workers. If there are more workers than parts,
+    some workers get nothing. The seed and the epoch decide the order of the parts, and every worker takes its share of
+    them. A worker reads ``buffer_parts`` parts at a time and returns their rows in a random order. The same dataset,
+    arguments, epoch and number of workers give the same batches in the same order; 0 workers give the same as 1.
+    Another number of workers gives the same rows, but in another order and in other batches.
 
-    The last batch of each worker may be smaller. One of a single row can't be trained on with ``BatchNorm1d``.
+    The last batch of each worker may be smaller. ``BatchNorm1d`` cannot be trained on a batch of a single row.
 
-    It holds ``buffer_parts`` parts unpadded, one as it is stored, and the batch, in every worker. What is sent to a
-    worker is the dataset's URI and the scaler; files are opened where they are read, as the environment of that process
-    says.
+    Every worker holds in memory ``buffer_parts`` unpadded parts, one part as it is stored, and the batch. Workers get
+    only the URI of the dataset and the scaler. Each process opens the files itself, as its environment says.
 
     Parameters
     ----------
     dataset : Dataset | str
         A dataset or its URI.
     scaler : Scaler | None
-        Fitted on the training rows; None takes the dataset's own, which is of all rows.
+        A scaler fitted on the training rows. None takes the scaler of the dataset, which covers all rows.
     batch_size : int
-        Rows of a batch.
+        Number of rows in a batch.
     seed : int
-        Of the order of parts and rows, not negative.
+        Decides the order of parts and rows; not negative.
     buffer_parts : int
-        Parts whose rows are mixed; fewer take less memory.
+        Number of parts whose rows are mixed; fewer parts need less memory.
 
     Raises
     ------
     DatasetError
-        It is not a finished dataset; when iterated also for a part that cannot be read.
+        It is not a finished dataset. While iterating, also if a part cannot be read.
     ValueError
-        The scaler is of another length, or a number is out of range.
+        The scaler has another length, or a number is out of range.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class AlignedStream(IterableDataset[Batch]):
         self.batch_size = batch_size
         self.seed = seed
         self.buffer_parts = buffer_parts
-        # Workers that outlive an epoch have a copy of this object; in shared memory they see the next epoch.
+        # Workers that stay for several epochs have a copy of this object; shared memory tells them the next epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration, from 0 on; without it each is in the order of epoch 0.
+        """Choose the order of the next iteration, from 0 on. Without this call, each one has the order of epoch 0.
 
         Raises
         ------
@@ -114,17 +114,17 @@ class AlignedStream(IterableDataset[Batch]):
 
     def _rows(self, parts: list[str], layout: Layout, rng: np.random.Generator) -> Iterator[_Row]:
         for begin in range(0, len(parts), self.buffer_parts):
-            # A generator of its own, so that one buffer is gone before the next is read.
+            # A separate generator, so that one buffer is freed before the next is read.
             yield from _shuffled(parts[begin : begin + self.buffer_parts], layout, rng)
 
 
 class Expander:
-    """Unpadded rows to the scaled values of the padded ones, at the cost of their own length and one copy.
+    """Turn unpadded rows into the scaled values of padded rows, at the cost of their own length and one copy.
 
     Parameters
     ----------
     scaler : Scaler
-        Of all positions.
+        The scaler of all positions.
     """
 
     def __init__(self, scaler: Scaler) -> None:
@@ -133,7 +133,7 @@ class Expander:
         self._padding = scaler.transform(np.zeros((self.length, 2), np.float32))
 
     def expand(self, frames: Frames, offset: int, out: NDArray[np.float32]) -> None:
-        """Fill ``out`` [length, 2] with what ``scaler.transform(pad(frames, offset, length))`` gives, to the bit."""
+        """Fill ``out`` [length, 2] with exactly the values of ``scaler.transform(pad(frames, offset, length))``."""
         out[:] = self._padding
         window = slice(offset, offset + len(frames))
         centred = frames - self._scaler.mean[window]
@@ -141,11 +141,11 @@ class Expander:
 
 
 def loader(stream: AlignedStream, workers: int = 0) -> DataLoader[Batch]:
-    """Return a loader of the stream's batches, read by so many processes; none reads in this one.
+    """Return a loader for the batches of the stream, which several processes read; with 0, this process reads.
 
-    The processes are spawned, since open filesystems do not survive a fork, and stay for all epochs, since starting
-    them takes seconds. Each is two batches ahead, which lie in shared memory (``/dev/shm``): containers often have too
-    little of it for long references. Call ``stream.set_epoch`` before each iteration.
+    The processes are spawned, because open filesystems do not survive a fork. They stay for all epochs, because
+    starting them takes seconds. Each process reads two batches ahead. These are in shared memory (``/dev/shm``), and
+    containers often have too little of it for long references. Call ``stream.set_epoch`` before each iteration.
     """
     if workers == 0:
         return DataLoader(stream, batch_size=None)
@@ -177,7 +177,7 @@ def _labelled_rows(uri: str, layout: Layout) -> Iterator[_Row]:
 def _batch(rows: list[_Row], expander: Expander, is_shared: bool) -> Batch:
     inputs = torch.empty((len(rows), expander.length * 2))
     if is_shared:
-        # Before it is filled; it would be copied there when it is sent.
+        # Moved to shared memory before it is filled; otherwise it would be copied there when it is sent.
         inputs.share_memory_()
     expanded = inputs.numpy().reshape(len(rows), expander.length, 2)
     for row, out in zip(rows, expanded, strict=True):

@@ -1,1 +1,1 @@
-"""Splits, metrics, baselines, and the figures that a model is judged by."""
+"""Splits, metrics, baselines, and the figures by which a model is judged."""

@@ -1,6 +1,7 @@
-"""The trivial rules that stand beside every recipe: the commonest label, and what the device alone gives away.
+"""The trivial rules that every recipe is compared with: the most common label, and a guess from the device alone.
 
-A rule gives codes without probabilities; ``np.eye(len(LABELS))[codes]`` are those of a rule that is always certain.
+A rule gives codes without probabilities. ``np.eye(len(LABELS))[codes]`` are the probabilities of a rule that is always
+certain.
 """
 
 from __future__ import annotations
@@ -14,25 +15,26 @@ from heartbeat_core.recipe import LABELS
 
 
 def majority(codes: Codes) -> int:
-    """Return the commonest of ``codes`` [n] int64, the first of equals."""
+    """Return the most common of ``codes`` [n] int64, and the first one if several are equally common."""
     return int(np.bincount(codes).argmax())
 
 
 def majority_rule(true_training: Codes, n_test: int) -> Codes:
-    """Predict the training rows' commonest label for each of ``n_test`` rows: [n_test] int64 codes."""
+    """Predict the most common label of the training rows for each of ``n_test`` rows: [n_test] int64 codes."""
     return np.full(n_test, majority(true_training), np.int64)
 
 
 def device_rule(true_training: Codes, devices_training: Sequence[str], devices_test: Sequence[str]) -> Codes:
-    """Predict from the recording device alone, as well as balanced accuracy can be had that way.
+    """Predict from the recording device alone, with the best balanced accuracy that is possible in this way.
 
-    A device stands for the label that has the largest share of its own training rows on it, the first of equals: no
-    other label's recall gains as much. A device without a training row gets the commonest label.
+    For each label, compute the share of its training rows that were made with the device. The device gets the label
+    with the largest share (the first of equal ones), because no other label's recall would gain as much. A device
+    without a training row gets the most common label.
 
     Returns
     -------
     ndarray, [n_test] int64
-        Codes, one for each of ``devices_test``.
+        One code for each of ``devices_test``.
     """
     totals = np.bincount(true_training, minlength=len(LABELS))
     trained_on = np.asarray(devices_training)

@@ -1,4 +1,4 @@
-"""How good a model was found to be: figures with the protocol that made them."""
+"""How good a model is: figures, with the protocol that produced them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from heartbeat_core.settings import Settings
 
 
 class Figures(Settings):
-    """How well predictions meet the labels of held-out rows.
+    """How well predictions match the labels of held-out rows.
 
     ``confusion_matrix[i][j]`` counts rows of ``labels[i]`` predicted as ``labels[j]``. ``balanced_accuracy`` is
-    the mean recall over the labels that occur; ``macro_f1`` the mean F1 over the same labels.
+    the mean recall over the labels that occur; ``macro_f1`` is the mean F1 over the same labels.
     """
 
     accuracy: float
@@ -20,7 +20,7 @@ class Figures(Settings):
 
 
 class HoldoutReport(Settings):
-    """The figures of one hold-out, with the protocol that made them and the trivial rule beside them."""
+    """The figures of one hold-out, with the protocol that produced them and the figures of the trivial rule."""
 
     protocol: str
     n_training_rows: int
@@ -34,7 +34,7 @@ class HoldoutReport(Settings):
 class Interval(Settings):
     """A figure with its 95 % interval: 1,000 resamples of the patients with replacement, percentile method.
 
-    A resample that lacks a label takes the mean over the labels that occur in it.
+    If a resample lacks a label, the mean is taken over the labels that occur in it.
     """
 
     value: float
@@ -43,17 +43,17 @@ class Interval(Settings):
 
 
 class LabelFigures(Settings):
-    """One label's figures; ``n_rows`` rows truly have it."""
+    """The figures of one label; ``n_rows`` is the number of rows that truly have it."""
 
     n_rows: int
     recall: float | None
-    """None where no row has the label."""
+    """None if no row has the label."""
     precision: float | None
-    """None where it is never predicted."""
+    """None if the label is never predicted."""
 
 
 class DeviceFigures(Settings):
-    """The figures of one recording device's rows; ``labels`` are those that occur among them."""
+    """The figures for the rows of one recording device; ``labels`` are the labels that occur among them."""
 
     n_rows: int
     labels: tuple[str, ...]
@@ -62,10 +62,10 @@ class DeviceFigures(Settings):
 
 
 class Judgement(Settings):
-    """All figures of one recipe's out-of-fold predictions for one task and one seed.
+    """All figures for the out-of-fold predictions of one recipe, for one task and one seed.
 
-    ``labels`` are those that occur or are predicted; ``confusion_matrix``, ``balanced_accuracy`` and ``macro_f1`` are
-    as in ``Figures``. Confidence is the probability of the predicted label.
+    ``labels`` are the labels that occur or are predicted. ``confusion_matrix``, ``balanced_accuracy`` and ``macro_f1``
+    are as in ``Figures``. Confidence is the probability of the predicted label.
     """
 
     n_rows: int
@@ -82,13 +82,13 @@ class Judgement(Settings):
     brier: float
     """Mean squared distance between the probabilities and the truth, 0 to 2."""
     risk_coverage: tuple[float, ...]
-    """Error rate among the most confident 10 %, 20 % ... 100 % of the rows."""
+    """Error rates among the most confident 10 %, 20 % ... 100 % of the rows."""
     aurc: float
     """Area under the risk-coverage curve."""
 
 
 class OverSeeds(Settings):
-    """A figure's mean over seeds, with the least and the most that a seed gave."""
+    """The mean of a figure over seeds, with the lowest and the highest value of a seed."""
 
     value: float
     least: float
@@ -96,9 +96,10 @@ class OverSeeds(Settings):
 
 
 class IntervalOverSeeds(Interval):
-    """A figure's mean over seeds and their range; ``low`` and ``high`` are the means of the seeds' own bounds.
+    """The mean and range of a figure over seeds; ``low`` and ``high`` are the means of the bounds of each seed.
 
-    So the interval is as wide as that of one seed: it tells of the patients, the range tells of the seeds.
+    The interval is therefore as wide as that of one seed. It shows the spread over patients; the range shows the spread
+    over seeds.
     """
 
     least: float
@@ -106,7 +107,7 @@ class IntervalOverSeeds(Interval):
 
 
 class LabelOverSeeds(Settings):
-    """One label's figures, each over those seeds where it is defined; None where it is in none."""
+    """The figures of one label, each over the seeds for which it is defined; None if it is defined for none."""
 
     n_rows: int
     recall: OverSeeds | None
@@ -114,7 +115,7 @@ class LabelOverSeeds(Settings):
 
 
 class DeviceOverSeeds(Settings):
-    """One recording device's figures over seeds."""
+    """The figures of one recording device over seeds."""
 
     n_rows: int
     labels: tuple[str, ...]
@@ -122,9 +123,9 @@ class DeviceOverSeeds(Settings):
 
 
 class PooledJudgement(Settings):
-    """What several seeds gave for the same rows: each figure of ``Judgement`` with its mean and range.
+    """The results of several seeds for the same rows: each figure of ``Judgement`` with its mean and range.
 
-    ``labels`` are those of any seed, and ``confusion_matrix`` is the sum, so each row is counted once a seed.
+    ``labels`` are the labels of any seed. ``confusion_matrix`` is the sum, so each row is counted once per seed.
     """
 
     n_seeds: int
@@ -144,10 +145,10 @@ class PooledJudgement(Settings):
 
 
 class RecipeFigures(Settings):
-    """What one recipe, or one trivial rule, was found to be worth for one task.
+    """The figures of one recipe, or of one trivial rule, for one task.
 
-    ``recipe_fingerprint`` is None for a rule; ``fit_s`` is the mean time of a fit, ``weights_bytes`` the model's size,
-    ``no_better_than`` the rules that the recipe does not beat.
+    ``recipe_fingerprint`` is None for a rule. ``fit_s`` is the mean time of a fit, ``weights_bytes`` is the size of the
+    model, and ``no_better_than`` lists the rules that the recipe does not beat.
     """
 
     name: str
@@ -161,21 +162,21 @@ class RecipeFigures(Settings):
 
     @property
     def is_rule(self) -> bool:
-        """Whether this is a rule, to which nothing is fitted and which states no probabilities."""
+        """Whether this is a rule; rules are not fitted and give no probabilities."""
         return self.recipe_fingerprint is None
 
 
 class Evaluation(Settings):
-    """Every figure of an evaluation: ``figures.json``."""
+    """All figures of an evaluation: the content of ``figures.json``."""
 
     protocol: str
     data_fingerprint: str
-    """Over content, labels, patients and devices of the dataset's labelled rows."""
+    """Covers content, labels, patients and devices of the labelled rows of the dataset."""
     recipes: tuple[RecipeFigures, ...]
     rules: tuple[RecipeFigures, ...]
 
     def rules_beside(self, recipe: RecipeFigures) -> list[RecipeFigures]:
-        """Return the rules as judged for a recipe's task."""
+        """Return the figures of the rules for the task of a recipe."""
         return [rule for rule in self.rules if rule.task == recipe.task]
 
 

@@ -1,4 +1,4 @@
-"""Judge a recipe by its pooled out-of-fold predictions, with intervals over patients, and pool what seeds give."""
+"""Judge a recipe by its pooled out-of-fold predictions, with intervals over patients, and pool several seeds."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ PERCENTILES = (2.5, 97.5)
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
-    """A fold's predictions.
+    """The predictions of a fold.
 
     Attributes
     ----------
     rows : ndarray, [n] int64
-        Numbers of the dataset's labelled rows.
+        Row numbers among the labelled rows of the dataset.
     predicted : ndarray, [n] int64
         Codes.
     probabilities : ndarray, [n, 5] float64
     fit_s : float
-        What fitting took.
+        Seconds that fitting took.
     n_bytes : int | None
-        Size of the model, None where that is not told.
+        Size of the model; None if it is not known.
     """
 
     rows: Codes
@@ -60,19 +60,19 @@ class FoldResult:
 
 
 class Truth(Protocol):
-    """What is known of labelled rows; ``datasets.dataset.Labelled`` has it."""
+    """The facts about labelled rows; ``datasets.dataset.Labelled`` has them."""
 
     @property
     def codes(self) -> Codes:
-        """Return [n] int64, each row's label."""
+        """Return [n] int64: the code of each row's label."""
 
     @property
     def groups(self) -> Sequence[str]:
-        """Return each row's patient."""
+        """Return the patient of each row."""
 
     @property
     def devices(self) -> Sequence[str]:
-        """Return what each row was recorded with."""
+        """Return the recording device of each row."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +83,21 @@ class OutOfFold:
     """[n] int64 codes."""
     predicted: Codes
     """[n] int64 codes."""
-    probabilities: Values
-    """[n, 5] float64, one column a label."""
+    probabilities: NDArray[np.float64]
+    """[n, 5] float64, one column for each label."""
     groups: list[str]
-    """Each row's patient."""
+    """The patient of each row."""
     devices: list[str]
-    """What each row was recorded with."""
+    """The recording device of each row."""
 
 
 def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
-    """Compute all figures of one seed's predictions; ``seed`` is the bootstrap's.
+    """Compute all figures for the predictions of one seed; ``seed`` is the seed of the bootstrap.
 
     Raises
     ------
     ValueError
-        There is no row, or a probability is not a number.
+        There are no rows, or a probability is not a number.
     """
     figures = compute_figures(rows.true, rows.predicted)
     points = (figures.accuracy, figures.balanced_accuracy, figures.macro_f1)
@@ -126,12 +126,12 @@ def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
 
 
 def pool(judgements: Sequence[Judgement]) -> PooledJudgement:
-    """Average what several seeds gave for the same rows; see ``PooledJudgement``.
+    """Average the results of several seeds for the same rows; see ``PooledJudgement``.
 
     Raises
     ------
     ValueError
-        There is none, or they judge different rows.
+        There are no judgements, or they judge different rows.
     """
     if len({(judgement.n_rows, judgement.n_patients) for judgement in judgements}) != 1:
         raise ValueError("pooled judgements must be of the same rows")
@@ -175,13 +175,13 @@ def judge_recipe(
     Parameters
     ----------
     truth : Truth
-        Of all labelled rows.
+        The facts about all labelled rows.
     task : Task
     recipe : Recipe
     of_seeds : Sequence[Sequence[FoldResult]]
-        All folds of each seed.
+        All folds, for each seed.
     rules : Sequence[RecipeFigures]
-        The trivial rules, as ``judge_rules`` judges them; those of the same task stand beside the recipe.
+        The trivial rules, as ``judge_rules`` judges them. The recipe is compared with the rules for the same task.
     """
     judgement = pool(
         [
@@ -210,7 +210,7 @@ def judge_recipe(
 
 
 def judge_rules(truth: Truth, task: Task, n_folds: int, n_seeds: int) -> list[RecipeFigures]:
-    """Judge the two rules that know nothing of the sound, by the same folds as the recipes."""
+    """Judge the two rules, which do not use the sound, with the same folds as the recipes."""
     kept = task.rows(truth.codes)
     codes = truth.codes[kept]
     groups, devices = ([values[i] for i in kept.tolist()] for values in (truth.groups, truth.devices))
@@ -235,7 +235,7 @@ def judge_rules(truth: Truth, task: Task, n_folds: int, n_seeds: int) -> list[Re
 
 
 def _judge_rows(truth: Truth, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
-    """Judge predictions of the rows with these numbers."""
+    """Judge predictions for the rows with these numbers."""
     index = rows.tolist()
     groups, devices = ([values[i] for i in index] for values in (truth.groups, truth.devices))
     return judge(OutOfFold(truth.codes[rows], predicted, probabilities, groups, devices))
@@ -244,7 +244,7 @@ def _judge_rows(truth: Truth, rows: Codes, predicted: Codes, probabilities: Valu
 def no_better(
     judgement: Judgement | PooledJudgement, rules: Mapping[str, Judgement] | Mapping[str, PooledJudgement]
 ) -> list[str]:
-    """Name the rules that a recipe does not beat: their balanced accuracy reaches the lower bound of its own."""
+    """Return the rules that a recipe does not beat: their balanced accuracy reaches the lower bound of the recipe's."""
     least = judgement.balanced_accuracy.low
     return [name for name, rule in rules.items() if rule.balanced_accuracy.value >= least]
 
@@ -255,7 +255,7 @@ def _bootstrap(rows: OutOfFold, seed: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray, [N_RESAMPLES, 3] float64
-        Accuracy, balanced accuracy and macro-F1, the latter two over the labels that occur in a resample.
+        Accuracy, balanced accuracy and macro-F1; the last two are over the labels that occur in a resample.
     """
     n_labels = len(LABELS)
     names, group = np.unique(rows.groups, return_inverse=True)
@@ -268,7 +268,7 @@ def _bootstrap(rows: OutOfFold, seed: int) -> NDArray[np.float64]:
     actual, said = tables.sum(axis=2), tables.sum(axis=1)
     hits = np.diagonal(tables, axis1=1, axis2=2)
     n_occurring = (actual > 0).sum(axis=1)
-    # A label that does not occur has no hits, so it adds nothing to these sums.
+    # A label that does not occur has no correct rows, so it adds nothing to these sums.
     recall = (hits / np.maximum(actual, 1)).sum(axis=1) / n_occurring
     f1 = (2 * hits / np.maximum(actual + said, 1)).sum(axis=1) / n_occurring
     return np.stack([hits.sum(axis=1) / actual.sum(axis=1), recall, f1], axis=1)
@@ -333,7 +333,7 @@ def _pool_labels(figures: Sequence[LabelFigures]) -> LabelOverSeeds:
 def _sum_confusion(judgements: Sequence[Judgement], labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     total = np.zeros((len(labels), len(labels)), np.int64)
     for judgement in judgements:
-        # A label that one seed neither has nor predicts has no row and column there.
+        # If a seed neither has nor predicts a label, its matrix has no row and column for it.
         places = [labels.index(label) for label in judgement.labels]
         total[np.ix_(places, places)] += np.array(judgement.confusion_matrix)
     return tuple(tuple(row) for row in total.tolist())
@@ -342,7 +342,7 @@ def _sum_confusion(judgements: Sequence[Judgement], labels: Sequence[str]) -> tu
 def report_holdout(
     training_codes: Codes, holdout_codes: Codes, predicted: Codes, n_holdout_patients: int, protocol: str
 ) -> HoldoutReport:
-    """Put the model's figures beside those of the rule that always says the training rows' commonest label."""
+    """Compare the figures of the model with those of the rule that always predicts the most common training label."""
     commonest = majority(training_codes)
     return HoldoutReport(
         protocol=protocol,

@@ -1,4 +1,4 @@
-"""What stated probabilities are worth: calibration error, Brier score, and the error among the most confident."""
+"""The quality of predicted probabilities: calibration error, Brier score, and error among the most confident rows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def calibration_error(confidence: Values, correct: NDArray[np.bool_]) -> float:
     Parameters
     ----------
     confidence : ndarray, [n] float64
-        In 0 to 1: the probability of each row's predicted label.
+        The probability of each row's predicted label, from 0 to 1.
     correct : ndarray, [n] bool
         Whether the prediction is right.
 
     Returns
     -------
     float
-        ``sum over bins of |rows right - sum of their confidences| / n``. Bins are closed above, the first below too.
+        ``sum over bins of |rows right - sum of their confidences| / n``. Each bin includes its upper edge; the first
+        bin also includes its lower edge.
     """
     inner_edges = np.arange(1, N_BINS) / N_BINS
     bins = np.digitize(confidence, inner_edges, right=True)
@@ -35,16 +36,16 @@ def calibration_error(confidence: Values, correct: NDArray[np.bool_]) -> float:
 
 
 def brier_score(true: Codes, probabilities: Values) -> float:
-    """Return the mean squared distance between probabilities and the truth, 0 to 2 (Brier, 1950).
+    """Return the mean squared distance between probabilities and the truth, from 0 to 2 (Brier, 1950).
 
-    scikit-learn's own takes several labels from 1.7 on only.
+    The function of scikit-learn supports several labels only from version 1.7.
 
     Parameters
     ----------
     true : ndarray, [n] int64
         Codes.
     probabilities : ndarray, [n, 5] float64
-        One column a label.
+        One column for each label.
     """
     return float(((probabilities - np.eye(len(LABELS))[true]) ** 2).sum(axis=1).mean())
 
@@ -52,7 +53,7 @@ def brier_score(true: Codes, probabilities: Values) -> float:
 def risk_coverage(confidence: Values, correct: NDArray[np.bool_]) -> tuple[tuple[float, ...], float]:
     """Return the error rate among the most confident rows, and the area under its curve.
 
-    Equally confident rows have no order of their own, so each counts as their mean: the expectation over all orders.
+    Equally confident rows have no natural order, so each counts as their mean: the expectation over all orders.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def risk_coverage(confidence: Values, correct: NDArray[np.bool_]) -> tuple[tuple
     errors = np.bincount(place, ~correct) / size
     n = len(confidence)
     risk = np.repeat(errors, size).cumsum() / np.arange(1, n + 1)
-    # Rounded up, so that some row is kept at every coverage.
+    # Rounded up, so that at least one row is kept at every coverage.
     covered = [-(-n * percent // 100) for percent in COVERAGES_PERCENT]
     return tuple(float(risk[count - 1]) for count in covered), float(risk.mean())
 

@@ -1,4 +1,4 @@
-"""What the recipes were found to be worth, as Markdown and as plain cells: one table of all, one section for each."""
+"""The figures of all recipes, as Markdown and as plain cells: one table of all, and one section for each."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NOTHING = "–"
 
 
 def leaderboard_rows(entries: Sequence[RecipeFigures]) -> list[list[str]]:
-    """Return a list of cells for each, under ``HEAD``: tasks as they come, the best balanced accuracy first."""
+    """Return one list of cells per entry, to go under ``HEAD``: tasks in order, the best balanced accuracy first."""
     tasks = list(dict.fromkeys(entry.task for entry in entries))
     ranked = sorted(entries, key=lambda entry: (tasks.index(entry.task), -entry.judgement.balanced_accuracy.value))
     return [_cells(entry) for entry in ranked]
 
 
 def leaderboard(entries: Sequence[RecipeFigures]) -> str:
-    """Return the table of all entries as Markdown, with a line that says what its figures are."""
+    """Return the table of all entries as Markdown, with a line that explains its figures."""
     note = (
         "Means over seeds; in brackets the 95 % interval over patients (bootstrap). Within devices: balanced accuracy "
         "among one device's rows, over the labels that occur there. ECE: expected calibration error."
@@ -39,7 +39,7 @@ def leaderboard(entries: Sequence[RecipeFigures]) -> str:
 
 
 def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
-    """Return all figures of one recipe for one task as a Markdown section, the same task's rules beside it."""
+    """Return all figures of one recipe for one task as a Markdown section, with the rules for the same task."""
     judgement = entry.judgement
     beside = [judgement, *(rule.judgement for rule in rules)]
     paragraphs = [
@@ -79,7 +79,7 @@ def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; what would break it is taken out of the cells."""
+    """Return a Markdown table; characters that would break it are removed or escaped."""
     lines = [[_one_line(cell).replace("|", r"\|") for cell in cells] for cells in (head, *rows)]
     lines.insert(1, ["---"] * len(head))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -143,7 +143,7 @@ LEADERBOARD_NAME = "LEADERBOARD.md"
 
 
 def as_markdown(evaluation: Evaluation) -> str:
-    """Return the leaderboard, and a section for each recipe and task."""
+    """Return the leaderboard, with a section for each recipe and task."""
     sections = [recipe_section(one, evaluation.rules_beside(one)) for one in evaluation.recipes]
     head = f"# Leaderboard\n\n{evaluation.protocol} Not a medical device.\n"
     return "\n".join([head, leaderboard((*evaluation.recipes, *evaluation.rules)), *sections])

@@ -1,4 +1,4 @@
-"""Held-out rows and honest figures: split by patient, the trivial rule beside the model."""
+"""Split rows by patient, so that figures on the held-out rows are honest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from heartbeat_core.recipe import LABELS
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked of the classifiers: all labels, or some of them left out of training and test.
+    """The labels that classifiers have to tell apart: all labels, or all but those left out of training and test.
 
     Attributes
     ----------
     name : str
-        As it is shown, '5 classes' or '4 classes, without artifact'.
+        The name as shown: '5 classes' or '4 classes, without artifact'.
     dropped : tuple[int, ...]
         Codes of the labels that are left out.
     """
@@ -32,11 +32,11 @@ class Task:
 
     @property
     def folder(self) -> str:
-        """Return the name of its folder."""
+        """Return the name of the task's folder."""
         return "-".join(["all", *(f"without-{LABELS[code]}" for code in self.dropped)])
 
     def rows(self, codes: Codes) -> Codes:
-        """Return the numbers of the rows that take part."""
+        """Return the numbers of the rows that the task uses."""
         return np.flatnonzero(~np.isin(codes, self.dropped))
 
 
@@ -45,8 +45,8 @@ def holdout_split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split rows into training and held-out ones so that no group is on both sides.
 
-    Takes the first fold of a shuffled ``StratifiedGroupKFold`` that leaves ``kept_in_training`` in training: the
-    group of the alignment reference, which every training row has been compared with.
+    This holds out the first fold of a shuffled ``StratifiedGroupKFold`` that leaves ``kept_in_training`` in training.
+    That is the group of the alignment reference, with which every training row was compared.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def holdout_split(
     Raises
     ------
     DatasetError
-        Too few groups to hold one fold out.
+        There are too few groups to hold out one fold.
     """
     names = np.asarray(groups)
     for training, holdout in folds(codes, groups, n_folds, seed):
@@ -73,9 +73,9 @@ def folds(
     Parameters
     ----------
     codes : ndarray, [n_rows] int64
-        Which the folds keep in proportion.
+        The folds keep the proportions of these labels.
     groups : Sequence[str]
-        Each row's patient.
+        The patient of each row.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def folds(
     Raises
     ------
     DatasetError
-        Too few groups, or too few rows of each label.
+        There are too few groups, or too few rows of each label.
     """
     n_groups = len(set(groups))
     if n_groups < n_folds:
@@ -101,7 +101,7 @@ def folds(
 
 
 def folds_protocol(n_folds: int, n_seeds: int) -> str:
-    """Return in words how an evaluation splits its rows and what it fits where."""
+    """Return a text that says how an evaluation splits its rows, and on which rows it fits what."""
     return (
         f"Protocol: StratifiedGroupKFold({n_folds}, shuffle) by patient, a recording without a patient being "
         f"its own group; seeds 0 to {n_seeds - 1}; reference, scaler, weights, thresholds and temperature "

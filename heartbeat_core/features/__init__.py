@@ -1,1 +1,1 @@
-"""Waveform to features: every feature set, and what models read."""
+"""Compute features from a waveform: every feature set, and the inputs of models."""

@@ -1,8 +1,8 @@
-"""Altered copies of a recording, as another device, room or moment might have given it: for training only.
+"""Make altered copies of a recording, as another device, room or moment might have produced it; for training only.
 
-In PASCAL the label goes together with the device. A model that has heard every training recording through many
-devices has less to gain from knowing them (spectral augmentation by random filters as in Nam et al., FilterAugment,
-ICASSP 2022; noise and speed as in Ko et al., INTERSPEECH 2015 and 2017).
+In PASCAL, the label correlates with the device. A model that has seen every training recording through many simulated
+devices gains less from recognising the device. Random filters alter the spectrum as in Nam et al. (FilterAugment,
+ICASSP 2022); noise and speed change as in Ko et al. (INTERSPEECH 2015 and 2017).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from heartbeat_core.arrays import Values
 from heartbeat_core.features.signal import RATE_HZ
 
 PIECE_MIN_S = 4.0
-"""A shorter recording is taken whole."""
+"""A shorter recording is used as a whole."""
 _POINTS_HZ = np.array([20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2000.0])
-"""Where a device's response is drawn; between them it is linear over the logarithm of frequency."""
+"""Frequencies at which a device's response is drawn. Between them it is linear in the logarithm of the frequency."""
 _SILENCE = 1e-12
 
 
 def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: int) -> list[NDArray[np.float32]]:
-    """Return so many copies [n_i] float32 at 4 kHz; which, is decided by the samples themselves and nothing else.
+    """Return altered copies [n_i] float32 at 4 kHz; the same samples always give the same copies.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: 
     sample_rate_hz : int
         Native sample rate.
     n_copies : int
-        How many.
+        Number of copies.
     """
     resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
     seed = zlib.crc32(np.ascontiguousarray(samples).tobytes())
@@ -42,10 +42,11 @@ def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: 
 
 
 def alter(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return one altered copy of [n] samples at 4 kHz: each change with a chance of its own.
+    """Return one altered copy of [n] samples at 4 kHz; each change has its own probability.
 
-    In this order: a piece of three quarters or more; a speed of 0.9 to 1.1; a device's response (a random curve with a
-    tilt, a low and a high edge of up to 12 dB an octave each); soft clipping; coloured noise at 8 to 40 dB.
+    The changes, in this order: a piece of three quarters or more; a speed of 0.9 to 1.1; a device's response (a random
+    curve with a tilt, and a low and a high edge of up to 12 dB per octave each); soft clipping; coloured noise at 8 to
+    40 dB.
     """
     if len(samples) > PIECE_MIN_S * RATE_HZ and rng.random() < 0.7:
         n_kept = int(len(samples) * rng.uniform(0.75, 1.0))
@@ -66,7 +67,7 @@ def alter(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def coloured_noise(n_samples: int, exponent: float, rng: np.random.Generator) -> Values:
-    """Return [n_samples] float64 of unit deviation whose power falls as ``frequency ** -exponent`` from 20 Hz on."""
+    """Return noise [n_samples] float64 of unit deviation; its power falls as ``frequency ** -exponent`` from 20 Hz."""
     length = scipy.fft.next_fast_len(max(n_samples, 2), real=True)
     frequencies_hz = np.maximum(np.arange(length // 2 + 1) * (RATE_HZ / length), 20.0)
     spectrum = scipy.fft.rfft(rng.standard_normal(length)) * frequencies_hz ** (-exponent / 2)

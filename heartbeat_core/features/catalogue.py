@@ -1,8 +1,9 @@
-"""Every feature set, by name: what recipes read and what ``classify`` writes.
+"""Every feature set, by name: recipes read them, and ``classify`` writes them.
 
-To add one to the package, write it in a module of this folder and name it in ``FEATURE_SETS``. Another package adds one
-by the entry point group ``heartbeat.feature_sets`` (``registry``). Everything else follows: ``--features``, recipes'
-``input``, the schema of ``features``, bundles, cards, exports and the pages in ``configs/``.
+To add a feature set to this package, write it in a module of this folder and list it in ``FEATURE_SETS``. Another
+package can add one with the entry point group ``heartbeat.feature_sets`` (see ``registry``). Everything else uses it
+without further changes: ``--features``, the ``input`` of recipes, the schema of ``features``, bundles, cards, exports
+and the pages in ``configs/``.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ Each short-time spectrum is reduced to one frequency and one amplitude, as the r
 `offset_frames` on in the reference's length, where their Euclidean distance to it is least; the rest is zeros.
 """,
 )
-"""The original's frames, placed where they lie nearest to the reference."""
+"""The frames of the original project, placed where they are nearest to the reference."""
 FREQUENCY = FeatureSet(name="frequency", version="frequency-v1", shape="frames")
-"""Their frequency alone, as the original's first network read it."""
+"""Only the frequencies of the frames, which the first network of the original project read."""
 MFCC = FeatureSet(
     name="mfcc",
     version="mfcc-v1",
@@ -98,12 +99,12 @@ FEATURE_SETS: Registry[FeatureSet] = Registry(
 
 
 def sets_read(recipe_input: str) -> tuple[FeatureSet, ...]:
-    """Return the feature sets of a recipe's ``input``: one, or several vectors joined by ``+``, in that order.
+    """Return the feature sets that a recipe's ``input`` names: one set, or several vectors joined by ``+``, in order.
 
     Raises
     ------
     ConfigError
-        A set is not known, or sets are joined that are no vectors.
+        A set is unknown, or a joined set is not a vector.
 
     Examples
     --------
@@ -117,22 +118,22 @@ def sets_read(recipe_input: str) -> tuple[FeatureSet, ...]:
 
 
 def shape_read(recipe_input: str) -> Shape:
-    """Return the shape of what a recipe's ``input`` gives; raises ConfigError as ``sets_read``."""
+    """Return the shape of a recipe's ``input``; raises ConfigError as ``sets_read``."""
     return sets_read(recipe_input)[0].shape
 
 
 def vectors_read(recipe_input: str) -> tuple[str, ...]:
-    """Return the names of the vector sets that a recipe's ``input`` reads; none where it reads another shape."""
+    """Return the names of the vector sets that a recipe's ``input`` reads; none if it reads another shape."""
     return tuple(one.name for one in sets_read(recipe_input) if one.shape == "vector")
 
 
 def sets_written(names: Sequence[str]) -> list[FeatureSet]:
-    """Return the feature sets that are to be written, in the order of their columns.
+    """Return the feature sets to write, in the order of their columns.
 
     Raises
     ------
     ConfigError
-        One is not known or has no columns, or two have a column of the same name.
+        A set is unknown or has no columns, or two sets have a column of the same name.
     """
     chosen = FEATURE_SETS.ordered(names)
     owner: dict[str, str] = {}
@@ -146,7 +147,7 @@ def sets_written(names: Sequence[str]) -> list[FeatureSet]:
 
 
 def columns_read(part: str, recipe_input: str) -> NDArray[np.bool_]:
-    """Return [width] bool: which values of a recipe's vectors belong to a part; ``all`` is every one.
+    """Return [width] bool: which values of a recipe's vectors belong to a part; ``all`` selects every value.
 
     Raises
     ------

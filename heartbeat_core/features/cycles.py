@@ -1,10 +1,10 @@
-"""Prepared waveform to 260 named statistics of its heart cycles (``pcg-cycles-v1``): beats, a folded cycle, repeats.
+"""Compute 260 named statistics of the heart cycles in a recording (``pcg-cycles-v1``): beats, cycles, repeats.
 
-The beats are one peak a cycle, found by dynamic programming as in beat tracking of music (Ellis, "Beat tracking by
-dynamic programming", J. New Music Research 36, 2007), but over the envelope's peaks alone. The cycles between them are
-folded into a template, in which the sounds, the systole and the diastole have their phases. ``similarity`` and
-``dynamics`` need no beats, and tell of recordings where these are not to be found.
-Each value is computed under its name; ``cycles_columns.NAMES`` alone decides the order.
+The beats are one peak per cycle. Dynamic programming finds them, as in beat tracking of music (Ellis, "Beat tracking by
+dynamic programming", J. New Music Research 36, 2007), but it uses only the peaks of the envelope. The cycles between
+the beats are folded into a template, in which the sounds, the systole and the diastole have their phases.
+``similarity`` and ``dynamics`` need no beats, so they also describe recordings in which no beats can be found.
+Each value is computed under its name. Only ``cycles_columns.NAMES`` decides the order.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ from heartbeat_core.features.signal import Signal, envelope, log_mel
 from heartbeat_core.features.similarity import summarise_similarity
 
 N_LOWER_BANDS = 3
-"""Those that beats are found in."""
+"""The bands in which beats are searched."""
 LOUDEST = 12.0
-"""Of an envelope over its mean: a knock must not outweigh all beats."""
+"""Limit of an envelope relative to its mean: a knock must not outweigh all beats."""
 LEVEL_FLOOR = 0.02
 USUAL_PERIOD_S, PERIOD_OCTAVES = 0.8, 0.8
-"""Middle and width of the weight of periods."""
+"""Centre and width of the weight that periods get."""
 PEAK_DISTANCE_S = 0.1
 INTERVAL_RANGE = (0.55, 1.7)
-"""Of a beat to the next, in periods."""
+"""Allowed interval from one beat to the next, in periods."""
 INTERVAL_COST = 4.0
-"""Of the squared logarithm of an interval over the period, in heights of an average peak."""
+"""Cost of the squared logarithm of interval / period, in heights of an average peak."""
 N_PHASES = 32
 SECOND_SOUND_PHASES = (7, 26)
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The median heart cycle, from its first sound on.
+    """The median heart cycle, which starts at its first sound.
 
     Attributes
     ----------
     levels : ndarray, [4, 32] float64
         By band and phase; the first sound is at phase 0.
     cycles : ndarray, [n_cycles, 4, 32] float64
-        What it is the median of.
+        The cycles whose median it is.
     second : int
         Phase of the second sound, 7 to 16: the systole is the shorter pause.
     """
@@ -71,14 +71,14 @@ def compute_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
     Parameters
     ----------
     signal : Signal
-        Of ``signal.prepare``.
+        The recording, as ``signal.prepare`` returns it.
     power : ndarray, [n_frames, 129] float64
         Its ``signal.power_spectra``.
 
     Returns
     -------
     ndarray, [260] float32
-        Finite, in the order of ``cycles_columns.NAMES``.
+        Finite values in the order of ``cycles_columns.NAMES``.
     """
     relative = relative_envelopes(signal)
     levels = np.log(relative + LEVEL_FLOOR)
@@ -100,7 +100,7 @@ def compute_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
 
 
 def relative_envelopes(signal: Signal) -> Values:
-    """Return [4, n] float64 at 100 Hz: the bands' envelopes over their means, 0 where a band is silent."""
+    """Return [4, n] float64 at 100 Hz: each band's envelope divided by its mean; 0 for a silent band."""
     envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
     means = envelopes.mean(axis=1, keepdims=True)
     sounds = means > FLOOR
@@ -109,7 +109,7 @@ def relative_envelopes(signal: Signal) -> Values:
 
 
 def beat_strength(relative: Values) -> Values:
-    """Return [n] float64: the mean root of the lower three envelopes of [4, n], smoothed, less its 20th percentile."""
+    """Return [n] float64: the smoothed mean root of the lower three envelopes of [4, n], minus its 20th percentile."""
     mean = np.sqrt(np.minimum(relative[:N_LOWER_BANDS], LOUDEST)).mean(axis=0)
     smooth = np.convolve(mean, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
     strength: Values = smooth - percentile_values(smooth, (20,))[0]
@@ -117,19 +117,19 @@ def beat_strength(relative: Values) -> Values:
 
 
 def heart_period(relative: Values) -> tuple[Values, int]:
-    """Find the heart's period in envelopes.
+    """Find the period of the heart in envelopes.
 
     Parameters
     ----------
     relative : ndarray, [4, n] float64
-        Of ``relative_envelopes``.
+        As ``relative_envelopes`` returns them.
 
     Returns
     -------
     ndarray, [201] float64
-        The mean autocorrelation of the lower three bands' roots; and, in its steps of 10 ms, the lag from 0.35 to 1.5 s
-        of the greatest ``(autocorrelation + 0.2) · exp(-(log2(lag / 0.8 s) / 0.8)² / 2)``: 0.8 s where there is no
-        rhythm.
+        The mean autocorrelation of the roots of the lower three bands. The second value is the period in steps of
+        10 ms: the lag from 0.35 to 1.5 s with the greatest
+        ``(autocorrelation + 0.2) · exp(-(log2(lag / 0.8 s) / 0.8)² / 2)``. It is 0.8 s if there is no rhythm.
     """
     correlation: Values = autocorrelation(np.sqrt(relative[:N_LOWER_BANDS])).mean(axis=0)
     first, last = (round(seconds * ENVELOPE_HZ) for seconds in PERIOD_S)
@@ -139,21 +139,21 @@ def heart_period(relative: Values) -> tuple[Values, int]:
 
 
 def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
-    """Find one peak a heart cycle.
+    """Find one peak per heart cycle.
 
     Parameters
     ----------
     strength : ndarray, [n] float64
-        At 100 Hz, of ``beat_strength``.
+        At 100 Hz, as ``beat_strength`` returns it.
     period : int
-        Of the heart, in samples.
+        Period of the heart, in samples.
 
     Returns
     -------
     ndarray of intp
-        [n_beats] places, ascending: of all paths over the peaks above the median, with steps of 0.55 to 1.7 periods,
-        the one of the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, the last of equals. A step is
-        only taken from a path that is above 0 after its cost.
+        [n_beats] positions, ascending. They are the best path over the peaks above the median, with steps of 0.55 to
+        1.7 periods: the path with the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, and the last one
+        if several are equal. A path is only continued if its value after the cost of the step is above 0.
     """
     peaks = distant_maxima(strength, round(PEAK_DISTANCE_S * ENVELOPE_HZ))
     mean_height = float(strength[peaks].mean()) if len(peaks) else 0.0
@@ -163,7 +163,7 @@ def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
     steps = steps[(steps > INTERVAL_RANGE[0] * period) & (steps < INTERVAL_RANGE[1] * period)]
     shortest, longest = int(steps[0]), int(steps[-1])
     costs = (INTERVAL_COST * np.log(steps / period) ** 2).tolist()
-    # A peak has a dozen others within its reach: plain numbers are faster here than arrays.
+    # Each peak has only about a dozen others within reach: plain numbers are faster here than arrays.
     places, heights = peaks.tolist(), (strength[peaks] / mean_height).tolist()
     scores: list[float] = []
     before: list[int] = []
@@ -181,7 +181,7 @@ def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
                 best, best_before = score, other
         scores.append(height + best)
         before.append(best_before)
-    # The reversed list's first maximum is the last of equals.
+    # The first maximum of the reversed list is the last of equal ones.
     last = len(scores) - 1 - int(np.argmax(scores[::-1]))
     path = []
     while last >= 0:
@@ -191,7 +191,7 @@ def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
 
 
 def summarise_beats(beats: NDArray[np.intp], strength: Values) -> Named:
-    """Summarise the beats [n_beats] of ``track_beats``: their rate, intervals and heights; even ones where too few."""
+    """Summarise the rate, intervals and heights of the beats [n_beats] of ``track_beats``; too few count as even."""
     intervals = np.diff(beats)
     if len(intervals) < 2:
         intervals = np.ones(2, np.intp)
@@ -209,7 +209,7 @@ def summarise_beats(beats: NDArray[np.intp], strength: Values) -> Named:
         "interval_log_change_rms": np.sqrt(np.square(steps).mean()),
         "interval_log_change_max": steps.max(),
         "interval_log_change_min": steps.min(),
-        # In whole numbers and halves: 1.1 is as far from 1 as 0.9.
+        # Computed in whole numbers and halves, so that 1.1 is exactly as far from 1 as 0.9.
         "interval_share_20_percent_off": np.mean(5 * distances > middle),
         "interval_share_10_percent_off": np.mean(10 * distances > middle),
         "coverage": (beats[-1] - beats[0]) / len(strength) if len(beats) else 0.0,
@@ -225,16 +225,16 @@ def fold(levels: Values, beats: NDArray[np.intp]) -> Template:
     Parameters
     ----------
     levels : ndarray, [4, n] float64
-        At 100 Hz.
+        Values at 100 Hz.
     beats : ndarray of intp
-        [n_beats] places, ascending, none of them the last sample.
+        [n_beats] positions, ascending; none is the last sample.
 
     Returns
     -------
     Template
-        ``Template`` of the cycles, each at 32 even phases, linear between its samples; flat where there is no cycle.
-        Its second sound is the highest of phases 7 to 25 in the mean of the lower three bands. Where that lies behind
-        the middle it is the first in truth, and all is turned so that it is at phase 0.
+        The template of the cycles. Each cycle is interpolated linearly at 32 even phases; without a cycle the template
+        is flat. Its second sound is the highest of phases 7 to 25 in the mean of the lower three bands. If it lies
+        after the middle, it is really the first sound, and all phases are rotated so that it is at phase 0.
     """
     if len(beats) > 1:
         places = beats[:-1, np.newaxis] + np.diff(beats)[:, np.newaxis] * (np.arange(N_PHASES) / N_PHASES)
@@ -253,9 +253,9 @@ def fold(levels: Values, beats: NDArray[np.intp]) -> Template:
 
 
 def summarise_template(template: Template) -> Named:
-    """Summarise a template: the second sound, the sounds' and pauses' levels by band, and how the cycles deviate."""
+    """Summarise a template: the second sound, the levels of sounds and pauses by band, and how the cycles deviate."""
     lower = template.levels[:N_LOWER_BANDS].mean(axis=0)
-    # A cycle's end is the beginning of the next.
+    # The end of a cycle is the start of the next.
     smooth = 0.25 * np.roll(lower, 1) + 0.5 * lower + 0.25 * np.roll(lower, -1)
     by_band = {**_phases(template), **_deviations(template)}
     return {
@@ -267,7 +267,7 @@ def summarise_template(template: Template) -> Named:
 
 
 def _phases(template: Template) -> dict[str, Values]:
-    """Return [4] values, by band, of the levels less their mean."""
+    """Return [4] values, by band, of the levels minus their mean."""
     second = template.second
     levels = template.levels - template.levels.mean(axis=1, keepdims=True)
     # The sounds are two to three phases wide.

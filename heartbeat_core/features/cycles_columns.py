@@ -1,7 +1,7 @@
-"""The names of the statistics of heart cycles, in their order, and what each is.
+"""The names of the statistics of heart cycles, in order, and what each value is.
 
-``cycles``, ``similarity`` and ``dynamics`` compute their values under these names. A unit ends a name; a value whose
-name has none has none.
+``cycles``, ``similarity`` and ``dynamics`` compute their values under these names. A name ends with the unit of its
+value; a value without a unit has none in its name.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ BANDS = tuple(f"{low:g}_to_{high:g}_hz" for low, high in BANDS_HZ)
 BEST_SHARES, BEST_5_SHARES = (0, 5, 10, 25, 50, 75, 90), (0, 5, 10, 25, 50)
 NEXT_SHARES, LAG_SHARES = (0, 10, 25, 50), (5, 25, 50, 75, 95)
 APART_STEPS = range(5, 46, 2)
-"""Steps between windows, the similarity of which is averaged."""
+"""Steps between windows; the similarity is averaged for each of them."""
 STEPS_HZ = 25
 N_GROUPS = 13
 GROUP_SIZE = 3
-"""Mel bands in a group."""
+"""Number of mel bands in a group."""
 COMPARED_GROUP = 2
 LEVEL_SHARES = (5, 25, 75, 90, 98)
 
 
 def apart(steps: int) -> str:
-    """Return the name of the similarity of windows that are so many steps apart, such as ``after_0p2_s_mean``."""
+    """Return the name for the similarity of windows that are ``steps`` apart, such as ``after_0p2_s_mean``."""
     return f"after_{steps / STEPS_HZ:g}_s_mean".replace(".", "p")
 
 
@@ -93,7 +93,7 @@ REPEATS = {
     "gain_max": "similarity to the best next repeat less that about a period later, greatest",
     "lag_share_15_percent_off": "share of best next repeats more than 15 % off the heart's period",
 }
-"""All are 0 where the recording is too short for a next repeat."""
+"""All are 0 if the recording is too short for a next repeat."""
 
 _SIMILARITY = {
     **{
@@ -141,7 +141,7 @@ DESCRIPTIONS = {
         for name, text in _describe_group(group).items()
     },
 }
-"""What each value is, in a line; in their order."""
+"""A one-line description of each value, in order."""
 
 _INTRODUCTION = """\
 The statistics of a recording's heart cycles, in their order; `heartbeat_core/features/cycles.py` computes them.
@@ -162,7 +162,7 @@ has none has none.
 """
 
 NAMES: tuple[str, ...] = tuple(DESCRIPTIONS)
-"""One a value, in the order of the values."""
+"""One column for each value, in the same order."""
 
 CYCLES = FeatureSet(
     name="cycles",

@@ -1,4 +1,4 @@
-"""Dynamics of groups of mel bands: differences and correlations of levels, in which a device's response cancels."""
+"""Dynamics of groups of mel bands: differences and correlations of levels, in which the device's response cancels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from heartbeat_core.features.cycles_columns import COMPARED_GROUP, GROUP_SIZE, L
 from heartbeat_core.features.series import percentiles
 
 ORDERING_GROUPS = slice(1, 4)
-"""Those that hold most of S1 and S2."""
+"""The groups that hold most of S1 and S2."""
 CONSTANT = 1e-6
-"""A level that deviates less, on a logarithmic scale, does not vary: its course is rounding."""
+"""A level with a smaller deviation, on a logarithmic scale, counts as constant: its changes are rounding."""
 
 
 def summarise_dynamics(log_mel: Values) -> Named:
@@ -20,12 +20,12 @@ def summarise_dynamics(log_mel: Values) -> Named:
     Parameters
     ----------
     log_mel : ndarray, [n_frames, 40] float64
-        Of ``signal.log_mel``; the highest band is left out.
+        As ``signal.log_mel`` returns it; the highest band is not used.
 
     Returns
     -------
     Named
-        115 values, under the names that ``cycles_columns.NAMES`` has after ``dynamics``.
+        115 values, under the names that follow ``dynamics`` in ``cycles_columns.NAMES``.
     """
     groups = log_mel[:, : N_GROUPS * GROUP_SIZE].reshape(len(log_mel), N_GROUPS, GROUP_SIZE).mean(axis=2)
     by_group = {**_levels(groups), **_contrasts(groups)}
@@ -38,14 +38,14 @@ def summarise_dynamics(log_mel: Values) -> Named:
 
 
 def _levels(groups: Values) -> dict[str, Values]:
-    """Return [13] values: percentiles of the groups' levels, less their medians."""
+    """Return [13] values: percentiles of the groups' levels, minus their medians."""
     found = percentiles(groups, (50, *LEVEL_SHARES))
     middle = found.pop("p50")
     return {f"{name}_less_p50": level - middle for name, level in found.items()}
 
 
 def _contrasts(groups: Values) -> dict[str, Values]:
-    """Return [13] values: levels in the loudest and the middle fifth of the frames, less those in the quietest."""
+    """Return [13] values: levels in the loudest and the middle fifth of the frames, minus those in the quietest."""
     ordered = groups[np.argsort(groups[:, ORDERING_GROUPS].mean(axis=1), kind="stable")]
     n_frames = max(1, len(ordered) // 5)
     middle = min(2 * n_frames, len(ordered) - n_frames)
@@ -57,7 +57,7 @@ def _contrasts(groups: Values) -> dict[str, Values]:
 
 
 def _correlations(groups: Values) -> Values:
-    """Return [13, 13]: correlations of the groups' levels over time, 0 where one of them does not vary."""
+    """Return [13, 13]: correlations of the groups' levels over time; 0 if one of the two does not vary."""
     centred = groups - groups.mean(axis=0)
     deviation = np.sqrt(np.square(centred).mean(axis=0))
     varies = deviation > CONSTANT

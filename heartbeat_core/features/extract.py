@@ -1,4 +1,4 @@
-"""Waveform to features: the sets that are asked for, and what a recipe's model reads before anything is fitted."""
+"""Compute features from a waveform: the requested sets, and the inputs of a recipe's model."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from heartbeat_core.recipe import Recipe
 def compute_features(
     samples: NDArray[np.float32], sample_rate_hz: int, names: Sequence[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """Compute feature sets of one recording; what several of them need is computed once.
+    """Compute feature sets of one recording; shared intermediate results are computed only once.
 
     Parameters
     ----------
     samples : ndarray, [n] float32
-        Mono; what is shorter than 64 ms is taken as followed by zeros.
+        Mono. A recording shorter than 64 ms is extended with zeros.
     sample_rate_hz : int
         Native sample rate.
     names : Sequence[str]
-        Feature sets but ``aligned`` and ``frequency``, which depend on a recipe.
+        Feature sets, except ``aligned`` and ``frequency``, which depend on a recipe.
 
     Returns
     -------
     dict[str, ndarray of float32]
-        By name; [n_columns] of a vector, [n, width] of a sequence, finite.
+        Finite values by name of the feature set: [n_columns] for a vector, [n, width] for a sequence.
 
     Raises
     ------
     ConfigError
-        A feature set is not known.
+        A feature set is unknown.
     NonFiniteSamples
         The samples are so large that the resampled ones overflow float32.
 
@@ -55,18 +55,18 @@ def compute_features(
 
 
 def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
-    """Compute what a recipe's model reads of a recording, before anything that is fitted to training rows.
+    """Compute the inputs of a recipe's model for one recording; nothing in them is fitted to training rows.
 
     Returns
     -------
     ndarray of float32
-        [n_frames, 2] of frames: Hz, linear magnitude. [n, width] of a sequence. [1 + copies, width] of vectors: those
-        of the recording, then those of its altered copies; several sets lie side by side.
+        For frames [n_frames, 2]: Hz, linear magnitude. For a sequence [n, width]. For vectors [1 + copies, width]:
+        first the recording, then its altered copies, with several sets side by side.
 
     Raises
     ------
     RecordingError
-        A named child, where nothing can be computed of it.
+        A named subclass: no inputs can be computed for the recording.
     """
     shape = shape_read(recipe.input)
     if shape == "frames":
@@ -94,7 +94,7 @@ def join_vectors(features: Mapping[str, NDArray[np.float32]], recipe_input: str)
 
 
 def input_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return the part of a recipe that ``compute_inputs`` depends on: recipes with equal parts read the same."""
+    """Return the part of a recipe that ``compute_inputs`` depends on; recipes with equal parts have the same inputs."""
     if shape_read(recipe.input) == "frames":
         return {"kind": "frames", **recipe.frames.model_dump(mode="json")}
     versions = "+".join(one.version for one in sets_read(recipe.input))

@@ -1,4 +1,4 @@
-"""What a feature set is: its name, version and columns, what it is computed from, and how."""
+"""The definition of a feature set: its name, version, columns and inputs, and the function that computes it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from heartbeat_core.features.signal import Analysis
 
 Shape = Literal["vector", "sequence", "frames"]
-"""``vector``: one value a column. ``sequence``: [n, width], a row every few milliseconds. ``frames``: [n, 2], the
-original's pairs of frequency and amplitude, which alignment padding places."""
+"""``vector``: one value for each column. ``sequence``: [n, width], one row every few milliseconds. ``frames``: [n, 2],
+the pairs of frequency and amplitude of the original project, which alignment padding places."""
 Need = Literal["samples", "sample_rate_hz", "signal", "power"]
 """An attribute of ``signal.Analysis``."""
 ColumnType = Literal["float", "double", "int32", "floats"]
-"""Of a stored column; ``floats`` is a list of them."""
+"""The type of a stored column; ``floats`` is a list of floats."""
 
 _UNITS = ("Hz", "s", "frames")
 
@@ -34,13 +34,13 @@ class Column:
     name : str
         Unique among all feature sets that are written together.
     description : str
-        One line, without the unit.
+        One line that does not name the unit.
     unit : str | None
-        None where the value has none.
+        None if the value has no unit.
     type : ColumnType
-        How it is stored.
+        How the value is stored.
     part : str | None
-        The group of columns that it belongs to, which a member of a bagged network may read alone.
+        The group that the column belongs to. A member of a bagged network can read a single group.
     """
 
     name: str
@@ -52,25 +52,25 @@ class Column:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """One way to describe a recording by numbers.
+    """One way to describe a recording with numbers.
 
     Attributes
     ----------
     name : str
-        What recipes and ``--features`` call it.
+        The name that recipes and ``--features`` use.
     version : str
-        Changes when a value or a column does.
+        It changes whenever a value or a column changes.
     shape : Shape
-        What one recording gives.
+        The shape of the values for one recording.
     columns : tuple[Column, ...]
-        What is stored of it, in order; none where it is only read by models.
+        The stored columns, in order; none if only models read the set.
     needs : tuple[Need, ...]
-        What ``function`` is called with, one argument each. Frames need nothing here: they depend on the recipe.
+        The arguments of ``function``, in order. Empty for frames, which depend on the recipe.
     function : str | Callable[..., ndarray] | None
-        Returns [len(columns)] or [n, width] float32; as ``module:name`` it is loaded when it is called first, so that
-        who only asks for names does without its libraries. None for frames.
+        Returns [len(columns)] or [n, width] float32. ``module:name`` is loaded at its first call, so a process that
+        only needs names does not load its libraries. None for frames.
     introduction : str
-        What its page says before the table of columns.
+        The text of its page before the table of columns.
 
     Examples
     --------
@@ -100,14 +100,14 @@ class FeatureSet:
         Returns
         -------
         ndarray of float32
-            [len(columns)] of a vector, [n, width] of a sequence.
+            [len(columns)] for a vector, [n, width] for a sequence.
 
         Raises
         ------
         RecordingError
-            A named child: no features can be computed of the recording.
+            A named subclass: no features can be computed for the recording.
         ValueError
-            The function returns something else than the columns promise.
+            The function returned values that do not match the columns.
         """
         values = self._loaded(*(getattr(analysis, need) for need in self.needs))
         if self.shape == "vector" and values.shape != (len(self.columns),):
@@ -115,7 +115,7 @@ class FeatureSet:
         return values.astype(np.float32, copy=False)
 
     def page(self) -> str:
-        """Return the page that documents each column: its place from 0, name, unit and description, as Markdown."""
+        """Return the page about the columns as Markdown: for each its place from 0, name, unit and description."""
         rows = [
             f"| {place} | `{one.name}` | {one.unit or ''} | {one.description} |"
             for place, one in enumerate(self.columns)
@@ -135,14 +135,14 @@ class FeatureSet:
 
 
 def described(descriptions: Mapping[str, str], parts: Mapping[str, str]) -> tuple[Column, ...]:
-    """Return float columns of descriptions such as ``"mean interval, s"``, whose unit follows the last comma.
+    """Return float columns for descriptions such as ``"mean interval, s"``, in which the unit follows the last comma.
 
     Parameters
     ----------
     descriptions : Mapping[str, str]
-        By the columns' names, in order.
+        Descriptions by column name, in order.
     parts : Mapping[str, str]
-        How the names of a part's columns begin, and what the part is called.
+        The prefix of the column names of each part, and the name of the part.
     """
     columns = []
     for name, text in descriptions.items():

@@ -1,9 +1,10 @@
-"""Waveform to frames: one ``(frequency, amplitude)`` pair for each short-time spectrum.
+"""Compute frames from a waveform: one ``(frequency, amplitude)`` pair for each short-time spectrum.
 
-Follows the original project's preprocessor 1: magnitudes of ``librosa.stft`` with its defaults (periodic
-Hann window, centred, zero padding), each frame reduced to one pair. The spectra are librosa's to the last bit and
-take a third of its time: frames lie in rows, as the transform wants them, in blocks that stay in the cache. Memory
-grows with the waveform and not with its spectrogram, and a worker need not load librosa, which takes a second.
+This follows preprocessor 1 of the original project: magnitudes of ``librosa.stft`` with its defaults (periodic Hann
+window, centred, zero padding), with each frame reduced to one pair. The spectra equal those of librosa to the last bit
+and take a third of the time, because frames are stored in rows, as the transform needs them, in blocks that stay in the
+cache. Memory grows with the waveform and not with its spectrogram. A worker does not have to load librosa, which takes
+a second.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from heartbeat_core.features.series import hann
 from heartbeat_core.recipe import FramesSettings
 
 BLOCK_VALUES = 2**15
-"""Windowed samples in one block of frames: 256 KiB, a part of a core's cache."""
+"""Number of windowed samples in one block of frames: 256 KiB, a part of a core's cache."""
 FEW_BINS = 33
-"""Up to so many, a spectrum is too short for NumPy's argmax to be at its best."""
+"""NumPy's argmax is slow for spectra with at most this many bins."""
 
 
 def stft_parameters(sample_rate_hz: int, delta_time_s: float) -> tuple[int, int]:
@@ -45,7 +46,7 @@ def stft_parameters(sample_rate_hz: int, delta_time_s: float) -> tuple[int, int]
 
 
 def count_frames(n_samples: int, sample_rate_hz: int, delta_time_s: float) -> int:
-    """Return how many frames ``compute_frames`` makes of ``n_samples`` samples; 0 where it raises TooShort."""
+    """Return how many frames ``compute_frames`` makes from ``n_samples`` samples; 0 if it raises TooShort."""
     n_fft, hop_length = stft_parameters(sample_rate_hz, delta_time_s)
     if n_samples < n_fft:
         return 0
@@ -67,17 +68,17 @@ def compute_frames(samples: NDArray[np.float32], sample_rate_hz: int, settings: 
     Returns
     -------
     ndarray, [n_frames, 2] float32
-        Hz, linear magnitude. With ``m`` the magnitudes of a frame and ``f`` its bins:
+        Hz, linear magnitude. ``m`` are the magnitudes of a frame and ``f`` the frequencies of its bins:
 
-        * ``dominant``: ``f[k], m[k]`` with ``k = argmax(m)``, the first of equals;
-        * ``average``: ``sum(f * m) / sum(m), mean(m)``, and 0, 0 where the sum is 0;
-        * ``median``: ``f[k], median(m)`` with ``k`` at index ``len(m) // 2`` of the ascending argsort of ``m``,
-          stable, so that equal magnitudes give the same frequency on every machine.
+        * ``dominant``: ``f[k], m[k]`` with ``k = argmax(m)``, the first one if several are equal;
+        * ``average``: ``sum(f * m) / sum(m), mean(m)``, or 0, 0 if the sum is 0;
+        * ``median``: ``f[k], median(m)`` with ``k`` at index ``len(m) // 2`` of the ascending argsort of ``m``. The
+          sort is stable, so equal magnitudes give the same frequency on every machine.
 
     Raises
     ------
     TooShort
-        Fewer samples than ``n_fft``.
+        There are fewer samples than ``n_fft``.
     SampleRateTooLowForFrames
         The time step is shorter than one sample.
     SpectrumOverflow
@@ -111,7 +112,7 @@ def _magnitude_blocks(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield ``(first frame, magnitudes [n_frames_of_block, n_bins] float32)``, in order.
 
-    As librosa does, windows and transforms in float64 and rounds the spectra to complex64.
+    Like librosa, this windows and transforms in float64 and rounds the spectra to complex64.
     """
     window = hann(n_fft)
     windows = sliding_window_view(np.pad(samples, n_fft // 2), n_fft)[::hop_length]
@@ -131,9 +132,10 @@ def _dominant(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float6
 
 
 def _peaks_of_short_rows(magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the first of the largest magnitudes of each row, and that magnitude; NaN where a row holds one.
+    """Return the index of the largest magnitude of each row (the first of equal ones) and this magnitude, or NaN.
 
-    NumPy's argmax takes its time for each row, however short; here all rows are compared at once, bin by bin.
+    The magnitude is NaN if the row holds a NaN. NumPy's argmax needs a fixed time for each row, even a short one. Here
+    all rows are compared at once, bin by bin.
     """
     by_bin = np.ascontiguousarray(magnitudes.T)
     largest: NDArray[np.float32] = by_bin.max(axis=0)

@@ -25,7 +25,7 @@ from heartbeat_core.features.statistics_columns import BEATS, MODULATION, MODULA
 
 STABILITY_WINDOW_S, STABILITY_HOP_S = 3.0, 0.5
 BEAT_DISTANCE_S = 0.15
-"""Peaks that are closer are one."""
+"""Peaks that are closer count as one."""
 
 
 def summarise_rhythm(values: Values) -> Named:
@@ -34,13 +34,13 @@ def summarise_rhythm(values: Values) -> Named:
     Parameters
     ----------
     values : ndarray, [n] float64
-        At 100 Hz, not negative; its gain does not matter.
+        At 100 Hz, not negative. The gain has no effect.
 
     Returns
     -------
     Named
-        62 values, under the names that ``statistics_columns.NAMES`` has after the band's. All is taken of the
-        envelope over its mean.
+        62 values, under the names that follow the name of the band in ``statistics_columns.NAMES``. All are computed
+        from the envelope divided by its mean.
     """
     level = float(values.mean())
     relative = values / level if level > FLOOR else np.zeros_like(values)
@@ -54,7 +54,7 @@ def summarise_rhythm(values: Values) -> Named:
 
 
 def _periodicity(correlation: Values) -> Named:
-    """Summarise an autocorrelation: its four highest peaks and their lags, the heart's period, the least value."""
+    """Summarise an autocorrelation: its four highest peaks and their lags, the heart's period, the lowest value."""
     peaks = local_maxima(correlation)
     peaks = peaks[peaks >= BEAT_DISTANCE_S * ENVELOPE_HZ]
     highest = peaks[np.argsort(-correlation[peaks], kind="stable")[:N_PEAKS]]
@@ -76,7 +76,7 @@ def _periodicity(correlation: Values) -> Named:
 
 
 def _period(correlation: Values) -> NDArray[np.intp]:
-    """Return [...] the lags of the highest values of [..., 201] within the range of heart cycles."""
+    """Return [...]: the lag of the highest value of [..., 201] within the range of heart cycles."""
     first, last = (round(seconds * ENVELOPE_HZ) for seconds in PERIOD_S)
     lags: NDArray[np.intp] = first + correlation[..., first : last + 1].argmax(axis=-1)
     return lags
@@ -101,7 +101,7 @@ def _levels(relative: Values) -> Named:
 
 
 def _beats(relative: Values) -> Named:
-    """Summarise the envelope's peaks: their rate, intervals, heights, and how both alternate (S1 and S2)."""
+    """Summarise the envelope's peaks: their rate, intervals and heights, and how the last two alternate (S1 and S2)."""
     smooth = np.convolve(relative, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
     peaks = distant_maxima(smooth, round(BEAT_DISTANCE_S * ENVELOPE_HZ))
     heights, intervals_s = smooth[peaks], np.diff(peaks) / ENVELOPE_HZ
@@ -127,7 +127,7 @@ def _beats(relative: Values) -> Named:
 
 
 def _modulation(relative: Values) -> Named:
-    """Return shares of the envelope's power by modulation frequency, and the frequency of the most."""
+    """Return the shares of the envelope's power by modulation frequency, and the frequency with the most power."""
     centred = (relative - relative.mean()) * np.hanning(len(relative))
     n_points = max(1024, scipy.fft.next_fast_len(len(centred), real=True))
     power = np.square(np.abs(scipy.fft.rfft(centred, n_points)))
@@ -141,7 +141,7 @@ def _modulation(relative: Values) -> Named:
 
 
 def _stability(relative: Values) -> Named:
-    """Summarise the heart's period in windows of 3 s; all but the median are in units of it."""
+    """Summarise the heart's period in windows of 3 s. All values but the median are in units of the median."""
     window, hop = (round(seconds * ENVELOPE_HZ) for seconds in (STABILITY_WINDOW_S, STABILITY_HOP_S))
     windows = sliding_window_view(relative, min(window, len(relative)))[::hop]
     periods_s = _period(autocorrelation(windows)) / ENVELOPE_HZ
@@ -156,13 +156,13 @@ def _stability(relative: Values) -> Named:
 
 
 def _alternation(values: Values) -> float:
-    """Return the larger over the smaller of the medians of every other value, at least 1."""
+    """Return the ratio of the medians of the values at even and at odd places, larger over smaller; at least 1."""
     even, odd = median(values[::2]), median(values[1::2])
     return max(even, odd) / max(min(even, odd), FLOOR)
 
 
 def _serial(values: Values, lag: int) -> float:
-    """Return the serial correlation of values, 0 where there are too few or they are equal."""
+    """Return the serial correlation of values; 0 if there are too few or all are equal."""
     centred = values - values.mean()
     energy = float(centred @ centred)
     return float(centred[lag:] @ centred[:-lag]) / energy if len(values) > lag and energy > FLOOR else 0.0

@@ -1,6 +1,6 @@
-"""Summaries of an array along its first axis, and values by their names.
+"""Summaries of an array along its first axis, and named values.
 
-Percentiles and medians are those of NumPy, which takes several times as long for arrays of this size.
+Percentiles and medians equal those of NumPy, which takes several times as long for arrays of this size.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Named, Values
 
 FLOOR = 1e-10
-"""What deviates less is constant."""
+"""Values with a smaller deviation count as constant."""
 
 
 def changes(values: Values) -> Values:
-    """Return [n - 1, ...]: the differences between neighbours, and one of 0 where there are none."""
+    """Return [n - 1, ...]: the differences between neighbours, or a single 0 if there are none."""
     return np.diff(values, axis=0) if len(values) > 1 else np.zeros_like(values)
 
 
 def moments(values: Values) -> tuple[Values, Values, Values, Values]:
-    """Return mean, deviation, skewness and excess kurtosis along the first axis; the last two 0 where constant."""
+    """Return mean, deviation, skewness and excess kurtosis along the first axis; the last two are 0 for constants."""
     mean = values.mean(axis=0)
     centred = values - mean
     squares = centred * centred
@@ -36,12 +36,12 @@ def moments(values: Values) -> tuple[Values, Values, Values, Values]:
 
 
 def percentiles(values: Values, shares: Sequence[int]) -> dict[str, Values]:
-    """Return percentiles along the first axis by their names, such as ``p05``."""
+    """Return percentiles along the first axis by name, such as ``p05``."""
     return {f"p{share:02d}": found for share, found in zip(shares, percentile_values(values, shares), strict=True)}
 
 
 def percentile_values(values: Values, shares: Sequence[float]) -> Values:
-    """Return [n_shares, ...]: percentiles along the first axis, linear between neighbours."""
+    """Return [n_shares, ...]: percentiles along the first axis, interpolated linearly between neighbours."""
     ordered = np.sort(values, axis=0)
     places = np.array(shares) / 100 * (len(values) - 1)
     below = places.astype(np.intp)
@@ -58,23 +58,23 @@ def median(values: Values) -> float:
 
 
 def prefixed(prefix: str, values: Named) -> Named:
-    """Return the values with a prefix before each name."""
+    """Return the values with a prefix added to each name."""
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
 ENVELOPE_HZ = 100
 MAX_LAG_S = 2.0
 PERIOD_S = (0.35, 1.5)
-"""Of a heart cycle: 40 to 171 beats a minute."""
+"""Range of a heart cycle: 40 to 171 beats per minute."""
 
 
 def autocorrelation(values: Values) -> Values:
-    """Return [..., 201] float64: the normalised autocorrelation of envelopes [..., n] up to 2 s; 0 where constant."""
+    """Return [..., 201] float64: the normalised autocorrelation of envelopes [..., n] up to 2 s; 0 if constant."""
     n_lags, n_values = int(MAX_LAG_S * ENVELOPE_HZ) + 1, values.shape[-1]
     length = scipy.fft.next_fast_len(n_values + n_lags, real=True)
     spectrum = scipy.fft.rfft(values - values.mean(axis=-1, keepdims=True), length)
     raw = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), length)[..., :n_lags]
-    # Beyond the values' own length there is nothing but rounding, whose peaks would be another machine's chance.
+    # Beyond the length of the values there is only rounding, whose peaks would differ between machines.
     raw[..., n_values:] = 0.0
     energy = raw[..., :1]
     varies = energy > FLOOR * n_values
@@ -88,7 +88,7 @@ def local_maxima(values: Values) -> NDArray[np.intp]:
 
 
 def distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
-    """Return, ascending, the maxima above the median; of those nearer than ``distance`` the highest."""
+    """Return the maxima above the median, ascending; of maxima nearer than ``distance`` only the highest."""
     maxima = local_maxima(values)
     maxima = maxima[values[maxima] > median(values)]
     taken = np.zeros(len(values) + 2 * distance, dtype=bool)
@@ -101,8 +101,8 @@ def distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
 
 
 def hann(n_fft: int) -> NDArray[np.float64]:
-    """Return [n_fft] the periodic Hann window, ``0.5 - 0.5 cos(2 pi k / n_fft)``, in the arithmetic of scipy.signal.
+    """Return [n_fft]: the periodic Hann window, ``0.5 - 0.5 cos(2 pi k / n_fft)``, with the arithmetic of scipy.signal.
 
-    That module takes half a second to load.
+    scipy.signal itself takes half a second to load.
     """
     return np.ones(1) if n_fft == 1 else 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_fft + 1)[:-1])

@@ -1,4 +1,4 @@
-"""Waveform to the signal at the common rate and level, its spectra and its envelopes."""
+"""Turn a waveform into a signal at a common rate and level, and compute its spectra and envelopes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ N_FFT, HOP_LENGTH = 256, 80
 N_MELS, MEL_MAX_HZ = 40, 1_000.0
 _STEP = RATE_HZ // ENVELOPE_HZ
 _EDGE = 0.2
-"""Half of the relative width of a band's edges, which are quarters of a sine."""
+"""Half the relative width of a band's edges, which have the shape of a quarter of a sine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Signal:
     Attributes
     ----------
     samples : ndarray, [n] float64
-        At ``RATE_HZ``, band-passed; the 99th percentile of the magnitudes is 1, all 0 if silent.
+        At ``RATE_HZ``, band-passed. The 99th percentile of the magnitudes is 1; all samples are 0 if silent.
     spectrum : ndarray, [m] complex128
-        The transform that the samples were made from, with zeros behind them.
+        The transform of the samples, which are followed by zeros.
     """
 
     samples: Values
@@ -48,7 +48,7 @@ class Signal:
 
 
 class Analysis:
-    """What feature sets are computed from; each part is computed once, when it is asked for first.
+    """The data that feature sets are computed from; each part is computed once, when it is first needed.
 
     Parameters
     ----------
@@ -79,15 +79,15 @@ def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
     Parameters
     ----------
     samples : ndarray, [n] float32
-        Mono; what is shorter than 64 ms is taken as followed by zeros.
+        Mono. A recording shorter than 64 ms is extended with zeros.
     sample_rate_hz : int
         Native sample rate.
 
     Returns
     -------
     Signal
-        ``Signal`` of max(256, n at 4 kHz) samples. The band-pass multiplies the spectrum with a quarter of a sine from
-        0.8 to 1.2 of each edge; a signal that it leaves below 1e-10 is silent.
+        A signal of max(256, n at 4 kHz) samples. The band-pass multiplies the spectrum by a quarter of a sine from
+        0.8 to 1.2 of each edge. A signal that is below 1e-10 afterwards is silent.
 
     Raises
     ------
@@ -98,9 +98,9 @@ def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
     if not np.isfinite(resampled).all():
         raise SignalOverflow(f"resampling overflows: samples reach {np.abs(samples).max():.3g}")
     n_samples = max(N_FFT, len(resampled))
-    # An offset would leave steps at both ends, where the zeros behind begin.
+    # An offset would leave steps at both ends, next to the zeros.
     resampled -= resampled.mean() if len(resampled) else 0.0
-    # Whole steps of the envelope, and a length that transforms fast.
+    # A whole number of envelope steps, and a length with a fast transform.
     length = _STEP * scipy.fft.next_fast_len(-(-n_samples // _STEP))
     spectrum = np.zeros(length // 2 + 1, np.complex128)
     band = _bins(*BAND_HZ, RATE_HZ / length)
@@ -125,7 +125,7 @@ def log_mel(power: Values) -> Values:
 
 
 def mfcc(power: Values) -> Values:
-    """Return [n_frames, 20] float64: cosine transform (orthonormal) of ``log_mel``."""
+    """Return [n_frames, 20] float64: the orthonormal cosine transform of ``log_mel``."""
     coefficients: Values = scipy.fft.dct(log_mel(power), norm="ortho")[:, :N_MFCC]
     return coefficients
 
@@ -137,7 +137,7 @@ def mel_filters() -> Values:
     edges_hz = 700.0 * (10.0 ** (np.linspace(0.0, top_mel, N_MELS + 2) / 2595.0) - 1.0)
     low, centre, high = (edges_hz[i : i + N_MELS, np.newaxis] for i in range(3))
     bin_hz = RATE_HZ / N_FFT
-    # Averaged over each bin: the lowest triangles are narrower than one.
+    # Averaged over each bin, because the lowest triangles are narrower than a bin.
     points = ((np.arange(N_FFT // 2 + 1)[:, np.newaxis] + (np.arange(64) - 31.5) / 64) * bin_hz).reshape(-1)
     triangles = np.clip(np.minimum((points - low) / (centre - low), (high - points) / (high - centre)), 0.0, None)
     filters: Values = triangles.reshape(N_MELS, -1, 64).mean(axis=2) * (2.0 / (high - low))
@@ -149,7 +149,7 @@ def envelope(signal: Signal, low_hz: float, high_hz: float) -> Values:
     length = _length(signal.spectrum)
     bins = _bins(low_hz, high_hz, RATE_HZ / length)
     band = signal.spectrum[bins] * _gain(bins, low_hz, high_hz, RATE_HZ / length)
-    # Shifted to 0 Hz, which leaves the magnitude as it is: so few points hold the whole band.
+    # The band is shifted to 0 Hz, which does not change the magnitude: few points then hold the whole band.
     n_values = length // _STEP
     oversampling = -(-len(band) // n_values)
     shifted = np.zeros(oversampling * n_values, np.complex128)
@@ -173,5 +173,5 @@ def _gain(bins: slice, low_hz: float, high_hz: float, bin_hz: float) -> Values:
 
 
 def _length(spectrum: NDArray[np.complex128]) -> int:
-    """Return the length of a transform, which is even here."""
+    """Return the length of a transform; here it is always even."""
     return 2 * (len(spectrum) - 1)

@@ -1,7 +1,7 @@
-"""How a recording repeats itself: similarity of its windows of 0.6 s, with no beats to be found first.
+"""Measure how a recording repeats itself, by the similarity of its windows of 0.6 s; this needs no beats.
 
-A regular heart has for each window one that is nearly the same a period later; a premature beat or a passing noise has
-none. The levels of all bands are compared, as the matrix profile does with one channel (Yeh et al., ICDM 2016).
+In a regular heart, each window has a nearly equal one a period later. A premature beat or a short noise has none. The
+levels of all bands are compared, as the matrix profile does with one channel (Yeh et al., ICDM 2016).
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from heartbeat_core.features.cycles_columns import (
 from heartbeat_core.features.series import percentiles, prefixed
 
 N_WINDOWS_MAX = 400
-"""Time and memory grow with its square."""
+"""Time and memory grow with the square of this number."""
 WINDOW, STEP = 30, 2
 """In points of 20 ms."""
 N_POINTS_MIN = 2 * WINDOW
 QUIETEST = -2.5
-"""Levels below are noise."""
+"""Lower levels are noise."""
 CONSTANT = 1e-6
-"""A window whose levels have a smaller norm is all but constant; its shape is rounding."""
+"""A window whose levels have a smaller norm is almost constant; its shape is rounding."""
 N_STEPS_OTHER = 8
-"""Windows that are nearer overlap too much to tell anything."""
+"""Windows that are nearer to each other overlap too much to be informative."""
 NEXT_RANGE = (0.5, 1.7)
-"""Where the next repeat is looked for, in periods."""
+"""Range in which the next repeat is searched, in periods."""
 
 
 def summarise_similarity(levels: Values, period_s: float) -> Named:
-    """Summarise how similar windows of a recording are.
+    """Summarise how similar the windows of a recording are.
 
     Parameters
     ----------
     levels : ndarray, [n_bands, n] float64
         At 100 Hz, natural logarithms.
     period_s : float
-        Of the heart.
+        Period of the heart.
 
     Returns
     -------
     Named
-        50 values, under the names that ``cycles_columns.NAMES`` has after ``similarity``.
+        50 values, under the names that follow ``similarity`` in ``cycles_columns.NAMES``.
     """
     similarity = window_similarity(levels)
     places = np.arange(len(similarity))
     is_other = np.abs(np.subtract.outer(places, places)) >= N_STEPS_OTHER
-    # The least that there can be, where there are fewer than five others.
+    # The lowest possible value, if there are fewer than five others.
     best = np.sort(np.partition(np.where(is_other, similarity, -1.0), -5, axis=1)[:, -5:], axis=1)
     averages = {
         apart(steps): similarity.diagonal(steps).mean() if steps < len(similarity) else 0.0 for steps in APART_STEPS
@@ -74,12 +74,12 @@ def window_similarity(levels: Values) -> Values:
     Parameters
     ----------
     levels : ndarray, [n_bands, n] float64
-        At 100 Hz, n at least 2; less than 1.2 s is followed by its mean.
+        At 100 Hz, n at least 2. Levels shorter than 1.2 s are extended with their mean.
 
     Returns
     -------
     Values
-        ``x · y / (|x| |y|)`` of windows less their mean in each band; 0 where one is constant.
+        ``x · y / (|x| |y|)`` of windows minus their mean in each band; 0 if one is constant.
     """
     n_points = min(levels.shape[1] // 2, (N_WINDOWS_MAX - 1) * STEP + WINDOW)
     points = np.maximum(levels[:, : 2 * n_points].reshape(len(levels), n_points, 2).mean(axis=2), QUIETEST)
@@ -95,7 +95,7 @@ def window_similarity(levels: Values) -> Values:
 
 
 def _repeats(similarity: Values, period: float) -> Named:
-    """Summarise each window's best next repeat, and the best within 8 % (at least a step) of a period in steps."""
+    """Summarise each window's best next repeat, and the best one within 8 % (at least a step) of a period later."""
     lags = np.arange(max(5, round(NEXT_RANGE[0] * period)), round(NEXT_RANGE[1] * period) + 1)
     lags = lags[lags < len(similarity) - 4]
     if len(lags) <= 3 or lags[-1] < period:
@@ -113,6 +113,6 @@ def _repeats(similarity: Values, period: float) -> Named:
         "lag_std_ratio": ratios.std(),
         "gain_mean": (best - at_period).mean(),
         "gain_max": (best - at_period).max(),
-        # In whole numbers and quarters: 1.15 is as far from 1 as 0.85.
+        # Computed in whole numbers and quarters, so that 1.15 is exactly as far from 1 as 0.85.
         "lag_share_15_percent_off": np.mean(20 * np.abs(best_lags - period) > 3 * period),
     }

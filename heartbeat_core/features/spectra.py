@@ -1,4 +1,4 @@
-"""Feature sets of short-time spectra alone: log-mel bands, and means of MFCCs and of spectral contrast."""
+"""Feature sets that need only short-time spectra: log-mel bands, and summaries of MFCCs and spectral contrast."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def compute_log_mel(power: Values) -> NDArray[np.float32]:
 
 
 def compute_mfcc(power: Values) -> NDArray[np.float32]:
-    """Return [40] float32: mean over time of 20 MFCCs, then their standard deviation."""
+    """Return [40] float32: the means over time of 20 MFCCs, then their standard deviations."""
     return _mean_and_deviation(mfcc(power))
 
 
 def compute_contrast(power: Values) -> NDArray[np.float32]:
-    """Return [8] float32: mean over time of the spectral contrast in dB, then its standard deviation.
+    """Return [8] float32: the means over time of the spectral contrast in dB, then its standard deviations.
 
-    Contrast is that of Jiang et al. (ICME 2002) in octaves from 100 Hz, as librosa computes it.
+    This is the contrast of Jiang et al. (ICME 2002) in octaves from 100 Hz, as librosa computes it.
     """
-    # Imported here: it takes a second, and no other feature set needs it.
+    # Imported here because it takes a second to load and no other feature set needs it.
     import librosa
 
     contrast: Values = librosa.feature.spectral_contrast(

@@ -1,11 +1,11 @@
-"""Waveform to 392 named summary statistics (``pcg-stats-v1``): timbre, rhythm and dominant frequency.
+"""Compute 392 named summary statistics of a waveform (``pcg-stats-v1``): timbre, rhythm and dominant frequency.
 
-All are taken at one common rate and level, so that neither the device's sample rate nor its gain is in them: the
-recording is resampled to 4 kHz, band-passed to 20-900 Hz without phase, and scaled by its 99th percentile.
-Each value is computed under its name; ``statistics_columns.NAMES`` alone decides the order.
+All are computed at a common rate and level, so that they do not depend on the sample rate or the gain of the device:
+the recording is resampled to 4 kHz, band-passed to 20-900 Hz with zero phase, and scaled by its 99th percentile.
+Each value is computed under its name. Only ``statistics_columns.NAMES`` decides the order.
 
-Timbre (180) and dominant frequency (26) come from spectra of 64 ms every 20 ms; rhythm (62 in each of three bands) from
-the band's envelope at 100 Hz.
+Timbre (180 values) and dominant frequency (26) come from spectra of 64 ms every 20 ms. Rhythm (62 in each of three
+bands) comes from the envelope of the band at 100 Hz.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def compute_statistics(signal: Signal, power: Values) -> NDArray[np.float32]:
     Returns
     -------
     ndarray, [392] float32
-        Finite, in the order of ``statistics_columns.NAMES``.
+        Finite values in the order of ``statistics_columns.NAMES``.
     """
     found = {**_timbre(power), **_dominant(power)}
     for name, band_hz in RHYTHM_BANDS_HZ.items():
@@ -48,7 +48,7 @@ def compute_statistics(signal: Signal, power: Values) -> NDArray[np.float32]:
 
 
 def _timbre(power: Values) -> Named:
-    """Summarise the MFCCs: over time, then their changes from frame to frame."""
+    """Summarise the MFCCs over time, and their changes from frame to frame."""
     coefficients = mfcc(power)
     mean, deviation, skew, _ = moments(coefficients)
     steps = changes(coefficients)

@@ -1,7 +1,7 @@
-"""The names of the summary statistics, in their order, and what each is.
+"""The names of the summary statistics, in order, and what each value is.
 
-``statistics`` and ``rhythm`` compute their values under these names. A unit ends a name; a value whose name has none
-has none.
+``statistics`` and ``rhythm`` compute their values under these names. A name ends with the unit of its value; a value
+without a unit has none in its name.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ BEATS = {
     "interval_serial_1": "correlation of an interval with the next",
     "interval_serial_2": "correlation of an interval with the next but one",
 }
-"""All but the rate are 0 where there are fewer than three beats."""
+"""All but the rate are 0 if there are fewer than three beats."""
 
 MODULATION = {
     **{
@@ -126,7 +126,7 @@ DESCRIPTIONS = {
     },
     **{f"{track}_{summary}": f"{what}: {text}" for track, what in _TRACKS.items() for summary, text in _TRACK.items()},
 }
-"""What each value is, in a line; in their order."""
+"""A one-line description of each value, in order."""
 
 _INTRODUCTION = """\
 The summary statistics of a recording, in their order; `heartbeat_core/features/statistics.py` computes them.
@@ -139,7 +139,7 @@ highest within 0.15 s. A unit ends a name; a value whose name has none has none.
 """
 
 NAMES: tuple[str, ...] = tuple(DESCRIPTIONS)
-"""One a value, in the order of the values."""
+"""One column for each value, in the same order."""
 
 STATISTICS = FeatureSet(
     name="statistics",

@@ -1,1 +1,1 @@
-"""Everything that is fitted: models of every kind and their decisions."""
+"""Everything that is fitted to data: models of every kind, and how their outputs become labels."""

@@ -1,4 +1,4 @@
-"""The original's models: frames, padded by alignment or at an end, into the FCNN."""
+"""The original project's models: an FCNN that reads frames, which are padded by alignment or at one end."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from heartbeat_core.learning.training import AlignedFrames, MatrixRows, Training
 from heartbeat_core.recipe import CompressionSettings, PadMode, Recipe
 
 MATRIX_BYTES = 2**30
-"""Up to this size the padded training rows are held in memory; larger ones are padded batch by batch."""
+"""Padded training rows up to this size stay in memory. Larger ones are padded batch by batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aligner:
-    """Frames to padded and scaled rows, by the reference and the scaler of its own training rows."""
+    """Turn frames into padded and scaled rows, with the reference and the scaler of the model's training rows."""
 
     reference: Reference
     scaler: Scaler
@@ -35,11 +35,11 @@ class Aligner:
 
     @property
     def n_bytes(self) -> int:
-        """Return the size of reference and scaler."""
+        """Return the size of the reference and the scaler."""
         return self.reference.frames.nbytes + self.scaler.mean.nbytes + self.scaler.scale.nbytes
 
     def place(self, inputs: Sequence[Inputs]) -> tuple[list[Inputs], list[int]]:
-        """Return the rows as far as the reference reaches, n arrays [n_frames, 2] float32, and their offsets."""
+        """Return the rows, cut at the end of the reference (n arrays [n_frames, 2] float32), and their offsets."""
         return _place(inputs, self.reference, self.pad_mode, self.frequency_only)
 
     def flatten(self, inputs: Sequence[Inputs]) -> Inputs:
@@ -55,11 +55,11 @@ def fit_aligner(
     Parameters
     ----------
     recipe : Recipe
-        Its alignment; of the input ``frequency`` the amplitudes are 0.
+        Its alignment settings are used. With the input ``frequency``, all amplitudes are set to 0.
     inputs : Sequence[Inputs]
-        N arrays [n_frames_i, 2] float32: Hz, linear magnitude.
+        n arrays [n_frames_i, 2] float32: Hz, linear magnitude.
     reference : Reference | None
-        None takes the longest row, the first of equals.
+        None takes the longest row, and the first one if several are equally long.
 
     Returns
     -------
@@ -83,9 +83,10 @@ class AlignedModel:
     network : FCNN
         In evaluation mode.
     compression : CompressionSettings
-        What was done to the network; one with 8 bits is not folded, since its first layer rounds what it reads.
+        How the network was compressed. The scaler is not folded into an 8-bit network, because the first layer of such
+        a network rounds its inputs.
     device : str
-        Of torch's, to serve on.
+        The torch device that the model runs on.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class AlignedModel:
         return self._logits(*self.aligner.place(inputs))
 
     def distances(self, inputs: Sequence[Inputs]) -> None:
-        """Return None: the distance of aligned frames tells more of their length than of their kind."""
+        """Return None: the distance of aligned frames depends more on their length than on their kind."""
 
     def serve(self, results: Sequence[Processed]) -> Outputs:
         """Return the outputs for recordings that were placed along this model's own reference."""
@@ -123,11 +124,11 @@ class AlignedModel:
         return Outputs(self._logits([one.frames for one in results], offsets))
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return network and scaler, by name."""
+        """Return the tensors of the network and the scaler, by name."""
         return stored_tensors(self.network, self.aligner.scaler.mean, self.aligner.scaler.scale)
 
     def form(self) -> NetworkForm:
-        """Return the network behind the scaler of each position."""
+        """Return the network, with the scaler of each position before it."""
         return NetworkForm(self.network, self.aligner.scaler.mean, self.aligner.scaler.scale, None)
 
     def _logits(self, placed: Sequence[Inputs], offsets: Sequence[int]) -> Logits:
@@ -162,17 +163,17 @@ class AlignedFCNN(Implementation):
         return AlignedModel(aligner, compress(network, rows, recipe, seed), recipe.compression)
 
     def n_steps(self, recipe: Recipe) -> int:
-        """Return the epochs."""
+        """Return the number of epochs."""
         return recipe.training.epochs
 
     def check_servable(self, recipe: Recipe) -> None:
-        """Refuse frequency alone, which bundles do not align, and compressed networks."""
+        """Refuse compressed networks, and the input ``frequency``, which bundles do not align."""
         if recipe.input != "aligned":
             super().check_servable(recipe)
         if recipe.compression != CompressionSettings():
             raise ConfigError(
-                f"recipe '{recipe.name}' makes no bundle, only figures: train it without compression and write 8 bits "
-                "with 'heartbeat export --int8'"
+                f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without "
+                "compression and write 8 bits with 'heartbeat export --int8'"
             )
 
     def restore(
@@ -184,7 +185,7 @@ class AlignedFCNN(Implementation):
         return AlignedModel(aligner, network, recipe.compression, device)
 
     def describe(self, recipe: Recipe) -> str:
-        """Return what the network is."""
+        """Return a description of the network."""
         return describe_network(recipe.network.hidden)
 
 
@@ -201,12 +202,12 @@ def flatten(rows: Sequence[Inputs], offsets: Sequence[int], scaler: Scaler) -> I
     """Return placed rows padded and scaled, [n, 2 * length] float32."""
     length = len(scaler.mean)
     flat = np.empty((len(rows), 2 * length), np.float32)
-    # Row by row: in float64, all of them at once take gigabytes at the main level.
+    # Row by row: all rows at once, in float64, take gigabytes at the main level.
     for number, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
         flat[number] = scaler.transform(pad(row, offset, length)).reshape(-1)
     return flat
 
 
 def _kept(frames: Inputs, frequency_only: bool) -> Inputs:
-    """Return the frames, with the amplitude 0 where only the frequency is read: its scaled values are then 0."""
+    """Return the frames. If only the frequency is read, the amplitude is 0, and so are its scaled values."""
     return frames * np.array([1, 0], np.float32) if frequency_only else frames

@@ -1,11 +1,12 @@
-"""Several small networks trained side by side and averaged, which are one wider FCNN.
+"""Train several small networks together and average them; the result is one wider FCNN.
 
-Each member is Linear, ReLU, BatchNorm1d, Linear. The mean of the members' logits is what a single network gives whose
-hidden layer holds all members' units and whose last layer is theirs, side by side, over their number (bagging:
-Breiman, Machine Learning 24, 1996; here the members differ by what they read, their weights' start, dropout and noise,
-not by rows). A member that reads a part of the inputs has weights of 0 for the rest.
+Each member is Linear, ReLU, BatchNorm1d, Linear. One single network gives the mean of the members' logits: its hidden
+layer holds the units of all members, and its last layer holds the members' last layers side by side, divided by the
+number of members. This is bagging (Breiman, Machine Learning 24, 1996), but here all members see the same rows. They
+differ in the inputs that they read, their initial weights, dropout and noise. A member that reads only a part of the
+inputs has weights of 0 for the others.
 
-All members are trained in one batched product. A row comes as one of its altered copies, another at each epoch.
+All members are trained in one batched product. Each epoch draws one copy of each row at random.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from heartbeat_core.learning.training import check_labels, deterministic
 from heartbeat_core.recipe import LABELS, Recipe
 
 _FEWEST_ROWS = 8
-"""A smaller batch says too little of a mean and a deviation."""
+"""A smaller batch gives a poor estimate of the mean and the deviation."""
 _WARM_UP = 0.15
 """Share of the steps in which the learning rate rises (Smith, Topin, 2018)."""
 
@@ -34,19 +35,19 @@ class _Members(nn.Module):
     Attributes
     ----------
     reads : torch.Tensor
-        [n_members, n_inputs, 1], 1 where a member reads an input.
+        [n_members, n_inputs, 1]: 1 where a member reads an input, else 0.
     first, last
         [n_members, n_inputs, width], [n_members, width, n_classes].
     """
 
     def __init__(self, reads: torch.Tensor, width: int) -> None:
-        """Begin with random weights; ``reads`` is [n_members, n_inputs], 1 or 0."""
+        """Start with random weights; ``reads`` is [n_members, n_inputs], 1 or 0."""
         super().__init__()
         n_members, n_inputs = reads.shape
         self.reads: torch.Tensor
         self.register_buffer("reads", reads.unsqueeze(2))
         n_read = self.reads.sum(dim=1, keepdim=True)
-        # Times 0, a weight that reads nothing has no gradient, and so stays 0.
+        # A weight of an input that is not read is multiplied by 0: it has no gradient and stays 0.
         self.first = nn.Parameter(torch.randn(n_members, n_inputs, width) / n_read.sqrt() * self.reads)
         self.first_bias = nn.Parameter(torch.zeros(n_members, 1, width))
         self.gain = nn.Parameter(torch.ones(n_members, 1, width))
@@ -59,7 +60,7 @@ class _Members(nn.Module):
         self.register_buffer("variance", torch.ones(n_members, 1, width))
 
     def forward(self, inputs: torch.Tensor, dropout: float) -> torch.Tensor:
-        """Return logits [n_members, batch, n_classes] for inputs [n_members, batch, n_inputs], while training."""
+        """Return logits [n_members, batch, n_classes] for inputs [n_members, batch, n_inputs]; for training only."""
         hidden = torch.relu(torch.baddbmm(self.first_bias, inputs, self.first * self.reads))
         mean = hidden.mean(dim=1, keepdim=True)
         variance = hidden.var(dim=1, unbiased=False, keepdim=True)
@@ -67,13 +68,13 @@ class _Members(nn.Module):
         return torch.baddbmm(self.last_bias, nn.functional.dropout(hidden, dropout), self.last)
 
     def settle(self, rows: torch.Tensor) -> None:
-        """Take the means and variances to serve with from all of ``rows`` [n, n_copies, n_inputs], without noise.
+        """Compute the means and variances for serving from all ``rows`` [n, n_copies, n_inputs], without noise.
 
-        With noise and zeros among its inputs a hidden unit has others (Li et al., CVPR 2019, on dropout and variance).
+        Noise and dropout change the mean and variance of a hidden unit (Li et al., CVPR 2019, on dropout and variance).
         """
         flat = rows.reshape(1, -1, rows.shape[2])
         with torch.no_grad():
-            # One member at a time: all rows of all members take too much memory.
+            # One member at a time: all rows of all members together take too much memory.
             for number in range(len(self.first)):
                 one = slice(number, number + 1)
                 hidden = torch.relu(torch.baddbmm(self.first_bias[one], flat, self.first[one]))
@@ -81,7 +82,7 @@ class _Members(nn.Module):
                 self.variance[one] = hidden.var(dim=1, unbiased=False, keepdim=True)
 
     def merged(self, dropout: float) -> FCNN:
-        """Return the one network that gives the mean of the members' logits, in evaluation mode."""
+        """Return one network, in evaluation mode, that gives the mean of the members' logits."""
         n_members, n_inputs, width = self.first.shape
         network = FCNN(n_inputs, (n_members * width,), len(LABELS), dropout)
         state = {
@@ -112,27 +113,27 @@ def train_bagged(
     Parameters
     ----------
     rows : ndarray, [n, n_copies, n_inputs] float32
-        Scaled; each recording and its altered copies.
+        Scaled values of each recording and its altered copies.
     codes : ndarray, [n] int64
     reads : ndarray of bool_
-        [n_members, n_inputs]: what each member reads.
+        [n_members, n_inputs]: the inputs that each member reads.
     recipe : Recipe
-        Its network, training and bagging settings.
+        Its network, training and bagging settings are used.
     seed : int
-        Of weights, order, copies, noise.
+        Decides the initial weights, the order of rows, the copies and the noise.
     on_step : Callable[[], None]
         Called after each epoch.
 
     Returns
     -------
     FCNN
-        One network whose hidden layer holds all members, in evaluation mode. As in ``training.optimise``, its logits
-        are those of the labels' true shares.
+        One network in evaluation mode; its hidden layer holds all members. As in ``training.optimise``, its logits
+        correspond to the true shares of the labels.
 
     Raises
     ------
     DatasetError
-        Fewer than two rows, or fewer than two labels.
+        There are fewer than two rows, or fewer than two labels.
     """
     check_labels(codes)
     settings, bagging = recipe.training, recipe.bagging
@@ -161,12 +162,12 @@ def train_bagged(
             for index in torch.randperm(n_rows).split(settings.batch_size):
                 if len(index) < min(_FEWEST_ROWS, n_rows):
                     continue
-                # A row is the same copy for all members; what is left out and added differs.
+                # All members get the same copy of a row, but each has its own dropout and noise.
                 batch = inputs[index, torch.randint(0, n_copies, (len(index),))]
                 batch = batch + bagging.input_noise * torch.randn(batch.shape)
                 batch = nn.functional.dropout(batch.expand(len(reads), -1, -1), bagging.input_dropout)
                 logits = members(batch, recipe.network.dropout) + offsets
-                # Each member has its own loss: their sum leaves each member's gradient what it would be alone.
+                # Each member has its own loss. Their sum gives each member the same gradient as if it were alone.
                 loss = -(targets[index] * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()
                 optimiser.zero_grad()
                 loss.backward()
@@ -178,7 +179,7 @@ def train_bagged(
 
 
 def tempered_label_weights(codes: NDArray[np.int64], balance: float) -> torch.Tensor:
-    """Return [n_labels] float32: ``(n / n_label) ** balance``, 1 in the mean over rows; 0 for labels without rows."""
+    """Return [n_labels] float32: ``(n / n_label) ** balance``, scaled to a mean of 1 over rows; 0 without rows."""
     counts = np.bincount(codes, minlength=len(LABELS))
     weights = np.where(counts > 0, (len(codes) / np.maximum(counts, 1)) ** balance, 0.0)
     weights /= weights[codes].mean()

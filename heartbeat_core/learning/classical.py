@@ -1,6 +1,6 @@
-"""Models without a network: the original's gradient boosting, and a vote of three kinds of classifier.
+"""Models without a network: the gradient boosting of the original project, and a vote of three kinds of classifier.
 
-Their outputs are the logarithms of probabilities, at least ``log 1e-12``, which is also that of untrained labels.
+Their outputs are logarithms of probabilities. The lowest output is ``log 1e-12``, also for untrained labels.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from heartbeat_core.recipe import LABELS, Recipe
 
 _LEAST_PROBABILITY = 1e-12
 _BUDGET = 0.5
-"""perpetual's own default; it decides learning rate and number of trees."""
+"""The default of perpetual; it decides the learning rate and the number of trees."""
 _MEMORY_GB = 0.1
-"""For histograms. Without it perpetual takes what the machine has free: 10 times slower, and other trees each time."""
+"""Memory for histograms. Without this limit perpetual uses all free memory of the machine: training is then 10 times
+slower and gives different trees each time."""
 _LOGISTIC_C = 0.003
 _N_TREES = 400
 _LEAF_ROWS = 3
@@ -39,18 +40,18 @@ _LEAF_ROWS = 3
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityModel:
-    """A classifier that tells probabilities.
+    """A classifier that gives probabilities.
 
     Attributes
     ----------
     read : Callable[[Sequence[Inputs]], Inputs]
-        From n inputs to rows [n, width].
+        Turns n inputs into rows [n, width].
     probabilities : Callable[[Inputs], Values]
-        From rows to [n, n_trained] float64, in the order of ``trained``.
+        Turns rows into [n, n_trained] float64, in the order of ``trained``.
     trained : ndarray of int64
-        Ascending codes of the training rows' labels.
+        Codes of the labels in the training rows, ascending.
     n_bytes : int | None
-        None: their libraries do not tell.
+        Always None: the libraries do not give the size.
     """
 
     read: Callable[[Sequence[Inputs]], Inputs]
@@ -70,9 +71,9 @@ class ProbabilityModel:
 
 
 class Boosting(Implementation):
-    """The kind ``boosting``: one booster a label against the others, with the softmax of their log odds.
+    """The kind ``boosting``: one booster for each label against the others, and the softmax of their log odds.
 
-    Frames are read as the FCNN reads them: aligned, scaled and flattened. No tree is drawn by chance.
+    Frames are aligned, scaled and flattened as for the FCNN. Nothing in the trees is random.
     """
 
     def fit(
@@ -85,7 +86,7 @@ class Boosting(Implementation):
         on_step: OnStep = lambda: None,
     ) -> ProbabilityModel:
         """Fit the boosters; raises ConfigError where the package ``perpetual`` is not installed."""
-        # Imported here: it is an extra of the package, which one recipe needs.
+        # Imported here because it is an optional package that only one recipe needs.
         try:
             from perpetual import PerpetualBooster
         except ImportError:
@@ -114,9 +115,10 @@ class Boosting(Implementation):
 
 
 class Vote(Implementation):
-    """The kind ``vote``: the mean of what logistic regression, a support vector machine and extra trees give.
+    """The kind ``vote``: the mean of what logistic regression, a support vector machine and extra trees predict.
 
-    All weigh labels evenly. A machine has no probabilities: the softmax of its one-vs-rest decision values stands in.
+    All three give each label the same weight. A support vector machine gives no probabilities, so the softmax of its
+    one-vs-rest decision values is used instead.
     """
 
     def fit(
@@ -128,7 +130,7 @@ class Vote(Implementation):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> ProbabilityModel:
-        """Fit all three to all rows of all inputs: recordings and their altered copies."""
+        """Fit all three classifiers to all rows of all inputs: recordings and their altered copies."""
         check_labels(codes)
         vectors, repeated = all_rows(inputs, codes)
         scaler = fit_vector_scaler(vectors)
@@ -157,12 +159,12 @@ class Vote(Implementation):
 
 
 def _vectors(inputs: Sequence[Inputs]) -> Inputs:
-    """Return of each input the first row, the recording itself: [n, width] float32."""
+    """Return the first row of each input, which is the recording itself: [n, width] float32."""
     return np.stack([one[0] for one in inputs])
 
 
 def _softmax(decisions: NDArray[np.float64]) -> Values:
-    """Return [n, n_labels]; of two labels a machine gives one column, which stands for the second."""
+    """Return [n, n_labels]. For two labels, a support vector machine gives one column, for the second label."""
     if decisions.ndim == 1:
         decisions = np.column_stack([-decisions, decisions]) / 2
     probabilities: Values = softmax(decisions, axis=1)

@@ -1,10 +1,10 @@
-"""Smaller FCNNs: the smallest weights set to 0, and weights and activations in 8 bits.
+"""Make FCNNs smaller: set the smallest weights to 0, and store weights and activations in 8 bits.
 
-Pruning is by magnitude in each Linear layer (Han et al., NIPS 2015, arXiv:1506.02626), then the weights that are left
-are trained on. Eight bits are simulated in float32, exactly as onnxruntime's static quantization (QDQ) rounds: each
-Linear layer's weights symmetric int8 with one scale an output, its inputs uint8 with one scale and zero point from
-their range over the training rows, its bias int32 (Jacob et al., CVPR 2018, arXiv:1712.05877). What lies between the
-Linear layers stays in float32.
+Pruning removes the weights of the smallest magnitude in each Linear layer (Han et al., NIPS 2015, arXiv:1506.02626).
+Training then continues with the weights that remain. Eight-bit arithmetic is simulated in float32 and rounds exactly
+as onnxruntime's static quantization (QDQ) does (Jacob et al., CVPR 2018, arXiv:1712.05877). In each Linear layer, the
+weights are symmetric int8 with one scale per output. The inputs are uint8, with one scale and one zero point from
+their range over the training rows. The bias is int32. Everything between the Linear layers stays in float32.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _INPUT_MAX = 255
 
 
 class QuantizedLinear(nn.Module):
-    """A Linear layer as int8 arithmetic would compute it, but for the rounding of float32 sums.
+    """A Linear layer as int8 arithmetic would compute it, except for the rounding of float32 sums.
 
     Parameters
     ----------
     linear : nn.Linear
         The layer; it is not changed.
     lowest, highest : float
-        Range of its inputs; 0 is taken in, so that it is exact.
+        Range of its inputs. The range is extended to include 0, so that 0 is exact.
 
     Attributes
     ----------
@@ -42,11 +42,11 @@ class QuantizedLinear(nn.Module):
     bias : ndarray, [n_outputs] float32
         Multiples of ``scale * input_scale``.
     scale : ndarray, [n_outputs] float32
-        ``max |weight| / 127`` of the output's row, 1 where all are 0.
+        ``max |weight| / 127`` over the row of the output; 1 where all weights are 0.
     input_scale
         ``(highest - lowest) / 255``.
     input_zero
-        The code of an input of 0.
+        The code that stands for an input of 0.
     """
 
     weight: torch.Tensor
@@ -69,19 +69,19 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("bias", (linear.bias.detach() / bias_scale).round() * bias_scale)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return [batch, n_outputs] float32 for inputs [batch, n_inputs] float32, which are rounded and cut first."""
+        """Return [batch, n_outputs] float32 for inputs [batch, n_inputs] float32; it rounds and clips them first."""
         rounded = torch.fake_quantize_per_tensor_affine(inputs, self.input_scale, self.input_zero, 0, _INPUT_MAX)
         return nn.functional.linear(rounded, self.weight, self.bias)
 
 
 def compress(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FCNN:
-    """Make a trained network as small as the recipe says, with nothing but its training rows.
+    """Compress a trained network as the recipe says; only the training rows are used for this.
 
     Returns
     -------
     FCNN
-        The network itself where the recipe asks for nothing, else another one in evaluation mode; the one that was
-        given stays as it is.
+        The network itself if the recipe asks for no compression, else a new network in evaluation mode. The given
+        network is not changed.
     """
     settings = recipe.compression
     if settings.pruned > 0:
@@ -90,7 +90,7 @@ def compress(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FC
 
 
 def prune(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FCNN:
-    """Return the network with a share of each Linear layer's weights at 0, the smallest, and the others trained on."""
+    """Return the network with the smallest weights of each Linear layer at 0, after further training of the others."""
     pruned = copy.deepcopy(network)
     linears = [layer for layer in pruned.layers if isinstance(layer, nn.Linear)]
     for linear in linears:
@@ -103,7 +103,7 @@ def prune(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FCNN:
 
 
 def quantize(network: FCNN, rows: TrainingRows) -> FCNN:
-    """Return the network with each Linear layer in 8 bits, its inputs' range taken over the training rows."""
+    """Return the network with each Linear layer in 8 bits; the training rows give the range of its inputs."""
     quantized = copy.deepcopy(network)
     with torch.inference_mode():
         values, _ = rows.__getitems__(list(range(len(rows))))
@@ -115,11 +115,12 @@ def quantize(network: FCNN, rows: TrainingRows) -> FCNN:
 
 
 def stored_bytes(network: nn.Module, settings: CompressionSettings) -> int:
-    """Return the bytes that a compressed network's values take in a file, without that file's headers.
+    """Return how many bytes the values of a compressed network take in a file, without the headers of the file.
 
-    A weight is one byte where it is int8, else four. Of a pruned layer only the weights that are not 0 count, and
-    one bit for each weight that says which these are. An int8 layer has a float32 scale an output, and a float32 scale
-    and a byte for the zero point of its inputs. Biases have four bytes (int32 or float32), and BatchNorm its own.
+    An int8 weight takes one byte, any other weight four. In a pruned layer only the weights that are not 0 count, plus
+    one bit for each weight to mark which ones these are. An int8 layer also has one float32 scale per output, and for
+    its inputs a float32 scale and one byte for the zero point. Each bias takes four bytes (int32 or float32). The
+    values of BatchNorm are added.
     """
     total = sum(int(value.nbytes) for value in network.state_dict().values())
     for layer in network.modules():

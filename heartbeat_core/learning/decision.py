@@ -1,8 +1,8 @@
-"""Outputs to labels: one temperature for all, one threshold a label.
+"""Turn outputs into labels, with one temperature for all labels and one threshold for each label.
 
 The probability of a label is ``softmax(logits / temperature)`` over the trained labels (Guo, Pleiss, Sun, Weinberger,
-On Calibration of Modern Neural Networks, ICML 2017). The predicted label is that of the largest ``probability /
-threshold``: with equal thresholds the most probable one.
+On Calibration of Modern Neural Networks, ICML 2017). The predicted label has the largest ``probability / threshold``.
+With equal thresholds this is the most probable label.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Decision(Settings):
     Attributes
     ----------
     thresholds : tuple[PositiveFloat, ...]
-        One a label, by code; those of labels that were not trained do not matter.
+        One for each label, by code. Thresholds of labels that were not trained have no effect.
     """
 
     temperature: PositiveFloat = 1.0
@@ -35,19 +35,19 @@ class Decision(Settings):
     ) * len(LABELS)
 
     def probabilities(self, logits: Logits, trained: Codes) -> Values:
-        """Return [n, 5] float64 for logits [n, 5]: softmax over the trained codes, 0 for the others."""
+        """Return [n, 5] float64 for logits [n, 5]: the softmax over the trained codes, and 0 for the other codes."""
         found = np.zeros((len(logits), len(LABELS)))
         found[:, trained] = scipy.special.softmax(logits[:, trained] / self.temperature, axis=1)
         return found
 
     def codes(self, probabilities: Values) -> Codes:
-        """Return [n] int64: the label of the largest ``probability / threshold``, the first of equals."""
+        """Return [n] int64: the label with the largest ``probability / threshold``; of equal ones, the first."""
         codes: Codes = np.argmax(probabilities / np.array(self.thresholds), axis=1).astype(np.int64)
         return codes
 
 
 def fit_temperature(logits: Logits, codes: Codes, trained: Codes) -> float:
-    """Return the temperature of least log loss for held-out logits [n, 5] of rows with ``codes`` [n]."""
+    """Return the temperature with the lowest log loss for held-out logits [n, 5] of rows with ``codes`` [n]."""
 
     def loss(log_temperature: float) -> float:
         probabilities = Decision(temperature=float(np.exp(log_temperature))).probabilities(logits, trained)
@@ -58,10 +58,11 @@ def fit_temperature(logits: Logits, codes: Codes, trained: Codes) -> float:
 
 
 def balanced_thresholds(codes: Codes, balance: float) -> tuple[float, ...]:
-    """Return one threshold a label: its share of the rows with ``codes`` [n] to the power of ``balance``.
+    """Return one threshold for each label: its share of the rows with ``codes`` [n] to the power of ``balance``.
 
-    With 0 the most probable label is predicted, which serves accuracy; with 1 the one that gained most over its share,
-    which serves balanced accuracy and calls many normal recordings something rarer. Labels without rows have 1.
+    With a balance of 0 the most probable label is predicted, which is best for accuracy. With 1 the predicted label is
+    the one with the largest probability relative to its share. This is best for balanced accuracy, but it gives many
+    normal recordings a rarer label. Labels without rows have the threshold 1.
     """
     counts = np.bincount(codes, minlength=len(LABELS))
     shares = np.where(counts > 0, counts / len(codes), 1.0)

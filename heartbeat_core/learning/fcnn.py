@@ -18,13 +18,13 @@ class FCNN(nn.Module):
     Parameters
     ----------
     n_inputs : int
-        Values in one flattened input row.
+        Number of values in one flattened input row.
     hidden : Sequence[int]
-        Widths of the hidden layers; the original's best are 16 and 8.
+        Widths of the hidden layers; the best ones of the original project are 16 and 8.
     n_classes : int
-        Outputs.
+        Number of outputs.
     dropout : float
-        Probability of a zero during training; the original's is 0.5.
+        Probability that a value is set to 0 during training; the original project uses 0.5.
     """
 
     def __init__(self, n_inputs: int, hidden: Sequence[int], n_classes: int, dropout: float) -> None:
@@ -49,7 +49,7 @@ class FCNN(nn.Module):
 
 
 def stored_tensors(network: FCNN, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> dict[str, torch.Tensor]:
-    """Return a network and the scaler before it as named tensors."""
+    """Return the tensors of a network and of the scaler before it, by name."""
     tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
     return {**tensors, "scaler.mean": torch.from_numpy(mean), "scaler.scale": torch.from_numpy(scale)}
 
@@ -57,12 +57,12 @@ def stored_tensors(network: FCNN, mean: NDArray[np.float64], scale: NDArray[np.f
 def restored_network(
     tensors: dict[str, torch.Tensor], hidden: Sequence[int], recipe: Recipe
 ) -> tuple[FCNN, NDArray[np.float64], NDArray[np.float64]]:
-    """Read ``stored_tensors`` back: the network in evaluation mode, mean and scale.
+    """Restore what ``stored_tensors`` returned: the network in evaluation mode, the mean and the scale.
 
     Raises
     ------
     KeyError, RuntimeError
-        The tensors do not make a network of these hidden widths.
+        The tensors do not fit a network of these hidden widths.
     """
     mean, scale = (tensors[f"scaler.{name}"].numpy() for name in ("mean", "scale"))
     network = FCNN(mean.size, hidden, len(LABELS), recipe.network.dropout)
@@ -72,5 +72,5 @@ def restored_network(
 
 
 def describe_network(hidden: Sequence[int]) -> str:
-    """Return what the network is, for a model card."""
+    """Return a description of the network, for a model card."""
     return f"A fully connected network (hidden widths {', '.join(map(str, hidden))})"

@@ -1,7 +1,8 @@
-"""Labelled rows to a fitted classifier, whatever the recipe: everything that is fitted is fitted here.
+"""Fit a classifier to labelled rows, for any recipe: everything that is fitted is fitted here.
 
-What may be fitted (alignment reference, scaler, network, temperature, thresholds, what counts as sure) is fitted to the
-rows that ``fit`` is given and to nothing else: a judge who hands over training rows only gets an honest classifier.
+``fit`` fits the alignment reference, the scaler, the network, the temperature, the thresholds and the limits of what
+counts as sure. It uses only the rows that it is given. An evaluation that passes only training rows therefore gets an
+honest classifier.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from heartbeat_core.learning.model import Model, OnStep
 from heartbeat_core.recipe import LABELS, Recipe
 
 UNSURE_SHARE = 0.2
-"""Of the training rows' inner out-of-fold predictions, so many have a lower confidence than what counts as sure."""
+"""Share of the training rows whose inner out-of-fold prediction has a confidence below the limit for "sure"."""
 FAR_SHARE = 0.005
-"""Of the training rows, so many lie farther out than what counts as near."""
+"""Share of the training rows that lie beyond the largest distance that counts as near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,10 @@ class Examples:
     Attributes
     ----------
     inputs : Sequence[Inputs]
-        N arrays [n_i, width] float32, as ``features.extract.compute_inputs`` makes them.
+        n arrays [n_i, width] float32, as ``features.extract.compute_inputs`` makes them.
     codes : ndarray, [n] int64
     groups : [n] text
-        The patient.
+        The patient of each row.
     """
 
     inputs: Sequence[Inputs]
@@ -53,18 +54,18 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A model and how its outputs are read.
+    """A model, and how its outputs become labels.
 
     Attributes
     ----------
     trained : ndarray of int64
-        Ascending codes of the labels that occur in the training rows.
+        Codes of the labels that occur in the training rows, ascending.
     min_confidence : float
-        Less than this makes a prediction unsure: a fifth of the training rows' own out-of-fold predictions are below.
-        0 without inner folds.
+        A prediction with a lower confidence is unsure. A fifth of the out-of-fold predictions of the training rows are
+        below this limit. 0 without inner folds.
     max_distance : float | None
-        More than this makes a prediction unsure: one in 200 training rows lies farther out. None where the model does
-        not measure distances.
+        A prediction with a larger distance is unsure. One in 200 training rows lies beyond this limit. None if the
+        model does not measure distances.
     """
 
     model: Model
@@ -95,16 +96,16 @@ def fit(
         Training rows only.
     seed : int
     reference : Reference | None
-        Of frames: align with it; None aligns with the longest row. Inner folds always take their own.
+        Frames are aligned with it; None aligns them with the longest row. Inner folds always take their own reference.
     on_step : OnStep
         Called ``n_steps(recipe)`` times.
 
     Raises
     ------
     ConfigError
-        The recipe's parts do not go together, or it needs a package that is missing.
+        The parts of the recipe do not fit together, or the recipe needs a package that is missing.
     DatasetError
-        The rows are too few.
+        There are too few rows.
     """
     model = implementation_of(recipe).fit(recipe, rows.inputs, rows.codes, seed, reference, on_step)
     decision, confidence = _fit_decision(recipe, rows, seed, on_step)
@@ -125,12 +126,12 @@ def n_steps(recipe: Recipe) -> int:
 
 
 def _fit_decision(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) -> tuple[Decision, Values | None]:
-    """Fit the thresholds to the labels and the temperature to the rows' own out-of-fold outputs, by inner folds.
+    """Fit the thresholds to the labels, and the temperature to the out-of-fold outputs of the rows (inner folds).
 
     Returns
     -------
     tuple[Decision, ndarray of float64 | None]
-        The decision, and [n] the confidence that each row's own out-of-fold prediction then has.
+        The decision, and the confidence [n] of each row's out-of-fold prediction with this decision.
     """
     settings = recipe.decision
     if not settings.calibrated:
@@ -143,7 +144,8 @@ def _fit_decision(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) ->
         model = implementation.fit(recipe, inner.inputs, inner.codes, seed + 1 + number, None, on_step)
         logits[held_out] = model.logits([rows.inputs[i] for i in held_out.tolist()])
     temperature = fit_temperature(logits, rows.codes, present)
-    # Probabilities go with the power of 1 / temperature, and so must what they are compared with: labels stay.
+    # The temperature raises the ratio of two probabilities to the power of 1 / temperature. The thresholds get the same
+    # power, so that the predicted labels stay the same.
     thresholds = balanced_thresholds(rows.codes, settings.balance / temperature)
     decision = Decision(temperature=temperature, thresholds=thresholds)
     probabilities = decision.probabilities(logits, present)

@@ -1,7 +1,7 @@
-"""Every model kind, by name, and which inputs go with it.
+"""Every model kind, by name, and the inputs that it can read.
 
-To add one to the package, write its ``Implementation`` in a module of this folder and name it in ``MODEL_KINDS``.
-Another package adds one by the entry point group ``heartbeat.model_kinds`` (``registry``).
+To add a kind to this package, write its ``Implementation`` in a module of this folder and list it in ``MODEL_KINDS``.
+Another package can add a kind with the entry point group ``heartbeat.model_kinds`` (see ``registry``).
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ class ModelKind:
     Attributes
     ----------
     name : str
-        What a recipe's ``model`` calls it.
+        The name that a recipe gives as its ``model``.
     implementations : Mapping[Shape, str | type[Implementation]]
-        By the shape of what it reads. As ``module:class`` it is loaded when it is used first: torch takes seconds.
+        By the shape of the input. ``module:class`` is loaded at its first use, because torch takes seconds to load.
     sections : tuple[str, ...]
-        Sections of a recipe that not every kind reads and that this one does: ``network``, ``compression``,
-        ``bagging``.
+        Optional sections of a recipe that this kind reads: ``network``, ``compression``, ``bagging``.
     """
 
     name: str
@@ -69,16 +68,16 @@ _OPTIONAL_SECTIONS = {
     "compression": (CompressionSettings(), "fcnn"),
     "bagging": (BaggingSettings(), "bagged-fcnn"),
 }
-"""Sections that not every kind reads, with their defaults and a kind that does."""
+"""Sections that only some kinds read, each with its default and a kind that reads it."""
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Refuse a recipe whose parts do not go together.
+    """Refuse a recipe whose parts do not fit together.
 
     Raises
     ------
     ConfigError
-        Its input or model is not known, the model does not read the input, or a section is set that nothing reads.
+        The input or the model is unknown, the model cannot read the input, or the model does not read a section.
 
     Examples
     --------
@@ -113,7 +112,7 @@ _SINGULARS: dict[Shape, str] = {"vector": "a vector", "sequence": "a sequence", 
 
 
 def implementation_of(recipe: Recipe) -> Implementation:
-    """Return how models of a recipe are fitted and restored; raises ConfigError as ``check_recipe``."""
+    """Return the implementation that fits and restores the recipe's models; raises ConfigError as ``check_recipe``."""
     check_recipe(recipe)
     found = MODEL_KINDS.get(recipe.model).implementations[shape_read(recipe.input)]
     if isinstance(found, str):

@@ -1,6 +1,6 @@
-"""What every model kind has in common: fitting, serving, size, export.
+"""The interface of every model kind: fitting, serving, size, export.
 
-``Implementation`` is what a kind's author writes; ``Model`` is what it gives. ``kinds`` lists them by name.
+The author of a kind writes an ``Implementation``, which fits a ``Model``. ``kinds`` lists the kinds by name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from heartbeat_core.learning.fcnn import FCNN
 
 OnStep = Callable[[], None]
-"""Called at each of an implementation's ``n_steps``."""
+"""Called after each of the ``n_steps`` of an implementation."""
 
 
 def _nothing() -> None:
@@ -31,31 +31,31 @@ def _nothing() -> None:
 
 
 class Processed(Protocol):
-    """What serving reads of a processed recording; ``recordings.process.RecordingResult`` has it."""
+    """The parts of a processed recording that serving reads; ``recordings.process.RecordingResult`` has them."""
 
     @property
     def frames(self) -> Frames:
-        """Return [n_frames, 2] float32, as far as the bundle's reference reaches."""
+        """Return [n_frames, 2] float32, cut at the end of the bundle's reference."""
 
     @property
     def placement(self) -> Placement:
-        """Return where they lie within the reference."""
+        """Return where the frames lie within the reference."""
 
     @property
     def features(self) -> Mapping[str, NDArray[np.float32]]:
-        """Return the feature sets that were computed, by name."""
+        """Return the computed feature sets, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a model gives for n recordings that it serves.
+    """The outputs of a model for n recordings.
 
     Attributes
     ----------
     logits : ndarray, [n, n_labels] float64
-        Those of labels without a training row mean nothing.
+        Logits of labels without a training row have no meaning.
     distances : ndarray, [n] float64 | None
-        How far each lies from the training rows; None where the model does not measure it.
+        Distance of each recording from the training rows; None if the model does not measure it.
     """
 
     logits: Logits
@@ -64,16 +64,16 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class NetworkForm:
-    """A model as one FCNN behind a scaler: what ONNX and HDF5 hold.
+    """A model as a scaler followed by one FCNN, the form that ONNX and HDF5 files hold.
 
     Attributes
     ----------
     network : FCNN
-        In evaluation mode; it reads scaled values.
+        A network in evaluation mode that reads scaled values.
     mean, scale : ndarray, [L, 2] or [width] float64
-        Scaled is ``(x - mean) / scale``.
+        A scaled value is ``(x - mean) / scale``.
     clip : float | None
-        Scaled values are cut at plus and minus this; None where they are not.
+        Scaled values are clipped at plus and minus this value; None if they are not clipped.
     """
 
     network: FCNN
@@ -87,16 +87,16 @@ class Model(Protocol):
 
     @property
     def n_bytes(self) -> int | None:
-        """Return the size of what it keeps: weights, scaler, reference; None where that is not known."""
+        """Return the size of weights, scaler and reference in bytes; None if it is not known."""
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
         """Return [n, n_labels] float64 for inputs as ``features.extract.compute_inputs`` makes them.
 
-        Those of labels without a training row mean nothing.
+        Logits of labels without a training row have no meaning.
         """
 
     def distances(self, inputs: Sequence[Inputs]) -> Values | None:
-        """Return [n] float64: how far each lies from the training rows; None where the model does not measure it."""
+        """Return [n] float64: the distance of each from the training rows; None if the model does not measure it."""
 
 
 @runtime_checkable
@@ -107,17 +107,17 @@ class ServableModel(Model, Protocol):
         """Return the outputs for processed recordings."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return what a bundle stores of it, by name; ``Implementation.restore`` reads it back."""
+        """Return the tensors that a bundle stores, by name; ``Implementation.restore`` reads them back."""
 
     def form(self) -> NetworkForm | None:
-        """Return the model as one network, None where it has no such form."""
+        """Return the model as one network; None if it has no such form."""
 
 
 class Implementation:
-    """How models of one kind are fitted and restored; a kind's own class overrides what differs.
+    """How models of one kind are fitted and restored; the class of each kind overrides what differs.
 
-    Only ``fit`` has to be written; a kind whose models make bundles also overrides ``check_servable``, ``restore`` and
-    ``describe``. An implementation holds no state: all of it comes from the recipe.
+    Only ``fit`` is required. A kind whose models can be packed into bundles also overrides ``check_servable``,
+    ``restore`` and ``describe``. An implementation holds no state: all settings come from the recipe.
     """
 
     def fit(
@@ -129,26 +129,26 @@ class Implementation:
         reference: Reference | None = None,
         on_step: OnStep = _nothing,
     ) -> Model:
-        """Fit a model to rows and to nothing else.
+        """Fit a model, using only the given rows.
 
         Parameters
         ----------
         recipe : Recipe
-            Its input and model are ones that go together.
+            Its model can read its input.
         inputs : Sequence[Inputs]
             As ``features.extract.compute_inputs`` makes them.
         codes : ndarray, [n] int64
         seed : int
             The same rows and seed give the same model on the same machine.
         reference : Reference | None
-            Of frames: align with it; None aligns with the longest row.
+            Frames are aligned with it; None aligns them with the longest row.
         on_step : OnStep
             Called ``n_steps(recipe)`` times.
 
         Raises
         ------
         DatasetError
-            The rows are too few, or of one label.
+            There are too few rows, or all have the same label.
         """
         raise NotImplementedError
 
@@ -157,18 +157,18 @@ class Implementation:
         return 1
 
     def check_servable(self, recipe: Recipe) -> None:
-        """Raise ConfigError where a model of this recipe makes no bundle, with the way out."""
+        """Raise ConfigError, with advice, if a model of this recipe cannot be packed into a bundle."""
         raise ConfigError(
-            f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) makes no bundle, only figures: bundles hold an "
-            "fcnn or a bagged-fcnn on aligned frames or vectors; judge it with 'heartbeat evaluate'"
+            f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) cannot be packed into a bundle, only evaluated:"
+            " bundles hold an fcnn or a bagged-fcnn on aligned frames or vectors; judge it with 'heartbeat evaluate'"
         )
 
     def restore(
         self, recipe: Recipe, tensors: dict[str, torch.Tensor], reference: Reference, device: str = "cpu"
     ) -> ServableModel:
-        """Return the model whose ``tensors`` a bundle holds, ready to serve on ``cpu`` or ``cuda``."""
+        """Return the model from the ``tensors`` of a bundle, ready to serve on ``cpu`` or ``cuda``."""
         raise NotImplementedError
 
     def describe(self, recipe: Recipe) -> str:
-        """Return what the model is, for its card: "A fully connected network (hidden widths 16, 8)"."""
+        """Return a description of the model for its card, such as "A fully connected network (hidden widths 16, 8)"."""
         return f"A model of the kind '{recipe.model}'"

@@ -1,9 +1,10 @@
-"""Aligned frames to outputs of the network, without their padding.
+"""Compute the outputs of the network for aligned frames without padding them.
 
 The scaler is folded into the first layer. With ``z = (x - mean) / scale`` over the padded row, ``W z + b`` is
-``c + (W / scale) x`` with ``c = b - (W / scale) mean``, and of ``x`` only the recording's own frames are not zero: a
-row costs ``O(n_frames * hidden)`` and not ``O(length * hidden)``. It is computed in float64, so that the outputs are
-those of the padded row but for float32's rounding there, and one row's do not depend on the others scored with it.
+``c + (W / scale) x`` with ``c = b - (W / scale) mean``. In ``x`` only the frames of the recording are not zero, so a
+row costs ``O(n_frames * hidden)`` instead of ``O(length * hidden)``. The sum is computed in float64. The outputs are
+therefore those of the padded row, except for the float32 rounding there, and the outputs of one row do not depend on
+the other rows that are scored with it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class Scorer:
     network : FCNN
         In evaluation mode; it is not changed.
     scaler : Scaler
-        Of the positions that the network was trained on.
+        The scaler of the positions that the network was trained on.
     device : str
-        Of torch's.
+        The torch device.
     """
 
     def __init__(self, network: FCNN, scaler: Scaler, device: str = "cpu") -> None:
@@ -50,14 +51,14 @@ class Scorer:
         Parameters
         ----------
         frames : Sequence[Frames]
-            N arrays [n_frames_i, 2] float32, unpadded.
+            n arrays [n_frames_i, 2] float32, unpadded.
         offsets : Sequence[int]
-            N offsets in frames.
+            n offsets in frames.
 
         Returns
         -------
         ndarray, [n, n_labels] float32
-            The network's logits; those of labels that were not trained mean nothing.
+            The network's logits. Logits of labels that were not trained have no meaning.
         """
         with torch.inference_mode():
             rows = [self._first_layer(row, offset) for row, offset in zip(frames, offsets, strict=True)]
@@ -66,7 +67,7 @@ class Scorer:
         return found
 
     def _first_layer(self, frames: Frames, offset: int) -> torch.Tensor:
-        """Return [width] float64: the first layer's outputs for one row."""
+        """Return [width] float64: the outputs of the first layer for one row."""
         values = torch.from_numpy(frames.reshape(-1).astype(np.float64)).to(self._device)
         begin = 2 * offset
         return self._constant + values @ self._weights[begin : begin + len(values)]

@@ -1,8 +1,9 @@
-"""Models of a sequence: a convolutional and a recurrent network on log-mel bands, in windows of 3 s.
+"""Models that read a sequence: a convolutional and a recurrent network on log-mel bands, in windows of 3 s.
 
-The original proposed both as future work and built neither. Each epoch sees one random window of each recording, with
-a piece of its time and of its bands masked (SpecAugment: Park et al., Interspeech 2019, arXiv:1904.08779; one mask of
-each kind here, no warping). A recording's outputs are the mean over windows that overlap by half.
+The original project proposed both as future work and built neither. Each epoch uses one random window of each
+recording. In it, one range of time and one range of bands are masked (SpecAugment: Park et al., Interspeech 2019,
+arXiv:1904.08779; here with one mask of each kind and no warping). The outputs of a recording are the mean over windows
+that overlap by half.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from heartbeat_core.learning.vectors import VectorScaler, fit_vector_scaler
 from heartbeat_core.recipe import LABELS, Recipe
 
 WINDOW_FRAMES = 150
-"""3 s of frames every 20 ms: two heartbeats at least."""
+"""3 s with one frame every 20 ms: long enough for two heartbeats or more."""
 
 _MASKED_FRAMES = 30
 _MASKED_BANDS = 8
@@ -36,9 +37,9 @@ _DROPOUT = 0.3
 
 
 class ConvolutionalNetwork(nn.Module):
-    """Three blocks of 3 x 3 convolution, BatchNorm, ReLU and maximum pooling; then mean and maximum over what is left.
+    """Three blocks of 3 x 3 convolution, BatchNorm, ReLU and maximum pooling; then the mean and maximum of the result.
 
-    The first convolution takes every second place only: a quarter of the work.
+    The first convolution has a stride of two, which needs only a quarter of the work.
     """
 
     def __init__(self) -> None:
@@ -64,7 +65,7 @@ class ConvolutionalNetwork(nn.Module):
 
 
 class RecurrentNetwork(nn.Module):
-    """A bidirectional GRU over pairs of frames, 40 ms, and the mean of its states."""
+    """A bidirectional GRU over pairs of frames (40 ms), and the mean of its states."""
 
     def __init__(self, n_bands: int) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ class RecurrentNetwork(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class SequenceModel:
-    """A network on windows of standardised frames, with the scaler of its own training rows."""
+    """A network that reads windows of standardised frames, with the scaler of its training rows."""
 
     scaler: VectorScaler
     network: nn.Module
@@ -91,7 +92,7 @@ class SequenceModel:
         return sum(int(value.nbytes) for value in self.network.state_dict().values()) + self.scaler.n_bytes
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
-        """Return [n, n_labels] float64 for inputs [n_frames, n_bands]: of each, the mean over its windows."""
+        """Return [n, n_labels] float64 for inputs [n_frames, n_bands]: for each input, the mean over its windows."""
         found = np.empty((len(inputs), len(LABELS)))
         with torch.inference_mode():
             for number, one in enumerate(inputs):
@@ -103,7 +104,7 @@ class SequenceModel:
 
 
 class Sequences(Implementation):
-    """The kinds ``cnn`` and ``rnn``; they make no bundle yet."""
+    """The kinds ``cnn`` and ``rnn``, which cannot be packed into bundles yet."""
 
     def fit(
         self,
@@ -114,7 +115,7 @@ class Sequences(Implementation):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> SequenceModel:
-        """Fit scaler and network to n arrays [n_frames, n_bands] float32, a row every 20 ms."""
+        """Fit the scaler and the network to n arrays [n_frames, n_bands] float32, with one row every 20 ms."""
         check_labels(codes)
         scaler = fit_vector_scaler(np.concatenate(inputs))
         rows = RandomWindows([_standardised(one, scaler) for one in inputs], codes)
@@ -124,17 +125,17 @@ class Sequences(Implementation):
         return SequenceModel(scaler, network.eval())
 
     def n_steps(self, recipe: Recipe) -> int:
-        """Return the epochs."""
+        """Return the number of epochs."""
         return recipe.training.epochs
 
 
 class RandomWindows(Dataset[Batch]):
-    """Each item is a window of its recording, another one every time, with masks; drawn by torch's own generator.
+    """Random windows: each access draws a new window and new masks, with torch's global generator.
 
     Parameters
     ----------
     rows : Sequence[torch.Tensor]
-        N arrays [n_frames, n_bands] float32, standardised, of one window at least.
+        n arrays [n_frames, n_bands] float32, standardised, each at least as long as one window.
     codes : ndarray, [n] int64
     """
 
@@ -145,7 +146,7 @@ class RandomWindows(Dataset[Batch]):
 
     @property
     def n_inputs(self) -> int:
-        """Return how many bands a frame has."""
+        """Return the number of bands in a frame."""
         return int(self._rows[0].shape[1])
 
     def __len__(self) -> int:
@@ -156,7 +157,7 @@ class RandomWindows(Dataset[Batch]):
         row = self._rows[index]
         start = _random(len(row) - WINDOW_FRAMES + 1)
         window = row[start : start + WINDOW_FRAMES].clone()
-        # 0 is the mean of each band.
+        # 0 is the mean of each standardised band.
         window[_random_piece(WINDOW_FRAMES, _MASKED_FRAMES)] = 0
         window[:, _random_piece(self.n_inputs, _MASKED_BANDS)] = 0
         return window, self._codes[index]
@@ -178,13 +179,13 @@ def _random_piece(length: int, longest: int) -> slice:
 
 
 def _standardised(frames: Inputs, scaler: VectorScaler) -> torch.Tensor:
-    """Return [max(n_frames, 150), n_bands] float32: scaled, then zeros behind what is shorter than a window."""
+    """Return [max(n_frames, 150), n_bands] float32: scaled frames, with zeros at the end if shorter than a window."""
     scaled = scaler.transform(frames)
     return torch.from_numpy(np.pad(scaled, ((0, max(0, WINDOW_FRAMES - len(scaled))), (0, 0))))
 
 
 def _windows(row: torch.Tensor) -> torch.Tensor:
-    """Return [n, 150, n_bands]: windows that overlap by half, and a last one that ends with the row."""
+    """Return [n, 150, n_bands]: windows that overlap by half; the last window ends where the row ends."""
     last = len(row) - WINDOW_FRAMES
     starts = sorted({*range(0, last, WINDOW_FRAMES // 2), last})
     return torch.stack([row[start : start + WINDOW_FRAMES] for start in starts])

@@ -1,7 +1,7 @@
-"""Rows of an aligned dataset to a fitted network.
+"""Fit a network to rows.
 
-The recipe is the original's: Adam, cross-entropy, ReduceLROnPlateau. Its scheduler looked at the test rows;
-ours follows the training loss. Labels without a training row are masked out of the loss, so that
+The method is that of the original project: Adam, cross-entropy, ReduceLROnPlateau. The original scheduler looked at
+the test rows; this one follows the training loss. Labels without a training row are masked out of the loss, so that
 training and serving see the same outputs.
 """
 
@@ -28,20 +28,20 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class TrainingRows(Protocol):
-    """Rows that a network is trained on.
+    """The rows that a network is trained on.
 
     Attributes
     ----------
     codes : ndarray, [n] int64
     n_inputs : int
-        Values of a row.
+        Number of values in a row.
     """
 
     codes: NDArray[np.int64]
 
     @property
     def n_inputs(self) -> int:
-        """Return how many values a row has."""
+        """Return the number of values in a row."""
 
     def __len__(self) -> int: ...
 
@@ -50,7 +50,7 @@ class TrainingRows(Protocol):
 
 
 class MatrixRows(Dataset[Batch]):
-    """Rows that lie in memory, ready for the network: ``inputs`` [n, n_inputs] float32, ``codes`` [n] int64."""
+    """Rows in memory, ready for the network: ``inputs`` [n, n_inputs] float32, ``codes`` [n] int64."""
 
     def __init__(self, inputs: NDArray[np.float32], codes: NDArray[np.int64]) -> None:
         self.codes = codes
@@ -59,7 +59,7 @@ class MatrixRows(Dataset[Batch]):
 
     @property
     def n_inputs(self) -> int:
-        """Return how many values a row has."""
+        """Return the number of values in a row."""
         return int(self._inputs.shape[1])
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class MatrixRows(Dataset[Batch]):
 
 
 class AlignedFrames(Dataset[tuple[torch.Tensor, int]]):
-    """Compact rows, expanded and scaled when they are asked for.
+    """Unpadded rows, which are padded and scaled only when they are read.
 
     Item ``i`` is ``(inputs [length * 2] float32, code)``: position-major, Hz before magnitude, z-scored.
     """
@@ -93,7 +93,7 @@ class AlignedFrames(Dataset[tuple[torch.Tensor, int]]):
 
     @property
     def n_inputs(self) -> int:
-        """Return how many values a row has."""
+        """Return the number of values in a row."""
         return int(self.scaler.mean.size)
 
     def __len__(self) -> int:
@@ -127,11 +127,11 @@ def train_network(
     rows : TrainingRows
         Training rows only.
     recipe : Recipe
-        Network and training settings.
+        Its network and training settings are used.
     on_epoch : EpochCallback | None
-        Called with the epoch's number from 1 and its mean training loss.
+        Called with the number of the epoch, counted from 1, and its mean training loss.
     seed : int | None
-        In place of the recipe's.
+        Replaces the recipe's value.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def train_network(
     Raises
     ------
     DatasetError
-        Fewer than two rows, or fewer than two labels.
+        There are fewer than two rows, or fewer than two labels.
     """
     check_labels(rows.codes)
     seed = recipe.training.seed if seed is None else seed
@@ -152,11 +152,11 @@ def train_network(
 
 
 def check_labels(codes: NDArray[np.int64]) -> None:
-    """Raise DatasetError where rows with ``codes`` [n] are fewer than two, or of fewer than two labels."""
+    """Raise DatasetError if there are fewer than two rows, or fewer than two labels among their ``codes`` [n]."""
     present = np.unique(codes)
     if len(codes) < 2 or len(present) < 2:
         found = ", ".join(LABELS[code] for code in present) or "none"
-        raise DatasetError(f"training needs rows of two labels at least; found {len(codes)} rows of: {found}")
+        raise DatasetError(f"training needs rows of at least two labels; found {len(codes)} rows of: {found}")
 
 
 def optimise(
@@ -167,27 +167,27 @@ def optimise(
     seed: int,
     on_epoch: EpochCallback | None = None,
 ) -> None:
-    """Train a network on rows, in place, as the recipe's training settings say; called within ``deterministic``.
+    """Train a network in place with the recipe's training settings; call this inside ``deterministic``.
 
     Parameters
     ----------
     network : nn.Module
-        Left in training mode.
+        It stays in training mode.
     rows : TrainingRows
         Training rows only.
     recipe : Recipe
-        Training settings.
+        Its training settings are used.
     n_epochs : int
-        In place of the recipe's.
+        Replaces the recipe's value.
     seed : int
-        Of the rows' order.
+        Decides the order of the rows.
     on_epoch : EpochCallback | None
-        Called with the epoch's number from 1 and its mean training loss.
+        Called with the number of the epoch, counted from 1, and its mean training loss.
     """
     settings = recipe.training
     weights = label_weights(rows.codes, settings.class_weights)
-    # Of least weighted log loss is weight * probability, up to a factor (Elkan, IJCAI 2001): with the weights in the
-    # offsets, the network's own logits are those of the labels' true shares.
+    # A weighted log loss is lowest at weight * probability, up to a factor (Elkan, IJCAI 2001). The offsets hold the
+    # weights, so the network's own logits correspond to the true shares of the labels.
     offsets = label_mask(np.unique(rows.codes)) + (0.0 if weights is None else weights.log())
     loader: DataLoader[Any] = DataLoader(
         rows,  # type: ignore[arg-type]
@@ -211,7 +211,7 @@ def optimise(
 
 
 def label_weights(codes: NDArray[np.int64], how: str) -> torch.Tensor | None:
-    """Return [n_labels] float32: ``n / (n_labels_present * n_label)`` where they are balanced, None for equal ones."""
+    """Return [n_labels] float32: ``n / (n_labels_present * n_label)`` for balanced weights; None for equal weights."""
     if how == "none":
         return None
     counts = np.bincount(codes, minlength=len(LABELS))
@@ -224,7 +224,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def label_mask(trained_codes: NDArray[np.int64]) -> torch.Tensor:
-    """Return [n_labels] float32 to add to logits: 0 for a trained label, minus infinity for the others."""
+    """Return [n_labels] float32 to add to logits: 0 for trained labels, minus infinity for all others."""
     mask = torch.full((len(LABELS),), -torch.inf)
     mask[torch.from_numpy(trained_codes)] = 0.0
     return mask
@@ -237,7 +237,7 @@ def _run_epoch(
     optimiser: torch.optim.Optimizer,
     offsets: torch.Tensor,
 ) -> float:
-    """Return the mean loss over the rows seen."""
+    """Train for one epoch and return the mean loss over its rows."""
     network.train()
     total, seen = 0.0, 0
     for inputs, codes in loader:
@@ -252,7 +252,7 @@ def _run_epoch(
 
 @contextmanager
 def deterministic(seed: int) -> Iterator[None]:
-    """Seed torch and keep its sums in one order (one thread); leave its global state as it was found."""
+    """Seed torch and fix the order of its sums (one thread); restore its global state at the end."""
     threads = torch.get_num_threads()
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     was_warning = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -1,4 +1,4 @@
-"""Models of a fixed vector of features: the FCNN, alone or as several averaged ones."""
+"""Models that read a fixed vector of features: one FCNN, or the average of several."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from heartbeat_core.recipe import CompressionSettings, Recipe
 
 @dataclass(frozen=True, slots=True)
 class VectorScaler:
-    """Mean and scale of each value over the training rows.
+    """The mean and scale of each value over the training rows.
 
     Attributes
     ----------
     mean : ndarray, [width] float64
     scale : ndarray, [width] float64
-        The standard deviation, 1 where it is 0.
+        The standard deviation, or 1 where it is 0.
     """
 
     mean: NDArray[np.float64]
@@ -38,17 +38,17 @@ class VectorScaler:
 
     @property
     def n_bytes(self) -> int:
-        """Return the size of mean and scale."""
+        """Return the size of the mean and the scale."""
         return self.mean.nbytes + self.scale.nbytes
 
     def transform(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``(rows - mean) / scale`` for rows [n, width], cut at ``CLIP``, as float32."""
+        """Return ``(rows - mean) / scale`` for rows [n, width], clipped at ``CLIP``, as float32."""
         scaled = np.clip((rows - self.mean) / self.scale, -CLIP, CLIP)
         return scaled.astype(np.float32)
 
 
 CLIP = 5.0
-"""In standard deviations: what a training row hardly had is not believed beyond."""
+"""In standard deviations. Larger values hardly occur in training rows, so they are clipped."""
 
 
 def fit_vector_scaler(rows: NDArray[np.float32]) -> VectorScaler:
@@ -60,12 +60,12 @@ def fit_vector_scaler(rows: NDArray[np.float32]) -> VectorScaler:
 
 @dataclass(frozen=True, slots=True)
 class VectorModel:
-    """The FCNN on vectors, with the scaler of its own training rows.
+    """An FCNN that reads vectors, with the scaler of its training rows.
 
     Attributes
     ----------
     recipe_input : str
-        The vector sets that it reads, as a recipe names them.
+        The vector sets that it reads, written as in a recipe.
     """
 
     scaler: VectorScaler
@@ -75,7 +75,7 @@ class VectorModel:
 
     @property
     def n_bytes(self) -> int:
-        """Return the size of network and scaler."""
+        """Return the size of the network and the scaler."""
         return stored_bytes(self.network, self.compression) + self.scaler.n_bytes
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
@@ -87,16 +87,16 @@ class VectorModel:
         return _root_mean_square(self._scaled([one[0] for one in inputs]))
 
     def serve(self, results: Sequence[Processed]) -> Outputs:
-        """Return the outputs for processed recordings; raises ValueError where one lacks a feature set."""
+        """Return the outputs for processed recordings; raises ValueError if one lacks a feature set."""
         rows = self._scaled([join_vectors(one.features, self.recipe_input) for one in results])
         return Outputs(self._logits(rows), _root_mean_square(rows))
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return network and scaler, by name."""
+        """Return the tensors of the network and the scaler, by name."""
         return stored_tensors(self.network, self.scaler.mean, self.scaler.scale)
 
     def form(self) -> NetworkForm:
-        """Return the network behind the scaler, whose values are cut."""
+        """Return the network, with the scaler before it; scaled values are clipped."""
         return NetworkForm(self.network, self.scaler.mean, self.scaler.scale, CLIP)
 
     def _scaled(self, vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -125,7 +125,7 @@ class VectorFCNN(Implementation):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> VectorModel:
-        """Fit scaler and network to all rows of all inputs: recordings and their altered copies."""
+        """Fit the scaler and the network to all rows of all inputs: recordings and their altered copies."""
         vectors, repeated = all_rows(inputs, codes)
         scaler = fit_vector_scaler(vectors)
         rows = MatrixRows(scaler.transform(vectors), repeated)
@@ -133,15 +133,15 @@ class VectorFCNN(Implementation):
         return VectorModel(scaler, network, recipe.input, recipe.compression)
 
     def n_steps(self, recipe: Recipe) -> int:
-        """Return the epochs."""
+        """Return the number of epochs."""
         return recipe.training.epochs
 
     def check_servable(self, recipe: Recipe) -> None:
-        """Refuse a network in 8 bits."""
+        """Refuse an 8-bit network."""
         if recipe.compression.int8:
             raise ConfigError(
-                f"recipe '{recipe.name}' makes no bundle, only figures: train it without compression and write 8 bits "
-                "with 'heartbeat export --int8'"
+                f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without "
+                "compression and write 8 bits with 'heartbeat export --int8'"
             )
 
     def restore(
@@ -152,7 +152,7 @@ class VectorFCNN(Implementation):
         return VectorModel(VectorScaler(mean, scale), network, recipe.input, recipe.compression)
 
     def describe(self, recipe: Recipe) -> str:
-        """Return what the network is."""
+        """Return a description of the network."""
         return describe_network(self.widths(recipe))
 
     def widths(self, recipe: Recipe) -> tuple[int, ...]:
@@ -161,7 +161,7 @@ class VectorFCNN(Implementation):
 
 
 class BaggedFCNN(VectorFCNN):
-    """The kind ``bagged-fcnn``: several small networks, averaged, which are one wider FCNN."""
+    """The kind ``bagged-fcnn``: the average of several small networks, stored as one wider FCNN."""
 
     def fit(
         self,
@@ -172,7 +172,7 @@ class BaggedFCNN(VectorFCNN):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> VectorModel:
-        """Fit the scaler to all rows of all inputs, and the members to recordings that come as any of their copies."""
+        """Fit the scaler to all rows of all inputs; train the members on a random copy of each recording."""
         rows = np.stack(inputs)
         scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]))
         reads = np.stack([columns_read(part, recipe.input) for part in recipe.bagging.members])
@@ -180,7 +180,7 @@ class BaggedFCNN(VectorFCNN):
         return VectorModel(scaler, network, recipe.input)
 
     def widths(self, recipe: Recipe) -> tuple[int, ...]:
-        """Return the width of all members' hidden layers together."""
+        """Return the total width of the hidden layers of all members."""
         return tuple(len(recipe.bagging.members) * width for width in recipe.network.hidden)
 
 

@@ -1,4 +1,4 @@
-"""One recording from its bytes to its facts, frames, place and features."""
+"""Process one recording: from its bytes to its facts, frames, placement and features."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from heartbeat_core.settings import Limits
 
 @dataclass(frozen=True, slots=True)
 class RecordingResult:
-    """One recording after the walk.
+    """One processed recording.
 
-    The waveform itself is gone: a shard's results are held together, its samples are not.
+    It does not hold the waveform, because all results of a shard are in memory together.
 
     Attributes
     ----------
     n_samples : int
-        Decoded samples of one channel; ``header_n_samples`` is the header's claim, None if unknown.
+        Number of decoded samples of one channel. ``header_n_samples`` is the claim of the header, None if unknown.
     truncated : bool
-        The data breaks off before the header's claim.
+        The data ends before the length that the header claims.
     frames : ndarray, [n_frames, 2] float32
-        Hz, linear magnitude; unpadded, cut to the reference's length.
+        Hz, linear magnitude; unpadded, cut to the length of the reference.
     n_frames_cut : int
-        Frames beyond the reference's length.
+        Number of frames beyond the length of the reference.
     features : Mapping[str, ndarray of float32]
-        The vectors that were asked for, [n_columns] by feature set.
+        The requested vectors, [n_columns] each, by feature set.
     """
 
     recording: Recording
@@ -67,7 +67,7 @@ def process(
     limits: Limits,
     feature_sets: Sequence[str] = (),
 ) -> RecordingResult:
-    """Take one recording from its bytes to its facts, its aligned frames and its features; no file is opened here.
+    """Compute the facts, aligned frames and features of one recording from its bytes; this opens no file.
 
     Parameters
     ----------
@@ -75,16 +75,16 @@ def process(
     data : bytes
         The whole file.
     recipe : Recipe
-        Its frames and alignment.
+        Its frames and alignment settings are used.
     reference : Reference
     limits : Limits
     feature_sets : Sequence[str]
-        Vector sets to compute besides.
+        Vector sets to compute as well.
 
     Raises
     ------
     RecordingError
-        A named child that says at which stage and why it cannot be processed.
+        A named subclass that says at which stage and why the recording cannot be processed.
     """
     waveform = decode.decode(data, limits)
     return process_waveform(recording, data, waveform, recipe, reference, feature_sets)
@@ -98,7 +98,7 @@ def process_waveform(
     reference: Reference,
     feature_sets: Sequence[str] = (),
 ) -> RecordingResult:
-    """Take one decoded recording to its facts, its aligned frames and its features; raises as ``process``."""
+    """Compute the facts, aligned frames and features of one decoded recording; raises as ``process``."""
     frames = compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
     placement = place(frames, reference, recipe.alignment.pad_mode)
     return RecordingResult(

@@ -1,1 +1,1 @@
-"""What is stored as rows: the schemas of every table, and results to tables."""
+"""The schemas of all stored tables, and the conversion of results to tables."""

@@ -1,4 +1,4 @@
-"""The Arrow schemas of an evaluation: what models read, a fold's predictions, and all of them pooled."""
+"""The Arrow schemas of an evaluation: the inputs of models, the predictions of a fold, and the pooled predictions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PROBABILITIES = [f"prob_{label}" for label in LABELS]
 
 
 INPUTS = make_schema(width=pa.int32(), values=FLOATS)
-"""One row a recording: an array [n, width], row by row."""
+"""One row per recording: an array [n, width], row by row."""
 
 FOLD = make_schema(row=pa.int32(), predicted_code=pa.int8(), **dict.fromkeys(_PROBABILITIES, pa.float64()))
-"""One row a recording of the fold; ``row`` is its number among the dataset's labelled rows."""
+"""One row per recording of the fold; ``row`` is its number among the labelled rows of the dataset."""
 
 OUT_OF_FOLD = make_schema(
     **dict.fromkeys(("recipe", "task"), TEXT),
@@ -29,7 +29,7 @@ OUT_OF_FOLD = make_schema(
     **dict.fromkeys(("recording_id", "uri", "audio_sha256", "patient", "device", "label", "predicted_label"), TEXT),
     **dict.fromkeys(_PROBABILITIES, pa.float64()),
 )
-"""One row a recording, task and seed."""
+"""One row per recording, task and seed."""
 
 
 def inputs_table(rows: Sequence[Inputs]) -> pa.Table:
@@ -39,14 +39,14 @@ def inputs_table(rows: Sequence[Inputs]) -> pa.Table:
 
 
 def table_inputs(table: pa.Table) -> list[Inputs]:
-    """Read ``inputs_table`` back."""
+    """Return the arrays of an ``inputs_table``."""
     widths = numbers(table.column("width")).tolist()
     values = list_values(table.column("values"))
     return [row.reshape(-1, width) for row, width in zip(values, widths, strict=True)]
 
 
 def fold_table(result: FoldResult) -> pa.Table:
-    """Return a fold's predictions as a table; time and size go into its metadata."""
+    """Return the predictions of a fold as a table; its metadata holds the time and the size."""
     arrays = [
         column(result.rows, pa.int32()),
         column(result.predicted, pa.int8()),
@@ -58,7 +58,7 @@ def fold_table(result: FoldResult) -> pa.Table:
 
 
 def table_fold(table: pa.Table) -> FoldResult:
-    """Read ``fold_table`` back."""
+    """Return the predictions in a ``fold_table``."""
     metadata: Mapping[bytes, bytes] = table.schema.metadata
     n_bytes = metadata[b"heartbeat.n_bytes"].decode()
     return FoldResult(

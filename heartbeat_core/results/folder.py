@@ -1,4 +1,4 @@
-"""A results folder of ``classify``, read back: one table at a time, each recording once."""
+"""Read a results folder of ``classify``: one table at a time, each recording once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _IDENTITY = ["recording_id", "generation"]
 class Results:
     """The tables that ``classify`` wrote.
 
-    Each recording has one row in ``predictions`` and one in ``features``, or one in ``failures``. Where updates have
-    taken a recording again, the row of its newest generation counts, whichever table holds it.
+    Each recording has one row in ``predictions`` and one in ``features``, or one in ``failures``. If an update
+    processed a recording again, the row of its newest generation counts, in whichever table it is.
 
     Parameters
     ----------
     uri : str
-        The output folder: a path or any fsspec URL. An unfinished folder gives what is there.
+        The output folder: a path or any fsspec URL. An unfinished folder gives the rows that it has so far.
 
     Raises
     ------
@@ -52,26 +52,26 @@ class Results:
             raise InputError(f"{storage.display(self.uri)} holds no results: 'heartbeat classify' writes them")
 
     def predictions(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one row a recording that was classified; raises InputError where a column is not there."""
+        """Return one row per classified recording; raises InputError if a column does not exist."""
         return self._newest("predictions", columns)
 
     def features(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one row a recording that was classified; raises as ``predictions``."""
+        """Return one row per classified recording; raises as ``predictions``."""
         return self._newest("features", columns)
 
     def failures(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one row a recording that could not be processed; raises as ``predictions``."""
+        """Return one row per recording that could not be processed; raises as ``predictions``."""
         return self._newest("failures", columns)
 
     def part_uris(self, table: str) -> list[str]:
-        """Return the URIs of a table's Parquet files, for an engine that reads them itself."""
+        """Return the URIs of the Parquet files of a table, for an engine that reads them itself."""
         return list(self._parts[table])
 
     def _newest(self, table: str, columns: Sequence[str] | None) -> pa.Table:
         wanted = None if columns is None else list(dict.fromkeys([*columns, *_IDENTITY]))
         rows = self._read(table, wanted)
         if rows is None:
-            raise InputError(f"{storage.display(self.uri)}: the table '{table}' is not there yet")
+            raise InputError(f"{storage.display(self.uri)}: the table '{table}' does not exist yet")
         generations = [
             found for one in ("predictions", "failures") if (found := self._read(one, _IDENTITY)) is not None
         ]

@@ -1,4 +1,4 @@
-"""The plan as rows: what was listed, in shards."""
+"""The plan as rows: the listed recordings, in shards."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PLAN = make_schema(
     manifest_row_=pa.int64(),
     query_digest_=TEXT,
 )
-"""What was listed, in shards; the columns but the first are ``Recording``'s."""
+"""The listed recordings, in shards; all columns but the first are those of ``Recording``."""
 
 
 def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
-    """Return a piece of the plan: numbered shards, one row a recording."""
+    """Return a piece of the plan: numbered shards, with one row per recording."""
     rows = [(index, recording) for index, recordings in shards for recording in recordings]
     columns: dict[str, Any] = {"shard": [index for index, _ in rows]}
     for name in PLAN.names[1:]:
@@ -36,7 +36,7 @@ def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
 
 
 def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
-    """Read ``plan_table`` back: recordings by shard, in order."""
+    """Return the recordings in a ``plan_table`` by shard, in order."""
     shards: dict[int, list[Recording]] = {}
     for row in table.to_pylist():
         shards.setdefault(row.pop("shard"), []).append(Recording(**row))

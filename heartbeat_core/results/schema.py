@@ -1,7 +1,7 @@
-"""The Arrow schemas of every table, and results to tables.
+"""The Arrow schemas of all tables, and the conversion of results to tables.
 
-The schemas are explicit and the same in every part; timestamps are UTC in microseconds, units are in the names,
-no column is of null type. Each part carries its schema's version and the run's provenance as metadata.
+The schemas are explicit and the same in every part. Timestamps are UTC in microseconds, units are in the names, and no
+column has the null type. The metadata of each part holds the version of its schema and the provenance of the run.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ PREDICTIONS = make_schema(
     run_id=TEXT,
     processed_at=TIME,
 )
-"""``generation`` counts the updates of the folder, from 0; the newest row of a recording has the highest.
+"""``generation`` counts the updates of the folder from 0. The newest row of a recording has the highest value.
 
-``confidence`` is the predicted label's probability; ``unsure_reason`` says why a prediction is not to be relied on;
-``logits`` are the network's outputs in the order of the codes."""
+``confidence`` is the probability of the predicted label. ``unsure_reason`` says why a prediction is unreliable.
+``logits`` are the outputs of the network in the order of the codes."""
 
 _FACTS = {"recording_id": TEXT, "uri": TEXT, "audio_sha256": TEXT, **_AUDIO, **_QUALITY}
 _TYPES: dict[ColumnType, pa.DataType] = {
@@ -80,9 +80,9 @@ def _columns_of(feature_set: FeatureSet) -> dict[str, pa.DataType]:
 
 
 def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
-    """Return the columns of the features table, one row a recording, with the sets that were asked for.
+    """Return the columns of the features table for the requested sets; the table has one row per recording.
 
-    Of ``aligned`` the two lists are unpadded, and ``offset_frames`` says where they lie.
+    The two lists of ``aligned`` are unpadded, and ``offset_frames`` says where they begin.
 
     Raises
     ------
@@ -102,7 +102,7 @@ RECORDINGS = pa.schema(
         pa.field("device", TEXT),
     ]
 )
-"""A dataset's rows: the features and what is known of the recording; null where it is not."""
+"""The rows of a dataset: the features and the facts about the recording; null if a fact is unknown."""
 
 FAILURES = make_schema(
     recording_id=TEXT,
@@ -123,7 +123,7 @@ HOLDOUT = make_schema(
     predicted_label=TEXT,
     logits=FLOATS,
 )
-"""The rows that ``train`` held out, with the outputs that its figures were computed from."""
+"""The rows that ``train`` held out, with the outputs from which its figures were computed."""
 
 
 def predictions_table(
@@ -136,7 +136,7 @@ def predictions_table(
     run_id: str,
     now: datetime,
 ) -> pa.Table:
-    """Return one prediction row a result."""
+    """Return one prediction row per result."""
     n = len(results)
     codes, probabilities = predictions.codes, predictions.probabilities
     columns: dict[str, Any] = {
@@ -160,7 +160,7 @@ def predictions_table(
 def features_table(
     results: Sequence[RecordingResult], feature_sets: Sequence[str] = ("aligned",), *, generation: int
 ) -> pa.Table:
-    """Return one feature row a result, frames unpadded.
+    """Return one feature row per result, with unpadded frames.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def features_table(
 
 
 def recordings_table(results: Sequence[RecordingResult], padded_length: int | None) -> pa.Table:
-    """Return the dataset's rows; with ``padded_length`` the frames are written with their padding."""
+    """Return the rows of the dataset; with ``padded_length``, the frames include their padding."""
     frames = [
         result.frames if padded_length is None else pad(result.frames, result.placement.offset_frames, padded_length)
         for result in results
@@ -197,7 +197,7 @@ def recordings_table(results: Sequence[RecordingResult], padded_length: int | No
 
 
 def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime) -> pa.Table:
-    """Return one row a failure."""
+    """Return one row per failure."""
     n = len(failures)
     columns = {
         "recording_id": [failure.recording.recording_id for failure in failures],
@@ -225,7 +225,7 @@ def holdout_table(holdout: Holdout) -> pa.Table:
 
 
 def with_metadata(table: pa.Table, provenance: Mapping[str, str]) -> pa.Table:
-    """Attach the schema's version and the run's provenance as Parquet key-value metadata."""
+    """Attach the version of the schema and the provenance of the run as Parquet key-value metadata."""
     entries = {"heartbeat.schema_version": str(SCHEMA_VERSION)}
     entries |= {f"heartbeat.{key}": value for key, value in provenance.items()}
     return table.replace_schema_metadata(entries)

@@ -1,6 +1,6 @@
-"""What a job will meet: its inputs listed as it lists them, and a random sample taken through its own functions.
+"""Measure what a job will face: list its inputs as the job does, and process a random sample with its functions.
 
-Everything runs in this process, one recording after the other; nothing is written.
+Everything runs in this process, one recording after another; nothing is written.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from jobs.tasks.reference import ScanJob, choose, claim_shard, decode_frames, sc
 T = TypeVar("T")
 
 SEED = 0
-"""The same inputs give the same sample."""
+"""A fixed seed, so that the same inputs give the same sample."""
 
 _RUN_ID = "0" * 32
 _MOST_PREFIXES = 1001
@@ -47,9 +47,10 @@ _MOST_PREFIXES = 1001
 class Listed:
     """What the inputs hold.
 
-    ``n_bytes`` counts those whose size the store tells, ``n_unsized`` the others. ``n_remote`` are read from a store,
-    the rest from disk. ``n_keys`` are recordings and what was passed over. ``n_prefixes`` counts the folders directly
-    below the inputs, up to 1001. ``seconds`` is how long listing took, ``first_s`` of them until the first recording.
+    ``n_bytes`` is the total size of the recordings whose size the store gives; ``n_unsized`` counts the others.
+    ``n_remote`` recordings are read from a store, the rest from disk. ``n_keys`` counts recordings and skipped keys.
+    ``n_prefixes`` counts the folders directly below the inputs, up to 1001. ``seconds`` is how long listing took, and
+    ``first_s`` is the part of it until the first recording.
     """
 
     sample: tuple[Recording, ...]
@@ -65,30 +66,30 @@ class Listed:
 
 @dataclass
 class Measured:
-    """What the sample cost, in this process.
+    """The cost of the sample in this process.
 
     Attributes
     ----------
     job : JobName
-        Which job's functions were called.
+        The job whose functions were called.
     read_s : list[float]
-        Seconds each recording took to be read, by the clock.
+        Wall-clock seconds to read each recording.
     compute_s : list[float]
-        CPU seconds that each took, reading included.
+        CPU seconds for each recording, including reading.
     sizes : list[int]
-        Bytes of each that could be processed; ``durations_s`` of the same.
+        Bytes of each recording that could be processed; ``durations_s`` holds the durations of the same recordings.
     shared_s : float
-        CPU seconds of what is done a shard at a time: scoring, tables, Parquet; a dataset's header scan.
+        CPU seconds of the work that is done per shard: scoring, tables, Parquet; for a dataset also the header scan.
     table_bytes : dict[str, int]
-        Parquet bytes by table, all of the sample together, in ``n_parts`` parts; the plan is one of them.
+        Parquet bytes by table, for the whole sample, in ``n_parts`` parts; the plan is one of the tables.
     empty_bytes : dict[str, int]
-        Parquet bytes of a part without a row, by table.
+        Parquet bytes of a part without rows, by table.
     failures : list[Failure]
-        Those that could not be processed.
+        The recordings that could not be processed.
     shard_bytes : int
-        Most memory that one shard's frames took.
+        The largest memory that the frames of one shard took.
     peak_bytes : int
-        Most memory that this process has held.
+        The largest memory that this process has used.
     """
 
     job: JobName
@@ -113,11 +114,11 @@ class Planned:
     ----------
     job : JobName
     work : ShardWork
-        What it does with a shard's recordings: the job's own functions.
+        What the job does with the recordings of a shard.
     facts : PartFacts
-        As long as those of a real run.
+        Facts as long as those of a real run.
     scan_s : float
-        CPU seconds in which the headers were read for the longest recording, 0 where none is looked for.
+        CPU seconds to read the headers in search of the longest recording; 0 if the job does not need it.
     """
 
     job: JobName
@@ -127,7 +128,7 @@ class Planned:
 
 
 def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> Listed:
-    """List the inputs as the job would and keep a random sample, each recording with the same chance.
+    """List the inputs as the job would, and keep a random sample in which each recording has the same chance.
 
     Raises
     ------
@@ -173,12 +174,12 @@ def plan_classify(model: str, features: Sequence[str]) -> Planned:
 
 
 def plan_dataset(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> Planned:
-    """Find the sample's longest recording, as the job finds that of all.
+    """Find the longest recording of the sample, as the job finds the longest of all.
 
     Raises
     ------
     JobError
-        None of them can be decoded.
+        No recording of the sample can be decoded.
     """
     facts = RunFacts("", _RUN_ID, settings.limits, (), storage.Access(settings.s3), settings.path_column)
     scan = ScanJob(facts, recipe.frames)
@@ -201,7 +202,7 @@ def measure(
     shard_size: int,
     on_recording: Callable[[], None] = lambda: None,
 ) -> Measured:
-    """Take the sample through the job's functions, in shards of ``shard_size`` recordings."""
+    """Process the sample with the functions of the job, in shards of ``shard_size`` recordings."""
     limits = settings.limits
     whole = [reveal(recording, settings.path_column, "") for recording in sample]
     _warm_up(whole, planned, limits)
@@ -230,7 +231,7 @@ def measure(
 
 
 class _ClockedHere(Here):
-    """Knows how long its last call took, by the clock."""
+    """Measures how long its last call took, in wall-clock time."""
 
     seconds = 0.0
 
@@ -254,7 +255,7 @@ def _measure_one(
 
 
 def _warm_up(recordings: Sequence[Recording], planned: Planned, limits: Limits) -> None:
-    """Process one recording: a worker loads its libraries and transforms the reference once."""
+    """Process one recording first, because a worker loads its libraries and transforms the reference only once."""
     for recording in recordings:
         done, _ = process_recordings([recording], planned.work, limits, Here(limits))
         if done:
@@ -263,7 +264,7 @@ def _warm_up(recordings: Sequence[Recording], planned: Planned, limits: Limits) 
 
 
 def _parts(planned: Planned, results: Sequence[RecordingResult], failures: Sequence[Failure]) -> dict[str, bytes]:
-    """Return a shard's parts of all tables."""
+    """Return the parts of a shard for all tables."""
     tables = planned.work.parts(results, planned.facts).tables
     return {**tables, FAILURES: failures_part(failures, planned.facts)}
 

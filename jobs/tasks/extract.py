@@ -1,10 +1,10 @@
-"""What the models of an evaluation read, computed of a dataset's recordings on the workers, once for each kind.
+"""Compute the inputs of the models of an evaluation from the recordings of a dataset, on workers, once per kind.
 
 On disk, or under any URL::
 
     OUT/_inputs/KEY/part-000003.parquet   inputs of some rows of the dataset; KEY names the kind and its settings
 
-Invariants: a part is stored whole by one winner and never changes. Rows keep the dataset's order.
+Invariants: one winner stores a whole part, which then never changes. Rows keep the order of the dataset.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RECORDINGS_A_CHUNK = 32
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One task: recordings by URI with the SHA-256 of the content that the dataset was built of."""
+    """One task: recordings by URI, with the SHA-256 of the content from which the dataset was built."""
 
     index: int
     recordings: tuple[tuple[str, str], ...]
@@ -41,7 +41,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ExtractJob:
-    """What a task computes and where it goes."""
+    """What a task computes and where it stores the result."""
 
     out: str
     recipe: Recipe
@@ -51,25 +51,25 @@ class ExtractJob:
 
 
 def input_key(recipe: Recipe) -> str:
-    """Return the name of what a recipe's model reads: recipes that read the same share it."""
+    """Return the key for the inputs of a recipe's model; recipes with the same inputs have the same key."""
     settings = input_settings(recipe)
     return f"{settings['kind']}-{fingerprint(settings)[:12]}"
 
 
 def make_chunks(uris: Sequence[str], digests: Sequence[str]) -> list[Chunk]:
-    """Cut a dataset's rows into tasks."""
+    """Divide the rows of a dataset into tasks."""
     pairs = list(zip(uris, digests, strict=True))
     starts = range(0, len(pairs), RECORDINGS_A_CHUNK)
     return [Chunk(index, tuple(pairs[start : start + RECORDINGS_A_CHUNK])) for index, start in enumerate(starts)]
 
 
 def extract(chunk: Chunk, job: ExtractJob) -> int:
-    """Compute and store the inputs of one chunk, unless they are there; returns how many rows it has.
+    """Compute and store the inputs of one chunk, unless they exist already; returns its number of rows.
 
     Raises
     ------
     JobError
-        A recording is gone, or no longer what the dataset was built of.
+        A recording is missing, or has changed since the dataset was built.
     """
     with storage.using(job.access, job.patience_s):
         uri = _part_uri(job.out, input_key(job.recipe), chunk.index)
@@ -81,20 +81,20 @@ def extract(chunk: Chunk, job: ExtractJob) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """The inputs of one chunk's recordings, in order."""
+    """The inputs of the recordings of one chunk, in order."""
 
     index: int
     rows: list[Inputs]
 
 
 def compute(chunk: Chunk, job: ExtractJob) -> Computed:
-    """Compute the inputs of one chunk and hand them back; raises JobError as ``extract``."""
+    """Compute and return the inputs of one chunk; raises JobError as ``extract``."""
     with storage.using(job.access, job.patience_s):
         return Computed(chunk.index, compute_chunk(chunk, job.recipe, job.limits))
 
 
 def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
-    """Return the inputs of a chunk's recordings; raises JobError as ``extract``."""
+    """Return the inputs of the recordings of a chunk; raises JobError as ``extract``."""
     recordings = [Recording(uri, "") for uri, _ in chunk.recordings]
     rows: list[Inputs] = []
     for (recording, data), (_, digest) in zip(read_recordings(recordings, limits), chunk.recordings, strict=True):
@@ -109,7 +109,7 @@ def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
 
 
 def read_inputs(out: str, key: str, n_chunks: int) -> list[Inputs]:
-    """Read the inputs of all rows back, in order."""
+    """Read the stored inputs of all rows, in order."""
     rows: list[Inputs] = []
     for index in range(n_chunks):
         rows += table_inputs(from_parquet(storage.read(_part_uri(out, key, index))))

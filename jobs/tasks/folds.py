@@ -1,10 +1,10 @@
-"""One fold of one recipe: fit on the other folds' rows, predict this one's. The work of a task of an evaluation.
+"""The work of one evaluation task: for one fold of one recipe, fit on the rows of the other folds and predict this one.
 
 On disk, or under any URL::
 
-    OUT/_folds/RECIPE/TASK/seed-0-fold-3.parquet   the fold's rows with their predictions; written by one winner
+    OUT/_folds/RECIPE/TASK/seed-0-fold-3.parquet   rows of the fold with their predictions; written by one winner
 
-Nothing but the training rows is ever given to ``learning.fit``.
+``learning.fit`` gets only the training rows.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class FoldsJob:
-    """Where an evaluation lies and what it judges; ``n_chunks`` is how many parts each kind of inputs has.
+    """Where an evaluation is stored and what it judges; ``n_chunks`` is the number of parts for each kind of inputs.
 
-    A worker may outlive a run and its folder, and another begin in the same place: ``run_id`` tells them apart.
+    A worker may outlive a run and its folder, and a new run may start in the same place: ``run_id`` distinguishes them.
     """
 
     out: str
@@ -54,7 +54,7 @@ class FoldsJob:
 
 
 def run_fold(fold: Fold, job: FoldsJob) -> Fold:
-    """Fit and predict one fold and store the predictions, unless they are there."""
+    """Fit and predict one fold and store the predictions, unless they exist already."""
     with storage.using(job.access, job.patience_s):
         uri = _uri(job.out, fold)
         if storage.find(uri) is None:
@@ -66,8 +66,8 @@ def run_fold(fold: Fold, job: FoldsJob) -> Fold:
 
 
 def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], n_folds: int) -> FoldResult:
-    """Fit the fold's recipe on the other folds and predict the fold's rows."""
-    # Imported here: torch takes seconds, and the driver does without.
+    """Fit the recipe on the other folds and predict the rows of this fold."""
+    # Imported here because torch takes seconds to load and the driver does not need it.
     from heartbeat_core.learning.fit import Examples, fit
 
     kept = fold.task.rows(labelled.codes)
@@ -81,13 +81,13 @@ def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], n_folds: in
 
 
 def read_fold(out: str, fold: Fold) -> FoldResult:
-    """Read a stored fold back."""
+    """Read a stored fold."""
     return table_fold(from_parquet(storage.read(_uri(out, fold))))
 
 
 @lru_cache(maxsize=1)
 def _load(job: FoldsJob, recipe: Recipe) -> tuple[Labelled, list[Inputs]]:
-    """Return the labelled rows and what the recipe reads of them; recipes that read the same come one after another."""
+    """Return the labelled rows and their inputs for the recipe; recipes with the same inputs run one after another."""
     dataset = Dataset(job.dataset)
     labelled = dataset.labelled()
     return labelled, _inputs(job, input_key(recipe))

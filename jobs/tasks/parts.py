@@ -1,6 +1,6 @@
-"""A shard's recordings to the parts that are stored: what each job does, whoever asks for it.
+"""Turn the recordings of a shard into the parts that are stored, for each job.
 
-Tasks store what ``ShardWork.parts`` returns; ``plan`` measures the same functions and stores nothing.
+Tasks store what ``ShardWork.parts`` returns. ``plan`` measures the same functions and stores nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PartFacts:
-    """What every row and part of a shard says of its run."""
+    """The facts about the run that every row and part of a shard holds."""
 
     run_id: str
     generation: int
@@ -48,16 +48,16 @@ class PartFacts:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is stored of a shard's processed recordings.
+    """What is stored for the processed recordings of a shard.
 
     Attributes
     ----------
     tables : dict[str, bytes]
-        One Parquet file by table.
+        One Parquet file per table.
     labels : list[str | None]
-        Each row's label, for the commit record.
+        The label of each row, for the commit record.
     fit : ScalerFit | None
-        The rows' share of a dataset's scaler.
+        The share of these rows in the scaler of a dataset.
     """
 
     tables: dict[str, bytes]
@@ -66,22 +66,22 @@ class Parts:
 
 
 class ShardWork(Protocol):
-    """What a job does with a shard's recordings."""
+    """What a job does with the recordings of a shard."""
 
     @property
     def recipe(self) -> Recipe:
-        """Return the recipe of the frames and their alignment."""
+        """Return the recipe for the frames and their alignment."""
 
     @property
     def reference(self) -> Reference:
-        """Return what frames are aligned with."""
+        """Return the reference that frames are aligned with."""
 
     @property
     def vectors(self) -> Sequence[str]:
-        """Return the vector sets that results need."""
+        """Return the vector sets that results must have."""
 
     def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
-        """Turn processed recordings into what is stored of them."""
+        """Turn processed recordings into the parts that are stored."""
 
 
 class ClassifyWork:
@@ -96,7 +96,7 @@ class ClassifyWork:
         self.vectors = tuple(dict.fromkeys((*written, *bundle.vectors)))
 
     def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
-        """Return predictions and features; each row's label is the predicted one."""
+        """Return predictions and features; the label of each row is the predicted one."""
         predictions = self._bundle.classify(results)
         table = predictions_table(
             results,
@@ -123,7 +123,7 @@ class DatasetWork:
         self._padded_length = len(reference) if padded else None
 
     def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
-        """Return the rows; each row's label is the one that a label file gave it."""
+        """Return the rows; the label of each row comes from the label file."""
         fit = ScalerFit(len(self.reference))
         for result in results:
             fit.add(result.frames, result.placement.offset_frames)
@@ -144,18 +144,18 @@ def process_recordings(
     place: Place,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[RecordingResult], list[Failure]]:
-    """Read and process recordings; each ends in exactly one of the two lists, in order.
+    """Read and process recordings; each is in exactly one of the two returned lists, in order.
 
     Raises
     ------
     Stopped
-        ``is_stopped`` says so between two recordings.
+        ``is_stopped`` returned true between two recordings.
     """
     results: list[RecordingResult] = []
     failures: list[Failure] = []
     for recording, data in read_recordings(recordings, limits):
         if is_stopped():
-            raise Stopped("stopped before it had begun to commit")
+            raise Stopped("stopped before the commit")
         try:
             if isinstance(data, RecordingError):
                 raise data
@@ -166,7 +166,7 @@ def process_recordings(
 
 
 def working_place(stack: ExitStack, shard: Shard, limits: Limits) -> Place:
-    """Return where a task works on its recordings: here, or in a child process that lives as long as the stack."""
+    """Return where a task processes its recordings: here, or in a child process that ends when the stack closes."""
     if shard.isolated:
         return stack.enter_context(child(limits))
     return Here(limits, limits.deadline_s)

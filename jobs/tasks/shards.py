@@ -1,9 +1,9 @@
-"""The work of one task: read a shard's recordings, process them, store the rows.
+"""The work of one task: read the recordings of a shard, process them, store the rows.
 
-Every function here is plain and can be called by hand, without a cluster. This is the only place where a
-``RecordingError`` becomes a failure row; any other error stays loud.
+All functions here are plain functions, which can be called without a cluster. Only this module turns a
+``RecordingError`` into a failure row. All other errors are raised.
 
-A worker runs several tasks at once: one computes while others read and write, so that a store's latency costs nothing.
+A worker runs several tasks at once: one computes while others read and write, so that it does not wait for the store.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyJob:
-    """What a classify task needs; the model goes by name and digest, never by its arrays."""
+    """The data that a classify task needs; it holds the name and digest of the model, never its arrays."""
 
     run: RunFacts
     model: str
@@ -55,7 +55,7 @@ class ClassifyJob:
 
 @dataclass(frozen=True, slots=True)
 class DatasetJob:
-    """What a build-dataset task needs; ``reference_uri`` holds the arrays, which each process loads once."""
+    """The data that a build-dataset task needs; each process loads the arrays at ``reference_uri`` once."""
 
     run: RunFacts
     recipe: Recipe
@@ -64,7 +64,7 @@ class DatasetJob:
 
 
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
-    """Store predictions, features and failures of one shard."""
+    """Store the predictions, features and failures of one shard."""
     return _once(
         shard,
         job.run,
@@ -73,7 +73,7 @@ def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
 
 
 def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
-    """Store the aligned rows and failures of one shard, and its part of the scaler."""
+    """Store the aligned rows and failures of one shard, and its share of the scaler."""
     return _once(
         shard,
         job.run,
@@ -84,14 +84,14 @@ def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
 
 
 def in_isolation(shard: Shard) -> Shard | None:
-    """Return what to run in place of a shard whose worker died, None where that was no help."""
+    """Return what to run instead of a shard whose worker died; None if that has not helped."""
     return None if shard.isolated else replace(shard, isolated=True)
 
 
 def _once(shard: Shard, run: RunFacts, make_work: Callable[[], ShardWork]) -> Commit:
-    """Do a shard's work, unless another driver or an earlier attempt has committed it."""
+    """Process a shard, unless another driver or an earlier attempt has committed it."""
     if is_stopped(run.driver):
-        raise Stopped("stopped before it had begun")
+        raise Stopped("stopped before the start")
     try:
         with storage.using(run.access, TASK_PATIENCE_S):
             return find_commit(run.out, shard.index) or _commit(shard, run, make_work())
@@ -111,12 +111,12 @@ def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
 
 
 def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts) -> tuple[list[RecordingResult], int]:
-    """Process a shard and settle its failures; returns the results that are to be stored and the failures' count.
+    """Process a shard and store its failures; returns the results to store and the number of failures.
 
     Raises
     ------
     StorageError
-        A recording that an earlier attempt could read can't be read now; the task is tried again.
+        A recording that an earlier attempt could read cannot be read now; the task is tried again.
     """
     recordings = [reveal(recording, run.path_column, run.driver) for recording in shard.recordings]
     with ExitStack() as stack:
@@ -132,15 +132,15 @@ def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFact
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
         raise StorageError(
-            f"shard {shard.index}: {len(lost)} recordings were read before and can't be now, {lost[0]} first; "
-            "bring them back and run the same command again, or begin in another folder"
+            f"shard {shard.index}: {len(lost)} recordings cannot be read any more, the first is {lost[0]}; "
+            "restore them and run the same command again, or start in another folder"
         )
     return [one for one in results if one.recording.recording_id not in settled], len(settled)
 
 
 @lru_cache(maxsize=1)
 def _load_bundle(model: str, digest: str, device: Device) -> Bundle:
-    # Imported here: torch takes seconds, and dataset tasks do without it.
+    # Imported here because torch takes seconds to load and dataset tasks do not need it.
     from heartbeat_core.bundles import bundle
 
     return bundle.load(model, digest, device)
@@ -148,12 +148,12 @@ def _load_bundle(model: str, digest: str, device: Device) -> Bundle:
 
 @lru_cache(maxsize=1)
 def _load_reference(uri: str, run_id: str, device: Device) -> Reference:
-    # One run has one reference; a worker may outlive the run, and another begin in the same place.
+    # One run has one reference, but a worker may outlive the run, and a new run may start in the same folder.
     frames = safetensors.numpy.load(storage.read(uri))["reference.frames"]
     resolved = resolve_device(device)
     if resolved == "cpu":
         return Reference(frames)
-    # Imported here, as above.
+    # Imported here for the same reason.
     from heartbeat_core.alignment.torch_correlator import make_reference
 
     return make_reference(frames, resolved)

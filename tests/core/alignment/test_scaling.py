@@ -164,7 +164,7 @@ def test_rows_beyond_the_length_are_refused(n_frames: int, offset: int) -> None:
 
 
 def test_other_lengths_do_not_merge() -> None:
-    with pytest.raises(ValueError, match="3 and 4 positions do not merge"):
+    with pytest.raises(ValueError, match="3 and 4 positions cannot be merged"):
         ScalerFit(3).merge(ScalerFit(4))
 
 

@@ -52,7 +52,7 @@ def test_a_reference_on_the_processor_is_the_usual_one() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu() -> None:
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
-    with pytest.raises(DeviceError, match="'cuda' was asked for and is not there: 'auto' takes a GPU where there"):
+    with pytest.raises(DeviceError, match="'cuda' is not available: use 'auto', which takes a GPU only if there"):
         resolve_device("cuda")
 
 

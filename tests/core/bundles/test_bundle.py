@@ -168,13 +168,13 @@ def test_aligned_frames_have_no_distance(packed: Packed, rows: MadeUp) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({"input": "frequency"}, "recipe 'x' (fcnn on frequency) makes no bundle, only figures"),
-        ({"input": "statistics", "model": "vote"}, "recipe 'x' (vote on statistics) makes no bundle"),
-        ({"model": "boosting"}, "recipe 'x' (boosting on aligned) makes no bundle"),
-        ({"input": "log-mel", "model": "cnn"}, "recipe 'x' (cnn on log-mel) makes no bundle"),
+        ({"input": "frequency"}, "recipe 'x' (fcnn on frequency) cannot be packed into a bundle, only evaluated"),
+        ({"input": "statistics", "model": "vote"}, "recipe 'x' (vote on statistics) cannot be packed into a bundle"),
+        ({"model": "boosting"}, "recipe 'x' (boosting on aligned) cannot be packed into a bundle"),
+        ({"input": "log-mel", "model": "cnn"}, "recipe 'x' (cnn on log-mel) cannot be packed into a bundle"),
         ({"compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
         ({"input": "statistics", "compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
-        ({"compression": {"pruned": 0.5}}, "recipe 'x' makes no bundle, only figures"),
+        ({"compression": {"pruned": 0.5}}, "recipe 'x' cannot be packed into a bundle, only evaluated"),
     ],
 )
 def test_recipes_that_make_no_bundle(content: dict[str, Any], told: str) -> None:
@@ -340,7 +340,7 @@ def test_json_that_is_no_manifest(stored: Path, data: bytes) -> None:
 def test_another_bundle_than_the_one_asked_for(stored: Path, packed: Packed) -> None:
     asked = "0123456789abcdef" * 4
     text = one_line_error(lambda: load(str(stored), asked))
-    assert text.endswith(f"holds the bundle {packed[0].manifest.digest[:12]}…, and 0123456789ab… was asked for")
+    assert text.endswith(f"holds the bundle {packed[0].manifest.digest[:12]}…, but 0123456789ab… was asked for")
 
 
 @pytest.mark.parametrize("name", [MANIFEST_NAME, WEIGHTS_NAME])

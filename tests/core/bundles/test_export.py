@@ -282,7 +282,7 @@ def test_a_model_without_a_form_as_a_network_is_refused() -> None:
 
     other: Any = Forest()
     changed = Bundle(bundle.manifest, bundle.reference, other)
-    with pytest.raises(BundleError, match="a model of the kind 'fcnn' cannot be exported: it is no network"):
+    with pytest.raises(BundleError, match="a model of the kind 'fcnn' cannot be exported: it is not a network"):
         to_onnx(changed)
-    with pytest.raises(BundleError, match="a model of the kind 'fcnn' cannot be exported: it is no network"):
+    with pytest.raises(BundleError, match="a model of the kind 'fcnn' cannot be exported: it is not a network"):
         torch_outputs(changed, np.zeros((1, 300, 2), np.float32))

@@ -149,7 +149,7 @@ def test_class_weights_count_and_leave_the_logits_those_of_the_true_shares() -> 
 
 def test_too_few_rows_or_labels_are_named() -> None:
     rows, codes = sequences(4)
-    with pytest.raises(DatasetError, match="two labels at least"):
+    with pytest.raises(DatasetError, match="at least two labels"):
         Sequences().fit(recipe("cnn"), rows[:1], codes[:1], seed=0)
     with pytest.raises(DatasetError, match="found 2 rows of: normal"):
         Sequences().fit(recipe("rnn"), [rows[0], rows[2]], np.zeros(2, np.int64), seed=0)

@@ -158,7 +158,7 @@ def test_every_number_of_rows_can_be_trained(n_rows: int) -> None:
 def test_too_little_to_train_on(n_rows: int, labels: tuple[str, ...], found: str) -> None:
     rows = make_rows(n_rows, labels)
     scaler = fit_scaler(make_rows(3).frames, make_rows(3).offsets, LENGTH)
-    with pytest.raises(DatasetError, match=f"^training needs rows of two labels at least; {found}$"):
+    with pytest.raises(DatasetError, match=f"^training needs rows of at least two labels; {found}$"):
         train_network(AlignedFrames(rows.frames, rows.offsets, rows.codes, scaler), tiny_recipe())
 
 

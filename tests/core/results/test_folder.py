@@ -51,6 +51,6 @@ def test_what_is_not_there_is_told(updated: Path, tmp_path_factory: pytest.TempP
         Results(str(updated)).predictions(["murmur"])
     begun = tmp_path_factory.mktemp("begun")
     write(begun, "failures", 0, recording_id=["a"], generation=[0])
-    with pytest.raises(InputError, match="the table 'predictions' is not there yet"):
+    with pytest.raises(InputError, match="the table 'predictions' does not exist yet"):
         Results(str(begun)).predictions()
     assert Results(str(begun)).failures().num_rows == 1

@@ -253,8 +253,8 @@ def small_dataset(folder: Path, recipe: Recipe, console: Console, labels: dict[s
 @pytest.mark.parametrize(
     ("labels", "drop", "told"),
     [
-        ({"a.wav": "normal", "b.wav": "normal"}, (), r"two labels at least; .* are: 2 normal$"),
-        ({"a.wav": "", "b.wav": ""}, (), r"two labels at least; .* are: none$"),
+        ({"a.wav": "normal", "b.wav": "normal"}, (), r"at least two labels; .* are: 2 normal$"),
+        ({"a.wav": "", "b.wav": ""}, (), r"at least two labels; .* are: none$"),
         ({"a.wav": "normal", "b.wav": "artifact"}, ("artifact",), r"without those dropped, are: 1 normal$"),
         ({"a.wav": "normal", "b.wav": "murmur"}, (), "2 patients are too few to hold out one of 5 folds"),
         (
@@ -419,7 +419,7 @@ def test_recipes_that_make_no_bundle_are_refused(
     ward_dataset: Path, recipe: Recipe, tmp_path: Path, console: Console, content: dict[str, Any]
 ) -> None:
     other = Recipe.model_validate({"name": "x", "frames": recipe.frames.model_dump()} | content)
-    with pytest.raises(ConfigError, match=r"^recipe 'x' \(.*\) makes no bundle, only figures"):
+    with pytest.raises(ConfigError, match=r"^recipe 'x' \(.*\) cannot be packed into a bundle, only evaluated"):
         train(str(ward_dataset), str(tmp_path / "model"), TrainOptions(other), JobSettings(), console)
     assert not (tmp_path / "model").exists()
 
