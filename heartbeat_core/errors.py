@@ -116,14 +116,14 @@ class ObjectTooLarge(RecordingTooLarge):
 
 
 class NotAudio(RecordingError):
-    """The bytes are not audio in a format that is taken."""
+    """The bytes are not audio in a format that heartbeat reads."""
 
     stage = "decode"
     error_type = "not_audio"
 
 
 class EmptyRecording(RecordingError):
-    """There are no bytes, or a header without one sample behind it."""
+    """There are no bytes, or no samples follow the header."""
 
     stage = "decode"
     error_type = "empty"

@@ -31,6 +31,7 @@ class Layout:
 
     @property
     def header(self) -> int:
+        """Number of bytes of the tag and the size field of a chunk."""
         return len(self.tag) + self.size.size
 
 
@@ -82,6 +83,7 @@ class Extent:
 
 
 def find_layout(data: bytes) -> Layout | None:
+    """Return the layout that the first 28 bytes name, or None for a format without chunks."""
     match data[:4], data[8:12]:
         case b"RIFF", b"WAVE":
             return _WAV

@@ -1,4 +1,4 @@
-"""Acquisition quality of a ``Waveform``: does it contain a usable signal?
+"""Measure the acquisition quality of a ``Waveform``: whether it contains a usable signal.
 
 The figures describe how a recording was made (too loud, too quiet, off-centre, with dropouts). They decide nothing: a
 recording with poor figures is still predicted, and its row holds them.

@@ -178,7 +178,7 @@ def _voice(sample_rate_hz: int, n_samples: int, rng: np.random.Generator) -> Val
 
 
 def _burst(length_s: float, frequency_hz: float, sample_rate_hz: int, rng: np.random.Generator) -> Values:
-    """A tone in a Hann window with its own loudness, and a weaker tone half an octave above."""
+    """Return a tone in a Hann window with its own loudness, and a weaker tone half an octave above."""
     window = _hann(length_s, sample_rate_hz)
     phase = 2 * np.pi * frequency_hz * np.arange(len(window)) / sample_rate_hz
     start, loudness = rng.uniform(0, 2 * np.pi), rng.uniform(0.85, 1.15)

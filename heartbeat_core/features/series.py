@@ -83,6 +83,10 @@ def autocorrelation(values: Values) -> Values:
 
 
 def local_maxima(values: Values) -> NDArray[np.intp]:
+    """Return the indices of the inner local maxima, ascending; of a plateau, the first index.
+
+    ``scipy.signal.find_peaks`` takes the middle of a plateau, and the features are defined with its start.
+    """
     inner = values[1:-1]
     return np.flatnonzero((inner > values[:-2]) & (inner >= values[2:])) + 1
 

@@ -141,6 +141,7 @@ StoreConfig = Annotated[
 
 
 def job_settings(config: str | None, cluster: str | None, workers: int | None, **options: Any) -> JobSettings:
+    """Return the settings of the file, of the options that were given, and of the cluster that was named."""
     from jobs.settings import load_cluster_settings, load_job_settings
 
     settings = load_job_settings(config, options)
@@ -159,6 +160,7 @@ def selection_of(
     since: str | None,
     before: str | None,
 ) -> dict[str, Any] | None:
+    """Return the options of the selection that were given, by their names in the settings; None for none."""
     given = {
         "include": include,
         "exclude": exclude,

@@ -24,6 +24,7 @@ _STEPS = {"inputs": "parts of the models' inputs computed", "folds": "folds judg
 
 
 def print_status(found: Status) -> None:
+    """Print how far a job is, and which drivers work on it."""
     state = "finished" if found.finished else "running" if found.drivers else "not running: the same command goes on"
     is_listed = found.listed or found.job == "evaluate"
     if not found.finished and not is_listed:
@@ -46,6 +47,7 @@ def print_status(found: Status) -> None:
 
 
 def print_classified(summary: ClassifySummary) -> None:
+    """Print the totals, the predictions of each label, the model and where the tables are."""
     from jobs.output.ledger import TABLES
 
     print_totals(summary.totals, "predictions", summary.errors)
@@ -56,12 +58,14 @@ def print_classified(summary: ClassifySummary) -> None:
 
 
 def print_totals(totals: Totals, rows: str, errors: dict[str, int]) -> None:
+    """Print the sum of the recordings, and the failures by their types."""
     out.print(f"{totals.listed} recordings listed = {totals.done} {rows} + {totals.failed} failures")
     for error_type, count in errors.items():
         out.print(f"  {count:>8} failed: {error_type}")
 
 
 def print_places(folder: str, names: tuple[str, ...]) -> None:
+    """Print where the tables of an output are, one to a line."""
     from heartbeat_core import storage
 
     for name in names:
@@ -95,6 +99,7 @@ def print_leaderboard(found: Evaluation) -> None:
 
 
 def print_predictions(rows: list[dict[str, Any]]) -> None:
+    """Print a table of predictions; a recording that failed has its error as the note."""
     table = Table("recording", "prediction", "confidence", "duration", "note")
     for row in rows:
         name = row["uri"].rpartition("/")[2]
@@ -110,6 +115,7 @@ def print_predictions(rows: list[dict[str, Any]]) -> None:
 
 
 def print_estimate(found: Estimate) -> None:
+    """Print what a job would read, take and write, and where each figure comes from."""
     from rich.filesize import decimal
 
     from jobs.planning.estimate import TASK_RECORDING_S, TASK_S

@@ -119,7 +119,7 @@ def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
         kept = Task("", codes).rows(labelled.codes)
         n_labels = len(np.unique(labelled.codes[kept]))
         if n_labels < 2:
-            raise DatasetError(f"an evaluation needs two labels at least; the dataset's rows have {n_labels}")
+            raise DatasetError(f"an evaluation needs at least two labels; the dataset's rows have {n_labels}")
         folds(labelled.codes[kept], [labelled.groups[i] for i in kept.tolist()], options.n_folds, 0)
         found.append(Task(f"{n_labels} classes", codes))
     return found

@@ -61,7 +61,7 @@ class Driver:
 
 @dataclass
 class Presence:
-    """This driver's record in the folder; a thread rewrites it while the driver lives.
+    """The record of one driver in the folder; a thread rewrites it while the driver lives.
 
     Attributes
     ----------

@@ -68,13 +68,14 @@ class Place(Protocol):
 
 
 class Here:
-    """This process. With a deadline, a call that takes longer ends the whole process."""
+    """Calls in the process itself. With a deadline, a call that takes longer ends the whole process."""
 
     def __init__(self, limits: Limits, deadline_s: float | None = None) -> None:
         self._limits = limits
         self._deadline_s = deadline_s
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call it; without enough memory, call it once more in a child process."""
         with computing(), _watched(self._deadline_s):
             try:
                 return function(*arguments)
@@ -93,6 +94,7 @@ class Child:
         self._connection: Connection | None = None
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Send it to the child; raises ProcessTimeout, WorkerCrash or what it raised."""
         with computing():
             if self._process is not None and self._process.poll() is not None:
                 self.close()  # It died while it had nothing to do, which is not this recording's fault.

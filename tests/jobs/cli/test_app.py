@@ -388,7 +388,7 @@ def test_an_evaluation_that_cannot_be(place: Place) -> None:
         "--without: 'healthy' is not a label": ("--recipe", recipe, "--without", "healthy"),
         "no label has the 9 rows that 9 folds need; the most is 8": ("--recipe", recipe, "--folds", 9),
         "patients are too few to hold out one of 32 folds": ("--recipe", recipe, "--folds", 32),
-        "two labels at least": ("--recipe", recipe, *(part for label in LABELS[1:] for part in ("--without", label))),
+        "at least two labels": ("--recipe", recipe, *(part for label in LABELS[1:] for part in ("--without", label))),
     }.items():
         assert_refused(place.evaluate(*arguments), 2, told)
         assert not place.out.exists()

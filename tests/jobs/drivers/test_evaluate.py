@@ -539,7 +539,7 @@ def test_two_recipes_of_one_name(
     [
         ({"n_folds": 31}, "^30 patients are too few to hold out one of 31 folds$"),
         ({"n_folds": 13}, "^no label has the 13 rows that 13 folds need; the most is 12$"),
-        ({"without": LABELS[1:]}, "^an evaluation needs two labels at least; the dataset's rows have 1$"),
+        ({"without": LABELS[1:]}, "^an evaluation needs at least two labels; the dataset's rows have 1$"),
     ],
 )
 def test_too_little_to_judge_with(
