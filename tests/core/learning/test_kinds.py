@@ -68,7 +68,9 @@ def test_what_is_spelled_out_as_it_is_by_default_is_no_contradiction() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", (files("heartbeat_core.configs") / "recipes").iterdir(), ids=lambda entry: str(entry.name)
+    "entry",
+    sorted((files("heartbeat_core.configs") / "recipes").iterdir(), key=lambda entry: entry.name),
+    ids=lambda entry: str(entry.name),
 )
 def test_every_shipped_recipe_goes_together(entry: Any) -> None:
     check_recipe(parse_yaml(Recipe, entry.read_text("utf-8"), entry.name))
