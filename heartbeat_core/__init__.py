@@ -15,7 +15,7 @@ True
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is used first (PEP 562)."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _PLACES[name].partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), attribute)
+    return resolve_name(f"{__name__}.{_PLACES[name]}")
 
 
 def __dir__() -> list[str]:

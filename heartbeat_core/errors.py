@@ -3,7 +3,7 @@
 Three families, told apart by what has to happen next:
 
 * ``UsageError``: the person has to change the command, a file or a setting. Exit code 2.
-* ``JobError``: the work began and could not be finished. Exit code 1, or 3 where no recording succeeded.
+* ``JobError``: the work began and could not be finished. Exit code 1, or 3 if no recording succeeded.
 * ``RecordingError``: one recording is at fault. It becomes a failure row (``stage``,
   ``error_type``, ``message``) and the job goes on.
 
@@ -36,11 +36,11 @@ class InputNotFound(InputError):
 
 
 class OutputError(UsageError):
-    """The output place cannot be used: not ours, another job's, or not writable."""
+    """The output folder cannot be used: it holds something else or another job, or it cannot be written."""
 
 
 class DeviceError(UsageError):
-    """The device that was asked for is not there."""
+    """The requested device is not available."""
 
 
 class BundleError(UsageError):
@@ -48,7 +48,7 @@ class BundleError(UsageError):
 
 
 class DatasetError(UsageError):
-    """An aligned dataset is missing, unfinished, or holds nothing that can be trained on."""
+    """An aligned dataset is missing or not finished, or its rows cannot be trained on."""
 
 
 class JobError(HeartbeatError):
@@ -56,11 +56,11 @@ class JobError(HeartbeatError):
 
 
 class NothingSucceeded(JobError):
-    """Every single recording failed. Exit code 3."""
+    """All recordings failed. Exit code 3."""
 
 
 class StorageError(JobError):
-    """A store refused or lost a request that the job cannot go on without."""
+    """A store refused or lost a request, and the job cannot continue without its answer."""
 
 
 class RecordingError(HeartbeatError):
@@ -83,20 +83,20 @@ class RecordingUnreadable(RecordingError):
 
 
 class RecordingNotFound(RecordingUnreadable):
-    """The object was listed or named, and is not there."""
+    """The object was listed or named, but does not exist."""
 
     error_type = "not_found"
 
 
 class ChangedSinceListed(RecordingError):
-    """The object is no longer the one that was listed: its ETag, or its size and time, are others."""
+    """The object has changed since it was listed: its ETag, or its size or time, is different."""
 
     stage = "read"
     error_type = "changed_since_listed"
 
 
 class ReadTimeout(RecordingError):
-    """The object was not read within the deadline, though its store answers."""
+    """The object was not read before the deadline, but its store answers other requests."""
 
     stage = "read"
     error_type = "timeout"
@@ -157,13 +157,13 @@ class NonFiniteSamples(RecordingError):
 
 
 class SpectrumOverflow(NonFiniteSamples):
-    """The samples are finite, and so large that the frames computed from them are not."""
+    """The samples are finite, but so large that the frames computed from them are not."""
 
     stage = "frames"
 
 
 class SignalOverflow(NonFiniteSamples):
-    """The samples are finite, and so large that the resampled signal is not."""
+    """The samples are finite, but so large that the resampled signal is not."""
 
     stage = "features"
 

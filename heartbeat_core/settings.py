@@ -19,6 +19,9 @@ from pydantic_core import PydanticCustomError
 
 from heartbeat_core.errors import ConfigError
 
+DEFAULT_MODEL = "cycles"
+"""The shipped model that is used where none is named."""
+
 Device = Literal["auto", "cpu", "cuda"]
 """"auto" takes a GPU if there is one."""
 

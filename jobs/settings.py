@@ -18,6 +18,7 @@ from heartbeat_core import storage
 from heartbeat_core.errors import ConfigError, InputError, StorageError
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import (
+    DEFAULT_MODEL,
     Device,
     Limits,
     PositiveFloat,
@@ -29,8 +30,6 @@ from heartbeat_core.settings import (
     parse_yaml,
     text_like,
 )
-
-DEFAULT_MODEL = "cycles"
 
 
 def _as_utc(moment: datetime) -> datetime:

@@ -12,6 +12,7 @@ On disk, or under any URL::
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -149,7 +150,7 @@ class Dataset:
 
     Parameters
     ----------
-    uri : str
+    uri : str | os.PathLike
         The place of the dataset: a local path or any fsspec URL.
 
     Raises
@@ -169,7 +170,7 @@ class Dataset:
     it with 'heartbeat build-dataset', or run that command again to go on
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
         self.uri = storage.to_uri(uri)
         shown = storage.display(self.uri)
         try:
@@ -191,8 +192,7 @@ class Dataset:
     def part_uris(self) -> list[str]:
         """Return the URIs of the parts, in order."""
         folder = storage.join(self.uri, ROWS_FOLDER)
-        names = [name for name in storage.list_names(folder) if name.endswith(".parquet")]
-        return [storage.join(folder, name) for name in names]
+        return [storage.join(folder, name) for name in storage.list_parts(folder)]
 
     def iter_parts(self) -> Iterator[Rows]:
         """Yield the rows of one part after another, so that only one part is in memory."""

@@ -1,4 +1,4 @@
-"""The quality of predicted probabilities: calibration error, Brier score, and error among the most confident rows."""
+"""Figures of predictions: of labels (accuracy, recall, F1) and of probabilities (calibration, Brier score, risk)."""
 
 from __future__ import annotations
 

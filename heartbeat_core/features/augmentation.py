@@ -2,7 +2,7 @@
 
 In PASCAL, the label correlates with the device. A model that has seen every training recording through many simulated
 devices gains less from recognising the device. Random filters alter the spectrum as in Nam et al. (FilterAugment,
-ICASSP 2022); noise and speed change as in Ko et al. (INTERSPEECH 2015 and 2017).
+ICASSP 2022); noise and speed change as in Ko et al. (INTERSPEECH 2015, ICASSP 2017).
 """
 
 from __future__ import annotations

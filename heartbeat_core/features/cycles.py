@@ -126,9 +126,9 @@ def heart_period(relative: Values) -> tuple[Values, int]:
 
     Returns
     -------
-    ndarray, [201] float64
-        The mean autocorrelation of the roots of the lower three bands. The second value is the period in steps of
-        10 ms: the lag from 0.35 to 1.5 s with the greatest
+    tuple[ndarray of float64, int]
+        The mean autocorrelation [201] of the roots of the lower three bands, and the period in steps of 10 ms: the lag
+        from 0.35 to 1.5 s with the greatest
         ``(autocorrelation + 0.2) · exp(-(log2(lag / 0.8 s) / 0.8)² / 2)``. It is 0.8 s if there is no rhythm.
     """
     correlation: Values = autocorrelation(np.sqrt(relative[:N_LOWER_BANDS])).mean(axis=0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,11 +127,10 @@ class FeatureSet:
     def _loaded(self) -> Callable[..., NDArray[np.float32]]:
         if not isinstance(self.function, str):
             if self.function is None:
-                raise ValueError(f"feature set '{self.name}' is not computed of a recording alone")
+                raise ValueError(f"feature set '{self.name}' cannot be computed from a recording alone")
             return self.function
-        module, _, name = self.function.partition(":")
-        loaded: Any = getattr(import_module(module), name)
-        return loaded  # type: ignore[no-any-return]
+        loaded: Callable[..., NDArray[np.float32]] = resolve_name(self.function)
+        return loaded
 
 
 def described(descriptions: Mapping[str, str], parts: Mapping[str, str]) -> tuple[Column, ...]:

@@ -12,8 +12,8 @@ import torch
 from heartbeat_core.alignment.placement import Reference, pad, place
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.arrays import Codes, Inputs, Logits
-from heartbeat_core.errors import ConfigError
-from heartbeat_core.learning.compression import compress, stored_bytes
+from heartbeat_core.features.catalogue import ALIGNED, FREQUENCY
+from heartbeat_core.learning.compression import cannot_pack, compress, stored_bytes
 from heartbeat_core.learning.fcnn import FCNN, describe_network, restored_network, stored_tensors
 from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed
 from heartbeat_core.learning.scorer import Scorer
@@ -66,7 +66,7 @@ def fit_aligner(
     tuple[Aligner, list[Inputs], list[int]]
         The aligner, and the rows and offsets as its ``place`` returns them.
     """
-    frequency_only = recipe.input == "frequency"
+    frequency_only = recipe.input == FREQUENCY.name
     if reference is None:
         reference = Reference(_kept(max(inputs, key=len), frequency_only))
     rows, offsets = _place(inputs, reference, recipe.alignment.pad_mode, frequency_only)
@@ -168,13 +168,10 @@ class AlignedFCNN(Implementation):
 
     def check_servable(self, recipe: Recipe) -> None:
         """Refuse compressed networks, and the input ``frequency``, which bundles do not align."""
-        if recipe.input != "aligned":
+        if recipe.input != ALIGNED.name:
             super().check_servable(recipe)
         if recipe.compression != CompressionSettings():
-            raise ConfigError(
-                f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without "
-                "compression and write 8 bits with 'heartbeat export --int8'"
-            )
+            raise cannot_pack(recipe)
 
     def restore(
         self, recipe: Recipe, tensors: dict[str, torch.Tensor], reference: Reference, device: str = "cpu"

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from heartbeat_core.errors import ConfigError
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.training import TrainingRows, deterministic, optimise
 from heartbeat_core.recipe import CompressionSettings, Recipe
@@ -132,3 +133,11 @@ def stored_bytes(network: nn.Module, settings: CompressionSettings) -> int:
         total += -(-weight.numel() // 8) if settings.pruned > 0 else 0
         total += 5 if settings.int8 else 0
     return total
+
+
+def cannot_pack(recipe: Recipe) -> ConfigError:
+    """Return the error for a recipe whose compressed network a bundle cannot hold."""
+    return ConfigError(
+        f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without compression and "
+        "write 8 bits with 'heartbeat export --int8'"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 
 from heartbeat_core.errors import ConfigError
 from heartbeat_core.features.catalogue import columns_read, shape_read
@@ -116,7 +116,6 @@ def implementation_of(recipe: Recipe) -> Implementation:
     check_recipe(recipe)
     found = MODEL_KINDS.get(recipe.model).implementations[shape_read(recipe.input)]
     if isinstance(found, str):
-        module, _, name = found.partition(":")
-        loaded: type[Implementation] = getattr(import_module(module), name)
+        loaded: type[Implementation] = resolve_name(found)
         return loaded()
     return found()

@@ -5,6 +5,7 @@ The author of a kind writes an ``Implementation``, which fits a ``Model``. ``kin
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -113,13 +114,14 @@ class ServableModel(Model, Protocol):
         """Return the model as one network; None if it has no such form."""
 
 
-class Implementation:
+class Implementation(ABC):
     """How models of one kind are fitted and restored; the class of each kind overrides what differs.
 
     Only ``fit`` is required. A kind whose models can be packed into bundles also overrides ``check_servable``,
     ``restore`` and ``describe``. An implementation holds no state: all settings come from the recipe.
     """
 
+    @abstractmethod
     def fit(
         self,
         recipe: Recipe,
@@ -150,7 +152,6 @@ class Implementation:
         DatasetError
             There are too few rows, or all have the same label.
         """
-        raise NotImplementedError
 
     def n_steps(self, recipe: Recipe) -> int:
         """Return how often ``fit`` calls ``on_step``."""
@@ -158,17 +159,21 @@ class Implementation:
 
     def check_servable(self, recipe: Recipe) -> None:
         """Raise ConfigError, with advice, if a model of this recipe cannot be packed into a bundle."""
-        raise ConfigError(
-            f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) cannot be packed into a bundle, only evaluated:"
-            " bundles hold an fcnn or a bagged-fcnn on aligned frames or vectors; judge it with 'heartbeat evaluate'"
-        )
+        raise _not_servable(recipe)
 
     def restore(
         self, recipe: Recipe, tensors: dict[str, torch.Tensor], reference: Reference, device: str = "cpu"
     ) -> ServableModel:
         """Return the model from the ``tensors`` of a bundle, ready to serve on ``cpu`` or ``cuda``."""
-        raise NotImplementedError
+        raise _not_servable(recipe)
 
     def describe(self, recipe: Recipe) -> str:
         """Return a description of the model for its card, such as "A fully connected network (hidden widths 16, 8)"."""
         return f"A model of the kind '{recipe.model}'"
+
+
+def _not_servable(recipe: Recipe) -> ConfigError:
+    return ConfigError(
+        f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) cannot be packed into a bundle, only evaluated: "
+        "judge it with 'heartbeat evaluate', or use the model fcnn or bagged-fcnn on aligned frames or vectors"
+    )

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.arrays import Codes, Inputs, Logits, Values
-from heartbeat_core.errors import ConfigError
 from heartbeat_core.features.catalogue import columns_read
 from heartbeat_core.features.extract import join_vectors
 from heartbeat_core.learning.bagging import train_bagged
-from heartbeat_core.learning.compression import compress, stored_bytes
+from heartbeat_core.learning.compression import cannot_pack, compress, stored_bytes
 from heartbeat_core.learning.fcnn import FCNN, describe_network, restored_network, stored_tensors
 from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed
 from heartbeat_core.learning.training import MatrixRows, train_network
@@ -139,10 +138,7 @@ class VectorFCNN(Implementation):
     def check_servable(self, recipe: Recipe) -> None:
         """Refuse an 8-bit network."""
         if recipe.compression.int8:
-            raise ConfigError(
-                f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without "
-                "compression and write 8 bits with 'heartbeat export --int8'"
-            )
+            raise cannot_pack(recipe)
 
     def restore(
         self, recipe: Recipe, tensors: dict[str, torch.Tensor], reference: Reference, device: str = "cpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -10,8 +11,8 @@ import pyarrow.compute as pc
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import from_parquet, join_tables
+from heartbeat_core.storage.uris import FAILURES, TABLES
 
-TABLES = ("predictions", "features", "failures")
 _IDENTITY = ["recording_id", "generation"]
 
 
@@ -23,7 +24,7 @@ class Results:
 
     Parameters
     ----------
-    uri : str
+    uri : str | os.PathLike
         The output folder: a path or any fsspec URL. An unfinished folder gives the rows that it has so far.
 
     Raises
@@ -45,7 +46,7 @@ class Results:
     [{'predicted_label': 'murmur'}]
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
         self.uri = storage.to_uri(uri)
         self._parts = {table: self._part_uris(table) for table in TABLES}
         if not any(self._parts.values()):
@@ -61,7 +62,7 @@ class Results:
 
     def failures(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one row per recording that could not be processed; raises as ``predictions``."""
-        return self._newest("failures", columns)
+        return self._newest(FAILURES, columns)
 
     def part_uris(self, table: str) -> list[str]:
         """Return the URIs of the Parquet files of a table, for an engine that reads them itself."""
@@ -72,9 +73,7 @@ class Results:
         rows = self._read(table, wanted)
         if rows is None:
             raise InputError(f"{storage.display(self.uri)}: the table '{table}' does not exist yet")
-        generations = [
-            found for one in ("predictions", "failures") if (found := self._read(one, _IDENTITY)) is not None
-        ]
+        generations = [found for one in ("predictions", FAILURES) if (found := self._read(one, _IDENTITY)) is not None]
         newest = join_tables(generations).group_by("recording_id").aggregate([("generation", "max")])
         if pc.max(newest.column("generation_max")).as_py() not in (None, 0):
             latest = dict(zip(*(column.to_pylist() for column in newest.columns), strict=True))
@@ -88,4 +87,4 @@ class Results:
 
     def _part_uris(self, table: str) -> list[str]:
         folder = storage.join(self.uri, table)
-        return [storage.join(folder, name) for name in storage.list_names(folder) if name.endswith(".parquet")]
+        return [storage.join(folder, name) for name in storage.list_parts(folder)]

@@ -12,6 +12,7 @@ from heartbeat_core.storage.access import (
     honours_conditions,
     is_folder,
     list_names,
+    list_parts,
     put,
     read,
     read_tail,
@@ -20,8 +21,8 @@ from heartbeat_core.storage.access import (
     using,
     walk,
 )
-from heartbeat_core.storage.failures import is_transient, reason, store_errors
-from heartbeat_core.storage.uris import display, is_local, join, public_uri, query_digest, to_uri, without_query
+from heartbeat_core.storage.failures import reason, store_errors
+from heartbeat_core.storage.uris import display, is_local, join, to_uri
 
 __all__ = [
     "FROM_ENVIRONMENT",
@@ -36,12 +37,10 @@ __all__ = [
     "honours_conditions",
     "is_folder",
     "is_local",
-    "is_transient",
     "join",
     "list_names",
-    "public_uri",
+    "list_parts",
     "put",
-    "query_digest",
     "read",
     "read_tail",
     "reason",
@@ -51,5 +50,4 @@ __all__ = [
     "to_uri",
     "using",
     "walk",
-    "without_query",
 ]

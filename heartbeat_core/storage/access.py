@@ -201,6 +201,14 @@ def list_names(folder: str) -> list[str]:
         raise StorageError(f"{display(public_uri(folder))}: cannot be listed: {reason(error)}") from None
 
 
+def list_parts(folder: str) -> list[str]:
+    """Return the names of the Parquet files in a folder, in order; raises as ``list_names``.
+
+    A writer that was killed may have left temporary files, which are not among them.
+    """
+    return [name for name in list_names(folder) if name.endswith(".parquet")]
+
+
 def remove(uri: str) -> None:
     """Remove one file of our own. It is no error if the file does not exist."""
     with _as_storage_errors(uri):

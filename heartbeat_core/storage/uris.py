@@ -11,6 +11,9 @@ SUCCESS_NAME = "_SUCCESS"
 """The file that is written last into a folder: without it the folder is not finished."""
 ROWS_FOLDER = "recordings"
 """The folder below a dataset that holds its rows."""
+FAILURES = "failures"
+TABLES = ("predictions", "features", FAILURES)
+"""The folders below the results of ``classify``; a dataset has ``failures``, too."""
 
 _WEB_SCHEMES = ("http", "https")
 _CHAIN = re.compile("::(?=[a-z0-9]+://)")
@@ -62,8 +65,9 @@ def without_query(uri: str) -> str:
     return re.split("[?#]", uri, maxsplit=1)[0] if _is_web(uri) else uri
 
 
-def to_uri(text: str) -> str:
-    """Return ``text`` as a URI: a local path becomes an absolute ``file://`` URI, and any other URI stays as it is."""
+def to_uri(place: str | os.PathLike[str]) -> str:
+    """Return a place as a URI: a local path becomes an absolute ``file://`` URI, and any other URI stays as it is."""
+    text = os.fspath(place)
     scheme, separator, rest = text.partition("://")
     if not separator:
         return LOCAL + os.path.abspath(os.path.expanduser(text))

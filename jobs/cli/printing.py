@@ -48,7 +48,7 @@ def print_status(found: Status) -> None:
 
 def print_classified(summary: ClassifySummary) -> None:
     """Print the totals, the predictions of each label, the model and where the tables are."""
-    from jobs.output.ledger import TABLES
+    from heartbeat_core.storage.uris import TABLES
 
     print_totals(summary.totals, "predictions", summary.errors)
     for label, count in summary.labels.items():

@@ -112,9 +112,8 @@ def predict(
     Example: **heartbeat predict heart.wav**
     """
     with exit_codes("interrupted"):
-        from heartbeat_core.settings import Limits
+        from heartbeat_core.settings import DEFAULT_MODEL, Limits
         from jobs.drivers.predict import predict as run_job
-        from jobs.settings import DEFAULT_MODEL
 
         rows = run_job(files, model or DEFAULT_MODEL, Limits())
         if as_json:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.storage.uris import FAILURES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
@@ -26,7 +27,7 @@ from jobs.drivers.run import (
 from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import FAILURES, Totals, by_count, count_errors, count_labels
+from jobs.output.ledger import Totals, by_count, count_errors, count_labels
 from jobs.output.newest import read_newest
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_shard

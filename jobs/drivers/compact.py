@@ -22,10 +22,10 @@ from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import Table, from_parquet, join_tables, to_parquet
 from heartbeat_core.settings import canonical_json
-from heartbeat_core.storage.uris import ROWS_FOLDER
+from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER, TABLES
 from jobs.output.lease import present
-from jobs.output.ledger import COMPACT_FOLDER, FAILURES, TABLES, Ledger, Totals, reconcile
-from jobs.output.newest import newest_generations, newest_rows, part_names
+from jobs.output.ledger import COMPACT_FOLDER, Ledger, Totals, reconcile
+from jobs.output.newest import newest_generations, newest_rows
 from jobs.output.status import Status, read_status
 from jobs.progress import meter
 
@@ -100,7 +100,7 @@ def _settled(out: str) -> Compaction | None:
 
 def _write(out: str, tables: tuple[str, ...], part_bytes: int, console: Console) -> Compaction:
     """Write the new parts beside the tables, and then the record."""
-    old = {table: part_names(out, table) for table in tables}
+    old = {table: storage.list_parts(storage.join(out, table)) for table in tables}
     made = [name.split("-") for names in old.values() for name in names if name.startswith("compact-")]
     number = 1 + max((int(parts[1]) for parts in made), default=0)
     newest = newest_generations(out)

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.audio.synthesis import demo_recordings
-from heartbeat_core.errors import OutputError, StorageError
+from heartbeat_core.errors import OutputError
 from jobs.drivers.classify import ClassifySummary, classify
-from jobs.output.ledger import list_output
+from jobs.output.ledger import as_output_errors, list_output
 from jobs.settings import JobSettings
 
 SEED = 2011
@@ -42,10 +42,8 @@ def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
     if foreign:
         raise OutputError(f"{folder} holds something else ({foreign[0]}): name another folder for the demo")
     console.print("synthesising recordings: artificial sounds to try the program with, no real hearts")
-    try:
+    with as_output_errors():
         for name, data in demo_recordings(SEED):
             storage.create(storage.join(recordings, name), data)
-    except StorageError as error:
-        raise OutputError(str(error)) from None
     summary = classify([storage.display(recordings)], storage.join(root, RESULTS_FOLDER), settings, console)
     return DemoSummary(recordings, summary)

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset, Labelled
-from heartbeat_core.errors import DatasetError, OutputError, StorageError, UsageError
+from heartbeat_core.errors import DatasetError, UsageError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.judging import judge_recipe, judge_rules
 from heartbeat_core.evaluation.report import LEADERBOARD_NAME, as_markdown
@@ -35,7 +35,7 @@ from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import enter, on_cluster
-from jobs.output.ledger import Ledger
+from jobs.output.ledger import Ledger, as_output_errors
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
@@ -194,7 +194,5 @@ def _conclude(labelled: Labelled, tasks: Sequence[Task], options: EvaluateOption
 
 
 def _create(out: str, name: tuple[str, ...], data: bytes) -> None:
-    try:
+    with as_output_errors():
         storage.create(storage.join(out, *name), data)
-    except StorageError as error:
-        raise OutputError(str(error)) from None

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import heartbeat_core
 from heartbeat_core import storage
-from heartbeat_core.errors import HeartbeatError, OutputError, StorageError
+from heartbeat_core.errors import HeartbeatError, StorageError
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage import retry
@@ -23,7 +23,7 @@ from jobs.cluster.runner import Tasks, run_tasks
 from jobs.listing.listing import Listing
 from jobs.listing.shards import Shard, expected_cost
 from jobs.output.lease import BEAT_S, Presence, present
-from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, reconcile
+from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, as_output_errors, reconcile
 from jobs.output.plans import Generation, PlanFolder
 from jobs.progress import meter
 from jobs.settings import JobSettings
@@ -146,7 +146,8 @@ def enter(
     OutputError
         The folder holds another job or cannot be written, or another driver is in the way.
     """
-    honours_conditions = _honours_conditions(ledger.out)
+    with as_output_errors():
+        honours_conditions = storage.honours_conditions(ledger.out)
     access = storage.Access(settings.s3, looks_first=not honours_conditions)
     with storage.using(access, WORK_PATIENCE_S), present(ledger.out, alone=not honours_conditions) as presence:
         # Looked at once more: before this driver had announced itself, another may have given the folder back, or
@@ -312,13 +313,6 @@ def count(run: Run) -> Totals:
     run.commits.update(run.ledger.commits(committed - run.commits.keys()))
     there = {shard: commit for shard, commit in run.commits.items() if shard in committed}
     return reconcile(run.n_shards, run.n_recordings, there)
-
-
-def _honours_conditions(out: str) -> bool:
-    try:
-        return storage.honours_conditions(out)
-    except StorageError as error:
-        raise OutputError(str(error)) from None
 
 
 def report_listing(listing: Listing, console: Console) -> None:

@@ -23,7 +23,7 @@ from heartbeat_core.bundles.manifest import (
 )
 from heartbeat_core.bundles.servable import Trainable, check_servable, train_bundle, usable_rows
 from heartbeat_core.datasets.dataset import Dataset, Labelled
-from heartbeat_core.errors import DatasetError, InputError, OutputError, StorageError
+from heartbeat_core.errors import DatasetError, InputError, OutputError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.splits import holdout_split
 from heartbeat_core.features.catalogue import shape_read
@@ -37,7 +37,7 @@ from jobs.cluster.connect import connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import announce
-from jobs.output.ledger import list_output
+from jobs.output.ledger import as_output_errors, list_output
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
@@ -92,7 +92,8 @@ def train(dataset_uri: str, out: str, options: TrainOptions, settings: JobSettin
             split = holdout_split(codes, groups, n_folds, seed, dataset.reference_group())
         else:
             evaluation = _evaluation(options.evaluation, recipe, options.drop_labels, labelled)
-        _check_writable(target)
+        with as_output_errors():
+            storage.check_writable(target)
         inputs = _inputs(dataset, recipe, labelled, settings, console)
         trainable = Trainable(
             Examples([inputs[i] for i in kept.tolist()], codes, groups),
@@ -186,18 +187,9 @@ def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], labelled
     return found.model_copy(update={"recipes": ours})
 
 
-def _check_writable(folder: str) -> None:
-    try:
-        storage.check_writable(folder)
-    except StorageError as error:
-        raise OutputError(str(error)) from None
-
-
 def _write(folder: str, content: dict[str, bytes]) -> None:
     for name, data in content.items():
-        try:
+        with as_output_errors():
             created = storage.create(storage.join(folder, name), data)
-        except StorageError as error:
-            raise OutputError(str(error)) from None
         if not created:
             raise OutputError(f"{storage.display(folder)}/{name} was written by another process a moment ago")

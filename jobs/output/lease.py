@@ -27,7 +27,7 @@ from heartbeat_core import storage
 from heartbeat_core.errors import JobError, OutputError, StorageError
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
-from jobs.output.ledger import DRIVERS_FOLDER
+from jobs.output.ledger import DRIVERS_FOLDER, as_output_errors
 
 BEAT_S = 5.0
 GONE_AFTER_S = 60.0
@@ -168,10 +168,8 @@ def present(out: str, *, alone: bool) -> Iterator[Presence]:
                     continue  # The work itself finds out whether the store is away.
 
     try:
-        try:
+        with as_output_errors():
             _announce(presence)
-        except StorageError as error:
-            raise OutputError(str(error)) from None
         thread = threading.Thread(target=copy_context().run, args=(beat,), name="presence", daemon=True)
         thread.start()
         try:

@@ -19,8 +19,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ from heartbeat_core.errors import InputError, JobError, OutputError, StorageErro
 from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
 from heartbeat_core.settings import canonical_json, fingerprint
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.uris import SUCCESS_NAME
+from heartbeat_core.storage.uris import FAILURES, SUCCESS_NAME
 from jobs.output.differences import describe_differences
 
 RUN_NAME = "_run.json"
@@ -37,7 +38,6 @@ PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
-FAILURES = "failures"
 RECORDS_AT_ONCE = 16
 """How many commit records are read at the same time."""
 
@@ -95,7 +95,8 @@ class Ledger:
         if storage.is_local(self.out) and storage.exists(self.out) and not storage.is_folder(self.out):
             raise OutputError(f"{shown} is a file: name a folder for the output")
         try:
-            record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
+            with as_output_errors():
+                record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
             run_id, found = str(record["run_id"]), dict(record["identity"])
         except FileNotFoundError:
             # A driver that died before it had claimed the folder has left no more than these. Some stores still list
@@ -108,8 +109,6 @@ class Ledger:
                     f"{shown} is not empty and not the output of a heartbeat job: name another folder"
                 ) from None
             return None
-        except StorageError as error:
-            raise OutputError(str(error)) from None
         except (ValueError, KeyError, TypeError):
             raise OutputError(f"{shown}/{RUN_NAME} is not a run record: name another folder") from None
         # Compared as JSON reads it back: tuples and lists are one.
@@ -146,10 +145,8 @@ class Ledger:
         if work is not None:
             record["work"] = work
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        try:
+        with as_output_errors():
             storage.create(storage.join(self.out, RUN_NAME), text.encode())
-        except StorageError as error:
-            raise OutputError(str(error)) from None
         # Whoever was first, its record counts: after a lost answer, that may be this very one.
         run_id = self.find_run(identity)
         if run_id is None:
@@ -278,8 +275,15 @@ def list_output(folder: str) -> list[str]:
     OutputError
         The folder may not be read.
     """
-    try:
+    with as_output_errors():
         return storage.list_names(folder)
+
+
+@contextmanager
+def as_output_errors() -> Iterator[None]:
+    """Turn a StorageError in the block into an OutputError: the output cannot be used, and no work has begun."""
+    try:
+        yield
     except StorageError as error:
         raise OutputError(str(error)) from None
 
@@ -362,6 +366,3 @@ def _stored_errors(uri: str) -> Counter[str]:
         return Counter(from_parquet(storage.read(uri), ["error_type"]).column("error_type").to_pylist())
     except (InputError, FileNotFoundError) as error:
         raise StorageError(f"{storage.display(uri)}: cannot be read back: {error}") from None
-
-
-TABLES = ("predictions", "features", FAILURES)

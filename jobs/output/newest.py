@@ -9,7 +9,7 @@ import numpy as np
 
 from heartbeat_core import storage
 from heartbeat_core.formats.parquet import Table, from_parquet
-from jobs.output.ledger import FAILURES
+from heartbeat_core.storage.uris import FAILURES
 from jobs.output.plans import PlanFolder
 
 
@@ -37,17 +37,13 @@ def newest_rows(part: Table, newest: Mapping[str, int]) -> Table:
     return part.filter(np.array([generation >= newest.get(one, 0) for one, generation in rows], bool))
 
 
-def part_names(out: str, table: str) -> list[str]:
-    """Return the names of a table's parts, without the temporary files of a writer that was killed."""
-    return [name for name in storage.list_names(storage.join(out, table)) if name.endswith(".parquet")]
-
-
 def read_newest(out: str, table: str, columns: list[str] | None = None) -> Iterator[Table]:
     """Yield the newest rows of a finished table, part by part."""
     newest = newest_generations(out)
     wanted = None if columns is None else sorted({*columns, "recording_id", "generation"})
-    for name in part_names(out, table):
-        yield newest_rows(from_parquet(storage.read(storage.join(out, table, name)), wanted), newest)
+    folder = storage.join(out, table)
+    for name in storage.list_parts(folder):
+        yield newest_rows(from_parquet(storage.read(storage.join(folder, name)), wanted), newest)
 
 
 def read_failures(out: str) -> list[dict[str, Any]]:

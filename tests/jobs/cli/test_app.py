@@ -24,10 +24,9 @@ from heartbeat_core.devices import has_gpu
 from heartbeat_core.errors import ConfigError, InputError
 from heartbeat_core.features.catalogue import shape_read
 from heartbeat_core.recipe import LABELS, BaggingSettings, Recipe
-from heartbeat_core.settings import parse_yaml
+from heartbeat_core.settings import DEFAULT_MODEL, parse_yaml
 from jobs.cli.__main__ import app
 from jobs.settings import (
-    DEFAULT_MODEL,
     THREADS_A_WORKER,
     ClusterSettings,
     JobSettings,

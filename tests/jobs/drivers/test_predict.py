@@ -9,10 +9,10 @@ from rich.console import Console
 
 from heartbeat_core.errors import BundleError, InputError
 from heartbeat_core.recipe import LABELS
-from heartbeat_core.settings import Limits
+from heartbeat_core.settings import DEFAULT_MODEL, Limits
 from jobs.drivers.classify import classify
 from jobs.drivers.predict import predict
-from jobs.settings import DEFAULT_MODEL, JobSettings
+from jobs.settings import JobSettings
 from tests.helpers import LIMITS, comparable, write_broken
 
 
