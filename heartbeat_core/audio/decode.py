@@ -283,13 +283,25 @@ def _opened(data: bytes, limits: Limits) -> Iterator[_Opened]:
 def _check(reader: soundfile.SoundFile, limits: Limits) -> None:
     if reader.format not in FORMATS or reader.subtype not in SUBTYPES:
         raise NotAudio(f"format {reader.format} with encoding {reader.subtype} is not supported")
-    if reader.channels > limits.max_channels:
-        raise RecordingTooLarge(f"{reader.channels} channels, over the limit of {limits.max_channels}")
-    rate = reader.samplerate
-    if rate > limits.max_sample_rate_hz:
-        raise RecordingTooLarge(f"{rate} Hz, over the limit of {limits.max_sample_rate_hz} Hz")
-    if rate < limits.min_sample_rate_hz:
-        raise UnsupportedSampleRate(f"{rate} Hz, below the limit of {limits.min_sample_rate_hz} Hz")
+    check_limits(reader.channels, reader.samplerate, limits)
+
+
+def check_limits(channels: int, sample_rate_hz: int, limits: Limits) -> None:
+    """Check the channels and the sample rate of a recording.
+
+    Raises
+    ------
+    RecordingTooLarge
+        One of them is over its limit.
+    UnsupportedSampleRate
+        The sample rate is below the limit.
+    """
+    if channels > limits.max_channels:
+        raise RecordingTooLarge(f"{channels} channels, over the limit of {limits.max_channels}")
+    if sample_rate_hz > limits.max_sample_rate_hz:
+        raise RecordingTooLarge(f"{sample_rate_hz} Hz, over the limit of {limits.max_sample_rate_hz} Hz")
+    if sample_rate_hz < limits.min_sample_rate_hz:
+        raise UnsupportedSampleRate(f"{sample_rate_hz} Hz, below the limit of {limits.min_sample_rate_hz} Hz")
 
 
 def _max_samples(reader: soundfile.SoundFile, limits: Limits) -> int:

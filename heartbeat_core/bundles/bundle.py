@@ -17,6 +17,7 @@ depends on when or where it was made: the same training gives the same digest.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,12 +104,12 @@ def pack(facts: dict[str, Any], reference: Reference, model: ServableModel) -> t
     return Bundle(manifest, reference, model), weights
 
 
-def load(source: str, digest: str | None = None, device: Device = "cpu") -> Bundle:
+def load(source: str | os.PathLike[str], digest: str | None = None, device: Device = "cpu") -> Bundle:
     """Load a bundle ready to serve.
 
     Parameters
     ----------
-    source : str
+    source : str | os.PathLike
         The name of a shipped model, a path, or any fsspec URL.
     digest : str | None
         Refuse a bundle with any other digest.
@@ -127,6 +128,7 @@ def load(source: str, digest: str | None = None, device: Device = "cpu") -> Bund
     BundleError
         As ``read_manifest``. Also if the weights are damaged, or if the bundle has another digest than ``digest``.
     """
+    source = os.fspath(source)
     manifest = read_manifest(source)
     if digest is not None and manifest.digest != digest:
         raise BundleError(f"{source}: holds the bundle {manifest.digest[:12]}…, but {digest[:12]}… was asked for")

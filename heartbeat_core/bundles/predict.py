@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,16 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from heartbeat_core import storage
-from heartbeat_core.audio.decode import Waveform, decode
+from heartbeat_core.audio.decode import Waveform, check_limits, decode
 from heartbeat_core.bundles.bundle import Bundle, load
 from heartbeat_core.errors import EmptyRecording, NonFiniteSamples
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.fetch import read_recording
 from heartbeat_core.recordings.process import RecordingResult, process_waveform
 from heartbeat_core.recordings.recording import Recording
-from heartbeat_core.settings import Limits
-
-DEFAULT_MODEL = "cycles"
+from heartbeat_core.settings import DEFAULT_MODEL, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +56,18 @@ class Prediction:
 
 
 def predict(
-    source: str | bytes | ArrayLike, bundle: Bundle | str = DEFAULT_MODEL, *, sample_rate_hz: int | None = None
+    source: str | os.PathLike[str] | bytes | ArrayLike,
+    bundle: Bundle | str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    sample_rate_hz: int | None = None,
 ) -> Prediction:
     """Classify one recording. The result is not a diagnosis.
 
     Parameters
     ----------
-    source : str | bytes | array_like
-        A path or URL, the bytes of an audio file, or samples [n] or [n, channels] of any real dtype with full scale 1.
-    bundle : Bundle | str
+    source : str | os.PathLike | bytes | array_like
+        A path or URL, the bytes of an audio file, or floating-point samples [n] or [n, channels] with full scale 1.
+    bundle : Bundle | str | os.PathLike
         A loaded bundle, the name of a shipped one, or the path or URL of one. A name, path or URL is loaded only once.
     sample_rate_hz : int | None
         Required for samples, and not allowed for anything else.
@@ -77,7 +79,7 @@ def predict(
     Raises
     ------
     ValueError
-        Samples without a sample rate, a file with one, or samples with more than two dimensions.
+        Samples without a sample rate, a file with one, integer samples, or samples with more than two dimensions.
     RecordingError
         A named subclass: the recording cannot be read or processed.
     BundleError
@@ -94,19 +96,19 @@ def predict(
     >>> round(sum(prediction.probabilities.values()), 3)
     1.0
     """
-    model = _loaded(bundle) if isinstance(bundle, str) else bundle
+    model = bundle if isinstance(bundle, Bundle) else _loaded(os.fspath(bundle))
     limits = Limits()
-    if isinstance(source, str | bytes):
+    if isinstance(source, str | os.PathLike | bytes):
         if sample_rate_hz is not None:
             raise ValueError("sample_rate_hz goes with samples: a file has its own")
-        recording = Recording(storage.to_uri(source) if isinstance(source, str) else "memory://bytes", "")
-        data = read_recording(recording, limits) if isinstance(source, str) else source
+        recording = Recording("memory://bytes" if isinstance(source, bytes) else storage.to_uri(source), "")
+        data = source if isinstance(source, bytes) else read_recording(recording, limits)
         waveform = decode(data, limits)
     else:
         if sample_rate_hz is None:
             raise ValueError("samples need a sample_rate_hz")
         recording = Recording("memory://samples", "")
-        waveform = _waveform(np.asarray(source), sample_rate_hz)
+        waveform = _waveform(np.asarray(source), sample_rate_hz, limits)
         data = waveform.samples.tobytes()
     result = process_waveform(recording, data, waveform, model.manifest.recipe, model.reference, model.vectors)
     found = model.classify([result])
@@ -123,10 +125,13 @@ def predict(
     )
 
 
-def _waveform(samples: np.ndarray, sample_rate_hz: int) -> Waveform:
+def _waveform(samples: np.ndarray, sample_rate_hz: int, limits: Limits) -> Waveform:
+    if samples.dtype.kind != "f":
+        raise ValueError(f"samples are floats with full scale 1, not {samples.dtype}: divide 16-bit integers by 32768")
     if samples.ndim not in (1, 2):
         raise ValueError(f"samples are [n] or [n, channels], not {samples.shape}")
     channels = 1 if samples.ndim == 1 else samples.shape[1]
+    check_limits(channels, sample_rate_hz, limits)
     mono = np.ascontiguousarray(samples if samples.ndim == 1 else samples.mean(axis=1), dtype=np.float32)
     if not len(mono):
         raise EmptyRecording("no samples")

@@ -10,10 +10,17 @@ import soundfile
 
 import heartbeat_core
 from heartbeat_core import load_bundle, predict, synthesise
-from heartbeat_core.errors import EmptyRecording, NonFiniteSamples, NotAudio, RecordingNotFound, TooShort
-from heartbeat_core.settings import Limits
+from heartbeat_core.errors import (
+    EmptyRecording,
+    NonFiniteSamples,
+    NotAudio,
+    RecordingNotFound,
+    RecordingTooLarge,
+    TooShort,
+    UnsupportedSampleRate,
+)
+from heartbeat_core.settings import DEFAULT_MODEL, Limits
 from jobs.drivers.predict import predict as predict_files
-from jobs.settings import DEFAULT_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +41,7 @@ def test_a_file_its_bytes_and_its_samples_give_the_same_and_so_does_the_command(
     of_file, of_bytes = predict(str(recording)), predict(recording.read_bytes())
     of_samples = predict(samples, sample_rate_hz=4_000)
     [told] = predict_files([str(recording)], DEFAULT_MODEL, Limits())
-    for one in (of_file, of_bytes, of_samples):
+    for one in (of_file, predict(recording), of_bytes, of_samples):
         assert one.probabilities == told["probabilities"]
         assert (one.label, one.confidence, one.model_id) == (
             told["predicted_label"],
@@ -56,8 +63,8 @@ def test_channels_are_averaged(samples: np.ndarray, dtype: type) -> None:
 
 def test_a_model_by_name_by_place_and_loaded(samples: np.ndarray, bundle: Path) -> None:
     loaded = load_bundle(str(bundle))
-    found = [predict(samples, one, sample_rate_hz=4_000) for one in (str(bundle), loaded)]
-    assert found[0].probabilities == found[1].probabilities
+    found = [predict(samples, one, sample_rate_hz=4_000) for one in (str(bundle), bundle, loaded)]
+    assert found[0].probabilities == found[1].probabilities == found[2].probabilities
     assert {one.model_id for one in found} == {loaded.model_id}
 
 
@@ -76,6 +83,12 @@ def test_what_cannot_be_predicted_is_a_named_error(recording: Path, tmp_path: Pa
         predict(np.ones(9_000))
     with pytest.raises(ValueError, match="a file has its own"):
         predict(str(recording), sample_rate_hz=4_000)
+    with pytest.raises(UnsupportedSampleRate, match=r"^10 Hz, below the limit"):
+        predict(np.ones(9_000), sample_rate_hz=10)
+    with pytest.raises(RecordingTooLarge, match=r"^17 channels"):
+        predict(np.zeros((9_000, 17)), sample_rate_hz=4_000)
+    with pytest.raises(ValueError, match="not int16: divide 16-bit integers by 32768"):
+        predict(np.ones(9_000, np.int16), sample_rate_hz=4_000)
     with pytest.raises(ValueError, match=r"not \(2, 2, 2\)"):
         predict(np.zeros((2, 2, 2)), sample_rate_hz=4_000)
 

@@ -161,7 +161,7 @@ def test_labelled_rows_are_those_with_a_label(layout: Layout, tmp_path: Path) ->
 
 def test_rows_are_what_was_written(compact: Path) -> None:
     reference, results = make_results()
-    dataset = Dataset(str(compact))
+    dataset = Dataset(compact)
     rows = dataset.rows()
     assert len(rows) == 7
     assert rows.recording_id == [one.recording.recording_id for one in results]

@@ -30,7 +30,7 @@ def updated(tmp_path: Path) -> Path:
 
 
 def test_each_recording_is_in_one_table_by_its_newest_row(updated: Path) -> None:
-    results = Results(str(updated))
+    results = Results(updated)
     assert sorted(results.predictions(["recording_id", "label"]).to_pylist(), key=lambda row: row["recording_id"]) == [
         {"recording_id": "a", "label": "x"},
         {"recording_id": "b", "label": "new"},
