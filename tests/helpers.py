@@ -296,3 +296,19 @@ def statistics_of(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[
 def both_of(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
     """Return [652] float32, the feature sets ``statistics`` and ``cycles`` side by side."""
     return join_vectors(compute_features(samples, sample_rate_hz, ["statistics", "cycles"]), "statistics+cycles")
+
+
+EXTREME_SOUNDS = ("noise", "constant", "clipped", "tone", "click", "growing")
+
+
+def extreme_sound(sound: str, n_samples: int, sample_rate_hz: int) -> np.ndarray:
+    """Return [n_samples] float64 of a sound of ``EXTREME_SOUNDS``, up to full scale."""
+    rng, t = np.random.default_rng(n_samples), np.arange(n_samples) / sample_rate_hz
+    return {
+        "noise": lambda: rng.uniform(-1, 1, n_samples),
+        "constant": lambda: np.ones(n_samples),
+        "clipped": lambda: np.sign(rng.normal(size=n_samples)),
+        "tone": lambda: np.sin(2 * np.pi * 100 * t),
+        "click": lambda: (np.arange(n_samples) == n_samples // 2).astype(float),
+        "growing": lambda: np.exp(60 * (t / max(t.max(initial=0), 1e-9) - 1)),
+    }[sound]()

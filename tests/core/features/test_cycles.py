@@ -18,7 +18,7 @@ from heartbeat_core.features import cycles, statistics_columns
 from heartbeat_core.features.cycles_columns import BANDS, BANDS_HZ, DESCRIPTIONS, NAMES, VERSION
 from heartbeat_core.features.series import distant_maxima
 from heartbeat_core.features.signal import RATE_HZ, envelope, power_spectra, prepare
-from tests.helpers import both_of, statistics_of
+from tests.helpers import EXTREME_SOUNDS, both_of, extreme_sound, statistics_of
 
 Values = NDArray[np.float64]
 PERIOD_S, SYSTOLE_S = 0.84, 0.3
@@ -366,21 +366,15 @@ def test_silence_and_constants_have_no_cycles(n_samples: int, level: float) -> N
         assert max(value for name, value in arbitrary.items() if "best" in name) == 0
 
 
-sounds = st.sampled_from(["noise", "constant", "clipped", "tone", "click", "growing"])
-
-
 @settings(max_examples=200)
-@given(sounds, st.integers(0, 20_000), st.sampled_from([1_000, 4_000, 44_100, 384_000]), st.floats(-30, 30))
+@given(
+    st.sampled_from(EXTREME_SOUNDS),
+    st.integers(0, 20_000),
+    st.sampled_from([1_000, 4_000, 44_100, 384_000]),
+    st.floats(-30, 30),
+)
 def test_values_are_always_finite(sound: str, n_samples: int, sample_rate_hz: int, power: float) -> None:
-    rng, t = np.random.default_rng(n_samples), np.arange(n_samples) / sample_rate_hz
-    samples = {
-        "noise": lambda: rng.uniform(-1, 1, n_samples),
-        "constant": lambda: np.ones(n_samples),
-        "clipped": lambda: np.sign(rng.normal(size=n_samples)),
-        "tone": lambda: np.sin(2 * np.pi * 100 * t),
-        "click": lambda: (np.arange(n_samples) == n_samples // 2).astype(float),
-        "growing": lambda: np.exp(60 * (t / max(t.max(initial=0), 1e-9) - 1)),
-    }[sound]()
+    samples = extreme_sound(sound, n_samples, sample_rate_hz)
     values = both_of((10**power * samples).astype(np.float32), sample_rate_hz)
     assert values.shape == (652,)
     assert np.isfinite(values).all()

@@ -27,7 +27,7 @@ from heartbeat_core.features.statistics_columns import (
     RHYTHM_BANDS_HZ,
     VERSION,
 )
-from tests.helpers import statistics_of
+from tests.helpers import EXTREME_SOUNDS, extreme_sound, statistics_of
 
 Values = NDArray[np.float64]
 CARRIERS_HZ = {"low": 80.0, "middle": 260.0, "high": 600.0}
@@ -525,26 +525,15 @@ def test_silence_has_no_rhythm(n_samples: int, sample_rate_hz: int) -> None:
             assert found[name] == pytest.approx(value, abs=1e-5), name
 
 
-sounds = st.sampled_from(["noise", "constant", "clipped", "tone", "click", "growing"])
-
-
 @settings(max_examples=300)
 @given(
-    sounds,
+    st.sampled_from(EXTREME_SOUNDS),
     st.integers(0, 5_000),
     st.one_of(st.sampled_from([1_000, 4_000, 44_100, 384_000]), st.integers(1_000, 384_000)),
     st.one_of(st.just(1.0), st.floats(-30, 30).map(lambda power: 10**power)),
 )
 def test_values_are_always_finite(sound: str, n_samples: int, sample_rate_hz: int, level: float) -> None:
-    rng, t = np.random.default_rng(n_samples), np.arange(n_samples) / sample_rate_hz
-    samples = {
-        "noise": lambda: rng.uniform(-1, 1, n_samples),
-        "constant": lambda: np.ones(n_samples),
-        "clipped": lambda: np.sign(rng.normal(size=n_samples)),
-        "tone": lambda: np.sin(2 * np.pi * 100 * t),
-        "click": lambda: (np.arange(n_samples) == n_samples // 2).astype(float),
-        "growing": lambda: np.exp(60 * (t / max(t.max(initial=0), 1e-9) - 1)),
-    }[sound]()
+    samples = extreme_sound(sound, n_samples, sample_rate_hz)
     values = statistics_of((level * samples).astype(np.float32), sample_rate_hz)
     assert values.shape == (392,)
     assert np.isfinite(values).all()
