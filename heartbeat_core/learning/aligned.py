@@ -171,9 +171,10 @@ class AlignedFCNN(Implementation):
         if recipe.input != "aligned":
             super().check_servable(recipe)
         if recipe.compression != CompressionSettings():
+            instead = " and write 8 bits with 'heartbeat export --int8'" * recipe.compression.int8
             raise ConfigError(
                 f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without "
-                "compression and write 8 bits with 'heartbeat export --int8'"
+                f"compression{instead}"
             )
 
     def restore(

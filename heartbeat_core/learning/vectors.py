@@ -141,7 +141,7 @@ class VectorFCNN(Implementation):
         if recipe.compression.int8:
             raise ConfigError(
                 f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without "
-                "compression and write 8 bits with 'heartbeat export --int8'"
+                "int8 and write 8 bits with 'heartbeat export --int8'"
             )
 
     def restore(

@@ -420,6 +420,23 @@ def test_a_feature_set_that_is_not_known(place: Place) -> None:
     assert_refused(place.classify("--features", "aligned,pitch"), 2, told)
 
 
+def test_sizes_and_times_that_cannot_be_read(place: Place) -> None:
+    for option, text, told in (
+        ("--min-size", "big", "selection.min_size: expected a size such as '4kB'"),
+        ("--max-size", "4parsec", "selection.max_size: expected a size such as '4kB'"),
+        ("--since", "yesterday", "selection.since: expected a time such as '2026-11-01'"),
+        ("--before", "2026-13-01", "selection.before: expected a time such as '2026-11-01'"),
+    ):
+        assert_refused(place.classify(option, text), 2, told)
+    assert not place.out.exists()
+
+
+def test_the_status_of_a_file(place: Place) -> None:
+    for command in ("status", "compact"):
+        told = "labels.csv is a file: name the output folder of a job"
+        assert_refused(heartbeat(command, place.library / "labels.csv"), 2, told)
+
+
 def test_typers_own_refusals(place: Place) -> None:
     for arguments in (
         ("classify", place.library),
