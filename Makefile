@@ -45,7 +45,7 @@ format: $(STAMP) ## format the code as lint wants it
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## list the benchmarks: make bench-engines ARGS="--data FOLDER", and so on
-	-@$(BIN)/python -m tests.benchmarks
+	@$(BIN)/python -m tests.benchmarks || test $$? -eq 2
 
 $(addprefix bench-,$(BENCHMARKS)): bench-%: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.$(subst -,_,$*) $(ARGS)

@@ -100,6 +100,16 @@ def canonical_json(content: Any) -> bytes:
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
+_SIZE = "expected a size such as '4kB', '1MiB', or a number of bytes"
+_TIME = "expected a time such as '2026-11-01' or '2026-11-01T12:00:00Z'"
+_EXPECTED = {
+    "byte_size": _SIZE,
+    "byte_size_unit": _SIZE,
+    "datetime_parsing": _TIME,
+    "datetime_from_date_parsing": _TIME,
+}
+"""What is said in place of pydantic's own text, by its type of error."""
+
 
 def parse_settings(model: type[SettingsT], content: Any, source: str) -> SettingsT:
     """Validate ``content`` as ``model``.
@@ -119,7 +129,8 @@ def parse_settings(model: type[SettingsT], content: Any, source: str) -> Setting
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(_allowed_keys(model, first["loc"]))
             raise ConfigError(f"{source}: unknown key '{key}'; allowed here: {allowed}") from None
-        raise ConfigError(f"{source}: {key or 'settings'}: {first['msg']}") from None
+        told = _EXPECTED.get(first["type"], first["msg"])
+        raise ConfigError(f"{source}: {key or 'settings'}: {told}") from None
 
 
 def parse_yaml(model: type[SettingsT], text: str, source: str) -> SettingsT:

@@ -22,7 +22,7 @@ class Task:
     Attributes
     ----------
     name : str
-        The name as shown: '5 classes' or '4 classes, without artifact'.
+        The name as shown: '5 classes', or '4 classes' without artifact.
     dropped : tuple[int, ...]
         Codes of the labels that are left out.
     """

@@ -139,7 +139,8 @@ def sets_written(names: Sequence[str]) -> list[FeatureSet]:
     owner: dict[str, str] = {}
     for one in chosen:
         if not one.columns:
-            raise ConfigError(f"feature set '{one.name}' is read by models and has no columns to write")
+            writable = ", ".join(other.name for other in FEATURE_SETS.all() if other.columns)
+            raise ConfigError(f"feature set '{one.name}' has no columns to write: those that have are {writable}")
         for name in one.names:
             if owner.setdefault(name, one.name) != one.name:
                 raise ConfigError(f"feature sets '{owner[name]}' and '{one.name}' both have a column '{name}'")

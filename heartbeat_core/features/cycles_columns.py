@@ -157,8 +157,8 @@ Similarity is the correlation of the four bands' levels in windows of 0.6 s, eve
 window is at least 0.32 s away, and the next repeat is looked for from a half to 1.7 of the heart's period.
 
 Dynamics are of the levels (natural logarithms of power, in frames of 64 ms every 20 ms) of 13 groups of three mel
-bands, the lowest first; frames are ordered by the mean level of groups 1 to 3. A unit ends a name; a value whose name
-has none has none.
+bands, the lowest first; frames are ordered by the mean level of groups 1 to 3. A value with a unit has it at the end of
+its name.
 """
 
 NAMES: tuple[str, ...] = tuple(DESCRIPTIONS)

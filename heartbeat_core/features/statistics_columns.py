@@ -135,7 +135,7 @@ The recording is resampled to 4 kHz, band-passed to 20-900 Hz without phase, and
 its magnitudes is 1. MFCCs (of 40 mel bands to 1 kHz) and dominant frequencies are taken of frames of 64 ms every 20 ms.
 The envelope is the magnitude of a band's analytic signal, averaged over each 10 ms, and divided by its mean; the log
 envelope is the natural logarithm of that plus 0.001. A beat is a peak of the smoothed envelope above its median, the
-highest within 0.15 s. A unit ends a name; a value whose name has none has none.
+highest within 0.15 s. A value with a unit has it at the end of its name.
 """
 
 NAMES: tuple[str, ...] = tuple(DESCRIPTIONS)

@@ -137,7 +137,8 @@ def stored_bytes(network: nn.Module, settings: CompressionSettings) -> int:
 
 def cannot_pack(recipe: Recipe) -> ConfigError:
     """Return the error for a recipe whose compressed network a bundle cannot hold."""
+    what = "compression" if recipe.compression.pruned else "int8"
+    instead = " and write 8 bits with 'heartbeat export --int8'" if recipe.compression.int8 else ""
     return ConfigError(
-        f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without compression and "
-        "write 8 bits with 'heartbeat export --int8'"
+        f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without {what}{instead}"
     )

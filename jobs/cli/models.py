@@ -67,11 +67,22 @@ def build_dataset(
         LayoutChoice, typer.Option("--layout", help="Store frames unpadded with their offset (compact), or padded.")
     ] = LayoutChoice.compact,
     label_path_column: Annotated[
-        str | None, typer.Option("--label-path-column", metavar="NAME", help="[default: found]")
+        str | None,
+        typer.Option(
+            "--label-path-column",
+            metavar="NAME",
+            help="The column of paths in the label file. [default: found by its name]",
+        ),
     ] = None,
-    label_column: Annotated[str | None, typer.Option("--label-column", metavar="NAME", help="[default: found]")] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option("--label-column", metavar="NAME", help="The column of labels. [default: found by its name]"),
+    ] = None,
     patient_column: Annotated[
-        str | None, typer.Option("--patient-column", metavar="NAME", help="[default: found, or none]")
+        str | None,
+        typer.Option(
+            "--patient-column", metavar="NAME", help="The column of patients. [default: found by its name, or none]"
+        ),
     ] = None,
     device_column: Annotated[
         str | None,
@@ -96,8 +107,9 @@ def build_dataset(
 ) -> None:
     """Build an aligned dataset: the frames of every recording, placed where they are closest to the longest one.
 
-    A label belongs to the recording with the same relative path, or else to the only one with the same file name.
-    Labels without a recording and recordings without a label are counted, and listed in _unmatched_labels.csv.
+    A label belongs to the recording with the same relative path; else to the only one with the same file name; else to
+    the only one with the same path, or the same file name, without its ending. Labels without a recording and
+    recordings without a label are counted, and listed in _unmatched_labels.csv.
 
     Example: **heartbeat build-dataset recordings/ -o dataset/ --recipe seed-small --labels labels.csv**
     """
@@ -133,7 +145,8 @@ def build_dataset(
             out.print(f"  {count:>8} {label}")
         for what, count in summary.unmatched.items():
             if count:
-                out.print(f"  {count:>8} {what}")
+                noun, _, rest = what.partition(" ")
+                out.print(f"  {count:>8} {noun}{'s' * (count != 1)} {rest}")
         print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))
         check_failures(summary.totals, settings.max_failure_rate)
 
@@ -291,9 +304,10 @@ def export(
     """Write a model's network as one file, for a phone or another program.
 
     An ONNX model reads 'frames' [batch, L, 2] (Hz, linear magnitude; aligned, zeros elsewhere) or 'statistics'
-    [batch, 392], as 'classify' writes these features, and returns 'probabilities' and 'logits' [batch, 5]. It includes
-    scaler and softmax. The label is the one with the largest probability / threshold; labels and thresholds are in its
-    metadata. Before it is written, its outputs are compared with torch's on made-up rows.
+    [batch, N], the feature sets of its recipe side by side (652 values for 'cycles'), as 'classify' writes them. It
+    returns 'probabilities' and 'logits', each [batch, 5]. It includes scaler and softmax. The label is the one with the
+    largest probability / threshold; labels, thresholds and the features' names are in its metadata. Before it is
+    written, its outputs are compared with torch's on made-up rows.
 
     HDF5 has one dataset for each entry of the network's state dict ('layers.0.weight'), for the scaler and for the
     reference.

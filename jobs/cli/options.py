@@ -42,7 +42,7 @@ class LayoutChoice(StrEnum):
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Files, folders, globs, fsspec URLs (s3://bucket/prefix), manifests (.csv, .parquet, .jsonl with a "
         "column of paths), or an S3 Inventory's manifest.json. Of a folder, the audio files are taken; a file that "
         "you name is always taken.",
@@ -129,7 +129,7 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="Take only what was modified then or later: '2026-11-01', or any time in ISO 8601, in UTC.",
+        help="Take only what was modified then or later: '2026-11-01', or ISO 8601; UTC if it names no zone.",
     ),
 ]
 Before = Annotated[str | None, typer.Option("--before", metavar="TIME", help="Take only what was modified before.")]

@@ -51,7 +51,8 @@ def classify(
         typer.Option(
             "--features",
             metavar="SET,...",
-            help="Feature sets to write: aligned, statistics, cycles. [default: aligned,statistics]",
+            help="Feature sets to write: aligned, statistics, cycles, mfcc, spectral-contrast, and those of other "
+            "packages. [default: aligned,statistics]",
         ),
     ] = None,
     update: Annotated[
@@ -102,7 +103,7 @@ def classify(
 @app.command(epilog="Exit codes: 0 all were classified, 1 at least one could not be, 2 wrong usage, 130 interrupted.")
 def predict(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Recordings, local or by URL.", show_default=False)
+        list[str], typer.Argument(metavar="FILE", help="Recordings, local or by URL.", show_default=False)
     ],
     model: Model = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,

@@ -66,6 +66,8 @@ def read_status(out: str) -> Status:
     """
     ledger = Ledger(out)
     shown = storage.display(ledger.out)
+    if storage.is_local(ledger.out) and storage.exists(ledger.out) and not storage.is_folder(ledger.out):
+        raise InputError(f"{shown} is a file: name the output folder of a job")
     try:
         record = json.loads(storage.read(storage.join(ledger.out, RUN_NAME)))
         job, run_id = str(record["identity"]["job"]), str(record["run_id"])

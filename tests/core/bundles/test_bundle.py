@@ -175,6 +175,7 @@ def test_aligned_frames_have_no_distance(packed: Packed, rows: MadeUp) -> None:
         ({"compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
         ({"input": "statistics", "compression": {"int8": True}}, "write 8 bits with 'heartbeat export --int8'"),
         ({"compression": {"pruned": 0.5}}, "recipe 'x' cannot be packed into a bundle, only evaluated"),
+        ({"compression": {"pruned": 0.5, "int8": True}}, "without compression and write 8 bits"),
     ],
 )
 def test_recipes_that_make_no_bundle(content: dict[str, Any], told: str) -> None:

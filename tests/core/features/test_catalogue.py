@@ -87,7 +87,7 @@ def test_what_a_recipe_reads() -> None:
 
 def test_what_is_written_is_in_the_registrys_order_and_has_columns() -> None:
     assert [one.name for one in sets_written(["cycles", "aligned", "cycles"])] == ["aligned", "cycles"]
-    with pytest.raises(ConfigError, match="'log-mel' is read by models and has no columns"):
+    with pytest.raises(ConfigError, match="'log-mel' has no columns to write: those that have are aligned, statistics"):
         sets_written(["log-mel"])
 
 

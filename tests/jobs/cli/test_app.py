@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 from heartbeat_core.devices import has_gpu
 from heartbeat_core.errors import ConfigError, InputError
-from heartbeat_core.features.catalogue import shape_read
+from heartbeat_core.features.catalogue import FEATURE_SETS, shape_read
 from heartbeat_core.recipe import LABELS, BaggingSettings, Recipe
 from heartbeat_core.settings import DEFAULT_MODEL, parse_yaml
 from jobs.cli.__main__ import app
@@ -414,9 +414,32 @@ def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
     assert not place.out.exists()
 
 
+def test_the_help_names_every_feature_set_that_can_be_written() -> None:
+    [option] = [one for one in get_command(app).commands["classify"].params if "--features" in one.opts]
+    told = re.findall(r"[a-z-]+", option.help.partition(":")[2].partition(", and")[0])
+    assert told == [one.name for one in FEATURE_SETS.all() if one.columns]
+
+
 def test_a_feature_set_that_is_not_known(place: Place) -> None:
     told = "features: unknown feature set 'pitch': there are aligned, statistics"
     assert_refused(place.classify("--features", "aligned,pitch"), 2, told)
+
+
+def test_sizes_and_times_that_cannot_be_read(place: Place) -> None:
+    for option, text, told in (
+        ("--min-size", "big", "selection.min_size: expected a size such as '4kB'"),
+        ("--max-size", "4parsec", "selection.max_size: expected a size such as '4kB'"),
+        ("--since", "yesterday", "selection.since: expected a time such as '2026-11-01'"),
+        ("--before", "2026-13-01", "selection.before: expected a time such as '2026-11-01'"),
+    ):
+        assert_refused(place.classify(option, text), 2, told)
+    assert not place.out.exists()
+
+
+def test_the_status_of_a_file(place: Place) -> None:
+    for command in ("status", "compact"):
+        told = "labels.csv is a file: name the output folder of a job"
+        assert_refused(heartbeat(command, place.library / "labels.csv"), 2, told)
 
 
 def test_typers_own_refusals(place: Place) -> None:
