@@ -12,6 +12,13 @@ from jobs.cli.app import EXIT_INTERRUPTED, app
 
 __all__ = ["app", "folders", "main", "models", "recordings"]
 
+_ORDER = (
+    *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.compact),
+    *(models.build_dataset, models.evaluate, models.train, models.export, folders.certs),
+)
+"""The commands in the order of their use, in which the help lists them."""
+app.registered_commands.sort(key=lambda one: _ORDER.index(one.callback))
+
 
 def main() -> None:
     """Run the command line; SIGTERM is treated like Ctrl-C."""

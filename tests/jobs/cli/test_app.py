@@ -414,6 +414,15 @@ def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
     assert not place.out.exists()
 
 
+def test_the_help_lists_the_commands_in_the_order_of_their_use() -> None:
+    told = re.findall(r"^[│ ]+([a-z-]+)  +[A-Z]", heartbeat("--help").stdout.partition("Commands")[2], re.MULTILINE)
+    assert told == [
+        *("demo", "predict", "plan", "classify", "status", "compact"),
+        *("build-dataset", "evaluate", "train", "export", "certs"),
+    ]
+    assert set(told) == set(get_command(app).commands)
+
+
 def test_the_help_names_every_feature_set_that_can_be_written() -> None:
     [option] = [one for one in get_command(app).commands["classify"].params if "--features" in one.opts]
     told = re.findall(r"[a-z-]+", option.help.partition(":")[2].partition(", and")[0])
