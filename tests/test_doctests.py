@@ -37,5 +37,6 @@ def test_every_public_name_is_documented_with_an_example(name: str) -> None:
 
 def test_the_public_names_are_all_there_and_no_others() -> None:
     assert set(heartbeat_core.__all__) <= set(dir(heartbeat_core))
+    assert set(heartbeat_core.__all__) == set(heartbeat_core._PLACES)
     with pytest.raises(AttributeError, match="no attribute 'decoder'"):
         _ = heartbeat_core.decoder

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import heartbeat_core
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("heartbeat_core", "jobs")
 GROUND = ("errors", "arrays", "settings", "recipe", "registry", "devices")
@@ -153,6 +155,14 @@ def test_a_wing_imports_what_its_rule_allows(wing: str) -> None:
         if wing.startswith("jobs"):
             allowed |= {other for other in RULES if other.startswith("heartbeat_core")}
         assert others <= allowed, module
+
+
+def test_the_core_does_not_use_its_own_public_names() -> None:
+    """They would hide which wing a module imports."""
+    hidden = {"heartbeat_core", *(f"heartbeat_core.{name}" for name in (*heartbeat_core.__all__, "*"))}
+    for module in MODULES:
+        if module.startswith("heartbeat_core."):
+            assert not hidden & set(IMPORTS[module]), module
 
 
 def _in(*places: str) -> set[str]:

@@ -101,7 +101,9 @@ def test_round_trip_of_a_model_of_statistics() -> None:
     assert again.vectors == ("statistics",)
     results = made_up_results(bundle, 40)
     assert_same_scores(bundle.classify(results), again.classify(results))
-    assert np.array_equal(again.model.serve(results).distances, bundle.model.serve(results).distances)
+    distances = again.model.serve(results).distances
+    assert np.array_equal(distances, bundle.model.serve(results).distances)
+    assert len(distances) == 40
 
 
 @pytest.mark.parametrize("kind", ["aligned", "statistics"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from heartbeat_core.errors import (
 )
 from heartbeat_core.settings import DEFAULT_MODEL, Limits
 from jobs.drivers.predict import predict as predict_files
+from tests.bundles import made_up_bundle
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +52,31 @@ def test_a_file_its_bytes_and_its_samples_give_the_same_and_so_does_the_command(
         )
         assert (",".join(one.unsure) or None) == told["unsure_reason"]
     assert of_file.recording.audio_sha256 == of_bytes.recording.audio_sha256 == told["audio_sha256"]
+    assert of_samples.recording.audio_sha256 == hashlib.sha256(samples.astype(np.float32).tobytes()).hexdigest()
     assert of_file.recording.recording.uri == recording.as_uri()
+
+
+def test_why_a_prediction_is_unsure_is_what_the_command_says(samples: np.ndarray, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", 1e3 * samples[:2_000], 4_000, subtype="FLOAT")
+    found = predict(str(tmp_path / "short.wav"))
+    [told] = predict_files([str(tmp_path / "short.wav")], DEFAULT_MODEL, Limits())
+    assert "poor_quality" in found.unsure
+    assert ",".join(found.unsure) == told["unsure_reason"]
+
+
+def test_the_confidence_is_that_of_the_predicted_label_and_not_of_the_most_probable() -> None:
+    bundle, _ = made_up_bundle("statistics", length=30)
+    rng = np.random.default_rng(0)
+    found = [predict(rng.normal(size=9_000), bundle, sample_rate_hz=4_000) for _ in range(20)]
+    assert all(one.confidence == one.probabilities[one.label] for one in found)
+    assert any(one.confidence < max(one.probabilities.values()) for one in found)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_channels_are_averaged(samples: np.ndarray, dtype: type) -> None:
-    stereo = np.stack([2 * samples, np.zeros_like(samples)], axis=1).astype(dtype)
+    # Each sample is in one of the channels alone: neither of them sounds like the average.
+    is_left = np.arange(len(samples)) % 2 == 0
+    stereo = np.stack([np.where(is_left, 2 * samples, 0), np.where(is_left, 0, 2 * samples)], axis=1).astype(dtype)
     found = predict(stereo, sample_rate_hz=4_000)
     assert found.probabilities == predict(samples.astype(dtype), sample_rate_hz=4_000).probabilities
     assert (found.recording.channels, found.recording.duration_s) == (2, 5.0)
@@ -75,7 +96,7 @@ def test_what_cannot_be_predicted_is_a_named_error(recording: Path, tmp_path: Pa
         predict(b"a letter, not a recording" * 9)
     with pytest.raises(EmptyRecording):
         predict(np.zeros(0), sample_rate_hz=4_000)
-    with pytest.raises(NonFiniteSamples):
+    with pytest.raises(NonFiniteSamples, match="^NaN or infinity among the 9000 samples$"):
         predict(np.full(9_000, np.nan), sample_rate_hz=4_000)
     with pytest.raises(TooShort):
         predict(np.ones(3), sample_rate_hz=4_000)

@@ -9,7 +9,10 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from heartbeat_core.arrays import Inputs
+from heartbeat_core.learning import aligned
 from heartbeat_core.learning.aligned import AlignedFCNN, fit_aligner, flatten
+from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.training import AlignedFrames, MatrixRows, TrainingRows, train_network
 from heartbeat_core.recipe import Recipe
 from tests import naive
 from tests.core.conftest import LENGTH, MadeUp, make_rows
@@ -101,6 +104,14 @@ def test_a_reference_that_is_given_is_taken(rows: MadeUp) -> None:
 def test_rows_that_are_padded_batch_by_batch_train_the_same_model(
     rows: MadeUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trained_on: list[TrainingRows] = []
+
+    def spy(found: TrainingRows, *others: Any) -> FCNN:
+        trained_on.append(found)
+        return train_network(found, *others)
+
+    monkeypatch.setattr(aligned, "train_network", spy)
     in_memory = AlignedFCNN().fit(recipe(), rows.frames, rows.codes, 0).logits(rows.frames)
-    monkeypatch.setattr("heartbeat_core.learning.aligned.MATRIX_BYTES", 0)
+    monkeypatch.setattr(aligned, "MATRIX_BYTES", 0)
     assert np.array_equal(AlignedFCNN().fit(recipe(), rows.frames, rows.codes, 0).logits(rows.frames), in_memory)
+    assert [type(one) for one in trained_on] == [MatrixRows, AlignedFrames]

@@ -120,6 +120,13 @@ def test_a_link_to_a_folder_elsewhere_is_followed_once(tmp_path: Path) -> None:
     assert matched(f"{tmp_path}/in/**") == ["a/2", "c/3", "own/1"]
 
 
+def test_a_link_to_a_folder_whose_name_begins_like_the_inputs_is_followed(tmp_path: Path) -> None:
+    storage.put(f"file://{tmp_path}/in/1", b"x")
+    storage.put(f"file://{tmp_path}/in-2026/2", b"x")
+    (tmp_path / "in" / "more").symlink_to("../in-2026")
+    assert walked(tmp_path / "in") == ["1", "more/2"]
+
+
 def test_a_link_to_a_folder_above_the_input_ends(tmp_path: Path) -> None:
     storage.put(f"file://{tmp_path}/in/1", b"x")
     storage.put(f"file://{tmp_path}/beside/2", b"x")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from heartbeat_core.errors import InputError
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.storage.uris import query_digest
 from jobs.listing.labels import (
     DEVICE_COLUMNS,
     LABEL_COLUMNS,
@@ -224,13 +225,17 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
 def test_web_addresses_match_by_what_their_query_names(tmp_path: Path) -> None:
     rows = [("https://h/get?id=1&sig=hunter2", "normal"), ("https://h/get?id=2&sig=hunter2", "murmur")]
     rows += [("https://h/c.wav?sig=hunter2", "artifact")]
-    manifest = write_csv(tmp_path / "m.csv", ("url",), [(f"{url}-again",) for url, _ in rows])
+    listed = [*(f"{url}-again" for url, _ in rows), "https://h/e.wav?id=5&sig=hunter2"]
+    manifest = write_csv(tmp_path / "m.csv", ("url",), [(url,) for url in listed])
     (tmp_path / "d.wav").write_bytes(b"x")
     recordings = list(Listing([str(manifest), str(tmp_path / "d.wav")]))
-    labels = write_csv(tmp_path / "l.csv", ("path", "label"), [*rows, ("https://h/get?id=3", "normal"), ("d.flac", "")])
+    others = [("https://h/get?id=3", "normal"), ("e.wav", "extrahls"), ("d.flac", "")]
+    labels = write_csv(tmp_path / "l.csv", ("path", "label"), [*rows, *others])
     matching = match_labels(recordings, read_labels(str(labels)))
-    assert labels_of(matching.recordings) == ["normal", "murmur", "artifact", None]
-    assert len(matching.without_recording + matching.ambiguous) == 1
+    assert labels_of(matching.recordings) == ["normal", "murmur", "artifact", "extrahls", None]
+    # By its name, without the query, it is one of two.
+    assert matching.ambiguous == [f"https://h/get?{query_digest('https://h/get?id=3')}"]
+    assert matching.without_recording == []
     assert "hunter2" not in repr(matching)
 
 

@@ -306,8 +306,10 @@ def test_a_process_that_sends_nothing_to_workers_may_use_a_secret(tmp_path: Path
     with web_server(tmp_path) as (address, _):
         secret = f"{address.replace('//', '//user:secret@')}/b.wav?token=1"
         write_csv(tmp_path / "m.csv", ("url",), [(secret,)])
-        for given in (secret, str(tmp_path / "m.csv")):
-            (recording,) = Listing([f"{given}"], in_process=True)
+        (named,) = Listing([secret], in_process=True)
+        assert named.relative_path == "b.wav"
+        (listed,) = Listing([str(tmp_path / "m.csv")], in_process=True)
+        for recording in (named, listed):
             assert recording.uri == secret
             assert recording.public_uri == f"{address}/b.wav"
             assert recording.manifest is None
@@ -373,6 +375,11 @@ def test_a_manifest_that_changed_reveals_nothing(tmp_path: Path) -> None:
     write_csv(manifest, ("url",), [("https://h/a.wav?id=2&sig=3",)])
     with pytest.raises(StorageError, match=r"m\.csv: changed while the job ran$"):
         reveal(named, None, "driver")
+    # The row has no address any more.
+    listing._whole_addresses.cache_clear()
+    write_csv(manifest, ("url", "n"), [("", "1")])
+    with pytest.raises(StorageError, match=r"m\.csv: changed while the job ran$"):
+        reveal(first, None, "driver")
     listing._whole_addresses.cache_clear()
     manifest.unlink()
     with pytest.raises(StorageError, match=r"m\.csv: cannot be read again: .*no such manifest"):

@@ -27,6 +27,7 @@ from heartbeat_core.storage.stores import Entry
 from jobs.cli.__main__ import app
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.classify import classify
+from jobs.drivers.plan import PlanOptions, plan
 from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
 from jobs.output.lease import BEAT_S
@@ -282,6 +283,30 @@ def test_the_first_answer_of_a_store_is_waited_for_once() -> None:
     # Pages that were listed here are in the time of their keys.
     many = listed(100, 50_000, seconds=3.0, first_s=1.0)
     assert estimate(many, measured(), ShardSettings(), 1, 10**6, page_s=9.0).times.listing_s == pytest.approx(41)
+
+
+def test_a_request_to_the_bucket_is_timed_for_the_pages_that_are_not_listed_here(
+    library: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, console: Console
+) -> None:
+    inputs = [str(library), "s3://bucket/in", "s3://other/in"]
+    listed_here = replace(list_inputs(inputs[:1], JobSettings(), 4), seconds=1.0, first_s=1.0)
+    monkeypatch.setattr("jobs.drivers.plan.list_inputs", lambda *arguments: listed_here)
+    asked: list[str] = []
+
+    def is_folder(uri: str) -> bool:
+        asked.append(uri)
+        time.sleep(0.05)
+        return True
+
+    monkeypatch.setattr(storage, "is_folder", is_folder)
+    settings = JobSettings(model=str(bundle))
+    options = PlanOptions(n_sample=4, scale_to=10**6)
+    # A thousand keys are on each page.
+    assert plan(inputs, options, settings, console).times.listing_s >= 1.0 + 1000 * 0.05
+    assert asked == ["s3://bucket/in"]
+    # Inputs on disk have no pages.
+    assert plan(inputs[:1], options, settings, console).times.listing_s == 1.0
+    assert asked == ["s3://bucket/in"]
 
 
 def test_the_first_recording_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
