@@ -96,7 +96,7 @@ def test_what_cannot_be_predicted_is_a_named_error(recording: Path, tmp_path: Pa
         predict(b"a letter, not a recording" * 9)
     with pytest.raises(EmptyRecording):
         predict(np.zeros(0), sample_rate_hz=4_000)
-    with pytest.raises(NonFiniteSamples, match="^NaN or infinity among the 9000 samples$"):
+    with pytest.raises(NonFiniteSamples, match=r"^NaN or infinity among the 9000 samples$"):
         predict(np.full(9_000, np.nan), sample_rate_hz=4_000)
     with pytest.raises(TooShort):
         predict(np.ones(3), sample_rate_hz=4_000)
