@@ -1,0 +1,216 @@
+"""Labels: their names, their order, and what the cells of a label column say.
+
+A dataset and a model each have an ordered set of labels; the code of a label is its place in it. A cell holds one
+label, or several joined by ``|`` ("one of these"), or nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core.errors import InputError
+
+Labels = tuple[str, ...]
+
+ORIGINAL_LABELS: Labels = ("normal", "extrahls", "murmur", "artifact", "extrastole")
+"""The labels of the original project, in its order."""
+SEPARATOR = "|"
+"""Joins the labels of a cell that says "one of these"."""
+MAX_LABELS = 64
+"""More different labels than this are hardly labels: more likely, the wrong column was named."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,62}")
+
+
+def parse_cell(text: str | None, where: str) -> tuple[str, ...]:
+    """Return the labels that a cell allows, each once, in the order of the cell; none for an empty cell.
+
+    The original's labels are found in any mix of small and capital letters.
+
+    Parameters
+    ----------
+    text : str | None
+        The cell.
+    where : str
+        Its place, for messages.
+
+    Raises
+    ------
+    InputError
+        A name cannot be the name of a column, or there is nothing on one side of a ``|``.
+
+    Examples
+    --------
+    >>> parse_cell("Normal|extrahls", "labels.csv, row 1")
+    ('normal', 'extrahls')
+    >>> parse_cell("  ", "labels.csv, row 2")
+    ()
+    """
+    if text is None or not text.strip():
+        return ()
+    return tuple(dict.fromkeys(check_name(part.strip(), where) for part in text.split(SEPARATOR)))
+
+
+def check_name(name: str, where: str) -> str:
+    """Return a label as it is used; raises InputError, with advice, if it cannot be a part of a column's name."""
+    if name.lower() in ORIGINAL_LABELS:
+        return name.lower()
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{where}: '{name}' cannot be a label, because it is to be a part of a column's name (prob_…): use letters "
+            "of English, digits and '_', or give a --label-map that turns it into such a name"
+        )
+    return name
+
+
+def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, where: str = "labels") -> Labels:
+    """Return the ordered labels of a dataset.
+
+    Parameters
+    ----------
+    found : Iterable[str]
+        The labels that occur, as ``parse_cell`` returns them.
+    declared : Sequence[str] | None
+        The labels that the user named, in order. None takes the original's five where all labels are among them, and
+        otherwise those that occur, in alphabetical order.
+    where : str
+        The source of the labels, for messages.
+
+    Raises
+    ------
+    InputError
+        A label that occurs was not declared, two labels differ only in small and capital letters, or there are more
+        than ``MAX_LABELS``.
+
+    Examples
+    --------
+    >>> settle_labels(["murmur", "normal"])
+    ('normal', 'extrahls', 'murmur', 'artifact', 'extrastole')
+    >>> settle_labels(["MS", "AS", "MR"])
+    ('AS', 'MR', 'MS')
+    """
+    names = sorted(set(found), key=lambda name: (name.casefold(), name))
+    if declared is not None:
+        labels = tuple(declared)
+        unknown = [name for name in names if name not in labels]
+        if unknown:
+            raise InputError(
+                f"{where}: the label '{unknown[0]}' is not one of those of --labels-are ({', '.join(labels)}): add it "
+                "there, or turn it into one of them with --label-map"
+            )
+    elif set(names) <= set(ORIGINAL_LABELS):
+        return ORIGINAL_LABELS
+    else:
+        labels = tuple(names)
+    folded: dict[str, str] = {}
+    for name in labels:
+        earlier = folded.setdefault(name.casefold(), name)
+        if earlier != name or labels.count(name) > 1:
+            raise InputError(
+                f"{where}: the labels '{earlier}' and '{name}' would be one column: make them one with --label-map"
+            )
+    if len(labels) > MAX_LABELS:
+        raise InputError(
+            f"{where}: {len(labels)} different labels, such as '{labels[0]}' and '{labels[1]}', are more than the "
+            f"{MAX_LABELS} that a model can have: is this the column of labels? Name it with --label-column"
+        )
+    return labels
+
+
+def common_labels(sets: Sequence[Labels], names: Sequence[str]) -> Labels:
+    """Return the labels of several datasets together: those of the one that has all labels of the others.
+
+    Raises
+    ------
+    InputError
+        There is no such dataset; ``names`` are the datasets' names, for the message.
+    """
+    largest = max(sets, key=len)
+    for labels, name in zip(sets, names, strict=True):
+        if not set(labels) <= set(largest):
+            raise InputError(
+                f"the datasets have different labels: {', '.join(largest)} in {names[sets.index(largest)]}, "
+                f"{', '.join(labels)} in {name}: build them with a --label-map that gives both the same labels"
+            )
+    return largest
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the labels say of n rows.
+
+    Attributes
+    ----------
+    labels : Labels
+        The ordered labels; a code is a place among them.
+    possible : ndarray, [n, n_labels] bool
+        The labels that each row may have: one where the label is known, several for "one of these". A row of all
+        labels, or of none, says nothing.
+    """
+
+    labels: Labels
+    possible: NDArray[np.bool_]
+
+    @classmethod
+    def of_codes(cls, codes: NDArray[np.int64], labels: Labels = ORIGINAL_LABELS) -> Targets:
+        """Return the targets of rows with one label each, or none where the code is -1."""
+        possible = np.zeros((len(codes), len(labels)), bool)
+        known = np.flatnonzero(codes >= 0)
+        possible[known, codes[known]] = True
+        return cls(labels, possible)
+
+    @classmethod
+    def of_cells(cls, cells: Sequence[str | None], labels: Labels) -> Targets:
+        """Return the targets of cells as a dataset stores them; raises ValueError for a label that is not known."""
+        possible = np.zeros((len(cells), len(labels)), bool)
+        for row, cell in enumerate(cells):
+            for name in cell.split(SEPARATOR) if cell else ():
+                possible[row, labels.index(name)] = True
+        return cls(labels, possible)
+
+    def __len__(self) -> int:
+        return len(self.possible)
+
+    @cached_property
+    def codes(self) -> NDArray[np.int64]:
+        """[n] int64: the code of each row's label, and -1 where not exactly one is possible."""
+        known = self.possible.sum(axis=1) == 1
+        return np.where(known, self.possible.argmax(axis=1), -1).astype(np.int64)
+
+    @cached_property
+    def definite(self) -> NDArray[np.int64]:
+        """The numbers of the rows whose label is known, ascending."""
+        return np.flatnonzero(self.codes >= 0)
+
+    @cached_property
+    def present(self) -> NDArray[np.int64]:
+        """Codes of the labels that at least one row is known to have, ascending."""
+        return np.unique(self.codes[self.definite])
+
+    def cells(self) -> list[str | None]:
+        """Return each row as the text of a cell; None for a row without a label."""
+        return [SEPARATOR.join(self.labels[code] for code in np.flatnonzero(row)) or None for row in self.possible]
+
+    def take(self, index: NDArray[np.int64]) -> Targets:
+        """Return the rows at ``index``, in that order."""
+        return Targets(self.labels, self.possible[index])
+
+    def without(self, dropped: Iterable[int]) -> Targets:
+        """Return the same rows without the possibility of the labels with these codes."""
+        possible = self.possible.copy()
+        possible[:, list(dropped)] = False
+        return Targets(self.labels, possible)
+
+    def informative(self) -> NDArray[np.int64]:
+        """Return the numbers of the rows that say something: they allow a label, and not all labels, that occur.
+
+        A label occurs if at least one row is known to have it. Nothing can be learned of the others.
+        """
+        n_allowed = self.possible[:, self.present].sum(axis=1)
+        return np.flatnonzero((n_allowed > 0) & (n_allowed < len(self.present)))
