@@ -29,9 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,62}")
 
 
 def parse_cell(text: str | None, where: str) -> tuple[str, ...]:
-    """Return the labels that a cell allows, each once, in the order of the cell; none for an empty cell.
-
-    The original's labels are found in any mix of small and capital letters.
+    """Return the labels that a cell allows, each once, as they are spelled there; none for an empty cell.
 
     Parameters
     ----------
@@ -48,7 +46,7 @@ def parse_cell(text: str | None, where: str) -> tuple[str, ...]:
     Examples
     --------
     >>> parse_cell("Normal|extrahls", "labels.csv, row 1")
-    ('normal', 'extrahls')
+    ('Normal', 'extrahls')
     >>> parse_cell("  ", "labels.csv, row 2")
     ()
     """
@@ -58,9 +56,7 @@ def parse_cell(text: str | None, where: str) -> tuple[str, ...]:
 
 
 def check_name(name: str, where: str) -> str:
-    """Return a label as it is used; raises InputError, with advice, if it cannot be a part of a column's name."""
-    if name.lower() in ORIGINAL_LABELS:
-        return name.lower()
+    """Return the name of a label; raises InputError, with advice, if it cannot be a part of a column's name."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{where}: '{name}' cannot be a label, because it is to be a part of a column's name (prob_…): use letters "
@@ -70,7 +66,7 @@ def check_name(name: str, where: str) -> str:
 
 
 def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, where: str = "labels") -> Labels:
-    """Return the ordered labels of a dataset.
+    """Return the ordered labels of a dataset. Small and capital letters do not tell labels apart.
 
     Parameters
     ----------
@@ -98,13 +94,13 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
     names = sorted(set(found), key=lambda name: (name.casefold(), name))
     if declared is not None:
         labels = tuple(declared)
-        unknown = [name for name in names if name not in labels]
-        if unknown:
+        known = {name.casefold() for name in labels}
+        if unknown := [name for name in names if name.casefold() not in known]:
             raise InputError(
                 f"{where}: the label '{unknown[0]}' is not one of those of --labels-are ({', '.join(labels)}): add it "
                 "there, or turn it into one of them with --label-map"
             )
-    elif set(names) <= set(ORIGINAL_LABELS):
+    elif {name.casefold() for name in names} <= set(ORIGINAL_LABELS):
         return ORIGINAL_LABELS
     else:
         labels = tuple(names)
@@ -121,6 +117,18 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
             f"{MAX_LABELS} that a model can have: is this the column of labels? Name it with --label-column"
         )
     return labels
+
+
+def join_cell(names: Iterable[str], labels: Labels) -> str | None:
+    """Return labels as the text of a cell, spelled and ordered as in ``labels``; None for no label.
+
+    Examples
+    --------
+    >>> join_cell(["Murmur", "NORMAL"], ORIGINAL_LABELS)
+    'normal|murmur'
+    """
+    folded = {name.casefold() for name in names}
+    return SEPARATOR.join(name for name in labels if name.casefold() in folded) or None
 
 
 def common_labels(sets: Sequence[Labels], names: Sequence[str]) -> Labels:
@@ -195,7 +203,7 @@ class Targets:
 
     def cells(self) -> list[str | None]:
         """Return each row as the text of a cell; None for a row without a label."""
-        return [SEPARATOR.join(self.labels[code] for code in np.flatnonzero(row)) or None for row in self.possible]
+        return [join_cell((self.labels[code] for code in np.flatnonzero(row)), self.labels) for row in self.possible]
 
     def take(self, index: NDArray[np.int64]) -> Targets:
         """Return the rows at ``index``, in that order."""
