@@ -7,7 +7,7 @@ label, or several joined by ``|`` ("one of these"), or nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -119,6 +119,20 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
     return labels
 
 
+def find_label(name: str, labels: Labels) -> str:
+    """Return a label as it is spelled in ``labels``, whatever the mix of small and capital letters in ``name``.
+
+    Raises
+    ------
+    InputError
+        It is none of them.
+    """
+    for label in labels:
+        if label.casefold() == name.strip().casefold():
+            return label
+    raise InputError(f"'{name}' is not a label; the labels are {', '.join(labels)}")
+
+
 def join_cell(names: Iterable[str], labels: Labels) -> str | None:
     """Return labels as the text of a cell, spelled and ordered as in ``labels``; None for no label.
 
@@ -147,6 +161,12 @@ def common_labels(sets: Sequence[Labels], names: Sequence[str]) -> Labels:
                 f"{', '.join(labels)} in {name}: build them with a --label-map that gives both the same labels"
             )
     return largest
+
+
+def ordered_counts(counts: Mapping[str, int], labels: Labels) -> dict[str, int]:
+    """Return counts of cells in order: those of one label first, in the order of the labels; none that is 0."""
+    order = [*labels, *sorted(cell for cell in counts if cell not in labels)]
+    return {cell: counts[cell] for cell in order if counts.get(cell)}
 
 
 @dataclass(frozen=True)
@@ -201,6 +221,37 @@ class Targets:
         """Codes of the labels that at least one row is known to have, ascending."""
         return np.unique(self.codes[self.definite])
 
+    def labelled(self) -> NDArray[np.int64]:
+        """Return the numbers of the rows that allow at least one label, and rule out at least one."""
+        n_allowed = self.possible.sum(axis=1)
+        return np.flatnonzero((n_allowed > 0) & (n_allowed < len(self.labels)))
+
+    @cached_property
+    def counts(self) -> NDArray[np.float64]:
+        """[n_labels] float64: how many rows are known to have each label."""
+        return np.bincount(self.codes[self.definite], minlength=len(self.labels)).astype(np.float64)
+
+    @cached_property
+    def expected_counts(self) -> NDArray[np.float64]:
+        """[n_labels] float64: how many rows have each label.
+
+        A row with several possible labels counts for each of them by its share of the rows whose label is known.
+        """
+        shares = self.possible[self.codes < 0] * self.counts
+        total = shares.sum(axis=1, keepdims=True)
+        divided = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
+        found: NDArray[np.float64] = self.counts + divided.sum(axis=0)
+        return found
+
+    @cached_property
+    def strata(self) -> NDArray[np.int64]:
+        """[n] int64: the same number for rows that say the same; the code where the label is known."""
+        found = self.codes.copy()
+        others = np.flatnonzero(found < 0)
+        _, pattern = np.unique(self.possible[others], axis=0, return_inverse=True)
+        found[others] = len(self.labels) + pattern.reshape(-1)
+        return found
+
     def cells(self) -> list[str | None]:
         """Return each row as the text of a cell; None for a row without a label."""
         return [join_cell((self.labels[code] for code in np.flatnonzero(row)), self.labels) for row in self.possible]
@@ -222,3 +273,13 @@ class Targets:
         """
         n_allowed = self.possible[:, self.present].sum(axis=1)
         return np.flatnonzero((n_allowed > 0) & (n_allowed < len(self.present)))
+
+
+def joined(parts: Sequence[Targets], labels: Labels) -> Targets:
+    """Return the targets of all parts, one after the other, with codes of ``labels``, which has the labels of each."""
+    rows = [np.zeros((0, len(labels)), bool)]
+    for part in parts:
+        possible = np.zeros((len(part), len(labels)), bool)
+        possible[:, [labels.index(name) for name in part.labels]] = part.possible
+        rows.append(possible)
+    return Targets(labels, np.concatenate(rows))

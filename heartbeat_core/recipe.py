@@ -10,8 +10,6 @@ from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, finger
 
 RESULTS_VERSION = 5
 """Increased with every code change that changes a result; part of the fingerprint of each job."""
-LABELS: tuple[str, ...] = ("normal", "extrahls", "murmur", "artifact", "extrastole")
-"""The labels of the original project; the code of a label is its place."""
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
 
@@ -115,6 +113,8 @@ class Recipe(Settings):
     """A feature set that the model reads, or several vectors joined by ``+``."""
     model: Name = "fcnn"
     """The kind of the model."""
+    labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """The labels, in the order of their codes. None takes those of the label source (``labels.settle_labels``)."""
     frames: FramesSettings = FramesSettings()
     """The frames that are aligned. For other inputs, ``classify`` writes these frames as well."""
     alignment: AlignmentSettings = AlignmentSettings()
@@ -131,4 +131,5 @@ class Recipe(Settings):
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over everything except the name and the description."""
-        return fingerprint(self.model_dump(mode="json", exclude={"name", "description"}))
+        names = {"name", "description"} | ({"labels"} if self.labels is None else set())
+        return fingerprint(self.model_dump(mode="json", exclude=names))

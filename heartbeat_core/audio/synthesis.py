@@ -21,7 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 
 _HEART_RATE_BPM = (55.0, 110.0)
 _JITTER = 0.03
@@ -43,7 +43,7 @@ def synthesise(label: str, sample_rate_hz: int, duration_s: float, rng: np.rando
     Parameters
     ----------
     label : str
-        One of ``config.LABELS``.
+        One of ``labels.ORIGINAL_LABELS``.
     sample_rate_hz : int
         At least 1000, so that the sounds are below half of the sample rate.
     duration_s : float
@@ -67,8 +67,8 @@ def synthesise(label: str, sample_rate_hz: int, duration_s: float, rng: np.rando
     >>> synthesise("normal", 4_000, 2.0, np.random.default_rng(0)).shape
     (8000,)
     """
-    if label not in LABELS:
-        raise ValueError(f"unknown label '{label}'; labels are {', '.join(LABELS)}")
+    if label not in ORIGINAL_LABELS:
+        raise ValueError(f"unknown label '{label}'; labels are {', '.join(ORIGINAL_LABELS)}")
     n_samples = round(duration_s * sample_rate_hz)
     if sample_rate_hz < 1_000 or n_samples < 1:
         raise ValueError(f"cannot make {duration_s} s at {sample_rate_hz} Hz")
@@ -93,7 +93,7 @@ def demo_recordings(seed: int) -> Iterator[tuple[str, bytes]]:
         for label, count in counts.items():
             for number in range(1, count + 1):
                 # Each file has its own generator, so no file depends on how many came before it.
-                rng = np.random.default_rng((seed, device_code, LABELS.index(label), number))
+                rng = np.random.default_rng((seed, device_code, ORIGINAL_LABELS.index(label), number))
                 samples = synthesise(label, sample_rate_hz, rng.uniform(*_DEMO_DURATION_S), rng)
                 name = f"{device}/{label}_{number:02d}.{file_format.lower()}"
                 yield name, _encode(samples, sample_rate_hz, file_format)

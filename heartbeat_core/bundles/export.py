@@ -33,7 +33,6 @@ from heartbeat_core.features.catalogue import sets_read
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.model import NetworkForm
 from heartbeat_core.learning.training import label_mask
-from heartbeat_core.recipe import LABELS
 
 OPSET = 17
 """Opset of ONNX 1.12 (2022), and the IR version of that time; onnxruntime of that time reads both, also on phones."""
@@ -98,8 +97,8 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
         ``statistics``: [batch, 392] float32, or [batch, 652]: the vectors that the recipe names, side by side.
 
     Outputs:
-        ``probabilities``: [batch, 5] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for others.
-        ``logits``: [batch, 5] float32, the outputs of the network; those of untrained labels have no meaning.
+        ``probabilities``: [batch, n_labels] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for others.
+        ``logits``: [batch, n_labels] float32, the outputs of the network; those of untrained labels have no meaning.
 
     Metadata properties, lists as JSON: ``model_id``, ``labels``, ``trained_labels``, ``thresholds`` (the predicted
     label has the largest probability / threshold), ``temperature``, ``weights`` (float32 or int8), ``notice``; for
@@ -132,7 +131,7 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
             value = graph.add("Relu", [value], f"activations_{number}")
     temperature = np.array(bundle.manifest.decision.temperature, np.float32)
     value = graph.add("Div", [value, graph.constant("temperature", temperature)], "calibrated")
-    mask = label_mask(bundle.manifest.trained_codes).numpy()
+    mask = label_mask(bundle.manifest.trained_codes, len(bundle.manifest.labels)).numpy()
     value = graph.add("Add", [value, graph.constant("trained_labels", mask)], "masked")
     graph.add("Softmax", [value], "probabilities", axis=1)
 
@@ -142,7 +141,7 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
             bundle.manifest.name,
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *form.mean.shape])],
             [
-                helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", len(LABELS)])
+                helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", len(bundle.manifest.labels)])
                 for output in ("probabilities", "logits")
             ],
             graph.constants,
@@ -168,7 +167,7 @@ def to_hdf5(bundle: Bundle) -> bytes:
 
     The file also holds entries that the original project did not write. Datasets: ``scaler.mean`` and ``scaler.scale``
     ([L, 2] or [392] float64) and ``reference.frames`` [L, 2] float32. Attributes: ``model_id``, ``input`` (aligned or
-    statistics), ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([5] float64),
+    statistics), ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([n_labels] float64),
     ``temperature`` (float64), ``notice``, and for statistics ``feature_version`` and ``feature_names``.
     """
     manifest = bundle.manifest

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
 from heartbeat_core.arrays import Codes
@@ -16,7 +19,8 @@ from heartbeat_core.errors import BundleError, ConfigError, StorageError
 from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
 from heartbeat_core.learning.decision import Decision
 from heartbeat_core.learning.kinds import check_recipe
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.labels import Labels
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import Settings, canonical_json, parse_settings
 
 FORMAT_VERSION = 2
@@ -50,11 +54,11 @@ class BundleManifest(Settings):
     format_version: Literal[2] = 2
     name: str
     recipe: Recipe
-    labels: tuple[str, ...]
-    trained_labels: tuple[str, ...]
+    labels: Labels
+    trained_labels: Labels
     reference: ReferenceFacts
     training_data: TrainingData
-    decision: Decision = Decision()
+    decision: Decision
     sureness: Sureness = Sureness()
     holdout: HoldoutReport | None = None
     """Figures on the held-out rows, of a model that was trained on the other rows."""
@@ -64,6 +68,12 @@ class BundleManifest(Settings):
     weights_sha256: str
     digest: str
 
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if not set(self.trained_labels) <= set(self.labels) or len(self.decision.thresholds) != len(self.labels):
+            raise PydanticCustomError("labels", "the trained labels or the thresholds do not fit the labels")
+        return self
+
     @property
     def model_id(self) -> str:
         """Name and digest; every prediction row carries it."""
@@ -72,11 +82,16 @@ class BundleManifest(Settings):
     @property
     def trained_codes(self) -> Codes:
         """Codes of the labels that the model was trained on, ascending."""
-        return np.array([LABELS.index(label) for label in self.trained_labels], np.int64)
+        return np.array([self.labels.index(label) for label in self.trained_labels], np.int64)
 
     def expected_digest(self) -> str:
         """Return the digest that this content must have."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"digest"}))).hexdigest()
+        return _digest(self.model_dump(mode="json"))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of the content of ``bundle.json`` without the digest itself."""
+    return hashlib.sha256(canonical_json({name: content[name] for name in content if name != "digest"})).hexdigest()
 
 
 def resolve(source: str) -> str:
@@ -133,7 +148,8 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
         check_recipe(manifest.recipe)
     except ConfigError as error:
         raise BundleError(str(error)) from None
-    if manifest.digest != manifest.expected_digest():
+    # Of what is stored, because a field that a later version adds is not in it.
+    if manifest.digest != _digest(content):
         raise BundleError(
             f"{source}: {MANIFEST_NAME} does not match its digest {manifest.digest[:12]}…: copy the bundle again"
         )

@@ -13,7 +13,6 @@ from heartbeat_core import storage
 from heartbeat_core.audio.decode import Waveform, check_limits, decode
 from heartbeat_core.bundles.bundle import Bundle, load
 from heartbeat_core.errors import EmptyRecording, NonFiniteSamples
-from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.fetch import read_recording
 from heartbeat_core.recordings.process import RecordingResult, process_waveform
 from heartbeat_core.recordings.recording import Recording
@@ -113,11 +112,12 @@ def predict(
     result = process_waveform(recording, data, waveform, model.manifest.recipe, model.reference, model.vectors)
     found = model.classify([result])
     code = int(found.codes[0])
-    probabilities = dict(zip(LABELS, found.probabilities[0].tolist(), strict=True))
+    labels = model.manifest.labels
+    probabilities = dict(zip(labels, found.probabilities[0].tolist(), strict=True))
     reasons = found.unsure[0]
     return Prediction(
-        label=LABELS[code],
-        confidence=probabilities[LABELS[code]],
+        label=labels[code],
+        confidence=probabilities[labels[code]],
         probabilities=probabilities,
         unsure=() if reasons is None else tuple(reasons.split(",")),
         model_id=model.model_id,

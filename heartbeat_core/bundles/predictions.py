@@ -22,9 +22,9 @@ class Predictions:
 
     Attributes
     ----------
-    logits : ndarray, [n, 5] float32
+    logits : ndarray, [n, n_labels] float32
         The outputs of the network.
-    probabilities : ndarray, [n, 5] float32
+    probabilities : ndarray, [n, n_labels] float32
         Probabilities of the trained labels; 0 for the others.
     codes : ndarray, [n] int64
         Codes of the predicted labels.

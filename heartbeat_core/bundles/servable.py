@@ -21,10 +21,12 @@ from heartbeat_core.datasets.dataset import content_fingerprint
 from heartbeat_core.errors import ConfigError, DatasetError
 from heartbeat_core.evaluation.figures import Evaluation
 from heartbeat_core.evaluation.judging import report_holdout
+from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.learning.fit import Examples, Fitted, fit
 from heartbeat_core.learning.kinds import implementation_of
 from heartbeat_core.learning.model import OnStep, ServableModel
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.labels import Targets, ordered_counts
+from heartbeat_core.recipe import Recipe
 
 PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "soxr", "torch")
 
@@ -61,12 +63,14 @@ class Holdout:
     Attributes
     ----------
     audio_sha256 : list[str]
-    codes, predicted : ndarray, [n] int64
+    targets : Targets
+    predicted : ndarray, [n] int64
+        Codes.
     logits : ndarray, [n, n_labels] float32
     """
 
     audio_sha256: list[str]
-    codes: Codes
+    targets: Targets
     predicted: Codes
     logits: NDArray[np.float32]
 
@@ -82,18 +86,19 @@ def check_servable(recipe: Recipe) -> None:
     implementation_of(recipe).check_servable(recipe)
 
 
-def usable_rows(codes: Codes, drop_labels: Sequence[str]) -> Codes:
-    """Return the numbers of the rows whose label is not dropped.
+def usable_rows(targets: Targets, drop_labels: Sequence[str]) -> Codes:
+    """Return the numbers of the rows that say something about the labels that are not dropped.
 
     Raises
     ------
     DatasetError
         There are fewer than two labels among them.
     """
-    dropped = [LABELS.index(label) for label in drop_labels]
-    kept = np.flatnonzero(~np.isin(codes, dropped))
-    found = Counter(LABELS[code] for code in codes[kept].tolist())
-    if len(found) < 2:
+    task = Task("", tuple(drop_labels))
+    kept = task.rows(targets)
+    if not len(kept):
+        codes = task.targets(targets).codes
+        found = Counter(targets.labels[code] for code in codes[codes >= 0].tolist())
         told = ", ".join(f"{count} {label}" for label, count in found.items()) or "none"
         raise DatasetError(
             f"training needs at least two labels; the dataset's labelled rows, without those dropped, are: {told}"
@@ -135,8 +140,8 @@ def train_bundle(
     facts: dict[str, Any] = {
         "name": recipe.name,
         "recipe": recipe,
-        "labels": LABELS,
-        "trained_labels": tuple(LABELS[code] for code in fitted.trained),
+        "labels": rows.targets.labels,
+        "trained_labels": tuple(rows.targets.labels[code] for code in fitted.trained),
         "reference": trainable.reference_facts,
         "training_data": _describe(trainable, description),
         "decision": fitted.decision,
@@ -145,9 +150,9 @@ def train_bundle(
         "packages": {"python": ".".join(map(str, sys.version_info[:3]))} | {n: version(n) for n in PACKAGES},
     }
     if holdout is not None:
-        n_patients = len({rows.groups[i] for i in trainable.holdout.tolist()})
+        groups = [rows.groups[i] for i in trainable.holdout.tolist()]
         facts["holdout"] = report_holdout(
-            rows.codes[training], holdout.codes, holdout.predicted, n_patients, _protocol(recipe)
+            rows.targets.take(training), holdout.targets, holdout.predicted, groups, _protocol(recipe)
         )
     bundle, weights = pack(facts, trainable.reference, fitted.model)
     return bundle, weights, holdout
@@ -158,17 +163,16 @@ def _hold_out(fitted: Fitted, trainable: Trainable) -> Holdout:
     logits = fitted.model.logits(held_out.inputs)
     predicted = fitted.decision.codes(fitted.decision.probabilities(logits, fitted.trained))
     digests = [trainable.audio_sha256[i] for i in trainable.holdout.tolist()]
-    return Holdout(digests, held_out.codes, predicted, logits.astype(np.float32))
+    return Holdout(digests, held_out.targets, predicted, logits.astype(np.float32))
 
 
 def _describe(trainable: Trainable, description: str | None) -> TrainingData:
-    codes = trainable.rows.codes[trainable.training]
-    counts = Counter(LABELS[code] for code in codes.tolist())
+    targets = trainable.rows.targets.take(trainable.training)
     return TrainingData(
         description=description,
-        fingerprint=content_fingerprint([trainable.audio_sha256[i] for i in trainable.training.tolist()], codes),
-        n_rows=len(codes),
-        rows_by_label={label: counts[label] for label in LABELS if counts[label]},
+        fingerprint=content_fingerprint([trainable.audio_sha256[i] for i in trainable.training.tolist()], targets),
+        n_rows=len(targets),
+        rows_by_label=ordered_counts(Counter(cell for cell in targets.cells() if cell), targets.labels),
     )
 
 

@@ -6,6 +6,7 @@ On disk, or under any URL::
     DATASET/_dataset.json                    DatasetFacts
     DATASET/_reference.safetensors           the alignment reference
     DATASET/_scaler.safetensors              the scaler over all rows
+    DATASET/segments.parquet                 start, end and state of each heart sound; only if the source has them
     DATASET/_SUCCESS                         written last; without it the dataset is not finished
 """
 
@@ -29,13 +30,15 @@ from heartbeat_core.arrays import Frames
 from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError
 from heartbeat_core.formats.columns import list_values, numbers
 from heartbeat_core.formats.parquet import Table, from_parquet
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.labels import ORIGINAL_LABELS, Labels, Targets, joined
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import Settings, fingerprint, parse_settings
 from heartbeat_core.storage.uris import ROWS_FOLDER, SUCCESS_NAME
 
 FACTS_NAME = "_dataset.json"
 REFERENCE_NAME = "_reference.safetensors"
 SCALER_NAME = "_scaler.safetensors"
+SEGMENTS_NAME = "segments.parquet"
 
 Layout = Literal["compact", "padded"]
 
@@ -44,8 +47,10 @@ class DatasetFacts(Settings):
     """The content of ``_dataset.json``."""
 
     format: Literal["heartbeat-dataset"] = "heartbeat-dataset"
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 2
     recipe: Recipe
+    labels: Labels = ORIGINAL_LABELS
+    """In the order of their codes. Datasets of format 1 have the original's."""
     layout: Layout
     length_frames: int
     reference_recording_id: str
@@ -68,24 +73,32 @@ class Rows:
         n arrays [n_frames_i, 2] float32, unpadded in every layout.
     offsets : ndarray, [n] int64
         Number of zero frames in front.
-    codes : ndarray, [n] int64
-        -1 if there is no label.
+    targets : Targets
+        The labels; a row that allows none has no label.
     groups : [n] text
         The patient of each row. A recording without a patient is its own group, named by its content.
     devices : [n] text
         The device that the label file names for each row, or else its sample rate.
+    databases : [n] text
+        The database that the label file names for each row, or else the name of the dataset's folder.
     """
 
     recording_id: list[str]
     audio_sha256: list[str]
     frames: list[Frames]
     offsets: NDArray[np.int64]
-    codes: NDArray[np.int64]
+    targets: Targets
     groups: list[str]
     devices: list[str]
+    databases: list[str]
 
     def __len__(self) -> int:
         return len(self.recording_id)
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """[n] int64: the code of each row's label; -1 where there is none, or several are possible."""
+        return self.targets.codes
 
     def take(self, index: NDArray[np.int64]) -> Rows:
         """Return the rows at ``index``, in that order."""
@@ -95,9 +108,10 @@ class Rows:
             [self.audio_sha256[i] for i in chosen],
             [self.frames[i] for i in chosen],
             self.offsets[index],
-            self.codes[index],
+            self.targets.take(index),
             [self.groups[i] for i in chosen],
             [self.devices[i] for i in chosen],
+            [self.databases[i] for i in chosen],
         )
 
     def padded(self, length: int) -> NDArray[np.float32]:
@@ -107,33 +121,44 @@ class Rows:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) over content and labels; paths are not included."""
-        return content_fingerprint(self.audio_sha256, self.codes)
+        return content_fingerprint(self.audio_sha256, self.targets)
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """The labelled recordings of a dataset without their frames, in the order of its parts.
+    """The labelled recordings of one or several datasets without their frames, in the order of the parts.
+
+    A recording that may have every label is left out: that says nothing.
 
     Attributes
     ----------
     recording_id, uri, audio_sha256 : [n] text
-    codes : ndarray, [n] int64
-    groups, devices : [n] text
+    targets : Targets
+    groups, devices, databases : [n] text
         As in ``Rows``.
     """
 
     recording_id: list[str]
     uri: list[str]
     audio_sha256: list[str]
-    codes: NDArray[np.int64]
+    targets: Targets
     groups: list[str]
     devices: list[str]
+    databases: list[str]
 
     def __len__(self) -> int:
         return len(self.recording_id)
 
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """[n] int64: the code of each row's label; -1 where several are possible."""
+        return self.targets.codes
+
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) over content, labels, patients and devices; it ignores paths and order."""
+        """Return a SHA-256 (hex) over content, labels, patients, devices and, if there are several, databases.
+
+        It ignores paths and order.
+        """
         return fingerprint(sorted(self._known()))
 
     def ordered_fingerprint(self) -> str:
@@ -141,8 +166,10 @@ class Labelled:
         return fingerprint(self._known())
 
     def _known(self) -> list[tuple[str, ...]]:
-        labels = [LABELS[code] for code in self.codes.tolist()]
-        return list(zip(self.audio_sha256, labels, self.groups, self.devices, strict=True))
+        columns = [self.audio_sha256, list(map(str, self.targets.cells())), self.groups, self.devices]
+        if len(set(self.databases)) > 1:
+            columns.append(self.databases)
+        return list(zip(*columns, strict=True))
 
 
 class Dataset:
@@ -189,6 +216,17 @@ class Dataset:
         except (ConfigError, StorageError, SafetensorError, KeyError, ValueError) as error:
             raise DatasetError(f"{shown}: not a dataset that this program reads: {error}") from None
 
+    @property
+    def name(self) -> str:
+        """The name of the folder; it stands for the database of rows that name none."""
+        return self.uri.rpartition("/")[2]
+
+    @property
+    def _people(self) -> tuple[str, ...]:
+        """The columns that say from whom, with what and for which database a recording was made."""
+        columns = ("patient_id", "device", "sample_rate_hz")
+        return columns if self.facts.format_version == 1 else (*columns, "database")
+
     def part_uris(self) -> list[str]:
         """Return the URIs of the parts, in order."""
         folder = storage.join(self.uri, ROWS_FOLDER)
@@ -207,24 +245,45 @@ class Dataset:
             [value for part in parts for value in part.audio_sha256],
             [value for part in parts for value in part.frames],
             np.concatenate([np.zeros(0, np.int64), *(part.offsets for part in parts)]),
-            np.concatenate([np.zeros(0, np.int64), *(part.codes for part in parts)]),
+            joined([part.targets for part in parts], self.facts.labels),
             [value for part in parts for value in part.groups],
             [value for part in parts for value in part.devices],
+            [value for part in parts for value in part.databases],
         )
 
     def labelled(self) -> Labelled:
         """Return the recordings that have a label, without reading their frames."""
-        columns = ["recording_id", "uri", "audio_sha256", "label_code", "patient_id", "device", "sample_rate_hz"]
-        tables = [read_part(uri, columns) for uri in self.part_uris()]
-        rows = [row for table in tables for row in table.to_pylist() if row["label_code"] is not None]
+        columns = ["recording_id", "uri", "audio_sha256", "label", *self._people]
+        labels = self.facts.labels
+        rows = [row for uri in self.part_uris() for row in read_part(uri, columns).to_pylist()]
+        labelled = Targets.of_cells([row["label"] for row in rows], labels).labelled().tolist()
+        rows = [rows[i] for i in labelled]
         return Labelled(
             [row["recording_id"] for row in rows],
             [row["uri"] for row in rows],
             [row["audio_sha256"] for row in rows],
-            np.array([row["label_code"] for row in rows], np.int64),
+            Targets.of_cells([row["label"] for row in rows], labels),
             [_group(row["audio_sha256"], row["patient_id"]) for row in rows],
             [_device(row["device"], row["sample_rate_hz"]) for row in rows],
+            [row.get("database") or self.name for row in rows],
         )
+
+    def segments(self) -> dict[str, NDArray[np.float64]]:
+        """Return the segments of the heart sounds that the source of the labels gives, by recording_id.
+
+        Returns
+        -------
+        dict[str, ndarray]
+            For each recording [n_segments, 3] float64: start and end in seconds, and the state (0 none, 1 S1,
+            2 systole, 3 S2, 4 diastole), in order. Empty if the source gives none.
+        """
+        uri = storage.join(self.uri, SEGMENTS_NAME)
+        if not storage.exists(uri):
+            return {}
+        found: dict[str, list[tuple[float, float, int]]] = {}
+        for row in read_part(uri, ["recording_id", "start_s", "end_s", "state"]).to_pylist():
+            found.setdefault(row["recording_id"], []).append((row["start_s"], row["end_s"], row["state"]))
+        return {recording: np.array(rows, np.float64) for recording, rows in found.items()}
 
     def reference_group(self) -> str:
         """Return the patient of the alignment reference, even if that recording has no label."""
@@ -237,28 +296,27 @@ class Dataset:
 
     def _read_part(self, uri: str) -> Rows:
         columns = ["recording_id", "audio_sha256", "n_frames", "offset_frames"]
-        columns += ["frequency_hz", "amplitude", "label_code", "patient_id", "device", "sample_rate_hz"]
+        columns += ["frequency_hz", "amplitude", "label", *self._people]
         table = read_part(uri, columns)
         offsets, frames = unpadded_rows(table, self.facts.layout)
         audio_sha256 = table.column("audio_sha256").to_pylist()
-        patients, devices, rates_hz = (
-            table.column(name).to_pylist() for name in ("patient_id", "device", "sample_rate_hz")
-        )
+        people = table.select(list(self._people)).to_pylist()
         return Rows(
             table.column("recording_id").to_pylist(),
             audio_sha256,
             frames,
             offsets,
-            np.array([-1 if code is None else code for code in table.column("label_code").to_pylist()], np.int64),
-            list(map(_group, audio_sha256, patients)),
-            list(map(_device, devices, rates_hz)),
+            Targets.of_cells(table.column("label").to_pylist(), self.facts.labels),
+            [_group(digest, row["patient_id"]) for digest, row in zip(audio_sha256, people, strict=True)],
+            [_device(row["device"], row["sample_rate_hz"]) for row in people],
+            [row.get("database") or self.name for row in people],
         )
 
 
-def content_fingerprint(audio_sha256: list[str], codes: NDArray[np.int64]) -> str:
-    """Return a SHA-256 (hex) over the content and labels of rows (-1: no label), in any order."""
-    labels = [None if code < 0 else LABELS[code] for code in codes.tolist()]
-    return fingerprint(sorted(zip(audio_sha256, map(str, labels), strict=True)))
+def content_fingerprint(audio_sha256: list[str], targets: Targets) -> str:
+    """Return a SHA-256 (hex) over the content and labels of rows, in any order."""
+    return fingerprint(sorted(zip(audio_sha256, map(str, targets.cells()), strict=True)))
+
 
 
 def _group(audio_sha256: str, patient: str | None) -> str:

@@ -1,6 +1,6 @@
 """The trivial rules that every recipe is compared with: the most common label, and a guess from the device alone.
 
-A rule gives codes without probabilities. ``np.eye(len(LABELS))[codes]`` are the probabilities of a rule that is always
+A rule gives codes without probabilities. ``np.eye(n_labels)[codes]`` are the probabilities of a rule that is always
 certain.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from heartbeat_core.arrays import Codes
-from heartbeat_core.recipe import LABELS
 
 
 def majority(codes: Codes) -> int:
@@ -36,11 +35,11 @@ def device_rule(true_training: Codes, devices_training: Sequence[str], devices_t
     ndarray, [n_test] int64
         One code for each of ``devices_test``.
     """
-    totals = np.bincount(true_training, minlength=len(LABELS))
+    totals = np.bincount(true_training)
     trained_on = np.asarray(devices_training)
     label_of = {}
     for device in set(devices_training):
-        here = np.bincount(true_training[trained_on == device], minlength=len(LABELS))
+        here = np.bincount(true_training[trained_on == device], minlength=len(totals))
         label_of[device] = int((here / np.maximum(totals, 1)).argmax())
     commonest = majority(true_training)
     return np.array([label_of.get(device, commonest) for device in devices_test], np.int64)

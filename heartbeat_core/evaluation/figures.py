@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from heartbeat_core.settings import Settings
 
 
@@ -53,7 +55,7 @@ class LabelFigures(Settings):
 
 
 class DeviceFigures(Settings):
-    """The figures for the rows of one recording device; ``labels`` are the labels that occur among them."""
+    """The figures for the rows of one recording device or database; ``labels`` are the labels that occur there."""
 
     n_rows: int
     labels: tuple[str, ...]
@@ -77,6 +79,8 @@ class Judgement(Settings):
     by_label: dict[str, LabelFigures]
     confusion_matrix: tuple[tuple[int, ...], ...]
     within_devices: dict[str, DeviceFigures]
+    within_databases: dict[str, DeviceFigures] = Field(default_factory=dict)
+    """Empty if all rows are of one database."""
     ece: float
     """Expected calibration error over 15 bins of confidence."""
     brier: float
@@ -115,7 +119,7 @@ class LabelOverSeeds(Settings):
 
 
 class DeviceOverSeeds(Settings):
-    """The figures of one recording device over seeds."""
+    """The figures of one recording device or database over seeds."""
 
     n_rows: int
     labels: tuple[str, ...]
@@ -138,6 +142,7 @@ class PooledJudgement(Settings):
     by_label: dict[str, LabelOverSeeds]
     confusion_matrix: tuple[tuple[int, ...], ...]
     within_devices: dict[str, DeviceOverSeeds]
+    within_databases: dict[str, DeviceOverSeeds] = Field(default_factory=dict)
     ece: OverSeeds
     brier: OverSeeds
     risk_coverage: tuple[OverSeeds, ...]

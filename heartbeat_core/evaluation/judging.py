@@ -1,8 +1,8 @@
-"""Judge a recipe by its pooled out-of-fold predictions, with intervals over patients, and pool several seeds."""
+"""Judge a recipe by its pooled out-of-fold predictions, with intervals over patients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
@@ -15,20 +15,18 @@ from heartbeat_core.arrays import Codes, Values
 from heartbeat_core.evaluation.baselines import device_rule, majority, majority_rule
 from heartbeat_core.evaluation.figures import (
     DeviceFigures,
-    DeviceOverSeeds,
     HoldoutReport,
     Interval,
-    IntervalOverSeeds,
     Judgement,
     LabelFigures,
-    LabelOverSeeds,
-    OverSeeds,
     PooledJudgement,
     RecipeFigures,
 )
 from heartbeat_core.evaluation.metrics import brier_score, calibration_error, compute_figures, risk_coverage
-from heartbeat_core.evaluation.splits import Task, folds
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.evaluation.pooling import pool
+from heartbeat_core.evaluation.splits import Split, Task
+from heartbeat_core.labels import Labels, Targets
+from heartbeat_core.recipe import Recipe
 
 MAJORITY_RULE, DEVICE_RULE = "majority rule", "device rule"
 N_RESAMPLES = 1_000
@@ -45,7 +43,7 @@ class FoldResult:
         Row numbers among the labelled rows of the dataset.
     predicted : ndarray, [n] int64
         Codes.
-    probabilities : ndarray, [n, 5] float64
+    probabilities : ndarray, [n, n_labels] float64
     fit_s : float
         Seconds that fitting took.
     n_bytes : int | None
@@ -63,8 +61,8 @@ class Truth(Protocol):
     """The facts about labelled rows; ``datasets.dataset.Labelled`` has them."""
 
     @property
-    def codes(self) -> Codes:
-        """Return [n] int64: the code of each row's label."""
+    def targets(self) -> Targets:
+        """Return the labels of the rows."""
 
     @property
     def groups(self) -> Sequence[str]:
@@ -74,21 +72,29 @@ class Truth(Protocol):
     def devices(self) -> Sequence[str]:
         """Return the recording device of each row."""
 
+    @property
+    def databases(self) -> Sequence[str]:
+        """Return the database of each row."""
+
 
 @dataclass(frozen=True)
 class OutOfFold:
     """Out-of-fold predictions of one recipe, one task and one seed, pooled over its folds."""
 
+    labels: Labels
+    """The labels that codes stand for."""
     true: Codes
     """[n] int64 codes."""
     predicted: Codes
     """[n] int64 codes."""
     probabilities: NDArray[np.float64]
-    """[n, 5] float64, one column for each label."""
+    """[n, n_labels] float64, one column for each label."""
     groups: list[str]
     """The patient of each row."""
     devices: list[str]
     """The recording device of each row."""
+    databases: list[str]
+    """The database of each row."""
 
 
 def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
@@ -99,7 +105,7 @@ def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
     ValueError
         There are no rows, or a probability is not a number.
     """
-    figures = compute_figures(rows.true, rows.predicted)
+    figures = compute_figures(rows.true, rows.predicted, rows.labels)
     points = (figures.accuracy, figures.balanced_accuracy, figures.macro_f1)
     lows, highs = np.percentile(_bootstrap(rows, seed), PERCENTILES, axis=0).tolist()
     accuracy, balanced_accuracy, macro_f1 = (
@@ -117,53 +123,12 @@ def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
         macro_f1=macro_f1,
         by_label=_by_label(rows, figures.labels),
         confusion_matrix=figures.confusion_matrix,
-        within_devices=_within_devices(rows),
+        within_devices=_within(rows, rows.devices),
+        within_databases=_within(rows, rows.databases) if len(set(rows.databases)) > 1 else {},
         ece=calibration_error(confidence, correct),
         brier=brier_score(rows.true, rows.probabilities),
         risk_coverage=risks,
         aurc=area,
-    )
-
-
-def pool(judgements: Sequence[Judgement]) -> PooledJudgement:
-    """Average the results of several seeds for the same rows; see ``PooledJudgement``.
-
-    Raises
-    ------
-    ValueError
-        There are no judgements, or they judge different rows.
-    """
-    if len({(judgement.n_rows, judgement.n_patients) for judgement in judgements}) != 1:
-        raise ValueError("pooled judgements must be of the same rows")
-    first = judgements[0]
-    labels = tuple(label for label in LABELS if any(label in judgement.labels for judgement in judgements))
-    return PooledJudgement(
-        n_seeds=len(judgements),
-        n_rows=first.n_rows,
-        n_patients=first.n_patients,
-        labels=labels,
-        accuracy=_pool_intervals([judgement.accuracy for judgement in judgements]),
-        balanced_accuracy=_pool_intervals([judgement.balanced_accuracy for judgement in judgements]),
-        macro_f1=_pool_intervals([judgement.macro_f1 for judgement in judgements]),
-        by_label={
-            label: _pool_labels([each.by_label[label] for each in judgements if label in each.by_label])
-            for label in labels
-        },
-        confusion_matrix=_sum_confusion(judgements, labels),
-        within_devices={
-            device: DeviceOverSeeds(
-                n_rows=figures.n_rows,
-                labels=figures.labels,
-                balanced_accuracy=_over_seeds([each.within_devices[device].balanced_accuracy for each in judgements]),
-            )
-            for device, figures in first.within_devices.items()
-        },
-        ece=_over_seeds([judgement.ece for judgement in judgements]),
-        brier=_over_seeds([judgement.brier for judgement in judgements]),
-        risk_coverage=tuple(
-            _over_seeds(risks) for risks in zip(*(each.risk_coverage for each in judgements), strict=True)
-        ),
-        aurc=_over_seeds([judgement.aurc for judgement in judgements]),
     )
 
 
@@ -187,12 +152,14 @@ def judge_recipe(
         [
             _judge_rows(
                 truth,
+                task,
                 np.concatenate([fold.rows for fold in results]),
                 np.concatenate([fold.predicted for fold in results]),
                 np.concatenate([fold.probabilities for fold in results]),
             )
             for results in of_seeds
-        ]
+        ],
+        truth.targets.labels,
     )
     results = [fold for seed in of_seeds for fold in seed]
     sizes = [fold.n_bytes for fold in results if fold.n_bytes is not None]
@@ -200,7 +167,7 @@ def judge_recipe(
     return RecipeFigures(
         name=recipe.name,
         task=task.name,
-        dropped_labels=tuple(LABELS[code] for code in task.dropped),
+        dropped_labels=task.dropped,
         judgement=judgement,
         recipe_fingerprint=recipe.fingerprint(),
         no_better_than=tuple(no_better(judgement, beside)),
@@ -209,15 +176,26 @@ def judge_recipe(
     )
 
 
-def judge_rules(truth: Truth, task: Task, n_folds: int, n_seeds: int) -> list[RecipeFigures]:
-    """Judge the two rules, which do not use the sound, with the same folds as the recipes."""
-    kept = task.rows(truth.codes)
-    codes = truth.codes[kept]
-    groups, devices = ([values[i] for i in kept.tolist()] for values in (truth.groups, truth.devices))
+def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -> list[RecipeFigures]:
+    """Judge the two rules, which do not use the sound, with the same splits as the recipes.
+
+    Parameters
+    ----------
+    truth : Truth
+        The facts about all labelled rows.
+    task : Task
+    of_seeds : Sequence[Sequence[Split]]
+        For each seed, the splits of the task's rows. The rules learn from the training rows whose label is known.
+    """
+    kept = task.rows(truth.targets)
+    codes = task.targets(truth.targets).codes[kept]
+    devices = [truth.devices[i] for i in kept.tolist()]
+    n_labels = len(truth.targets.labels)
     judged: dict[str, list[Codes]] = {MAJORITY_RULE: [], DEVICE_RULE: []}
-    for seed in range(n_seeds):
+    for splits in of_seeds:
         by_majority, by_device = np.empty_like(codes), np.empty_like(codes)
-        for training, test in folds(codes, groups, n_folds, seed):
+        for split in splits:
+            training, test = split.training[codes[split.training] >= 0], split.test
             by_majority[test] = majority_rule(codes[training], len(test))
             here, there = ([devices[i] for i in index.tolist()] for index in (training, test))
             by_device[test] = device_rule(codes[training], here, there)
@@ -227,18 +205,26 @@ def judge_rules(truth: Truth, task: Task, n_folds: int, n_seeds: int) -> list[Re
         RecipeFigures(
             name=name,
             task=task.name,
-            dropped_labels=tuple(LABELS[code] for code in task.dropped),
-            judgement=pool([_judge_rows(truth, kept, codes, np.eye(len(LABELS))[codes]) for codes in seeds]),
+            dropped_labels=task.dropped,
+            judgement=pool(
+                [_judge_rows(truth, task, kept, codes, np.eye(n_labels)[codes]) for codes in seeds],
+                truth.targets.labels,
+            ),
         )
         for name, seeds in judged.items()
     ]
 
 
-def _judge_rows(truth: Truth, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
-    """Judge predictions for the rows with these numbers."""
-    index = rows.tolist()
-    groups, devices = ([values[i] for i in index] for values in (truth.groups, truth.devices))
-    return judge(OutOfFold(truth.codes[rows], predicted, probabilities, groups, devices))
+def _judge_rows(truth: Truth, task: Task, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
+    """Judge predictions for the rows with these numbers; only those count whose label is known."""
+    true = task.targets(truth.targets).codes[rows]
+    known = np.flatnonzero(true >= 0)
+    index = rows[known].tolist()
+    groups, devices, databases = (
+        [values[i] for i in index] for values in (truth.groups, truth.devices, truth.databases)
+    )
+    labels = truth.targets.labels
+    return judge(OutOfFold(labels, true[known], predicted[known], probabilities[known], groups, devices, databases))
 
 
 def no_better(
@@ -257,7 +243,7 @@ def _bootstrap(rows: OutOfFold, seed: int) -> NDArray[np.float64]:
     ndarray, [N_RESAMPLES, 3] float64
         Accuracy, balanced accuracy and macro-F1; the last two are over the labels that occur in a resample.
     """
-    n_labels = len(LABELS)
+    n_labels = len(rows.labels)
     names, group = np.unique(rows.groups, return_inverse=True)
     n_groups = len(names)
     cells = np.ravel_multi_index((group, rows.true, rows.predicted), (n_groups, n_labels, n_labels))
@@ -276,7 +262,7 @@ def _bootstrap(rows: OutOfFold, seed: int) -> NDArray[np.float64]:
 
 def _by_label(rows: OutOfFold, labels: Sequence[str]) -> dict[str, LabelFigures]:
     precisions, recalls, _, counts = precision_recall_fscore_support(
-        rows.true, rows.predicted, labels=[LABELS.index(label) for label in labels], zero_division=np.nan
+        rows.true, rows.predicted, labels=[rows.labels.index(label) for label in labels], zero_division=np.nan
     )
     return {
         label: LabelFigures(
@@ -288,68 +274,46 @@ def _by_label(rows: OutOfFold, labels: Sequence[str]) -> dict[str, LabelFigures]
     }
 
 
-def _within_devices(rows: OutOfFold) -> dict[str, DeviceFigures]:
+def _within(rows: OutOfFold, names: Sequence[str]) -> dict[str, DeviceFigures]:
+    """Return the figures of the rows of each device or database, by ``names``."""
     found = {}
-    devices = np.asarray(rows.devices)
-    for device in sorted(set(rows.devices)):
-        is_here = devices == device
+    of_rows = np.asarray(names)
+    for name in sorted(set(names)):
+        is_here = of_rows == name
         true = rows.true[is_here]
-        found[device] = DeviceFigures(
+        found[name] = DeviceFigures(
             n_rows=len(true),
-            labels=tuple(LABELS[code] for code in np.unique(true)),
-            balanced_accuracy=compute_figures(true, rows.predicted[is_here]).balanced_accuracy,
+            labels=tuple(rows.labels[code] for code in np.unique(true)),
+            balanced_accuracy=compute_figures(true, rows.predicted[is_here], rows.labels).balanced_accuracy,
         )
     return found
 
 
-def _over_seeds(values: Sequence[float]) -> OverSeeds:
-    return OverSeeds(value=fmean(values), least=min(values), most=max(values))
-
-
-def _where_defined(values: Iterable[float | None]) -> OverSeeds | None:
-    defined = [value for value in values if value is not None]
-    return _over_seeds(defined) if defined else None
-
-
-def _pool_intervals(intervals: Sequence[Interval]) -> IntervalOverSeeds:
-    values = [interval.value for interval in intervals]
-    return IntervalOverSeeds(
-        value=fmean(values),
-        low=fmean(interval.low for interval in intervals),
-        high=fmean(interval.high for interval in intervals),
-        least=min(values),
-        most=max(values),
-    )
-
-
-def _pool_labels(figures: Sequence[LabelFigures]) -> LabelOverSeeds:
-    return LabelOverSeeds(
-        n_rows=figures[0].n_rows,
-        recall=_where_defined(each.recall for each in figures),
-        precision=_where_defined(each.precision for each in figures),
-    )
-
-
-def _sum_confusion(judgements: Sequence[Judgement], labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    total = np.zeros((len(labels), len(labels)), np.int64)
-    for judgement in judgements:
-        # If a seed neither has nor predicts a label, its matrix has no row and column for it.
-        places = [labels.index(label) for label in judgement.labels]
-        total[np.ix_(places, places)] += np.array(judgement.confusion_matrix)
-    return tuple(tuple(row) for row in total.tolist())
-
-
 def report_holdout(
-    training_codes: Codes, holdout_codes: Codes, predicted: Codes, n_holdout_patients: int, protocol: str
+    training: Targets, held_out: Targets, predicted: Codes, groups: Sequence[str], protocol: str
 ) -> HoldoutReport:
-    """Compare the figures of the model with those of the rule that always predicts the most common training label."""
+    """Compare the figures of the model with those of the rule that always predicts the most common training label.
+
+    Parameters
+    ----------
+    training, held_out : Targets
+        The labels of the rows; only rows with a known label count.
+    predicted : ndarray, [n_held_out] int64
+        Codes.
+    groups : Sequence[str]
+        The patient of each held-out row.
+    protocol : str
+        How the rows were held out, in words.
+    """
+    labels, known = training.labels, held_out.definite
+    training_codes, holdout_codes = training.codes[training.definite], held_out.codes[known]
     commonest = majority(training_codes)
     return HoldoutReport(
         protocol=protocol,
-        n_training_rows=len(training_codes),
+        n_training_rows=len(training),
         n_holdout_rows=len(holdout_codes),
-        n_holdout_patients=n_holdout_patients,
-        model=compute_figures(holdout_codes, predicted),
-        majority_label=LABELS[commonest],
-        majority_rule=compute_figures(holdout_codes, majority_rule(training_codes, len(holdout_codes))),
+        n_holdout_patients=len({groups[i] for i in known.tolist()}),
+        model=compute_figures(holdout_codes, predicted[known], labels),
+        majority_label=labels[commonest],
+        majority_rule=compute_figures(holdout_codes, majority_rule(training_codes, len(holdout_codes)), labels),
     )

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 
 from heartbeat_core.arrays import Codes, Values
 from heartbeat_core.evaluation.figures import Figures
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import Labels
 
 N_BINS = 15
 COVERAGES_PERCENT = tuple(range(10, 101, 10))
@@ -44,10 +44,10 @@ def brier_score(true: Codes, probabilities: Values) -> float:
     ----------
     true : ndarray, [n] int64
         Codes.
-    probabilities : ndarray, [n, 5] float64
+    probabilities : ndarray, [n, n_labels] float64
         One column for each label.
     """
-    return float(((probabilities - np.eye(len(LABELS))[true]) ** 2).sum(axis=1).mean())
+    return float(((probabilities - np.eye(probabilities.shape[1])[true]) ** 2).sum(axis=1).mean())
 
 
 def risk_coverage(confidence: Values, correct: NDArray[np.bool_]) -> tuple[tuple[float, ...], float]:
@@ -75,15 +75,15 @@ def risk_coverage(confidence: Values, correct: NDArray[np.bool_]) -> tuple[tuple
     return tuple(float(risk[count - 1]) for count in covered), float(risk.mean())
 
 
-def compute_figures(true: Codes, predicted: Codes) -> Figures:
-    """Compare predictions with labels, both [n_rows] int64 codes."""
+def compute_figures(true: Codes, predicted: Codes, labels: Labels) -> Figures:
+    """Compare predictions with the true labels, both [n_rows] int64 codes of ``labels``."""
     present = sorted(set(true.tolist()))
     shown = sorted(set(true.tolist()) | set(predicted.tolist()))
-    table = confusion_matrix(true, predicted, labels=range(len(LABELS)))[np.ix_(shown, shown)]
+    table = confusion_matrix(true, predicted, labels=range(len(labels)))[np.ix_(shown, shown)]
     return Figures(
         accuracy=float(accuracy_score(true, predicted)),
         balanced_accuracy=float(recall_score(true, predicted, labels=present, average="macro")),
         macro_f1=float(f1_score(true, predicted, labels=present, average="macro", zero_division=0)),
-        labels=tuple(LABELS[code] for code in shown),
+        labels=tuple(labels[code] for code in shown),
         confusion_matrix=tuple(tuple(int(cell) for cell in row) for row in table),
     )

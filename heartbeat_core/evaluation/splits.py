@@ -12,7 +12,24 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from heartbeat_core.arrays import Codes
 from heartbeat_core.errors import DatasetError
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import Targets
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One division of rows into those to train on and those to judge.
+
+    Attributes
+    ----------
+    name : str
+        The number of the fold, or the database or device that is left out of the training.
+    training, test : ndarray of int64
+        Ascending row numbers.
+    """
+
+    name: str
+    training: NDArray[np.int64]
+    test: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +40,25 @@ class Task:
     ----------
     name : str
         The name as shown: '5 classes', or '4 classes' without artifact.
-    dropped : tuple[int, ...]
-        Codes of the labels that are left out.
+    dropped : tuple[str, ...]
+        The labels that are left out.
     """
 
     name: str
-    dropped: tuple[int, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
         """Return the name of the task's folder."""
-        return "-".join(["all", *(f"without-{LABELS[code]}" for code in self.dropped)])
+        return "-".join(["all", *(f"without-{label}" for label in self.dropped)])
 
-    def rows(self, codes: Codes) -> Codes:
-        """Return the numbers of the rows that the task uses."""
-        return np.flatnonzero(~np.isin(codes, self.dropped))
+    def targets(self, targets: Targets) -> Targets:
+        """Return the targets of all rows without the labels that are left out."""
+        return targets.without(targets.labels.index(label) for label in self.dropped)
+
+    def rows(self, targets: Targets) -> Codes:
+        """Return the numbers of the rows that the task uses: those that say something about its labels."""
+        return self.targets(targets).informative()
 
 
 def holdout_split(
@@ -73,7 +94,7 @@ def folds(
     Parameters
     ----------
     codes : ndarray, [n_rows] int64
-        The folds keep the proportions of these labels.
+        The folds keep the proportions of these labels (``Targets.strata``).
     groups : Sequence[str]
         The patient of each row.
 

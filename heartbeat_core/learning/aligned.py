@@ -11,8 +11,9 @@ import torch
 
 from heartbeat_core.alignment.placement import Reference, pad, place
 from heartbeat_core.alignment.scaling import Scaler
-from heartbeat_core.arrays import Codes, Inputs, Logits
+from heartbeat_core.arrays import Inputs, Logits
 from heartbeat_core.features.catalogue import ALIGNED, FREQUENCY
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.compression import cannot_pack, compress, stored_bytes
 from heartbeat_core.learning.fcnn import FCNN, describe_network, restored_network, stored_tensors
 from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed
@@ -147,7 +148,7 @@ class AlignedFCNN(Implementation):
         self,
         recipe: Recipe,
         inputs: Sequence[Inputs],
-        codes: Codes,
+        targets: Targets,
         seed: int,
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
@@ -156,9 +157,9 @@ class AlignedFCNN(Implementation):
         aligner, placed, offsets = fit_aligner(recipe, inputs, reference)
         rows: TrainingRows
         if 4 * len(placed) * aligner.scaler.mean.size <= MATRIX_BYTES:
-            rows = MatrixRows(flatten(placed, offsets, aligner.scaler), codes)
+            rows = MatrixRows(flatten(placed, offsets, aligner.scaler), targets)
         else:
-            rows = AlignedFrames(placed, np.array(offsets, np.int64), codes, aligner.scaler)
+            rows = AlignedFrames(placed, np.array(offsets, np.int64), targets, aligner.scaler)
         network = train_network(rows, recipe, lambda epoch, loss: on_step(), seed)
         return AlignedModel(aligner, compress(network, rows, recipe, seed), recipe.compression)
 

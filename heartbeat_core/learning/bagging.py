@@ -19,9 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.partial import log_losses, row_weights
 from heartbeat_core.learning.training import check_labels, deterministic
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 
 _FEWEST_ROWS = 8
 """A smaller batch gives a poor estimate of the mean and the deviation."""
@@ -40,7 +42,7 @@ class _Members(nn.Module):
         [n_members, n_inputs, width], [n_members, width, n_classes].
     """
 
-    def __init__(self, reads: torch.Tensor, width: int) -> None:
+    def __init__(self, reads: torch.Tensor, width: int, n_labels: int) -> None:
         """Start with random weights; ``reads`` is [n_members, n_inputs], 1 or 0."""
         super().__init__()
         n_members, n_inputs = reads.shape
@@ -52,8 +54,8 @@ class _Members(nn.Module):
         self.first_bias = nn.Parameter(torch.zeros(n_members, 1, width))
         self.gain = nn.Parameter(torch.ones(n_members, 1, width))
         self.shift = nn.Parameter(torch.zeros(n_members, 1, width))
-        self.last = nn.Parameter(torch.randn(n_members, width, len(LABELS)) / math.sqrt(width))
-        self.last_bias = nn.Parameter(torch.zeros(n_members, 1, len(LABELS)))
+        self.last = nn.Parameter(torch.randn(n_members, width, n_labels) / math.sqrt(width))
+        self.last_bias = nn.Parameter(torch.zeros(n_members, 1, n_labels))
         self.mean: torch.Tensor
         self.variance: torch.Tensor
         self.register_buffer("mean", torch.zeros(n_members, 1, width))
@@ -84,7 +86,8 @@ class _Members(nn.Module):
     def merged(self, dropout: float) -> FCNN:
         """Return one network, in evaluation mode, that gives the mean of the members' logits."""
         n_members, n_inputs, width = self.first.shape
-        network = FCNN(n_inputs, (n_members * width,), len(LABELS), dropout)
+        n_labels = self.last.shape[2]
+        network = FCNN(n_inputs, (n_members * width,), n_labels, dropout)
         state = {
             "layers.0.weight": self.first.permute(0, 2, 1).reshape(-1, n_inputs),
             "layers.0.bias": self.first_bias.reshape(-1),
@@ -93,7 +96,7 @@ class _Members(nn.Module):
             "layers.2.running_mean": self.mean.reshape(-1),
             "layers.2.running_var": self.variance.reshape(-1),
             "layers.2.num_batches_tracked": torch.tensor(0),
-            "layers.4.weight": self.last.permute(2, 0, 1).reshape(len(LABELS), -1) / n_members,
+            "layers.4.weight": self.last.permute(2, 0, 1).reshape(n_labels, -1) / n_members,
             "layers.4.bias": self.last_bias.mean(dim=0).reshape(-1),
         }
         network.load_state_dict({name: value.detach().clone() for name, value in state.items()})
@@ -102,7 +105,7 @@ class _Members(nn.Module):
 
 def train_bagged(
     rows: NDArray[np.float32],
-    codes: NDArray[np.int64],
+    targets: Targets,
     reads: NDArray[np.bool_],
     recipe: Recipe,
     seed: int,
@@ -114,7 +117,8 @@ def train_bagged(
     ----------
     rows : ndarray, [n, n_copies, n_inputs] float32
         Scaled values of each recording and its altered copies.
-    codes : ndarray, [n] int64
+    targets : Targets
+        Their labels; each row allows at least one label that is known of some row.
     reads : ndarray of bool_
         [n_members, n_inputs]: the inputs that each member reads.
     recipe : Recipe
@@ -135,17 +139,23 @@ def train_bagged(
     DatasetError
         There are fewer than two rows, or fewer than two labels.
     """
-    check_labels(codes)
+    check_labels(targets)
     settings, bagging = recipe.training, recipe.bagging
     n_rows, n_copies, _ = rows.shape
     inputs = torch.from_numpy(rows)
-    label_weights = tempered_label_weights(codes, bagging.balance)
+    label_weights = tempered_label_weights(targets, bagging.balance)
     offsets = torch.where(label_weights > 0, label_weights, 1.0).log()
-    targets = nn.functional.one_hot(torch.from_numpy(codes), len(LABELS)).float()
-    targets = targets * (1 - bagging.label_smoothing) + bagging.label_smoothing / len(LABELS)
-    targets *= label_weights[torch.from_numpy(codes)].unsqueeze(1)
+    possible = torch.from_numpy(targets.possible)
+    is_known = possible.sum(dim=1, keepdim=True) == 1
+    weights = row_weights(possible, label_weights, torch.from_numpy(targets.counts.astype(np.float32)))
+    wanted = (possible & is_known).float() * (1 - bagging.label_smoothing) + bagging.label_smoothing / len(
+        targets.labels
+    )
+    wanted *= weights.unsqueeze(1)
+    # Of a row with several possible labels, the part of the loss that is not smoothing.
+    several = weights * (1 - bagging.label_smoothing) * ~is_known.squeeze(1)
     with deterministic(seed):
-        members = _Members(torch.from_numpy(reads.astype(np.float32)), recipe.network.hidden[0])
+        members = _Members(torch.from_numpy(reads.astype(np.float32)), recipe.network.hidden[0], len(targets.labels))
         is_weight = {id(members.first), id(members.last)}
         optimiser = torch.optim.AdamW(
             [
@@ -168,7 +178,10 @@ def train_bagged(
                 batch = nn.functional.dropout(batch.expand(len(reads), -1, -1), bagging.input_dropout)
                 logits = members(batch, recipe.network.dropout) + offsets
                 # Each member has its own loss. Their sum gives each member the same gradient as if it were alone.
-                loss = -(targets[index] * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()
+                losses = -(wanted[index] * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
+                if several[index].any():
+                    losses = losses + several[index] * log_losses(logits, possible[index].expand(logits.shape))
+                loss = losses.mean(dim=1).sum()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -178,9 +191,12 @@ def train_bagged(
         return members.merged(recipe.network.dropout)
 
 
-def tempered_label_weights(codes: NDArray[np.int64], balance: float) -> torch.Tensor:
-    """Return [n_labels] float32: ``(n / n_label) ** balance``, scaled to a mean of 1 over rows; 0 without rows."""
-    counts = np.bincount(codes, minlength=len(LABELS))
-    weights = np.where(counts > 0, (len(codes) / np.maximum(counts, 1)) ** balance, 0.0)
-    weights /= weights[codes].mean()
+def tempered_label_weights(targets: Targets, balance: float) -> torch.Tensor:
+    """Return [n_labels] float32: ``(n / n_label) ** balance``, scaled to a mean of 1 over the rows with a known label.
+
+    A label that no row is known to have has the weight 0.
+    """
+    counts = targets.expected_counts
+    weights = np.where(counts > 0, (len(targets) / np.maximum(counts, 1)) ** balance, 0.0)
+    weights /= weights[targets.codes[targets.definite]].mean()
     return torch.from_numpy(weights.astype(np.float32))

@@ -1,6 +1,7 @@
 """Models without a network: the gradient boosting of the original project, and a vote of three kinds of classifier.
 
-Their outputs are logarithms of probabilities. The lowest output is ``log 1e-12``, also for untrained labels.
+They learn from the rows whose label is known, and leave out rows with several possible labels. Their outputs are
+logarithms of probabilities. The lowest output is ``log 1e-12``, also for untrained labels.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
 from heartbeat_core.alignment.placement import Reference
-from heartbeat_core.arrays import Codes, Inputs, Logits, Values
+from heartbeat_core.arrays import Inputs, Logits, Values
 from heartbeat_core.errors import ConfigError
 from heartbeat_core.features.catalogue import shape_read
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.aligned import fit_aligner, flatten
 from heartbeat_core.learning.model import Implementation, OnStep
 from heartbeat_core.learning.training import check_labels
 from heartbeat_core.learning.vectors import all_rows, fit_vector_scaler
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 
 _LEAST_PROBABILITY = 1e-12
 _BUDGET = 0.5
@@ -50,6 +52,8 @@ class ProbabilityModel:
         Turns rows into [n, n_trained] float64, in the order of ``trained``.
     trained : ndarray of int64
         Codes of the labels in the training rows, ascending.
+    n_labels : int
+        Of the dataset, with those that no training row has.
     n_bytes : int | None
         Always None: the libraries do not give the size.
     """
@@ -57,11 +61,12 @@ class ProbabilityModel:
     read: Callable[[Sequence[Inputs]], Inputs]
     probabilities: Callable[[Inputs], Values]
     trained: NDArray[np.int64]
+    n_labels: int
     n_bytes: int | None = None
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
         """Return [n, n_labels] float64: ``log max(probability, 1e-12)``."""
-        found = np.zeros((len(inputs), len(LABELS)))
+        found = np.zeros((len(inputs), self.n_labels))
         if inputs:
             found[:, self.trained] = self.probabilities(self.read(inputs))
         return np.log(np.maximum(found, _LEAST_PROBABILITY))
@@ -80,7 +85,7 @@ class Boosting(Implementation):
         self,
         recipe: Recipe,
         inputs: Sequence[Inputs],
-        codes: Codes,
+        targets: Targets,
         seed: int,
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
@@ -93,14 +98,15 @@ class Boosting(Implementation):
             raise ConfigError(
                 f"recipe '{recipe.name}' needs a package that is missing: pip install perpetual"
             ) from None
-        check_labels(codes)
+        inputs, targets = _known(inputs, targets)
         read: Callable[[Sequence[Inputs]], Inputs]
         if shape_read(recipe.input) == "frames":
             aligner, placed, offsets = fit_aligner(recipe, inputs, reference)
-            rows = flatten(placed, offsets, aligner.scaler)
+            rows, codes = flatten(placed, offsets, aligner.scaler), targets.codes
             read = aligner.flatten
         else:
-            rows, codes = all_rows(inputs, codes)
+            rows, repeated = all_rows(inputs, targets)
+            codes = repeated.codes
             read = _vectors
         booster = PerpetualBooster(objective="LogLoss", budget=_BUDGET, num_threads=1, memory_limit=_MEMORY_GB)
         weights = compute_sample_weight("balanced", codes) if recipe.training.class_weights == "balanced" else None
@@ -111,7 +117,7 @@ class Boosting(Implementation):
             found: Values = booster.predict_proba(rows.astype(np.float64))
             return found
 
-        return ProbabilityModel(read, probabilities, np.unique(codes))
+        return ProbabilityModel(read, probabilities, targets.present, len(targets.labels))
 
 
 class Vote(Implementation):
@@ -125,14 +131,14 @@ class Vote(Implementation):
         self,
         recipe: Recipe,
         inputs: Sequence[Inputs],
-        codes: Codes,
+        targets: Targets,
         seed: int,
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> ProbabilityModel:
         """Fit all three classifiers to all rows of all inputs: recordings and their altered copies."""
-        check_labels(codes)
-        vectors, repeated = all_rows(inputs, codes)
+        inputs, targets = _known(inputs, targets)
+        vectors, repeated = all_rows(inputs, targets)
         scaler = fit_vector_scaler(vectors)
         rows = scaler.transform(vectors)
         logistic = LogisticRegression(C=_LOGISTIC_C, class_weight="balanced", max_iter=2_000)
@@ -142,7 +148,7 @@ class Vote(Implementation):
         )
         voters: tuple[Any, ...] = (logistic, machine, trees)
         for voter in voters:
-            voter.fit(rows, repeated)
+            voter.fit(rows, repeated.codes)
             on_step()
 
         def probabilities(vectors: Inputs) -> Values:
@@ -151,11 +157,18 @@ class Vote(Implementation):
             mean: Values = (logistic.predict_proba(rows) + decisions + trees.predict_proba(rows)) / len(voters)
             return mean
 
-        return ProbabilityModel(_vectors, probabilities, np.unique(codes))
+        return ProbabilityModel(_vectors, probabilities, targets.present, len(targets.labels))
 
     def n_steps(self, recipe: Recipe) -> int:
         """Return the number of voters."""
         return 3
+
+
+def _known(inputs: Sequence[Inputs], targets: Targets) -> tuple[list[Inputs], Targets]:
+    """Return the rows whose label is known; raises DatasetError as ``check_labels``."""
+    check_labels(targets)
+    known = targets.definite
+    return [inputs[i] for i in known.tolist()], targets.take(known)
 
 
 def _vectors(inputs: Sequence[Inputs]) -> Inputs:

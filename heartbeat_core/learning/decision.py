@@ -14,7 +14,7 @@ import scipy  # its modules are loaded when they are used first: a driver does w
 from pydantic import Field
 
 from heartbeat_core.arrays import Codes, Logits, Values
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import Targets
 from heartbeat_core.settings import PositiveFloat, Settings
 
 _TEMPERATURES = (0.05, 20.0)
@@ -30,15 +30,11 @@ class Decision(Settings):
     """
 
     temperature: PositiveFloat = 1.0
-    thresholds: Annotated[tuple[PositiveFloat, ...], Field(min_length=len(LABELS), max_length=len(LABELS))] = (
-        1.0,
-    ) * len(LABELS)
+    thresholds: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)]
 
     def probabilities(self, logits: Logits, trained: Codes) -> Values:
-        """Return [n, 5] float64 for logits [n, 5]: the softmax over the trained codes, and 0 for the other codes."""
-        found = np.zeros((len(logits), len(LABELS)))
-        found[:, trained] = scipy.special.softmax(logits[:, trained] / self.temperature, axis=1)
-        return found
+        """Return [n, n_labels] float64: the softmax over the trained codes, and 0 for the other codes."""
+        return _probabilities(logits, trained, self.temperature)
 
     def codes(self, probabilities: Values) -> Codes:
         """Return [n] int64: the label with the largest ``probability / threshold``; of equal ones, the first."""
@@ -46,24 +42,33 @@ class Decision(Settings):
         return codes
 
 
-def fit_temperature(logits: Logits, codes: Codes, trained: Codes) -> float:
-    """Return the temperature with the lowest log loss for held-out logits [n, 5] of rows with ``codes`` [n]."""
+def _probabilities(logits: Logits, trained: Codes, temperature: float) -> Values:
+    found = np.zeros(logits.shape)
+    found[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)
+    return found
+
+
+def fit_temperature(logits: Logits, targets: Targets, trained: Codes) -> float:
+    """Return the temperature with the lowest log loss for held-out logits [n, n_labels] of rows with these labels.
+
+    The loss of a row is ``-log sum_k p_k`` over the labels that it may have.
+    """
 
     def loss(log_temperature: float) -> float:
-        probabilities = Decision(temperature=float(np.exp(log_temperature))).probabilities(logits, trained)
-        return -float(np.log(np.maximum(probabilities[np.arange(len(codes)), codes], 1e-12)).mean())
+        probabilities = _probabilities(logits, trained, float(np.exp(log_temperature)))
+        return -float(np.log(np.maximum((probabilities * targets.possible).sum(axis=1), 1e-12)).mean())
 
     found = scipy.optimize.minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
     return float(np.exp(found.x))
 
 
-def balanced_thresholds(codes: Codes, balance: float) -> tuple[float, ...]:
-    """Return one threshold for each label: its share of the rows with ``codes`` [n] to the power of ``balance``.
+def balanced_thresholds(targets: Targets, balance: float) -> tuple[float, ...]:
+    """Return one threshold for each label: its share of the rows to the power of ``balance``.
 
     With a balance of 0 the most probable label is predicted, which is best for accuracy. With 1 the predicted label is
     the one with the largest probability relative to its share. This is best for balanced accuracy, but it gives many
-    normal recordings a rarer label. Labels without rows have the threshold 1.
+    normal recordings a rarer label. Labels that no row is known to have get the threshold 1.
     """
-    counts = np.bincount(codes, minlength=len(LABELS))
-    shares = np.where(counts > 0, counts / len(codes), 1.0)
+    counts = targets.expected_counts
+    shares = np.where(counts > 0, counts / len(targets), 1.0)
     return tuple(float(share) for share in shares**balance)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 
 
 class FCNN(nn.Module):
@@ -65,7 +65,8 @@ def restored_network(
         The tensors do not fit a network of these hidden widths.
     """
     mean, scale = (tensors[f"scaler.{name}"].numpy() for name in ("mean", "scale"))
-    network = FCNN(mean.size, hidden, len(LABELS), recipe.network.dropout)
+    n_labels = len(tensors[f"network.layers.{4 * len(hidden)}.bias"])
+    network = FCNN(mean.size, hidden, n_labels, recipe.network.dropout)
     prefix = "network."
     network.load_state_dict({n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)})
     return network.eval(), mean, scale

@@ -8,17 +8,18 @@ honest classifier.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.arrays import Codes, Inputs, Values
 from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
 from heartbeat_core.learning.kinds import implementation_of
 from heartbeat_core.learning.model import Model, OnStep
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 
 UNSURE_SHARE = 0.2
 """Share of the training rows whose inner out-of-fold prediction has a confidence below the limit for "sure"."""
@@ -34,22 +35,23 @@ class Examples:
     ----------
     inputs : Sequence[Inputs]
         n arrays [n_i, width] float32, as ``features.extract.compute_inputs`` makes them.
-    codes : ndarray, [n] int64
+    targets : Targets
+        The labels of the rows.
     groups : [n] text
         The patient of each row.
     """
 
     inputs: Sequence[Inputs]
-    codes: Codes
+    targets: Targets
     groups: Sequence[str]
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.targets)
 
     def take(self, index: Codes) -> Examples:
         """Return the rows at ``index``, in that order."""
         chosen = index.tolist()
-        return Examples([self.inputs[i] for i in chosen], self.codes[index], [self.groups[i] for i in chosen])
+        return Examples([self.inputs[i] for i in chosen], self.targets.take(index), [self.groups[i] for i in chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Fitted:
     Attributes
     ----------
     trained : ndarray of int64
-        Codes of the labels that occur in the training rows, ascending.
+        Codes of the labels that a training row is known to have, ascending.
     min_confidence : float
         A prediction with a lower confidence is unsure. A fifth of the out-of-fold predictions of the training rows are
         below this limit. 0 without inner folds.
@@ -93,7 +95,7 @@ def fit(
     ----------
     recipe : Recipe
     rows : Examples
-        Training rows only.
+        Training rows only. A row that allows all labels, or none, changes nothing.
     seed : int
     reference : Reference | None
         Frames are aligned with it; None aligns them with the longest row. Inner folds always take their own reference.
@@ -107,13 +109,14 @@ def fit(
     DatasetError
         There are too few rows.
     """
-    model = implementation_of(recipe).fit(recipe, rows.inputs, rows.codes, seed, reference, on_step)
+    rows = _informative(rows)
+    model = implementation_of(recipe).fit(recipe, rows.inputs, rows.targets, seed, reference, on_step)
     decision, confidence = _fit_decision(recipe, rows, seed, on_step)
     distances = model.distances(rows.inputs)
     return Fitted(
         model=model,
         decision=decision,
-        trained=np.unique(rows.codes),
+        trained=rows.targets.present,
         min_confidence=0.0 if confidence is None else float(np.quantile(confidence, UNSURE_SHARE)),
         max_distance=None if distances is None else float(np.quantile(distances, 1.0 - FAR_SHARE)),
     )
@@ -123,6 +126,16 @@ def n_steps(recipe: Recipe) -> int:
     """Return how often ``fit`` calls ``on_step``."""
     n_fits = 1 + (recipe.decision.inner_folds if recipe.decision.calibrated else 0)
     return n_fits * implementation_of(recipe).n_steps(recipe)
+
+
+def _informative(rows: Examples) -> Examples:
+    """Leave out the rows that say nothing, and the possibility of labels that no row is known to have."""
+    targets = rows.targets
+    if len(targets.present) < 2:
+        return rows  # The implementation refuses them.
+    unknown = np.setdiff1d(np.arange(len(targets.labels)), targets.present)
+    kept = targets.informative()
+    return replace(rows.take(kept), targets=targets.without(unknown).take(kept))
 
 
 def _fit_decision(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) -> tuple[Decision, Values | None]:
@@ -135,18 +148,18 @@ def _fit_decision(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) ->
     """
     settings = recipe.decision
     if not settings.calibrated:
-        return Decision(thresholds=balanced_thresholds(rows.codes, settings.balance)), None
-    logits = np.zeros((len(rows), len(LABELS)))
-    present = np.unique(rows.codes)
+        return Decision(thresholds=balanced_thresholds(rows.targets, settings.balance)), None
+    logits = np.zeros(rows.targets.possible.shape)
+    present = rows.targets.present
     implementation = implementation_of(recipe)
-    for number, (training, held_out) in enumerate(folds(rows.codes, rows.groups, settings.inner_folds, seed)):
-        inner = rows.take(training)
-        model = implementation.fit(recipe, inner.inputs, inner.codes, seed + 1 + number, None, on_step)
+    for number, (training, held_out) in enumerate(folds(rows.targets.strata, rows.groups, settings.inner_folds, seed)):
+        inner = _informative(rows.take(training))
+        model = implementation.fit(recipe, inner.inputs, inner.targets, seed + 1 + number, None, on_step)
         logits[held_out] = model.logits([rows.inputs[i] for i in held_out.tolist()])
-    temperature = fit_temperature(logits, rows.codes, present)
+    temperature = fit_temperature(logits, rows.targets, present)
     # The temperature raises the ratio of two probabilities to the power of 1 / temperature. The thresholds get the same
     # power, so that the predicted labels stay the same.
-    thresholds = balanced_thresholds(rows.codes, settings.balance / temperature)
+    thresholds = balanced_thresholds(rows.targets, settings.balance / temperature)
     decision = Decision(temperature=temperature, thresholds=thresholds)
     probabilities = decision.probabilities(logits, present)
     return decision, probabilities[np.arange(len(rows)), decision.codes(probabilities)]

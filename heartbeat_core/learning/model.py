@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from heartbeat_core.arrays import Codes, Frames, Inputs, Logits, Values
+from heartbeat_core.arrays import Frames, Inputs, Logits, Values
 from heartbeat_core.errors import ConfigError
+from heartbeat_core.labels import Targets
 from heartbeat_core.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Implementation(ABC):
         self,
         recipe: Recipe,
         inputs: Sequence[Inputs],
-        codes: Codes,
+        targets: Targets,
         seed: int,
         reference: Reference | None = None,
         on_step: OnStep = _nothing,
@@ -139,7 +140,8 @@ class Implementation(ABC):
             Its model can read its input.
         inputs : Sequence[Inputs]
             As ``features.extract.compute_inputs`` makes them.
-        codes : ndarray, [n] int64
+        targets : Targets
+            The labels of the n rows. Each row allows at least one label that some row is known to have.
         seed : int
             The same rows and seed give the same model on the same machine.
         reference : Reference | None

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.arrays import Frames
 from heartbeat_core.learning.fcnn import FCNN
-from heartbeat_core.recipe import LABELS
 
 
 class Scorer:
@@ -62,7 +61,8 @@ class Scorer:
         """
         with torch.inference_mode():
             rows = [self._first_layer(row, offset) for row, offset in zip(frames, offsets, strict=True)]
-            logits = self._others(torch.stack(rows)) if rows else torch.zeros((0, len(LABELS)), device=self._device)
+            hidden = torch.stack(rows) if rows else self._constant.new_zeros((0, len(self._constant)))
+            logits = self._others(hidden)
         found: NDArray[np.float32] = logits.float().cpu().numpy()
         return found
 

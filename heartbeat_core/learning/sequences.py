@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
 from heartbeat_core.alignment.placement import Reference
-from heartbeat_core.arrays import Codes, Inputs, Logits
+from heartbeat_core.arrays import Inputs, Logits
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.model import Implementation, OnStep
 from heartbeat_core.learning.training import Batch, check_labels, deterministic, optimise
 from heartbeat_core.learning.vectors import VectorScaler, fit_vector_scaler
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 
 WINDOW_FRAMES = 150
 """3 s with one frame every 20 ms: long enough for two heartbeats or more."""
@@ -42,7 +42,7 @@ class ConvolutionalNetwork(nn.Module):
     The first convolution has a stride of two, which needs only a quarter of the work.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_labels: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = 1
@@ -55,10 +55,10 @@ class ConvolutionalNetwork(nn.Module):
             ]
             width = next_width
         self.blocks = nn.Sequential(*layers)
-        self.output = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(2 * width, len(LABELS)))
+        self.output = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(2 * width, n_labels))
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Return logits [batch, 5] float32 for windows [batch, 150, n_bands] float32."""
+        """Return logits [batch, n_labels] float32 for windows [batch, 150, n_bands] float32."""
         maps = self.blocks(windows.unsqueeze(1)).flatten(2)
         logits: torch.Tensor = self.output(torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1))
         return logits
@@ -67,13 +67,13 @@ class ConvolutionalNetwork(nn.Module):
 class RecurrentNetwork(nn.Module):
     """A bidirectional GRU over pairs of frames (40 ms), and the mean of its states."""
 
-    def __init__(self, n_bands: int) -> None:
+    def __init__(self, n_bands: int, n_labels: int) -> None:
         super().__init__()
         self.states = nn.GRU(2 * n_bands, _HIDDEN, batch_first=True, bidirectional=True)
-        self.output = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(2 * _HIDDEN, len(LABELS)))
+        self.output = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(2 * _HIDDEN, n_labels))
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Return logits [batch, 5] float32 for windows [batch, 150, n_bands] float32."""
+        """Return logits [batch, n_labels] float32 for windows [batch, 150, n_bands] float32."""
         pairs = windows.reshape(len(windows), WINDOW_FRAMES // 2, -1)
         logits: torch.Tensor = self.output(self.states(pairs)[0].mean(dim=1))
         return logits
@@ -85,6 +85,7 @@ class SequenceModel:
 
     scaler: VectorScaler
     network: nn.Module
+    n_labels: int
 
     @property
     def n_bytes(self) -> int:
@@ -93,7 +94,7 @@ class SequenceModel:
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
         """Return [n, n_labels] float64 for inputs [n_frames, n_bands]: for each input, the mean over its windows."""
-        found = np.empty((len(inputs), len(LABELS)))
+        found = np.empty((len(inputs), self.n_labels))
         with torch.inference_mode():
             for number, one in enumerate(inputs):
                 found[number] = self.network(_windows(_standardised(one, self.scaler))).double().mean(dim=0).numpy()
@@ -110,19 +111,21 @@ class Sequences(Implementation):
         self,
         recipe: Recipe,
         inputs: Sequence[Inputs],
-        codes: Codes,
+        targets: Targets,
         seed: int,
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> SequenceModel:
         """Fit the scaler and the network to n arrays [n_frames, n_bands] float32, with one row every 20 ms."""
-        check_labels(codes)
+        check_labels(targets)
         scaler = fit_vector_scaler(np.concatenate(inputs))
-        rows = RandomWindows([_standardised(one, scaler) for one in inputs], codes)
+        rows = RandomWindows([_standardised(one, scaler) for one in inputs], targets)
+        n_labels = len(targets.labels)
         with deterministic(seed):
-            network = ConvolutionalNetwork() if recipe.model == "cnn" else RecurrentNetwork(rows.n_inputs)
+            is_cnn = recipe.model == "cnn"
+            network = ConvolutionalNetwork(n_labels) if is_cnn else RecurrentNetwork(rows.n_inputs, n_labels)
             optimise(network, rows, recipe, recipe.training.epochs, seed, lambda epoch, loss: on_step())
-        return SequenceModel(scaler, network.eval())
+        return SequenceModel(scaler, network.eval(), n_labels)
 
     def n_steps(self, recipe: Recipe) -> int:
         """Return the number of epochs."""
@@ -136,13 +139,13 @@ class RandomWindows(Dataset[Batch]):
     ----------
     rows : Sequence[torch.Tensor]
         n arrays [n_frames, n_bands] float32, standardised, each at least as long as one window.
-    codes : ndarray, [n] int64
+    targets : Targets
     """
 
-    def __init__(self, rows: Sequence[torch.Tensor], codes: NDArray[np.int64]) -> None:
-        self.codes = codes
+    def __init__(self, rows: Sequence[torch.Tensor], targets: Targets) -> None:
+        self.targets = targets
         self._rows = rows
-        self._codes = torch.from_numpy(codes)
+        self._possible = torch.from_numpy(targets.possible)
 
     @property
     def n_inputs(self) -> int:
@@ -150,22 +153,22 @@ class RandomWindows(Dataset[Batch]):
         return int(self._rows[0].shape[1])
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a window [150, n_bands] float32 and its code."""
+        """Return a window [150, n_bands] float32 and the labels that it may have, [n_labels] bool."""
         row = self._rows[index]
         start = _random(len(row) - WINDOW_FRAMES + 1)
         window = row[start : start + WINDOW_FRAMES].clone()
         # 0 is the mean of each standardised band.
         window[_random_piece(WINDOW_FRAMES, _MASKED_FRAMES)] = 0
         window[:, _random_piece(self.n_inputs, _MASKED_BANDS)] = 0
-        return window, self._codes[index]
+        return window, self._possible[index]
 
     def __getitems__(self, index: list[int]) -> Batch:
-        """Return windows [batch, 150, n_bands] float32 and codes [batch] int64."""
-        windows, codes = zip(*(self[i] for i in index), strict=True)
-        return torch.stack(windows), torch.stack(codes)
+        """Return windows [batch, 150, n_bands] float32 and the labels that they may have, [batch, n_labels] bool."""
+        windows, possible = zip(*(self[i] for i in index), strict=True)
+        return torch.stack(windows), torch.stack(possible)
 
 
 def _random(below: int) -> int:

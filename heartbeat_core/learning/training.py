@@ -1,8 +1,8 @@
 """Fit a network to rows.
 
 The method is that of the original project: Adam, cross-entropy, ReduceLROnPlateau. The original scheduler looked at
-the test rows; this one follows the training loss. Labels without a training row are masked out of the loss, so that
-training and serving see the same outputs.
+the test rows; this one follows the training loss. Labels that no training row is known to have are masked out of the
+loss, so that training and serving see the same outputs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from torch.utils.data import DataLoader, Dataset
 from heartbeat_core.alignment.placement import pad
 from heartbeat_core.alignment.scaling import Scaler, ScalerFit
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.fcnn import FCNN
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.learning.partial import log_losses, row_weights
+from heartbeat_core.recipe import Recipe
 
 EpochCallback = Callable[[int, float], None]
 Batch = tuple[torch.Tensor, torch.Tensor]
+"""Inputs [batch, n_inputs] float32, and the labels that each row may have, [batch, n_labels] bool."""
 
 
 class TrainingRows(Protocol):
@@ -32,12 +35,13 @@ class TrainingRows(Protocol):
 
     Attributes
     ----------
-    codes : ndarray, [n] int64
+    targets : Targets
+        The labels of the n rows; each allows at least one label that is known of some row.
     n_inputs : int
         Number of values in a row.
     """
 
-    codes: NDArray[np.int64]
+    targets: Targets
 
     @property
     def n_inputs(self) -> int:
@@ -46,16 +50,16 @@ class TrainingRows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitems__(self, index: list[int]) -> Batch:
-        """Return the rows at ``index``: [batch, n_inputs] float32 and [batch] int64."""
+        """Return the rows at ``index``: [batch, n_inputs] float32 and [batch, n_labels] bool."""
 
 
 class MatrixRows(Dataset[Batch]):
-    """Rows in memory, ready for the network: ``inputs`` [n, n_inputs] float32, ``codes`` [n] int64."""
+    """Rows in memory, ready for the network: ``inputs`` [n, n_inputs] float32, and their ``targets``."""
 
-    def __init__(self, inputs: NDArray[np.float32], codes: NDArray[np.int64]) -> None:
-        self.codes = codes
+    def __init__(self, inputs: NDArray[np.float32], targets: Targets) -> None:
+        self.targets = targets
         self._inputs = torch.from_numpy(inputs)
-        self._codes = torch.from_numpy(codes)
+        self._possible = torch.from_numpy(targets.possible)
 
     @property
     def n_inputs(self) -> int:
@@ -63,32 +67,34 @@ class MatrixRows(Dataset[Batch]):
         return int(self._inputs.shape[1])
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> Batch:
-        return self._inputs[index], self._codes[index]
+        return self._inputs[index], self._possible[index]
 
     def __getitems__(self, index: list[int]) -> Batch:
         """Return the rows at ``index`` as one batch."""
-        return self._inputs[index], self._codes[index]
+        return self._inputs[index], self._possible[index]
 
 
-class AlignedFrames(Dataset[tuple[torch.Tensor, int]]):
+class AlignedFrames(Dataset[Batch]):
     """Unpadded rows, which are padded and scaled only when they are read.
 
-    Item ``i`` is ``(inputs [length * 2] float32, code)``: position-major, Hz before magnitude, z-scored.
+    Item ``i`` is ``(inputs [length * 2] float32, possible [n_labels] bool)``: position-major, Hz before magnitude,
+    z-scored.
     """
 
     def __init__(
         self,
         frames: Sequence[NDArray[np.float32]],
         offsets: NDArray[np.int64],
-        codes: NDArray[np.int64],
+        targets: Targets,
         scaler: Scaler,
     ) -> None:
         self.frames = frames
         self.offsets = offsets
-        self.codes = codes
+        self.targets = targets
+        self._possible = torch.from_numpy(targets.possible)
         self.scaler = scaler
 
     @property
@@ -101,12 +107,12 @@ class AlignedFrames(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitems__(self, index: list[int]) -> Batch:
         """Return the rows at ``index`` as one batch."""
-        inputs, codes = zip(*(self[i] for i in index), strict=True)
-        return torch.stack(inputs), torch.tensor(codes)
+        inputs, possible = zip(*(self[i] for i in index), strict=True)
+        return torch.stack(inputs), torch.stack(possible)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> Batch:
         padded = pad(self.frames[index], int(self.offsets[index]), len(self.scaler.mean))
-        return torch.from_numpy(self.scaler.transform(padded).reshape(-1)), int(self.codes[index])
+        return torch.from_numpy(self.scaler.transform(padded).reshape(-1)), self._possible[index]
 
 
 def fit_scaler(frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64], length: int) -> Scaler:
@@ -143,20 +149,19 @@ def train_network(
     DatasetError
         There are fewer than two rows, or fewer than two labels.
     """
-    check_labels(rows.codes)
+    check_labels(rows.targets)
     seed = recipe.training.seed if seed is None else seed
     with deterministic(seed):
-        network = FCNN(rows.n_inputs, recipe.network.hidden, len(LABELS), recipe.network.dropout)
+        network = FCNN(rows.n_inputs, recipe.network.hidden, len(rows.targets.labels), recipe.network.dropout)
         optimise(network, rows, recipe, recipe.training.epochs, seed, on_epoch)
     return network.eval()
 
 
-def check_labels(codes: NDArray[np.int64]) -> None:
-    """Raise DatasetError if there are fewer than two rows, or fewer than two labels among their ``codes`` [n]."""
-    present = np.unique(codes)
-    if len(codes) < 2 or len(present) < 2:
-        found = ", ".join(LABELS[code] for code in present) or "none"
-        raise DatasetError(f"training needs rows of at least two labels; found {len(codes)} rows of: {found}")
+def check_labels(targets: Targets) -> None:
+    """Raise DatasetError if there are fewer than two rows, or fewer than two labels that a row is known to have."""
+    if len(targets) < 2 or len(targets.present) < 2:
+        found = ", ".join(targets.labels[code] for code in targets.present) or "none"
+        raise DatasetError(f"training needs rows of at least two labels; found {len(targets)} rows of: {found}")
 
 
 def optimise(
@@ -185,10 +190,11 @@ def optimise(
         Called with the number of the epoch, counted from 1, and its mean training loss.
     """
     settings = recipe.training
-    weights = label_weights(rows.codes, settings.class_weights)
+    targets = rows.targets
+    weights = label_weights(targets, settings.class_weights)
     # A weighted log loss is lowest at weight * probability, up to a factor (Elkan, IJCAI 2001). The offsets hold the
     # weights, so the network's own logits correspond to the true shares of the labels.
-    offsets = label_mask(np.unique(rows.codes)) + (0.0 if weights is None else weights.log())
+    offsets = label_mask(targets.present, len(targets.labels)) + (0.0 if weights is None else weights.log())
     loader: DataLoader[Any] = DataLoader(
         rows,  # type: ignore[arg-type]
         batch_size=settings.batch_size,
@@ -202,20 +208,24 @@ def optimise(
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, patience=settings.plateau_patience, factor=settings.plateau_factor
     )
-    loss_function = nn.CrossEntropyLoss(weight=weights)
+    counts = torch.from_numpy(targets.counts.astype(np.float32))
+
+    def weigh(possible: torch.Tensor) -> torch.Tensor | None:
+        return None if weights is None else row_weights(possible, weights, counts)
+
     for epoch in range(1, n_epochs + 1):
-        loss = _run_epoch(network, loader, loss_function, optimiser, offsets)
+        loss = _run_epoch(network, loader, optimiser, offsets, weigh)
         scheduler.step(loss)
         if on_epoch is not None:
             on_epoch(epoch, loss)
 
 
-def label_weights(codes: NDArray[np.int64], how: str) -> torch.Tensor | None:
+def label_weights(targets: Targets, how: str) -> torch.Tensor | None:
     """Return [n_labels] float32: ``n / (n_labels_present * n_label)`` for balanced weights; None for equal weights."""
     if how == "none":
         return None
-    counts = np.bincount(codes, minlength=len(LABELS))
-    weights = len(codes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    counts = targets.expected_counts
+    weights = len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return torch.from_numpy(weights.astype(np.float32))
 
 
@@ -223,9 +233,9 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def label_mask(trained_codes: NDArray[np.int64]) -> torch.Tensor:
+def label_mask(trained_codes: NDArray[np.int64], n_labels: int) -> torch.Tensor:
     """Return [n_labels] float32 to add to logits: 0 for trained labels, minus infinity for all others."""
-    mask = torch.full((len(LABELS),), -torch.inf)
+    mask = torch.full((n_labels,), -torch.inf)
     mask[torch.from_numpy(trained_codes)] = 0.0
     return mask
 
@@ -233,21 +243,25 @@ def label_mask(trained_codes: NDArray[np.int64]) -> torch.Tensor:
 def _run_epoch(
     network: nn.Module,
     loader: DataLoader[Any],
-    loss_function: nn.CrossEntropyLoss,
     optimiser: torch.optim.Optimizer,
     offsets: torch.Tensor,
+    weigh: Callable[[torch.Tensor], torch.Tensor | None],
 ) -> float:
     """Train for one epoch and return the mean loss over its rows."""
     network.train()
     total, seen = 0.0, 0
-    for inputs, codes in loader:
+    for inputs, possible in loader:
         optimiser.zero_grad()
-        loss = loss_function(network(inputs) + offsets, codes)
+        loss = _mean(log_losses(network(inputs) + offsets, possible), weigh(possible))
         loss.backward()
         optimiser.step()
-        total += float(loss.detach()) * len(codes)
-        seen += len(codes)
+        total += float(loss.detach()) * len(possible)
+        seen += len(possible)
     return total / seen
+
+
+def _mean(losses: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
 
 
 @contextmanager

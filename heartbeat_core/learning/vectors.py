@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from heartbeat_core.alignment.placement import Reference
-from heartbeat_core.arrays import Codes, Inputs, Logits, Values
+from heartbeat_core.arrays import Inputs, Logits, Values
 from heartbeat_core.features.catalogue import columns_read
 from heartbeat_core.features.extract import join_vectors
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.bagging import train_bagged
 from heartbeat_core.learning.compression import cannot_pack, compress, stored_bytes
 from heartbeat_core.learning.fcnn import FCNN, describe_network, restored_network, stored_tensors
@@ -119,13 +120,13 @@ class VectorFCNN(Implementation):
         self,
         recipe: Recipe,
         inputs: Sequence[Inputs],
-        codes: Codes,
+        targets: Targets,
         seed: int,
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> VectorModel:
         """Fit the scaler and the network to all rows of all inputs: recordings and their altered copies."""
-        vectors, repeated = all_rows(inputs, codes)
+        vectors, repeated = all_rows(inputs, targets)
         scaler = fit_vector_scaler(vectors)
         rows = MatrixRows(scaler.transform(vectors), repeated)
         network = compress(train_network(rows, recipe, lambda epoch, loss: on_step(), seed), rows, recipe, seed)
@@ -163,7 +164,7 @@ class BaggedFCNN(VectorFCNN):
         self,
         recipe: Recipe,
         inputs: Sequence[Inputs],
-        codes: Codes,
+        targets: Targets,
         seed: int,
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
@@ -172,7 +173,7 @@ class BaggedFCNN(VectorFCNN):
         rows = np.stack(inputs)
         scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]))
         reads = np.stack([columns_read(part, recipe.input) for part in recipe.bagging.members])
-        network = train_bagged(scaler.transform(rows), codes, reads, recipe, seed, on_step)
+        network = train_bagged(scaler.transform(rows), targets, reads, recipe, seed, on_step)
         return VectorModel(scaler, network, recipe.input)
 
     def widths(self, recipe: Recipe) -> tuple[int, ...]:
@@ -180,6 +181,6 @@ class BaggedFCNN(VectorFCNN):
         return tuple(len(recipe.bagging.members) * width for width in recipe.network.hidden)
 
 
-def all_rows(inputs: Sequence[Inputs], codes: NDArray[np.int64]) -> tuple[Inputs, NDArray[np.int64]]:
-    """Return the rows of all inputs, [n_rows, width] float32, and each row's code."""
-    return np.concatenate(inputs), np.repeat(codes, [len(one) for one in inputs])
+def all_rows(inputs: Sequence[Inputs], targets: Targets) -> tuple[Inputs, Targets]:
+    """Return the rows of all inputs, [n_rows, width] float32, and their labels."""
+    return np.concatenate(inputs), targets.take(np.repeat(np.arange(len(inputs)), [len(one) for one in inputs]))

@@ -18,7 +18,8 @@ class Recording:
 
     ``uri`` opens it, ``relative_path`` is its place below the input that it was found in, ``size_bytes`` is None
     where only reading tells. ``version`` is what the store said of its content when it was listed (an ETag, or size
-    and time), None where it says nothing. ``label``, ``patient_id`` and ``device`` come from a label file.
+    and time), None where it says nothing. ``label`` (the labels that it may have, joined by ``|``),
+    ``patient_id``, ``device`` and ``database`` come from a label file.
 
     An address in a manifest may contain a secret. Then ``uri`` is the address without it, ``manifest`` and
     ``manifest_row`` say where the whole address is, and ``query_digest`` stands for what its query names.
@@ -31,6 +32,7 @@ class Recording:
     label: str | None = None
     patient_id: str | None = None
     device: str | None = None
+    database: str | None = None
     manifest: str | None = None
     manifest_row: int | None = None
     query_digest: str | None = None

@@ -12,24 +12,30 @@ from heartbeat_core.arrays import Inputs
 from heartbeat_core.datasets.dataset import Labelled
 from heartbeat_core.evaluation.judging import FoldResult
 from heartbeat_core.formats.columns import FLOATS, TEXT, column, list_column, list_values, make_schema, numbers
-from heartbeat_core.recipe import LABELS
-
-_PROBABILITIES = [f"prob_{label}" for label in LABELS]
-
+from heartbeat_core.labels import Labels
 
 INPUTS = make_schema(width=pa.int32(), values=FLOATS)
 """One row per recording: an array [n, width], row by row."""
 
-FOLD = make_schema(row=pa.int32(), predicted_code=pa.int8(), **dict.fromkeys(_PROBABILITIES, pa.float64()))
-"""One row per recording of the fold; ``row`` is its number among the labelled rows of the dataset."""
 
-OUT_OF_FOLD = make_schema(
-    **dict.fromkeys(("recipe", "task"), TEXT),
-    **dict.fromkeys(("seed", "fold"), pa.int32()),
-    **dict.fromkeys(("recording_id", "uri", "audio_sha256", "patient", "device", "label", "predicted_label"), TEXT),
-    **dict.fromkeys(_PROBABILITIES, pa.float64()),
-)
-"""One row per recording, task and seed."""
+def fold_schema(labels: Labels) -> pa.Schema:
+    """Return the columns of a fold: one row per recording; ``row`` is its number among the labelled rows."""
+    return make_schema(row=pa.int32(), predicted_code=pa.int8(), **dict.fromkeys(_probabilities(labels), pa.float64()))
+
+
+def out_of_fold_schema(labels: Labels) -> pa.Schema:
+    """Return the columns of the pooled predictions: one row per recording, task and seed."""
+    identity = ("recording_id", "uri", "audio_sha256", "patient", "device", "database", "label", "predicted_label")
+    return make_schema(
+        **dict.fromkeys(("recipe", "task"), TEXT),
+        **dict.fromkeys(("seed", "fold"), pa.int32()),
+        **dict.fromkeys(identity, TEXT),
+        **dict.fromkeys(_probabilities(labels), pa.float64()),
+    )
+
+
+def _probabilities(labels: Labels) -> list[str]:
+    return [f"prob_{label}" for label in labels]
 
 
 def inputs_table(rows: Sequence[Inputs]) -> pa.Table:
@@ -45,7 +51,7 @@ def table_inputs(table: pa.Table) -> list[Inputs]:
     return [row.reshape(-1, width) for row, width in zip(values, widths, strict=True)]
 
 
-def fold_table(result: FoldResult) -> pa.Table:
+def fold_table(result: FoldResult, labels: Labels) -> pa.Table:
     """Return the predictions of a fold as a table; its metadata holds the time and the size."""
     arrays = [
         column(result.rows, pa.int32()),
@@ -54,7 +60,7 @@ def fold_table(result: FoldResult) -> pa.Table:
     ]
     n_bytes = "" if result.n_bytes is None else str(result.n_bytes)
     metadata = {"heartbeat.fit_s": f"{result.fit_s:.3f}", "heartbeat.n_bytes": n_bytes}
-    return pa.Table.from_arrays(arrays, schema=FOLD.with_metadata(metadata))
+    return pa.Table.from_arrays(arrays, schema=fold_schema(labels).with_metadata(metadata))
 
 
 def table_fold(table: pa.Table) -> FoldResult:
@@ -64,7 +70,7 @@ def table_fold(table: pa.Table) -> FoldResult:
     return FoldResult(
         numbers(table.column("row")).astype(np.int64),
         numbers(table.column("predicted_code")).astype(np.int64),
-        np.stack([numbers(table.column(name)) for name in _PROBABILITIES], axis=1),
+        np.stack([numbers(table.column(name)) for name in table.column_names if name.startswith("prob_")], axis=1),
         float(metadata[b"heartbeat.fit_s"]),
         int(n_bytes) if n_bytes else None,
     )
@@ -72,17 +78,21 @@ def table_fold(table: pa.Table) -> FoldResult:
 
 def out_of_fold_table(labelled: Labelled, recipe: str, folds: Iterable[tuple[str, int, int, FoldResult]]) -> pa.Table:
     """Return the predictions of all folds of a recipe; ``folds`` are (task, seed, number, result)."""
-    identity = (labelled.recording_id, labelled.uri, labelled.audio_sha256, labelled.groups, labelled.devices)
+    labels, cells = labelled.targets.labels, labelled.targets.cells()
+    schema = out_of_fold_schema(labels)
+    identity = (
+        *(labelled.recording_id, labelled.uri, labelled.audio_sha256),
+        *(labelled.groups, labelled.devices, labelled.databases, cells),
+    )
     parts = []
     for task, seed, number, fold in folds:
         index = fold.rows.tolist()
         columns: list[Sequence[object] | NDArray[np.float64]] = [
             *([value] * len(index) for value in (recipe, task, seed, number)),
             *([values[i] for i in index] for values in identity),
-            [LABELS[code] for code in labelled.codes[fold.rows].tolist()],
-            [LABELS[code] for code in fold.predicted.tolist()],
+            [labels[code] for code in fold.predicted.tolist()],
             *fold.probabilities.T,
         ]
-        arrays = [column(values, field.type) for values, field in zip(columns, OUT_OF_FOLD, strict=True)]
-        parts.append(pa.Table.from_arrays(arrays, schema=OUT_OF_FOLD))
+        arrays = [column(values, field.type) for values, field in zip(columns, schema, strict=True)]
+        parts.append(pa.Table.from_arrays(arrays, schema=schema))
     return pa.concat_tables(parts).combine_chunks()

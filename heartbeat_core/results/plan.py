@@ -19,6 +19,7 @@ PLAN = make_schema(
     label_=TEXT,
     patient_id_=TEXT,
     device_=TEXT,
+    database_=TEXT,
     manifest_=TEXT,
     manifest_row_=pa.int64(),
     query_digest_=TEXT,

@@ -21,7 +21,7 @@ from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.features.catalogue import ALIGNED, sets_written
 from heartbeat_core.features.feature_set import ColumnType, FeatureSet
 from heartbeat_core.formats.columns import FLOATS, TEXT, TIME, column_name, list_column, make_schema, make_table
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure
 
@@ -44,27 +44,32 @@ _AUDIO = {
 }
 _QUALITY = {field.name: pa.float64() for field in fields(Quality)}
 
-PREDICTIONS = make_schema(
-    recording_id=TEXT,
-    uri=TEXT,
-    audio_sha256=TEXT,
-    predicted_label=TEXT,
-    predicted_code=pa.int8(),
-    confidence=pa.float32(),
-    unsure=pa.bool_(),
-    unsure_reason_=TEXT,
-    **{f"prob_{label}": pa.float32() for label in LABELS},
-    logits=FLOATS,
-    model_id=TEXT,
-    recipe=TEXT,
-    generation=pa.int32(),
-    run_id=TEXT,
-    processed_at=TIME,
-)
-"""``generation`` counts the updates of the folder from 0. The newest row of a recording has the highest value.
 
-``confidence`` is the probability of the predicted label. ``unsure_reason`` says why a prediction is unreliable.
-``logits`` are the outputs of the network in the order of the codes."""
+def predictions_schema(labels: Labels) -> pa.Schema:
+    """Return the columns of the predictions of a model with these labels.
+
+    ``generation`` counts the updates of the folder from 0. The newest row of a recording has the highest value.
+    ``confidence`` is the probability of the predicted label. ``unsure_reason`` says why a prediction is unreliable.
+    ``logits`` are the outputs of the network in the order of the codes.
+    """
+    return make_schema(
+        recording_id=TEXT,
+        uri=TEXT,
+        audio_sha256=TEXT,
+        predicted_label=TEXT,
+        predicted_code=pa.int8(),
+        confidence=pa.float32(),
+        unsure=pa.bool_(),
+        unsure_reason_=TEXT,
+        **{f"prob_{label}": pa.float32() for label in labels},
+        logits=FLOATS,
+        model_id=TEXT,
+        recipe=TEXT,
+        generation=pa.int32(),
+        run_id=TEXT,
+        processed_at=TIME,
+    )
+
 
 _FACTS = {"recording_id": TEXT, "uri": TEXT, "audio_sha256": TEXT, **_AUDIO, **_QUALITY}
 _TYPES: dict[ColumnType, pa.DataType] = {
@@ -100,9 +105,13 @@ RECORDINGS = pa.schema(
         pa.field("label_code", pa.int8()),
         pa.field("patient_id", TEXT),
         pa.field("device", TEXT),
+        pa.field("database", TEXT),
     ]
 )
 """The rows of a dataset: the features and the facts about the recording; null if a fact is unknown."""
+
+SEGMENTS = make_schema(recording_id=TEXT, start_s=pa.float64(), end_s=pa.float64(), state=pa.int8())
+"""Segments of heart sounds: 0 none, 1 S1, 2 systole, 3 S2, 4 diastole."""
 
 FAILURES = make_schema(
     recording_id=TEXT,
@@ -129,6 +138,7 @@ HOLDOUT = make_schema(
 def predictions_table(
     results: Sequence[RecordingResult],
     predictions: Predictions,
+    labels: Labels,
     *,
     model_id: str,
     recipe: str,
@@ -141,12 +151,12 @@ def predictions_table(
     codes, probabilities = predictions.codes, predictions.probabilities
     columns: dict[str, Any] = {
         **_identity(results),
-        "predicted_label": [LABELS[code] for code in codes.tolist()],
+        "predicted_label": [labels[code] for code in codes.tolist()],
         "predicted_code": codes,
         "confidence": probabilities[np.arange(n), codes],
         "unsure": [reason is not None for reason in predictions.unsure],
         "unsure_reason": list(predictions.unsure),
-        **{f"prob_{label}": probabilities[:, code] for code, label in enumerate(LABELS)},
+        **{f"prob_{label}": probabilities[:, code] for code, label in enumerate(labels)},
         "logits": list_column(list(predictions.logits)),
         "model_id": [model_id] * n,
         "recipe": [recipe] * n,
@@ -154,7 +164,7 @@ def predictions_table(
         "run_id": [run_id] * n,
         "processed_at": [now] * n,
     }
-    return make_table(columns, PREDICTIONS)
+    return make_table(columns, predictions_schema(labels))
 
 
 def features_table(
@@ -179,21 +189,31 @@ def features_table(
     return make_table(columns, features_schema(feature_sets))
 
 
-def recordings_table(results: Sequence[RecordingResult], padded_length: int | None) -> pa.Table:
-    """Return the rows of the dataset; with ``padded_length``, the frames include their padding."""
+def recordings_table(results: Sequence[RecordingResult], padded_length: int | None, labels: Labels) -> pa.Table:
+    """Return the rows of a dataset with these labels; with ``padded_length``, the frames include their padding.
+
+    ``label`` is a cell: one label, or several joined by ``|``. ``label_code`` is null unless it is one label.
+    """
     frames = [
         result.frames if padded_length is None else pad(result.frames, result.placement.offset_frames, padded_length)
         for result in results
     ]
-    labels = [result.recording.label for result in results]
+    cells = [result.recording.label for result in results]
     columns = {
         **_feature_columns(results, frames),
-        "label": labels,
-        "label_code": [None if label is None else LABELS.index(label) for label in labels],
+        "label": cells,
+        "label_code": [labels.index(cell) if cell in labels else None for cell in cells],
         "patient_id": [result.recording.patient_id for result in results],
         "device": [result.recording.device for result in results],
+        "database": [result.recording.database for result in results],
     }
     return make_table(columns, RECORDINGS)
+
+
+def segments_table(segments: Sequence[tuple[str, float, float, int]]) -> pa.Table:
+    """Return one row per segment: recording_id, start and end in seconds, state."""
+    columns = zip(*segments, strict=True) if segments else [()] * len(SEGMENTS)
+    return make_table(dict(zip(SEGMENTS.names, map(list, columns), strict=True)), SEGMENTS)
 
 
 def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime) -> pa.Table:
@@ -217,8 +237,8 @@ def holdout_table(holdout: Holdout) -> pa.Table:
     """Return the held-out rows with their logits."""
     columns = {
         "audio_sha256": holdout.audio_sha256,
-        "label": [LABELS[code] for code in holdout.codes.tolist()],
-        "predicted_label": [LABELS[code] for code in holdout.predicted.tolist()],
+        "label": holdout.targets.cells(),
+        "predicted_label": [holdout.targets.labels[code] for code in holdout.predicted.tolist()],
         "logits": list_column(list(holdout.logits)),
     }
     return make_table(columns, HOLDOUT)

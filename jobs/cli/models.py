@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from heartbeat_core.errors import UsageError
+from heartbeat_core.labels import ORIGINAL_LABELS
 from jobs.cli.app import EXIT_CODES, GOES_ON, app, check_failures, exit_codes, prepare_workers
 from jobs.cli.options import (
     Before,
@@ -20,6 +21,7 @@ from jobs.cli.options import (
     Inputs,
     LabelSource,
     LayoutChoice,
+    ProtocolChoice,
     MaxFailureRate,
     MaxSize,
     MinSize,
@@ -28,6 +30,7 @@ from jobs.cli.options import (
     Since,
     Workers,
     job_settings,
+    parse_names,
     selection_of,
 )
 from jobs.cli.printing import (
@@ -57,6 +60,15 @@ def build_dataset(
             "--labels",
             metavar="FILE",
             help="A table (.csv, .parquet, .jsonl) with a column of paths and one of labels.",
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="NAME",
+            help="The input is a published database, and its own files hold the labels: circor, cinc2016, pascal, or one "
+            "of another package.",
         ),
     ] = None,
     label_from: Annotated[
@@ -92,6 +104,32 @@ def build_dataset(
             help="The column of recording devices. [default: found by its name, or none]",
         ),
     ] = None,
+    database_column: Annotated[
+        str | None,
+        typer.Option(
+            "--database-column",
+            metavar="NAME",
+            help="The column that names the database of each recording. [default: 'database', or none]",
+        ),
+    ] = None,
+    labels_are: Annotated[
+        str | None,
+        typer.Option(
+            "--labels-are",
+            metavar="A,B,...",
+            help="All labels, in the order of their codes. [default: the recipe's; else the original project's five if "
+            "all labels are among them; else those that occur, in alphabetical order]",
+        ),
+    ] = None,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            "--label-map",
+            metavar="NAME|FILE.yaml",
+            help="Turns the words of the label column into labels: cinc2016, circor-murmur, circor-outcome, pascal, or "
+            "your own file.",
+        ),
+    ] = None,
     cluster: Cluster = None,
     workers: Workers = None,
     path_column: PathColumn = None,
@@ -111,17 +149,22 @@ def build_dataset(
     the only one with the same path, or the same file name, without its ending. Labels without a recording and
     recordings without a label are counted, and listed in _unmatched_labels.csv.
 
+    A cell holds one label, or several joined by '|' (one of these), or nothing.
+
     Example: **heartbeat build-dataset recordings/ -o dataset/ --recipe seed-small --labels labels.csv**
+
+    Example: **heartbeat build-dataset circor-1.0.3/ -o dataset/ --recipe cycles --database circor**
     """
     with exit_codes():
         prepare_workers(cluster)
         from jobs.drivers.build_dataset import DatasetOptions
         from jobs.drivers.build_dataset import build_dataset as run_job
-        from jobs.listing.labels import read_labels
+        from jobs.listing.label_maps import load_label_map
+        from jobs.listing.labels import LabelColumns, LabelWords, read_database, read_labels
         from jobs.settings import load_recipe
 
-        if labels is not None and label_from is not None:
-            raise UsageError("give --labels or --label-from, not both")
+        if sum(given is not None for given in (labels, database, label_from)) > 1:
+            raise UsageError("give one of --labels, --database and --label-from")
         settings = job_settings(
             config,
             cluster,
@@ -131,18 +174,26 @@ def build_dataset(
             max_failure_rate=max_failure_rate,
             device=device,
         )
-        options = DatasetOptions(
-            recipe=load_recipe(recipe),
-            layout=layout.value,
-            labels=None
-            if labels is None
-            else read_labels(labels, label_path_column, label_column, patient_column, device_column),
-            label_from_folder=label_from is not None,
+        loaded = load_recipe(recipe)
+        columns = LabelColumns(label_path_column, label_column, patient_column, device_column, database_column)
+        words = LabelWords(
+            loaded.labels if labels_are is None else parse_names(labels_are),
+            None if label_map is None else load_label_map(label_map),
         )
+        table = None
+        if labels is not None:
+            table = read_labels(labels, columns, words)
+        elif database is not None:
+            table = read_database(database, inputs, columns, words)
+        for note in () if table is None else table.notes:
+            log.print(note, markup=False, soft_wrap=True)
+        options = DatasetOptions(loaded, layout.value, table, label_from is not None, words)
         summary = run_job(inputs, output, options, settings, log)
         print_totals(summary.totals, "rows", summary.errors)
         for label, count in summary.facts.rows_by_label.items():
             out.print(f"  {count:>8} {label}")
+        if summary.facts.labels != ORIGINAL_LABELS:
+            out.print(f"labels, in the order of their codes: {', '.join(summary.facts.labels)}")
         for what, count in summary.unmatched.items():
             if count:
                 noun, _, rest = what.partition(" ")
@@ -153,7 +204,14 @@ def build_dataset(
 
 @app.command(epilog="Exit codes: 0 written, 1 the job failed, 2 wrong usage, 130 interrupted.")
 def train(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The output of build-dataset.", show_default=False)],
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATASET",
+            help="Outputs of build-dataset, with the same frames, alignment and labels.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="BUNDLE", help="New folder or URL.", show_default=False)
     ],
@@ -162,7 +220,7 @@ def train(
         typer.Option(
             "--recipe",
             metavar="NAME|FILE.yaml",
-            help="Network and training. Frames and alignment must be as in the dataset. [default: the dataset's]",
+            help="Network and training. Frames and alignment must be as in the dataset. [default: the first dataset's]",
         ),
     ] = None,
     drop_label: Annotated[
@@ -185,7 +243,7 @@ def train(
     workers: Workers = None,
     config: Config = None,
 ) -> None:
-    """Train a model on a dataset and write it as a bundle.
+    """Train a model on one or several datasets and write it as a bundle.
 
     Without --evaluation, one fold of five is held out by patient. The bundle states the figures on these rows, beside
     those of always predicting the commonest label. Recipes that read statistics compute them on the cluster.
@@ -196,12 +254,11 @@ def train(
         from heartbeat_core.bundles.card import figure_rows
         from jobs.drivers.train import TrainOptions
         from jobs.drivers.train import train as run_job
-        from jobs.listing.labels import check_label
         from jobs.settings import load_recipe
 
-        dropped = tuple(label for text in drop_label or [] if (label := check_label(text, "--drop-label")))
-        options = TrainOptions(None if recipe is None else load_recipe(recipe), dropped, data, evaluation)
-        manifest = run_job(dataset, output, options, job_settings(config, cluster, workers), log).manifest
+        loaded = None if recipe is None else load_recipe(recipe)
+        options = TrainOptions(loaded, tuple(drop_label or ()), data, evaluation)
+        manifest = run_job(datasets, output, options, job_settings(config, cluster, workers), log).manifest
         names = ["bundle.json", "weights.safetensors", "MODEL_CARD.md"]
         if manifest.cross_validation is not None:
             out.print(f"trained on {manifest.training_data.n_rows} rows, none held out; by cross-validation:")
@@ -226,10 +283,12 @@ def train(
 
 @app.command(epilog=f"Exit codes: 0 judged, 1 the job failed, 2 wrong usage, {GOES_ON}")
 def evaluate(
-    dataset: Annotated[
-        str,
+    datasets: Annotated[
+        list[str],
         typer.Argument(
-            metavar="DATASET", help="The output of build-dataset; its recordings are read again.", show_default=False
+            metavar="DATASET",
+            help="Outputs of build-dataset, with the same labels; their recordings are read again.",
+            show_default=False,
         ),
     ],
     output: Output,
@@ -247,11 +306,16 @@ def evaluate(
             "--without", metavar="LABEL", help="Judge a second time without the rows of this label. May be repeated."
         ),
     ] = None,
+    protocol: Annotated[
+        ProtocolChoice,
+        typer.Option("--protocol", help="Folds grouped by person, or one database or device left out of the training."),
+    ] = ProtocolChoice.grouped_folds,
     n_folds: Annotated[
-        int, typer.Option("--folds", metavar="N", min=2, help="How many folds, grouped by patient.")
-    ] = 5,
+        int | None,
+        typer.Option("--folds", metavar="N", min=2, help="How many folds, grouped by person. [default: 5]"),
+    ] = None,
     n_seeds: Annotated[
-        int, typer.Option("--seeds", metavar="N", min=1, help="How many repetitions, each with other folds.")
+        int, typer.Option("--seeds", metavar="N", min=1, help="How many repetitions, each with another seed.")
     ] = 3,
     cluster: Cluster = None,
     workers: Workers = None,
@@ -259,28 +323,33 @@ def evaluate(
 ) -> None:
     """Judge recipes by cross-validation on the cluster, beside rules that do not listen to the sound.
 
-    Folds are grouped by patient, and everything is fitted on the training folds alone. The output holds the pooled
-    out-of-fold predictions, all figures (figures.json) and a leaderboard (LEADERBOARD.md). The same command again goes
-    on where it stopped.
+    No person is in training and test rows, and everything is fitted on the training rows alone. The output holds the
+    pooled predictions of the test rows, all figures (figures.json) and a leaderboard (LEADERBOARD.md). The same command
+    again goes on where it stopped.
 
     Example: **heartbeat evaluate dataset/ --recipe cycles --recipe seed-small --without artifact -o evaluation/**
+
+    Example: **heartbeat evaluate a/ b/ c/ --recipe cycles --protocol leave-one-database-out -o evaluation/**
     """
     with exit_codes():
         prepare_workers(cluster, "heartbeat_core.learning.fit")
         from heartbeat_core.evaluation.figures import FIGURES_NAME
         from heartbeat_core.evaluation.report import LEADERBOARD_NAME
         from jobs.drivers import evaluate as job
-        from jobs.listing.labels import check_label
         from jobs.settings import load_recipe, shipped_recipes
+
+        if n_folds is not None and protocol is not ProtocolChoice.grouped_folds:
+            raise UsageError(f"--folds goes with --protocol grouped-folds, and not with {protocol.value}")
 
         names = [name for text in recipe for name in (shipped_recipes() if text == "all" else [text])]
         options = job.EvaluateOptions(
             tuple(load_recipe(name) for name in dict.fromkeys(names)),
-            tuple(label for text in without or [] if (label := check_label(text, "--without"))),
-            n_folds,
+            tuple(without or ()),
+            protocol.value,
+            n_folds or 5,
             n_seeds,
         )
-        found = job.evaluate(dataset, output, options, job_settings(config, cluster, workers), log)
+        found = job.evaluate(datasets, output, options, job_settings(config, cluster, workers), log)
         print_leaderboard(found)
         print_places(output, (job.PREDICTIONS_FOLDER, FIGURES_NAME, LEADERBOARD_NAME))
 

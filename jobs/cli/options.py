@@ -39,6 +39,14 @@ class LayoutChoice(StrEnum):
     padded = "padded"
 
 
+class ProtocolChoice(StrEnum):
+    """How an evaluation splits its rows; the values of ``evaluation.protocols.Protocol``."""
+
+    grouped_folds = "grouped-folds"
+    leave_one_database_out = "leave-one-database-out"
+    leave_one_device_out = "leave-one-device-out"
+
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -150,6 +158,11 @@ def job_settings(config: str | None, cluster: str | None, workers: int | None, *
     if workers is not None:
         return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"workers": workers})})
     return settings
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated option."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def selection_of(

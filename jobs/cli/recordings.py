@@ -27,6 +27,7 @@ from jobs.cli.options import (
     Since,
     Workers,
     job_settings,
+    parse_names,
     selection_of,
 )
 from jobs.cli.printing import (
@@ -89,7 +90,7 @@ def classify(
             cluster,
             workers,
             model=model,
-            features=None if features is None else [name.strip() for name in features.split(",")],
+            features=None if features is None else parse_names(features),
             path_column=path_column,
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,

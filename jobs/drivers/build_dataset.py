@@ -7,17 +7,27 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import safetensors.numpy
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.datasets.dataset import FACTS_NAME, REFERENCE_NAME, SCALER_NAME, DatasetFacts, Layout
+from heartbeat_core.datasets.dataset import (
+    FACTS_NAME,
+    REFERENCE_NAME,
+    SCALER_NAME,
+    SEGMENTS_NAME,
+    DatasetFacts,
+    Layout,
+)
 from heartbeat_core.errors import NothingSucceeded
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.labels import Labels, ordered_counts, settle_labels
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
-from heartbeat_core.settings import parse_settings
+from heartbeat_core.results.schema import segments_table
+from heartbeat_core.settings import fingerprint, parse_settings
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
@@ -32,7 +42,7 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
 )
-from jobs.listing.labels import LabelTable, Matching, label_from_parent_folder, match_labels
+from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_parent_folder, match_labels
 from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Totals, by_count, count_errors, count_labels
@@ -57,12 +67,15 @@ class DatasetOptions:
         The table of labels.
     label_from_folder : bool
         Without a table: take each label from the name of the recording's folder.
+    words : LabelWords
+        How these names become labels; a table has its own labels already.
     """
 
     recipe: Recipe
     layout: Layout = "compact"
     labels: LabelTable | None = None
     label_from_folder: bool = False
+    words: LabelWords = field(default_factory=LabelWords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,9 @@ def build_dataset(
             layout=options.layout,
             labels=None if options.labels is None else options.labels.fingerprint(),
             label_from_folder=options.label_from_folder,
+            label_words=fingerprint(
+                [options.words.declared, None if options.words.map is None else options.words.map.model_dump()]
+            ),
         )
 
         def make_plan() -> Iterable[list[Recording]]:
@@ -114,7 +130,7 @@ def build_dataset(
             listing = Listing(inputs, settings.path_column, settings.selection)
             recordings = list(listing)
             report_listing(listing, console)
-            return make_shards(_match(recordings, options).recordings, settings.shards)
+            return make_shards(_match(recordings, options)[0].recordings, settings.shards)
 
         with begin(out, identity, settings, make_plan, console) as run:
             return _build(run, options, settings, console)
@@ -122,7 +138,8 @@ def build_dataset(
 
 def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:
     recordings = [recording for shard in run.shards() for recording in shard.recordings]
-    unmatched = _unmatched(_match(recordings, options))
+    matching, labels = _match(recordings, options)
+    unmatched = _unmatched(matching)
     scaler = storage.join(run.ledger.out, SCALER_NAME)
     if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
         with on_cluster(run, settings, console) as connection:
@@ -130,13 +147,14 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
             facts = run_facts(run, settings, provenance)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
             reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)
-            job = DatasetJob(facts, options.recipe, reference_uri, options.layout == "padded")
+            job = DatasetJob(facts, options.recipe, reference_uri, labels, options.layout == "padded")
             run_shards(run, connection, dataset_shard, job, settings, console, "build-dataset")
             if not storage.exists(scaler):
                 _store_scaler(run, connection, scaler, settings)
     totals = count(run)
     _write_unmatched(run.ledger.out, unmatched)
-    facts_written = _write_facts(run, options, totals)
+    _write_segments(run.ledger.out, options.labels, matching)
+    facts_written = _write_facts(run, options, labels, totals)
     finish(run)
     remove_fits(run.ledger.out)
     return DatasetSummary(
@@ -148,12 +166,14 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
     )
 
 
-def _match(recordings: Sequence[Recording], options: DatasetOptions) -> Matching:
+def _match(recordings: Sequence[Recording], options: DatasetOptions) -> tuple[Matching, Labels]:
+    """Return the recordings with their labels, and the labels that codes stand for."""
     if options.labels is not None:
-        return match_labels(recordings, options.labels)
+        return match_labels(recordings, options.labels), options.labels.labels
     if options.label_from_folder:
-        return label_from_parent_folder(recordings)
-    return Matching(recordings=list(recordings), without_label=[one.relative_path for one in recordings])
+        return label_from_parent_folder(recordings, options.words)
+    matching = Matching(recordings=list(recordings), without_label=[one.relative_path for one in recordings])
+    return matching, settle_labels((), options.words.declared)
 
 
 def _settle_reference(run: Run, connection: Connection, scan: ScanJob, settings: JobSettings, console: Console) -> None:
@@ -207,15 +227,15 @@ def _store_scaler(run: Run, connection: Connection, uri: str, settings: JobSetti
     storage.create(uri, safetensors.numpy.save({"scaler.mean": fit.mean, "scaler.scale": fit.scale}))
 
 
-def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFacts:
+def _write_facts(run: Run, options: DatasetOptions, labels: Labels, totals: Totals) -> DatasetFacts:
     """Write the facts of the dataset, and return what is stored."""
     out = run.ledger.out
     longest = reference.read_choice(out)
     if longest is None:
         raise RuntimeError("a dataset whose shards are committed has no reference")
-    counts = count_labels(run.commits.values())
     facts = DatasetFacts(
         recipe=options.recipe,
+        labels=labels,
         layout=options.layout,
         length_frames=longest.n_frames,
         reference_recording_id=longest.recording_id,
@@ -223,12 +243,21 @@ def _write_facts(run: Run, options: DatasetOptions, totals: Totals) -> DatasetFa
         reference_sample_rate_hz=longest.sample_rate_hz,
         n_rows=totals.done,
         n_failures=totals.failed,
-        rows_by_label={label: counts[label] for label in LABELS if counts[label]},
+        rows_by_label=ordered_counts(count_labels(run.commits.values()), labels),
         run_id=run.run_id,
     )
     text = json.dumps(facts.model_dump(mode="json"), indent=2) + "\n"
     storage.create(storage.join(out, FACTS_NAME), text.encode())
     return parse_settings(DatasetFacts, json.loads(storage.read(storage.join(out, FACTS_NAME))), FACTS_NAME)
+
+
+def _write_segments(out: str, table: LabelTable | None, matching: Matching) -> None:
+    """Write the segments of the recordings of the dataset, if the source of the labels has any."""
+    if table is None or not table.segments:
+        return
+    ids = matching.recording_ids
+    rows = [(ids[one.path], one.start_s, one.end_s, one.state) for one in table.segments if one.path in ids]
+    storage.create(storage.join(out, SEGMENTS_NAME), to_parquet(segments_table(rows)))
 
 
 def _unmatched(matching: Matching) -> dict[str, list[str]]:

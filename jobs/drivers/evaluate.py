@@ -1,4 +1,4 @@
-"""Judge recipes on a dataset as a reviewer would: folds by patient, several seeds, everything fitted in training folds.
+"""Judge recipes on datasets as a reviewer would: splits by person, several seeds, everything fitted in training rows.
 
 On disk, or under any URL::
 
@@ -17,18 +17,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, UsageError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.judging import judge_recipe, judge_rules
+from heartbeat_core.evaluation.protocols import Protocol, make_splits, protocol_text
 from heartbeat_core.evaluation.report import LEADERBOARD_NAME, as_markdown
-from heartbeat_core.evaluation.splits import Task, folds, folds_protocol
+from heartbeat_core.evaluation.splits import Split, Task
 from heartbeat_core.formats.parquet import to_parquet
-from heartbeat_core.recipe import LABELS, RESULTS_VERSION, Recipe
+from heartbeat_core.labels import find_label
+from heartbeat_core.recipe import RESULTS_VERSION, Recipe
 from heartbeat_core.results.evaluation import out_of_fold_table
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
 from jobs.cluster.connect import Connection, check_certificates
@@ -53,40 +55,52 @@ class EvaluateOptions:
     ----------
     without : tuple[str, ...]
         Labels that are left out in a second task; none where there is only one.
+    protocol : Protocol
+        How the rows are split; only the grouped folds use ``n_folds``.
     """
 
     recipes: tuple[Recipe, ...]
     without: tuple[str, ...] = ()
+    protocol: Protocol = "grouped-folds"
     n_folds: int = 5
     n_seeds: int = 3
 
 
+Splits = dict[Task, list[list[Split]]]
+"""For each task, the splits of each seed."""
+
+
 def evaluate(
-    dataset_uri: str, out: str, options: EvaluateOptions, settings: JobSettings, console: Console
+    dataset_uris: Sequence[str], out: str, options: EvaluateOptions, settings: JobSettings, console: Console
 ) -> Evaluation:
     """Judge all recipes and write predictions, figures and the leaderboard to ``out``; goes on where it stopped.
 
     Raises
     ------
     UsageError
-        The dataset, a recipe or the output cannot be used; no work has begun.
+        A dataset, a recipe or the output cannot be used; no work has begun.
     JobError
         The work began and could not be finished.
     """
     check_certificates(settings.cluster)
     with reaching(settings):
-        dataset = Dataset(dataset_uri)
-        labelled = dataset.labelled()
-        tasks = _tasks(labelled, options)
+        datasets = [Dataset(uri) for uri in dataset_uris]
+        labelled = read_labelled(datasets)
+        splits = {
+            task: [
+                make_splits(options.protocol, labelled, task, options.n_folds, seed) for seed in range(options.n_seeds)
+            ]
+            for task in _tasks(labelled, options)
+        }
         ledger = Ledger(out)
-        identity = _identity(dataset, labelled, options)
+        identity = _identity(datasets, labelled, options)
         chunks = make_chunks(labelled.uri, labelled.audio_sha256)
         work = [
             Fold(recipe, task, seed, number)
             for recipe in options.recipes
-            for task in tasks
-            for seed in range(options.n_seeds)
-            for number in range(options.n_folds)
+            for task, of_seeds in splits.items()
+            for seed, of_seed in enumerate(of_seeds)
+            for number in range(len(of_seed))
         ]
         n_kinds = len({input_key(recipe) for recipe in options.recipes})
         n_files = {INPUTS_FOLDER: n_kinds * len(chunks), FOLDS_FOLDER: len(work)}
@@ -98,45 +112,46 @@ def evaluate(
                     job = FoldsJob(
                         out=ledger.out,
                         run_id=place.run_id,
-                        dataset=dataset.uri,
+                        datasets=tuple(dataset.uri for dataset in datasets),
+                        protocol=options.protocol,
                         n_folds=options.n_folds,
                         n_chunks=len(chunks),
                         access=place.access,
                         patience_s=TASK_PATIENCE_S,
                     )
                     _run(connection, chunks, work, job, options, settings, console)
-            return _conclude(labelled, tasks, options, ledger.out)
+            return _conclude(labelled, splits, options, ledger.out)
 
 
 def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
-    """Return the tasks; the dataset must have enough patients and labels for each."""
-    dropped = tuple(sorted({LABELS.index(label) for label in options.without}))
-    for code in dropped:
-        if code not in labelled.codes:
-            raise DatasetError(f"no row of the dataset has the label '{LABELS[code]}' that is to be left out")
+    """Return the tasks; the rows must have enough labels for each."""
+    targets = labelled.targets
+    dropped = tuple(sorted({find_label(label, targets.labels) for label in options.without}, key=targets.labels.index))
+    for label in dropped:
+        if not targets.possible[:, targets.labels.index(label)].any():
+            raise DatasetError(f"no row of the dataset has the label '{label}' that is to be left out")
     found = []
-    for codes in ((), dropped) if dropped else ((),):
-        kept = Task("", codes).rows(labelled.codes)
-        n_labels = len(np.unique(labelled.codes[kept]))
+    for labels in ((), dropped) if dropped else ((),):
+        n_labels = len(Task("", labels).targets(targets).present)
         if n_labels < 2:
             raise DatasetError(f"an evaluation needs at least two labels; the dataset's rows have {n_labels}")
-        folds(labelled.codes[kept], [labelled.groups[i] for i in kept.tolist()], options.n_folds, 0)
-        found.append(Task(f"{n_labels} classes", codes))
+        found.append(Task(f"{n_labels} classes", labels))
     return found
 
 
-def _identity(dataset: Dataset, labelled: Labelled, options: EvaluateOptions) -> dict[str, object]:
+def _identity(datasets: Sequence[Dataset], labelled: Labelled, options: EvaluateOptions) -> dict[str, object]:
     names = [recipe.name for recipe in options.recipes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"two recipes are called '{twice[0]}': give one of them another name")
     return {
         "job": "evaluate",
-        "dataset": public_uri(dataset.uri),
+        "datasets": [public_uri(dataset.uri) for dataset in datasets],
         "data": labelled.ordered_fingerprint(),
         "recipes": {recipe.name: recipe.fingerprint() for recipe in options.recipes},
-        "without": sorted(set(options.without)),
-        "folds": options.n_folds,
+        "without": sorted({find_label(label, labelled.targets.labels) for label in options.without}),
+        "protocol": options.protocol,
+        "folds": options.n_folds if options.protocol == "grouped-folds" else None,
         "seeds": options.n_seeds,
         "results_version": RESULTS_VERSION,
     }
@@ -161,15 +176,15 @@ def _run(
         run_tasks(connection, Tasks(run_fold, job, settings.task_retries, lambda _: shown.advance()), work)
 
 
-def _conclude(labelled: Labelled, tasks: Sequence[Task], options: EvaluateOptions, out: str) -> Evaluation:
+def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out: str) -> Evaluation:
     """Pool the folds, write everything, and return the figures."""
-    rules = [rule for task in tasks for rule in judge_rules(labelled, task, options.n_folds, options.n_seeds)]
+    rules = [rule for task, of_seeds in splits.items() for rule in judge_rules(labelled, task, of_seeds)]
     recipes = []
     for recipe in options.recipes:
         results = {
-            (task, seed): [read_fold(out, Fold(recipe, task, seed, number)) for number in range(options.n_folds)]
-            for task in tasks
-            for seed in range(options.n_seeds)
+            (task, seed): [read_fold(out, Fold(recipe, task, seed, number)) for number in range(len(of_seed))]
+            for task, of_seeds in splits.items()
+            for seed, of_seed in enumerate(of_seeds)
         }
         pooled = (
             (task.name, seed, number, fold)
@@ -178,11 +193,11 @@ def _conclude(labelled: Labelled, tasks: Sequence[Task], options: EvaluateOption
         )
         table = out_of_fold_table(labelled, recipe.name, pooled)
         _create(out, (PREDICTIONS_FOLDER, f"{recipe.name}.parquet"), to_parquet(table))
-        for task in tasks:
+        for task in splits:
             of_seeds = [results[task, seed] for seed in range(options.n_seeds)]
             recipes.append(judge_recipe(labelled, task, recipe, of_seeds, rules))
     evaluation = Evaluation(
-        protocol=folds_protocol(options.n_folds, options.n_seeds),
+        protocol=protocol_text(options.protocol, options.n_folds, options.n_seeds),
         data_fingerprint=labelled.fingerprint(),
         recipes=tuple(recipes),
         rules=tuple(rules),

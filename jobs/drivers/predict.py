@@ -8,7 +8,6 @@ from typing import Any
 from heartbeat_core import storage
 from heartbeat_core.bundles import bundle as bundles
 from heartbeat_core.errors import InputNotFound, RecordingNotFound
-from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording, failure
 from heartbeat_core.settings import Limits
@@ -33,18 +32,19 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
     there = [recording for recording in recordings if recording.uri not in missing]
     results, failures = process_recordings(there, ClassifyWork(bundle, ()), limits, Here(limits))
     predictions = bundle.classify(results)
+    labels = bundle.manifest.labels
     rows = {one.recording.uri: _failed(one) for one in (*missing.values(), *failures)}
     for result, code, chances, unsure in zip(
         results, predictions.codes.tolist(), predictions.probabilities, predictions.unsure, strict=True
     ):
         rows[result.recording.uri] = {
             **_facts(result),
-            "predicted_label": LABELS[code],
+            "predicted_label": labels[code],
             "predicted_code": code,
             "confidence": float(chances[code]),
             "unsure": unsure is not None,
             "unsure_reason": unsure,
-            "probabilities": dict(zip(LABELS, chances.tolist(), strict=True)),
+            "probabilities": dict(zip(labels, chances.tolist(), strict=True)),
             "model_id": bundle.model_id,
         }
     return [rows[recording.uri] for recording in recordings]

@@ -1,4 +1,4 @@
-"""Train a model on a dataset and pack it, with honest figures, as a bundle."""
+"""Train a model on datasets and pack it, with honest figures, as a bundle."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from heartbeat_core.bundles.manifest import (
 )
 from heartbeat_core.bundles.servable import Trainable, check_servable, train_bundle, usable_rows
 from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, InputError, OutputError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
-from heartbeat_core.evaluation.splits import holdout_split
+from heartbeat_core.evaluation.splits import Task, holdout_split
 from heartbeat_core.features.catalogue import shape_read
 from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.labels import find_label
 from heartbeat_core.learning.fit import Examples, n_steps
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.schema import holdout_table
@@ -51,13 +53,13 @@ class TrainOptions:
     Attributes
     ----------
     recipe : Recipe | None
-        None takes the dataset's own.
+        None takes the first dataset's own.
     drop_labels : tuple[str, ...]
         Rows of these are left out.
     data : str | None
         What the recordings are, in words, for the model card.
     evaluation : str | None
-        What ``evaluate`` wrote of this recipe and this dataset; then no row is held out.
+        What ``evaluate`` wrote of this recipe and these datasets; then no row is held out.
     """
 
     recipe: Recipe | None = None
@@ -66,44 +68,51 @@ class TrainOptions:
     evaluation: str | None = None
 
 
-def train(dataset_uri: str, out: str, options: TrainOptions, settings: JobSettings, console: Console) -> Bundle:
-    """Train on a dataset and write the bundle to ``out``, with honest figures: of rows held out, or of an evaluation.
+def train(
+    dataset_uris: Sequence[str], out: str, options: TrainOptions, settings: JobSettings, console: Console
+) -> Bundle:
+    """Train on datasets and write the bundle to ``out``, with honest figures: of rows held out, or of an evaluation.
+
+    The alignment reference is the longest of those of the datasets.
 
     Raises
     ------
     UsageError
-        The dataset, the recipe, the evaluation or the folder cannot be used.
+        A dataset, the recipe, the evaluation or the folder cannot be used.
     JobError
-        A recording of the dataset can't be read any more.
+        A recording of a dataset can't be read any more.
     """
     with reaching(settings):
         target = storage.to_uri(out)
         if list_output(target) or (storage.exists(target) and not storage.is_folder(target)):
             raise OutputError(f"{storage.display(target)} is there already: name another place for the bundle")
-        dataset = Dataset(dataset_uri)
-        recipe = _recipe(dataset, options.recipe)
+        datasets = [Dataset(uri) for uri in dataset_uris]
+        recipe = _recipe(datasets, options.recipe)
         check_servable(recipe)
-        labelled = dataset.labelled()
-        kept = usable_rows(labelled.codes, options.drop_labels)
-        codes, groups = labelled.codes[kept], [labelled.groups[i] for i in kept.tolist()]
+        labelled = read_labelled(datasets)
+        dropped = tuple(find_label(label, labelled.targets.labels) for label in options.drop_labels)
+        kept = usable_rows(labelled.targets, dropped)
+        targets = Task("", dropped).targets(labelled.targets).take(kept)
+        groups = [labelled.groups[i] for i in kept.tolist()]
+        longest = max(datasets, key=lambda dataset: len(dataset.reference))
         split, evaluation = (np.arange(len(kept)), np.empty(0, np.int64)), None
         if options.evaluation is None:
             n_folds, seed = recipe.training.holdout_folds, recipe.training.seed
-            split = holdout_split(codes, groups, n_folds, seed, dataset.reference_group())
+            split = holdout_split(targets.strata, groups, n_folds, seed, longest.reference_group())
         else:
-            evaluation = _evaluation(options.evaluation, recipe, options.drop_labels, labelled)
+            evaluation = _evaluation(options.evaluation, recipe, dropped, labelled)
         with as_output_errors():
             storage.check_writable(target)
-        inputs = _inputs(dataset, recipe, labelled, settings, console)
+        inputs = _inputs(datasets, recipe, labelled, settings, console)
         trainable = Trainable(
-            Examples([inputs[i] for i in kept.tolist()], codes, groups),
+            Examples([inputs[i] for i in kept.tolist()], targets, groups),
             [labelled.audio_sha256[i] for i in kept.tolist()],
             *split,
-            dataset.reference,
+            longest.reference,
             ReferenceFacts(
-                audio_sha256=dataset.facts.reference_audio_sha256,
-                n_frames=len(dataset.reference),
-                sample_rate_hz=dataset.facts.reference_sample_rate_hz,
+                audio_sha256=longest.facts.reference_audio_sha256,
+                n_frames=len(longest.reference),
+                sample_rate_hz=longest.facts.reference_sample_rate_hz,
             ),
         )
         with meter(console, "train", n_steps(recipe), "steps") as shown:
@@ -111,36 +120,44 @@ def train(dataset_uri: str, out: str, options: TrainOptions, settings: JobSettin
         files = {WEIGHTS_NAME: weights}
         if holdout is not None:
             files[HOLDOUT_NAME] = to_parquet(holdout_table(holdout))
-        files[CARD_NAME] = model_card(bundle.manifest, len(weights), options.drop_labels).encode()
+        files[CARD_NAME] = model_card(bundle.manifest, len(weights), dropped).encode()
         _write(target, files)
         # The manifest last: a bundle without it is not a bundle.
         _write(target, {MANIFEST_NAME: manifest_bytes(bundle.manifest)})
         return bundle
 
 
-def _recipe(dataset: Dataset, wanted: Recipe | None) -> Recipe:
-    if wanted is None:
-        return dataset.facts.recipe
-    if wanted.dataset_settings() != dataset.facts.recipe.dataset_settings():
-        raise DatasetError(
-            f"recipe '{wanted.name}' wants other frames or alignment than the dataset was built with "
-            f"('{dataset.facts.recipe.name}'): build the dataset with --recipe {wanted.name}"
-        )
-    return wanted
+def _recipe(datasets: Sequence[Dataset], wanted: Recipe | None) -> Recipe:
+    recipe = datasets[0].facts.recipe if wanted is None else wanted
+    for dataset in datasets:
+        if recipe.dataset_settings() != dataset.facts.recipe.dataset_settings():
+            raise DatasetError(
+                f"recipe '{recipe.name}' wants other frames or alignment than the dataset "
+                f"{storage.display(dataset.uri)} was built with ('{dataset.facts.recipe.name}'): build the dataset "
+                f"with --recipe {recipe.name}"
+            )
+        if recipe.labels is not None and recipe.labels != dataset.facts.labels:
+            raise DatasetError(
+                f"recipe '{recipe.name}' wants the labels {', '.join(recipe.labels)}, and the dataset "
+                f"{storage.display(dataset.uri)} has {', '.join(dataset.facts.labels)}: build the dataset with "
+                f"--recipe {recipe.name}"
+            )
+    return recipe
 
 
 def _inputs(
-    dataset: Dataset, recipe: Recipe, labelled: Labelled, settings: JobSettings, console: Console
+    datasets: Sequence[Dataset], recipe: Recipe, labelled: Labelled, settings: JobSettings, console: Console
 ) -> list[Inputs]:
-    """Return what the recipe reads of the labelled rows: the dataset's frames, or features computed on the cluster."""
+    """Return what the recipe reads of the labelled rows: the datasets' frames, or features computed on the cluster."""
     if shape_read(recipe.input) == "frames":
-        rows = dataset.rows()
-        return [frames for frames, code in zip(rows.frames, rows.codes.tolist(), strict=True) if code >= 0]
+        return [
+            rows.frames[i] for dataset in datasets for rows in dataset.iter_parts() for i in rows.targets.labelled()
+        ]
     chunks = make_chunks(labelled.uri, labelled.audio_sha256)
     parts: dict[int, list[Inputs]] = {}
     access = storage.Access(settings.s3)
     with (
-        connect(settings.cluster, storage.join(dataset.uri, SUCCESS_NAME), access) as connection,
+        connect(settings.cluster, storage.join(datasets[0].uri, SUCCESS_NAME), access) as connection,
         meter(console, "inputs", len(labelled), "rows") as shown,
     ):
         announce(connection, console)

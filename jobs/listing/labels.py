@@ -1,4 +1,4 @@
-"""Labels for recordings: from a table with a path and a label column, or from the names of folders.
+"""Labels for recordings: from a table, from the files of a published database, or from the names of folders.
 
 A row of the table belongs to the recording with the same relative path, else to the only recording with the same file
 name, else to the only one with the same path or file name without an audio ending (``a.wav`` in the table, ``a.flac``
@@ -13,14 +13,18 @@ from dataclasses import astuple, dataclass, field, replace
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.databases.catalogue import DATABASES
+from heartbeat_core.databases.database import Segment
+from heartbeat_core.labels import ORIGINAL_LABELS, Labels, join_cell, parse_cell, settle_labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
+from jobs.listing.label_maps import LabelMap
 from jobs.listing.listing import AUDIO_SUFFIXES, PATH_COLUMNS, find_column
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
 PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
+DATABASE_COLUMNS = ("database",)
 DEVICE_COLUMNS = ("device", "device_id", "recording_device", "stethoscope")
 N_KEYS = 4
 """Keys by which a row and a recording are matched."""
@@ -28,24 +32,66 @@ N_KEYS = 4
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """One row of a label table; ``label`` is None where its cell is empty. ``path`` holds no secret."""
+    """What a label table says of one recording; ``path`` holds no secret.
+
+    ``label`` holds the labels that the recording may have, joined by ``|``; it is None where the cell is empty.
+    """
 
     path: str
     label: str | None
     patient_id: str | None
     device: str | None = None
+    database: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelColumns:
+    """The names of the columns of a label table; a column without a name is found by its usual names."""
+
+    path: str | None = None
+    label: str | None = None
+    patient: str | None = None
+    device: str | None = None
+    database: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelWords:
+    """How the words of a label column become labels.
+
+    Attributes
+    ----------
+    declared : Labels | None
+        The labels in the order of their codes; None settles them by what occurs (``labels.settle_labels``).
+    map : LabelMap | None
+        Turns each word into a cell; None takes the words as they are.
+    """
+
+    declared: Labels | None = None
+    map: LabelMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """The rows of a label file."""
+    """The rows of a label source, and the labels that codes stand for.
+
+    Attributes
+    ----------
+    segments : list[Segment]
+        The segments of the heart sounds that a database publishes; their paths are those of the rows.
+    notes : list[str]
+        What the user should know about the source, a line each.
+    """
 
     source: str
     rows: list[LabelRow]
+    labels: Labels = ORIGINAL_LABELS
+    segments: list[Segment] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) over the rows."""
-        return fingerprint([astuple(row) for row in self.rows])
+        """Return a SHA-256 (hex) over labels, rows and segments."""
+        return fingerprint([self.labels, [astuple(one) for one in (*self.rows, *self.segments)]])
 
 
 @dataclass
@@ -56,6 +102,8 @@ class Matching:
     ----------
     recordings : list[Recording]
         All recordings, in their order.
+    recording_ids : dict[str, str]
+        By the path of a row in the table, the recording that it belongs to.
     without_recording : list[str]
         Paths in the table that belong to no recording.
     without_label : list[str]
@@ -65,26 +113,23 @@ class Matching:
     """
 
     recordings: list[Recording] = field(default_factory=list)
+    recording_ids: dict[str, str] = field(default_factory=dict)
     without_recording: list[str] = field(default_factory=list)
     without_label: list[str] = field(default_factory=list)
     ambiguous: list[str] = field(default_factory=list)
 
 
 def read_labels(
-    source: str,
-    path_column: str | None = None,
-    label_column: str | None = None,
-    patient_column: str | None = None,
-    device_column: str | None = None,
+    source: str, columns: LabelColumns = LabelColumns(), words: LabelWords = LabelWords()  # noqa: B008  they are frozen
 ) -> LabelTable:
     """Read a label file (``.csv``, ``.parquet``, ``.jsonl``).
 
-    A column for which no name is given is found by its usual names. The columns of patients and devices are optional.
+    The columns of patients, devices and databases are optional.
 
     Raises
     ------
     InputError
-        The file does not exist, has no rows, lacks a column, or has a label that is not one of the five.
+        The file does not exist, has no rows, lacks a column, or has a label that cannot be one.
     """
     uri = storage.to_uri(source)
     source = public_uri(source)
@@ -97,23 +142,82 @@ def read_labels(
     except StorageError as error:
         raise InputError(str(error)) from None
     records = read_records(data, source[source.rindex(".") :].lower(), source)
-    columns = list(records)
-    paths = records[find_column(columns, path_column, PATH_COLUMNS, source, "--label-path-column")]
-    labels = records[find_column(columns, label_column, LABEL_COLUMNS, source, "--label-column")]
-    patients = _optional(records, patient_column, PATIENT_COLUMNS, source, "--patient-column")
-    devices = _optional(records, device_column, DEVICE_COLUMNS, source, "--device-column")
-    rows = []
-    for number, (path, label, patient, device) in enumerate(zip(paths, labels, patients, devices, strict=True), 1):
-        if path is None:
-            raise InputError(f"{source}: row {number} has no path")
-        rows.append(LabelRow(_normal_path(path), check_label(label, f"{source}, row {number}"), patient, device))
+    rows, labels = _rows(records, source, columns, words, LABEL_COLUMNS)
     if not rows:
         raise InputError(f"{source}: it has no rows; give each recording a row with its path and its label")
-    return LabelTable(source, rows)
+    return LabelTable(source, rows, labels)
+
+
+def read_database(
+    name: str,
+    folders: Sequence[str],
+    columns: LabelColumns = LabelColumns(),  # noqa: B008  it is frozen
+    words: LabelWords = LabelWords(),  # noqa: B008  it is frozen
+) -> LabelTable:
+    """Read what the files of a published database in these folders say of its recordings.
+
+    Raises
+    ------
+    ConfigError
+        No database has this name.
+    InputError
+        A folder does not exist, or a file in it is missing, damaged, or contradicts another.
+    """
+    database = DATABASES.get(name)
+    segments: list[Segment] = []
+    notes: list[str] = []
+    tables = []
+    for folder in folders:
+        uri = storage.to_uri(folder)
+        if not storage.is_folder(uri):
+            raise InputError(f"{public_uri(folder)}: --database {name} reads a folder, and this is none")
+        table = database.read(uri)
+        tables.append(table.columns)
+        segments += table.segments
+        notes += table.notes
+    records = {
+        column: [value for one in tables for value in one.get(column, [None] * len(one["path"]))]
+        for column in dict.fromkeys(column for one in tables for column in one)
+    }
+    rows, labels = _rows(records, f"--database {name}", columns, words, database.label_columns)
+    return LabelTable(", ".join(map(public_uri, folders)), rows, labels, segments, notes)
+
+
+def _rows(
+    records: dict[str, list[str | None]],
+    source: str,
+    columns: LabelColumns,
+    words: LabelWords,
+    label_columns: Sequence[str],
+) -> tuple[list[LabelRow], Labels]:
+    """Return the rows of a table of text, and their labels."""
+    names = list(records)
+    if words.map is not None and columns.label is None and words.map.column in names:
+        label_columns = (words.map.column,)
+    paths = records[find_column(names, columns.path, PATH_COLUMNS, source, "--label-path-column")]
+    label_column = find_column(names, columns.label, label_columns, source, "--label-column")
+    cells = []
+    for number, word in enumerate(records[label_column], 1):
+        if paths[number - 1] is None:
+            raise InputError(f"{source}: row {number} has no path")
+        cells.append(_parse(word, words, f"{source}, row {number}"))
+    labels = settle_labels({name for cell in cells for name in cell}, words.declared, source)
+    patients = _optional(records, columns.patient, PATIENT_COLUMNS, source, "--patient-column")
+    devices = _optional(records, columns.device, DEVICE_COLUMNS, source, "--device-column")
+    databases = _optional(records, columns.database, DATABASE_COLUMNS, source, "--database-column")
+    rows = [
+        LabelRow(_normal_path(path or ""), join_cell(cell, labels), *others)
+        for path, cell, *others in zip(paths, cells, patients, devices, databases, strict=True)
+    ]
+    return rows, labels
+
+
+def _parse(word: str | None, words: LabelWords, where: str) -> tuple[str, ...]:
+    return parse_cell(word if words.map is None else words.map.apply(word, where), where)
 
 
 def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching:
-    """Give each recording the label, patient and device of its row.
+    """Give each recording the label, patient, device and database of its row.
 
     Raises
     ------
@@ -151,43 +255,42 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
     for number, recording in enumerate(recordings):
         row_found = found.get(number)
         if row_found is not None:
-            recording = replace(
-                recording, label=row_found.label, patient_id=row_found.patient_id, device=row_found.device
-            )
+            facts = {name: getattr(row_found, name) for name in ("label", "patient_id", "device", "database")}
+            recording = replace(recording, **facts)
+            matching.recording_ids[row_found.path] = recording.recording_id
         _add(matching, recording)
     return matching
 
 
-def label_from_parent_folder(recordings: Sequence[Recording]) -> Matching:
+def label_from_parent_folder(
+    recordings: Sequence[Recording],
+    words: LabelWords = LabelWords(),  # noqa: B008  it is frozen
+) -> tuple[Matching, Labels]:
     """Label each recording with the name of its folder.
 
+    Returns
+    -------
+    tuple[Matching, Labels]
+        The recordings with their labels, and the labels that codes stand for.
+
     Raises
     ------
     InputError
-        The name of a folder is not a label.
+        The name of a folder cannot be a label.
     """
+    cells = [
+        _parse(
+            recording.uri.rpartition("/")[0].rpartition("/")[2],
+            words,
+            f"--label-from parent-folder: {storage.display(recording.public_uri)}",
+        )
+        for recording in recordings
+    ]
+    labels = settle_labels({name for cell in cells for name in cell}, words.declared, "--label-from parent-folder")
     matching = Matching()
-    for recording in recordings:
-        parent = recording.uri.rpartition("/")[0].rpartition("/")[2]
-        label = check_label(parent, f"--label-from parent-folder: {storage.display(recording.public_uri)}")
-        _add(matching, replace(recording, label=label))
-    return matching
-
-
-def check_label(text: str | None, where: str) -> str | None:
-    """Return the label as ``LABELS`` spells it, None for an empty cell.
-
-    Raises
-    ------
-    InputError
-        The text is not one of the five labels.
-    """
-    label = (text or "").strip().lower()
-    if not label:
-        return None
-    if label not in LABELS:
-        raise InputError(f"{where}: '{text}' is not a label; the labels are {', '.join(LABELS)}")
-    return label
+    for recording, cell in zip(recordings, cells, strict=True):
+        _add(matching, replace(recording, label=join_cell(cell, labels)))
+    return matching, labels
 
 
 def _add(matching: Matching, recording: Recording) -> None:

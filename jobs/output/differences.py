@@ -10,7 +10,9 @@ from heartbeat_core import storage
 
 _OPTIONS = {
     "inputs": "INPUT",
-    "dataset": "DATASET",
+    "datasets": "DATASET",
+    "protocol": "--protocol",
+    "label_words": "--labels-are or --label-map",
     "path_column": "--path-column",
     "model": "--model",
     "features": "--features",

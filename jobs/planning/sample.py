@@ -18,6 +18,7 @@ from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.bundles import bundle
 from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.fetch import read_recording
 from heartbeat_core.recordings.process import RecordingResult
@@ -192,7 +193,7 @@ def plan_dataset(recipe: Recipe, sample: Sequence[Recording], settings: JobSetti
     recording = next(one for one in sample if one.recording_id == longest.recording_id)
     data = read_recording(reveal(recording, settings.path_column, ""), settings.limits)
     reference = Reference(decode_frames(data, settings.limits, recipe.frames)[0])
-    work = DatasetWork(recipe, reference, padded=False)
+    work = DatasetWork(recipe, reference, ORIGINAL_LABELS, padded=False)
     return Planned("build-dataset", work, _facts(recipe=recipe.name, layout="compact"), scan_s)
 
 

@@ -1,4 +1,4 @@
-"""The work of one evaluation task: for one fold of one recipe, fit on the rows of the other folds and predict this one.
+"""The work of one evaluation task: fit one recipe on the training rows of one split, and predict its test rows.
 
 On disk, or under any URL::
 
@@ -16,8 +16,10 @@ from functools import lru_cache
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.evaluation.judging import FoldResult
-from heartbeat_core.evaluation.splits import Task, folds
+from heartbeat_core.evaluation.protocols import Protocol, make_splits
+from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.evaluation import fold_table, table_fold
@@ -39,14 +41,17 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class FoldsJob:
-    """Where an evaluation is stored and what it judges; ``n_chunks`` is the number of parts for each kind of inputs.
+    """Where an evaluation is stored, what it judges and how its rows are split.
+
+    ``n_chunks`` is the number of parts for each kind of inputs.
 
     A worker may outlive a run and its folder, and a new run may start in the same place: ``run_id`` distinguishes them.
     """
 
     out: str
     run_id: str
-    dataset: str
+    datasets: tuple[str, ...]
+    protocol: Protocol
     n_folds: int
     n_chunks: int
     access: storage.Access
@@ -60,24 +65,26 @@ def run_fold(fold: Fold, job: FoldsJob) -> Fold:
         if storage.find(uri) is None:
             labelled, inputs = _load(job, fold.recipe)
             with computing():
-                result = judge_fold(fold, labelled, inputs, job.n_folds)
-            storage.create(uri, to_parquet(fold_table(result)))
+                result = judge_fold(fold, labelled, inputs, job.protocol, job.n_folds)
+            storage.create(uri, to_parquet(fold_table(result, labelled.targets.labels)))
     return fold
 
 
-def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], n_folds: int) -> FoldResult:
-    """Fit the recipe on the other folds and predict the rows of this fold."""
+def judge_fold(
+    fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: Protocol, n_folds: int
+) -> FoldResult:
+    """Fit the recipe on the training rows of a split and predict its test rows."""
     # Imported here because torch takes seconds to load and the driver does not need it.
     from heartbeat_core.learning.fit import Examples, fit
 
-    kept = fold.task.rows(labelled.codes)
-    rows = Examples(inputs, labelled.codes, labelled.groups).take(kept)
-    training, test = folds(rows.codes, rows.groups, n_folds, fold.seed)[fold.number]
+    kept = fold.task.rows(labelled.targets)
+    rows = Examples(inputs, fold.task.targets(labelled.targets), labelled.groups).take(kept)
+    split = make_splits(protocol, labelled, fold.task, n_folds, fold.seed)[fold.number]
     started = time.perf_counter()
-    fitted = fit(fold.recipe, rows.take(training), fold.seed)
+    fitted = fit(fold.recipe, rows.take(split.training), fold.seed)
     fit_s = time.perf_counter() - started
-    probabilities, predicted = fitted.predict([rows.inputs[i] for i in test.tolist()])
-    return FoldResult(kept[test], predicted, probabilities, fit_s, fitted.model.n_bytes)
+    probabilities, predicted = fitted.predict([rows.inputs[i] for i in split.test.tolist()])
+    return FoldResult(kept[split.test], predicted, probabilities, fit_s, fitted.model.n_bytes)
 
 
 def read_fold(out: str, fold: Fold) -> FoldResult:
@@ -88,8 +95,7 @@ def read_fold(out: str, fold: Fold) -> FoldResult:
 @lru_cache(maxsize=1)
 def _load(job: FoldsJob, recipe: Recipe) -> tuple[Labelled, list[Inputs]]:
     """Return the labelled rows and their inputs for the recipe; recipes with the same inputs run one after another."""
-    dataset = Dataset(job.dataset)
-    labelled = dataset.labelled()
+    labelled = read_labelled([Dataset(uri) for uri in job.datasets])
     return labelled, _inputs(job, input_key(recipe))
 
 

@@ -16,7 +16,8 @@ from heartbeat_core.alignment.scaling import ScalerFit
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.features.catalogue import sets_written
 from heartbeat_core.formats.parquet import Table, to_parquet
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.labels import Labels
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.fetch import read_recordings
 from heartbeat_core.recordings.process import RecordingResult, process
 from heartbeat_core.recordings.recording import Failure, Recording, failure
@@ -90,6 +91,7 @@ class ClassifyWork:
     def __init__(self, bundle: Bundle, features: Sequence[str]) -> None:
         self._bundle = bundle
         self._features = features
+        self._labels = bundle.manifest.labels
         self.recipe = bundle.manifest.recipe
         self.reference = bundle.reference
         written = (one.name for one in sets_written(features) if one.shape == "vector")
@@ -101,6 +103,7 @@ class ClassifyWork:
         table = predictions_table(
             results,
             predictions,
+            self._labels,
             model_id=self._bundle.model_id,
             recipe=self.recipe.name,
             generation=facts.generation,
@@ -108,7 +111,7 @@ class ClassifyWork:
             now=datetime.now(UTC),
         )
         features = features_table(results, self._features, generation=facts.generation)
-        labels: list[str | None] = [LABELS[code] for code in predictions.codes.tolist()]
+        labels: list[str | None] = [self._labels[code] for code in predictions.codes.tolist()]
         return Parts({"features": _encode(features, facts), "predictions": _encode(table, facts)}, labels)
 
 
@@ -117,9 +120,10 @@ class DatasetWork:
 
     vectors = ()
 
-    def __init__(self, recipe: Recipe, reference: Reference, *, padded: bool) -> None:
+    def __init__(self, recipe: Recipe, reference: Reference, labels: Labels, *, padded: bool) -> None:
         self.recipe = recipe
         self.reference = reference
+        self._labels = labels
         self._padded_length = len(reference) if padded else None
 
     def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
@@ -127,7 +131,7 @@ class DatasetWork:
         fit = ScalerFit(len(self.reference))
         for result in results:
             fit.add(result.frames, result.placement.offset_frames)
-        table = recordings_table(results, self._padded_length)
+        table = recordings_table(results, self._padded_length, self._labels)
         return Parts({ROWS_FOLDER: _encode(table, facts)}, [result.recording.label for result in results], fit)
 
 

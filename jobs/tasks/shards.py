@@ -20,6 +20,7 @@ from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import StorageError
+from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Device
@@ -60,6 +61,7 @@ class DatasetJob:
     run: RunFacts
     recipe: Recipe
     reference_uri: str
+    labels: Labels
     padded: bool
 
 
@@ -78,7 +80,10 @@ def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
         shard,
         job.run,
         lambda: DatasetWork(
-            job.recipe, _load_reference(job.reference_uri, job.run.run_id, job.run.device), padded=job.padded
+            job.recipe,
+            _load_reference(job.reference_uri, job.run.run_id, job.run.device),
+            job.labels,
+            padded=job.padded,
         ),
     )
 

@@ -1,0 +1,65 @@
+"""Several datasets as one: their labelled recordings, with one set of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from heartbeat_core import storage
+from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.errors import DatasetError
+from heartbeat_core.labels import common_labels, joined
+
+
+def read_labelled(datasets: Sequence[Dataset]) -> Labelled:
+    """Return the labelled recordings of all datasets, one dataset after the other.
+
+    A ``patient_id`` stands for the same person in all of them.
+
+    Raises
+    ------
+    InputError
+        No dataset has all labels of the others.
+    DatasetError
+        A recording is in two of the datasets, or two databases have the same name.
+    """
+    parts = [dataset.labelled() for dataset in datasets]
+    if len(parts) == 1:
+        return parts[0]
+    names = [storage.display(dataset.uri) for dataset in datasets]
+    _check_recordings(parts, names)
+    _check_databases(parts, names)
+    labels = common_labels([dataset.facts.labels for dataset in datasets], names)
+    return Labelled(
+        recording_id=list(chain.from_iterable(part.recording_id for part in parts)),
+        uri=list(chain.from_iterable(part.uri for part in parts)),
+        audio_sha256=list(chain.from_iterable(part.audio_sha256 for part in parts)),
+        targets=joined([part.targets for part in parts], labels),
+        groups=list(chain.from_iterable(part.groups for part in parts)),
+        devices=list(chain.from_iterable(part.devices for part in parts)),
+        databases=list(chain.from_iterable(part.databases for part in parts)),
+    )
+
+
+def _check_recordings(parts: Sequence[Labelled], names: Sequence[str]) -> None:
+    found: dict[str, str] = {}
+    for part, name in zip(parts, names, strict=True):
+        twice = [digest for digest in part.audio_sha256 if digest in found]
+        if twice:
+            raise DatasetError(
+                f"{len(twice)} recordings are in {found[twice[0]]} and in {name}, the first has the SHA-256 "
+                f"{twice[0][:12]}…: leave one of the datasets out, or build it without these recordings"
+            )
+        found.update(dict.fromkeys(part.audio_sha256, name))
+
+
+def _check_databases(parts: Sequence[Labelled], names: Sequence[str]) -> None:
+    found: dict[str, str] = {}
+    for part, name in zip(parts, names, strict=True):
+        for database in sorted(set(part.databases)):
+            if database in found:
+                raise DatasetError(
+                    f"{found[database]} and {name} both have a database '{database}': give the label file a column "
+                    "'database', or rename the folder of a dataset that has none"
+                )
+        found.update(dict.fromkeys(part.databases, name))
