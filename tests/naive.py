@@ -120,3 +120,79 @@ def scaler(rows: Sequence[tuple[Frames, int]], length: int) -> tuple[FloatArray,
     padded = np.stack([pad(row, offset, length) for row, offset in rows])
     fitted = StandardScaler().fit(padded.reshape(len(rows), -1).astype(np.float64))
     return fitted.mean_.reshape(length, 2), fitted.scale_.reshape(length, 2)
+
+
+Ranked = Sequence[tuple[float, bool]]
+"""The score of each row, and whether it has the label."""
+
+
+def auroc(rows: Ranked) -> Fraction:
+    """Compare each row that has the label with each that does not; an equal score counts half."""
+    with_it = [score for score, has_it in rows if has_it]
+    without = [score for score, has_it in rows if not has_it]
+    won = sum((Fraction(1 if a > b else 0) + Fraction(a == b, 2) for a in with_it for b in without), start=Fraction(0))
+    return won / (len(with_it) * len(without))
+
+
+def average_precision(rows: Ranked) -> Fraction:
+    """Lower the threshold score by score, and add each step in recall times the precision there."""
+    n_with = sum(has_it for _, has_it in rows)
+    total, recall = Fraction(0), Fraction(0)
+    for threshold in sorted({score for score, _ in rows}, reverse=True):
+        chosen = [has_it for score, has_it in rows if score >= threshold]
+        total += (Fraction(sum(chosen), n_with) - recall) * Fraction(sum(chosen), len(chosen))
+        recall = Fraction(sum(chosen), n_with)
+    return total
+
+
+def sensitivity_at_specificity(rows: Ranked, least: Fraction) -> Fraction:
+    """Try every threshold, and one above all scores; take the best sensitivity where the specificity is enough."""
+    with_it = [score for score, has_it in rows if has_it]
+    without = [score for score, has_it in rows if not has_it]
+    best = Fraction(0)
+    for threshold in [*(score for score, _ in rows), math.inf]:
+        specificity = Fraction(sum(score < threshold for score in without), len(without))
+        if specificity >= least:
+            best = max(best, Fraction(sum(score >= threshold for score in with_it), len(with_it)))
+    return best
+
+
+def rank_figures(rows: Ranked) -> tuple[float, float, float]:
+    """Return AUROC, average precision, and sensitivity at a specificity of at least 0.9."""
+    found = (auroc(rows), average_precision(rows), sensitivity_at_specificity(rows, Fraction(9, 10)))
+    return float(found[0]), float(found[1]), float(found[2])
+
+
+def rank_intervals(rows: Ranked, persons: Sequence[int], seed: int) -> list[tuple[float, float]]:
+    """Put the rows of each resample's persons together; leave out a resample that lacks rows of one kind."""
+    names = sorted(set(persons))
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(1000):
+        drawn = [names[place] for place in rng.integers(len(names), size=len(names)).tolist()]
+        expanded = [row for name in drawn for row, person in zip(rows, persons, strict=True) if person == name]
+        if {has_it for _, has_it in expanded} == {True, False}:
+            found.append(rank_figures(expanded))
+    return [(percentile(each, 0.025), percentile(each, 0.975)) for each in zip(*found, strict=True)]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value at this share of the way through the ascending values, between two by a straight line."""
+    ascending = sorted(values)
+    place = share * (len(values) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(values) - 1)
+    return ascending[below] + (place - below) * (ascending[above] - ascending[below])
+
+
+def patients_of(
+    scores: Sequence[float], outcomes: Sequence[int], persons: Sequence[int], databases: Sequence[str]
+) -> dict[tuple[str, int], tuple[float, int]]:
+    """Return ``(mean score, outcome)`` of each person within each database: 1 has the label, 0 lacks it, -1 open."""
+    found = {}
+    for patient in sorted(set(zip(databases, persons, strict=True))):
+        rows = [i for i in range(len(scores)) if (databases[i], persons[i]) == patient]
+        said = [outcomes[i] for i in rows]
+        outcome = 1 if 1 in said else 0 if 0 in said else -1
+        found[patient] = (math.fsum(scores[i] for i in rows) / len(rows), outcome)
+    return found

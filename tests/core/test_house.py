@@ -54,7 +54,8 @@ RULES: dict[str, set[str]] = {
 PURE = (
     *("alignment.correlation", "alignment.placement", "alignment.scaling"),
     *("evaluation.baselines", "evaluation.figures", "evaluation.judging", "evaluation.metrics", "evaluation.report"),
-    "evaluation.splits",
+    *("evaluation.splits", "evaluation.leave_one_out", "evaluation.against_rest", "evaluation.rank_figures"),
+    *("evaluation.rank_report", "evaluation.protocols"),
     *("features.augmentation", "features.catalogue", "features.cycles", "features.cycles_columns"),
     *("features.dynamics", "features.feature_set", "features.frames", "features.rhythm", "features.series"),
     *("features.signal", "features.similarity", "features.statistics", "features.statistics_columns"),

@@ -1,0 +1,282 @@
+"""Figures of each label against the rest, by recording and by patient, within databases and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Codes, Values
+from heartbeat_core.evaluation.figures import IntervalOverSeeds
+from heartbeat_core.evaluation.rank_figures import DatabaseMean, DatabaseMeans, LabelRanks, RankFigures
+from heartbeat_core.labels import Targets
+
+N_RESAMPLES = 1_000
+PERCENTILES = (2.5, 97.5)
+POSITIVE, NEGATIVE, UNDECIDED = 1, 0, -1
+NAMES = ("auroc", "auprc", "sensitivity")
+_BLOCK_CELLS = 2**14
+"""Resamples x rows that are worked on at once: few enough for the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Rows, each a recording or a patient, with the score of one label.
+
+    Attributes
+    ----------
+    scores : ndarray, [n] float64
+        The probability of the label.
+    outcomes : ndarray, [n] int64
+        ``POSITIVE`` if the row is known to have the label, ``NEGATIVE`` if it is known not to, else ``UNDECIDED``.
+    persons : ndarray, [n] int64
+        The number of the person.
+    databases : ndarray, [n] str
+    """
+
+    scores: Values
+    outcomes: Codes
+    persons: Codes
+    databases: NDArray[np.str_]
+
+    def where(self, chosen: NDArray[np.bool_]) -> Scored:
+        """Return the rows for which ``chosen``, [n] bool, is true."""
+        return Scored(self.scores[chosen], self.outcomes[chosen], self.persons[chosen], self.databases[chosen])
+
+
+def rank(
+    targets: Targets,
+    probabilities: Values,
+    groups: Sequence[str],
+    databases: Sequence[str],
+    devices: Sequence[str],
+    seed: int = 0,
+) -> list[LabelRanks]:
+    """Compute the figures of each label against the rest, for the predictions of one seed.
+
+    Parameters
+    ----------
+    targets : Targets
+        What the labels say of the n rows.
+    probabilities : ndarray, [n, n_labels] float64
+    groups : Sequence[str]
+        The person of each row.
+    databases : Sequence[str]
+        The database of each row.
+    devices : Sequence[str]
+        The recording device of each row.
+    seed : int
+        The seed of the bootstrap.
+
+    Returns
+    -------
+    list[LabelRanks]
+        The labels that at least one row is known to have and at least one is known not to have, in their order.
+
+    Raises
+    ------
+    ValueError
+        A probability is not a number.
+    """
+    if np.isnan(probabilities).any():
+        raise ValueError("a probability is not a number")
+    persons = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    of_devices = np.asarray(devices)
+    found = []
+    for code, label in enumerate(targets.labels):
+        rows = Scored(probabilities[:, code], outcomes(targets, code), persons, np.asarray(databases))
+        if not {POSITIVE, NEGATIVE} <= set(rows.outcomes.tolist()):
+            continue
+        patients = by_patient(rows)
+        within = _within(rows, rows.databases, seed)
+        patients_within = _within(patients, patients.databases, seed)
+        found.append(
+            LabelRanks(
+                label=label,
+                pooled=rank_figures(rows, seed),
+                by_patient=rank_figures(patients, seed),
+                databases=within,
+                databases_by_patient=patients_within,
+                devices=_within(rows, of_devices, seed),
+                mean_over_databases=_means(within),
+                mean_over_databases_by_patient=_means(patients_within),
+            )
+        )
+    return found
+
+
+def outcomes(targets: Targets, code: int) -> Codes:
+    """Return whether each row has the label with this code: [n] int64, as in ``Scored``.
+
+    A row is positive if only this label is possible, and negative if others are possible and this one is not.
+    """
+    possible = targets.possible
+    n_possible = possible.sum(axis=1)
+    has_it = possible[:, code] & (n_possible == 1)
+    lacks_it = ~possible[:, code] & (n_possible > 0)
+    return np.select([has_it, lacks_it], [POSITIVE, NEGATIVE], UNDECIDED).astype(np.int64)
+
+
+def by_patient(rows: Scored) -> Scored:
+    """Pool the recordings of each patient within each database, by the rule that ``LabelRanks`` states."""
+    names, database = np.unique(rows.databases, return_inverse=True)
+    pairs, of_row = np.unique(np.stack([database, rows.persons]), axis=1, return_inverse=True)
+    place = of_row.ravel()
+    n_patients = pairs.shape[1]
+    n_recordings, n_positive, n_negative = (
+        np.bincount(place[chosen], minlength=n_patients)
+        for chosen in (slice(None), rows.outcomes == POSITIVE, rows.outcomes == NEGATIVE)
+    )
+    return Scored(
+        scores=np.bincount(place, rows.scores, n_patients) / n_recordings,
+        outcomes=np.select([n_positive > 0, n_negative > 0], [POSITIVE, NEGATIVE], UNDECIDED).astype(np.int64),
+        persons=pairs[1],
+        databases=names[pairs[0]],
+    )
+
+
+def rank_figures(rows: Scored, seed: int = 0) -> RankFigures:
+    """Compute the figures of one label for these rows, with their intervals; see ``RankFigures``."""
+    decided = rows.where(rows.outcomes != UNDECIDED)
+    n_positive = int((decided.outcomes == POSITIVE).sum())
+    n_negative = len(decided.outcomes) - n_positive
+    persons, person = np.unique(decided.persons, return_inverse=True)
+    figures: dict[str, IntervalOverSeeds | None] = dict.fromkeys(NAMES)
+    if n_positive and n_negative and len(persons) > 1:
+        descending = np.argsort(-decided.scores, kind="stable")
+        is_positive = decided.outcomes[descending] == POSITIVE
+        ends = np.flatnonzero(np.diff(decided.scores[descending], append=-np.inf))
+        points = _curve_figures(np.ones((1, len(descending)), np.int64), is_positive, ends)[0].tolist()
+        resampled = np.concatenate(
+            [
+                _curve_figures(times.take(person[descending], axis=1), is_positive, ends)
+                for times in _draws(len(persons), max(1, _BLOCK_CELLS // len(descending)), seed)
+            ]
+        )
+        lows, highs = np.percentile(resampled[~np.isnan(resampled).any(axis=1)], PERCENTILES, axis=0).tolist()
+        figures = {
+            name: IntervalOverSeeds(value=value, low=low, high=high, least=value, most=value)
+            for name, value, low, high in zip(NAMES, points, lows, highs, strict=True)
+        }
+    return RankFigures(n_positive=n_positive, n_negative=n_negative, n_patients=len(persons), **figures)
+
+
+def pool_ranks(of_seeds: Sequence[Sequence[LabelRanks]]) -> list[LabelRanks]:
+    """Average the figures of several seeds for the same rows: values and bounds by their means, as ``pool`` does.
+
+    Raises
+    ------
+    ValueError
+        There are no seeds, or they judge different rows.
+    """
+    if not of_seeds:
+        raise ValueError("there are no seeds to pool")
+    return [_pool_label(ranks) for ranks in zip(*of_seeds, strict=True)]
+
+
+def _draws(n_persons: int, n_at_once: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yield blocks of resamples, each [n_at_once or fewer, n_persons]: how often each person was drawn."""
+    rng = np.random.default_rng(seed)
+    for first in range(0, N_RESAMPLES, n_at_once):
+        yield np.stack(
+            [
+                np.bincount(rng.integers(n_persons, size=n_persons), minlength=n_persons)
+                for _ in range(min(n_at_once, N_RESAMPLES - first))
+            ]
+        )
+
+
+def _curve_figures(times: NDArray[np.int64], is_positive: NDArray[np.bool_], ends: NDArray[np.int64]) -> Values:
+    """Compute the three figures of each resample.
+
+    Parameters
+    ----------
+    times : ndarray, [n_resamples, n] int64
+        How often each row counts; the scores of the rows descend.
+    is_positive : ndarray, [n] bool
+    ends : ndarray, [n_scores] int64
+        The last row of each run of equal scores.
+
+    Returns
+    -------
+    ndarray, [n_resamples, 3] float64
+        AUROC, AUPRC and sensitivity; NaN for a resample without positive or without negative rows.
+    """
+    # For each threshold, from the highest: the rows at or above it, and those that have exactly this score.
+    hits = (times * is_positive).cumsum(axis=1).take(ends, axis=1)
+    alarms = (times * ~is_positive).cumsum(axis=1).take(ends, axis=1)
+    new_hits, new_alarms = (np.diff(counts, axis=1, prepend=0) for counts in (hits, alarms))
+    n_positive, n_negative = hits[:, -1], alarms[:, -1]
+    # A pair with equal scores counts half.
+    pairs = (new_alarms * (2 * hits - new_hits)).sum(axis=1)
+    # In a resample, the highest thresholds may have no rows; they add nothing.
+    precision = hits / np.maximum(hits + alarms, 1)
+    # Whole numbers, so that a specificity of exactly 0.9 counts.
+    best_hits = np.where(10 * alarms <= n_negative[:, np.newaxis], hits, 0).max(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.stack(
+            [
+                pairs / (2 * n_positive * n_negative),
+                (new_hits * precision).sum(axis=1) / n_positive,
+                best_hits / n_positive,
+            ],
+            axis=1,
+        )
+
+
+def _within(rows: Scored, names: NDArray[np.str_], seed: int) -> dict[str, RankFigures]:
+    return {str(name): rank_figures(rows.where(names == name), seed) for name in np.unique(names)}
+
+
+def _means(within: Mapping[str, RankFigures]) -> DatabaseMeans:
+    means: dict[str, DatabaseMean | None] = {}
+    for name in NAMES:
+        values = [figure.value for each in within.values() if (figure := getattr(each, name)) is not None]
+        means[name] = DatabaseMean(value=fmean(values), n_databases=len(values)) if values else None
+    return DatabaseMeans(**means)
+
+
+def _pool_label(ranks: Sequence[LabelRanks]) -> LabelRanks:
+    first = ranks[0]
+    if len({each.label for each in ranks}) != 1:
+        raise ValueError("pooled ranks must be of the same labels")
+    databases = _pool_within([each.databases for each in ranks])
+    databases_by_patient = _pool_within([each.databases_by_patient for each in ranks])
+    return LabelRanks(
+        label=first.label,
+        pooled=_pool_figures([each.pooled for each in ranks]),
+        by_patient=_pool_figures([each.by_patient for each in ranks]),
+        databases=databases,
+        databases_by_patient=databases_by_patient,
+        devices=_pool_within([each.devices for each in ranks]),
+        mean_over_databases=_means(databases),
+        mean_over_databases_by_patient=_means(databases_by_patient),
+    )
+
+
+def _pool_within(of_seeds: Sequence[Mapping[str, RankFigures]]) -> dict[str, RankFigures]:
+    return {name: _pool_figures([each[name] for each in of_seeds]) for name in of_seeds[0]}
+
+
+def _pool_figures(of_seeds: Sequence[RankFigures]) -> RankFigures:
+    if len({(each.n_positive, each.n_negative, each.n_patients) for each in of_seeds}) != 1:
+        raise ValueError("pooled ranks must be of the same rows")
+    pooled = {name: _pool_intervals([getattr(each, name) for each in of_seeds]) for name in NAMES}
+    return of_seeds[0].model_copy(update=pooled)
+
+
+def _pool_intervals(figures: Sequence[IntervalOverSeeds | None]) -> IntervalOverSeeds | None:
+    # Which figures are defined depends on the rows alone, so it is the same for all seeds.
+    defined = [figure for figure in figures if figure is not None]
+    if not defined:
+        return None
+    return IntervalOverSeeds(
+        value=fmean(figure.value for figure in defined),
+        low=fmean(figure.low for figure in defined),
+        high=fmean(figure.high for figure in defined),
+        least=min(figure.least for figure in defined),
+        most=max(figure.most for figure in defined),
+    )

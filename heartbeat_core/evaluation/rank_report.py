@@ -1,0 +1,114 @@
+"""The figures of each label against the rest, as Markdown: all of one recipe, and one table of all recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from heartbeat_core.evaluation.figures import Interval
+from heartbeat_core.evaluation.rank_figures import DatabaseMean, LabelRanks, RankFigures
+from heartbeat_core.evaluation.report import NOTHING, markdown_table
+
+RANK_HEAD = (
+    "recordings of",
+    "rows (+/−)",
+    "patients",
+    "AUROC",
+    "AUPRC",
+    "sensitivity at 0.9 specificity",
+    "AUROC by patient",
+)
+
+
+def rank_section(ranks: Sequence[LabelRanks]) -> str:
+    """Return the figures of one recipe: a note, and one table a label with a row a database and a row a device."""
+    note = (
+        "Each label against the rest: recordings that are known to have the label (+) against those that are known not "
+        "to have it (−); all others are left out. By patient: the score is the mean over a patient's recordings in one "
+        "database; the patient is + if one recording is +, and − if none is + and at least one is −. Devices are "
+        "judged by recording only. Means over seeds; in brackets the 95 % interval over patients (bootstrap), and for "
+        "the plain mean over databases the number of databases that have the figure. Random scores have an AUROC of "
+        "0.5, and an AUPRC equal to the share of + rows. The sensitivity is the largest of any threshold with a "
+        f"specificity of at least 0.9. {NOTHING}: there are no + rows, no − rows, or only one patient."
+    )
+    return "\n\n".join([note, *(f"### {each.label} against the rest\n\n{_label_table(each)}" for each in ranks)]) + "\n"
+
+
+def rank_leaderboard(of_recipes: Mapping[str, Sequence[LabelRanks]]) -> str:
+    """Return the AUROC of all recipes in each database: one table a label, with a row a recipe.
+
+    Parameters
+    ----------
+    of_recipes : Mapping[str, Sequence[LabelRanks]]
+        The figures by the name of the recipe, all for the same rows.
+
+    Returns
+    -------
+    str
+        Markdown without a heading of its own; in each table the best mean comes first.
+    """
+    note = (
+        "AUROC of each label against the rest, by recording: the mean over seeds within each database, and the plain "
+        f"mean over the databases that have one, with their number. {NOTHING}: the database has no recording with the "
+        "label, none without it, or only one patient."
+    )
+    labels = list(dict.fromkeys(each.label for ranks in of_recipes.values() for each in ranks))
+    return "\n\n".join([note, *(f"### {label}\n\n{_leaderboard_table(of_recipes, label)}" for label in labels)]) + "\n"
+
+
+def _label_table(ranks: LabelRanks) -> str:
+    rows = [
+        _cells(f"database {name}", figures, _interval(ranks.databases_by_patient[name].auroc))
+        for name, figures in ranks.databases.items()
+    ]
+    # With one database, both would only repeat its figures.
+    if len(rows) > 1:
+        means = ranks.mean_over_databases
+        means_by_patient = ranks.mean_over_databases_by_patient
+        of_recordings = [_mean(mean) for mean in (means.auroc, means.auprc, means.sensitivity)]
+        rows.append(["mean over databases", "", "", *of_recordings, _mean(means_by_patient.auroc)])
+        rows.append(_cells("all databases pooled", ranks.pooled, _interval(ranks.by_patient.auroc)))
+    rows += [_cells(f"device {name}", figures, "") for name, figures in ranks.devices.items()]
+    return markdown_table(RANK_HEAD, rows)
+
+
+def _cells(name: str, figures: RankFigures, auroc_by_patient: str) -> list[str]:
+    return [
+        name,
+        f"{figures.n_positive}/{figures.n_negative}",
+        str(figures.n_patients),
+        *(_interval(figure) for figure in (figures.auroc, figures.auprc, figures.sensitivity)),
+        auroc_by_patient,
+    ]
+
+
+def _leaderboard_table(of_recipes: Mapping[str, Sequence[LabelRanks]], label: str) -> str:
+    judged = {name: each for name, ranks in of_recipes.items() for each in ranks if each.label == label}
+    best_first = sorted(judged.items(), key=lambda item: -_value(item[1].mean_over_databases.auroc))
+    databases = next(iter(judged.values())).databases
+    return markdown_table(
+        ("recipe", *databases, "mean over databases"),
+        [
+            (
+                name,
+                *(_number(each.databases[database].auroc) for database in databases),
+                _mean(each.mean_over_databases.auroc),
+            )
+            for name, each in best_first
+        ],
+    )
+
+
+def _value(mean: DatabaseMean | None) -> float:
+    return 0.0 if mean is None else mean.value
+
+
+def _mean(mean: DatabaseMean | None) -> str:
+    return NOTHING if mean is None else f"{mean.value:.3f} (of {mean.n_databases})"
+
+
+def _number(figure: Interval | None) -> str:
+    return NOTHING if figure is None else f"{figure.value:.3f}"
+
+
+def _interval(figure: Interval | None) -> str:
+    return NOTHING if figure is None else f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"
