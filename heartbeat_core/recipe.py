@@ -113,8 +113,9 @@ class Recipe(Settings):
     """A feature set that the model reads, or several vectors joined by ``+``."""
     model: Name = "fcnn"
     """The kind of the model."""
-    labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    """The labels, in the order of their codes. None takes those of the label source (``labels.settle_labels``)."""
+    labels: Annotated[tuple[str, ...] | None, Field(exclude_if=lambda labels: labels is None)] = None
+    """The labels, in the order of their codes. None takes those of the label source (``labels.settle_labels``),
+    and is not written, so that a recipe without labels keeps its fingerprint."""
     frames: FramesSettings = FramesSettings()
     """The frames that are aligned. For other inputs, ``classify`` writes these frames as well."""
     alignment: AlignmentSettings = AlignmentSettings()
@@ -131,5 +132,4 @@ class Recipe(Settings):
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over everything except the name and the description."""
-        names = {"name", "description"} | ({"labels"} if self.labels is None else set())
-        return fingerprint(self.model_dump(mode="json", exclude=names))
+        return fingerprint(self.model_dump(mode="json", exclude={"name", "description"}))

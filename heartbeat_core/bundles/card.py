@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from heartbeat_core.bundles.manifest import BundleManifest
 from heartbeat_core.evaluation.figures import HoldoutReport
-from heartbeat_core.evaluation.report import confusion_table, markdown_table, recipe_section
+from heartbeat_core.evaluation.markdown import markdown_table
+from heartbeat_core.evaluation.report import confusion_table, recipe_section
 from heartbeat_core.features.catalogue import sets_read
 from heartbeat_core.learning.kinds import implementation_of
 

@@ -97,7 +97,8 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
         ``statistics``: [batch, 392] float32, or [batch, 652]: the vectors that the recipe names, side by side.
 
     Outputs:
-        ``probabilities``: [batch, n_labels] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for others.
+        ``probabilities``: [batch, n_labels] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for
+            others.
         ``logits``: [batch, n_labels] float32, the outputs of the network; those of untrained labels have no meaning.
 
     Metadata properties, lists as JSON: ``model_id``, ``labels``, ``trained_labels``, ``thresholds`` (the predicted
@@ -167,8 +168,8 @@ def to_hdf5(bundle: Bundle) -> bytes:
 
     The file also holds entries that the original project did not write. Datasets: ``scaler.mean`` and ``scaler.scale``
     ([L, 2] or [392] float64) and ``reference.frames`` [L, 2] float32. Attributes: ``model_id``, ``input`` (aligned or
-    statistics), ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([n_labels] float64),
-    ``temperature`` (float64), ``notice``, and for statistics ``feature_version`` and ``feature_names``.
+    statistics), ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([n_labels]
+    float64), ``temperature`` (float64), ``notice``, and for statistics ``feature_version`` and ``feature_names``.
     """
     manifest = bundle.manifest
     attributes: dict[str, object] = {

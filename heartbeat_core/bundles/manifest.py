@@ -17,9 +17,9 @@ from heartbeat_core.arrays import Codes
 from heartbeat_core.bundles.predictions import Sureness
 from heartbeat_core.errors import BundleError, ConfigError, StorageError
 from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
+from heartbeat_core.labels import Labels
 from heartbeat_core.learning.decision import Decision
 from heartbeat_core.learning.kinds import check_recipe
-from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import Settings, canonical_json, parse_settings
 

@@ -22,10 +22,10 @@ from heartbeat_core.errors import ConfigError, DatasetError
 from heartbeat_core.evaluation.figures import Evaluation
 from heartbeat_core.evaluation.judging import report_holdout
 from heartbeat_core.evaluation.splits import Task
+from heartbeat_core.labels import Targets, ordered_counts
 from heartbeat_core.learning.fit import Examples, Fitted, fit
 from heartbeat_core.learning.kinds import implementation_of
 from heartbeat_core.learning.model import OnStep, ServableModel
-from heartbeat_core.labels import Targets, ordered_counts
 from heartbeat_core.recipe import Recipe
 
 PACKAGES = ("heartbeat", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "soxr", "torch")

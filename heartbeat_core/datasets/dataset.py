@@ -318,7 +318,6 @@ def content_fingerprint(audio_sha256: list[str], targets: Targets) -> str:
     return fingerprint(sorted(zip(audio_sha256, map(str, targets.cells()), strict=True)))
 
 
-
 def _group(audio_sha256: str, patient: str | None) -> str:
     """Return the patient. A recording without a patient is its own group, named by its content."""
     return f"recording:{audio_sha256}" if patient is None else f"patient:{patient}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Codes, Values
-from heartbeat_core.evaluation.figures import IntervalOverSeeds
+from heartbeat_core.evaluation.intervals import IntervalOverSeeds
 from heartbeat_core.evaluation.rank_figures import DatabaseMean, DatabaseMeans, LabelRanks, RankFigures
 from heartbeat_core.labels import Targets
 
@@ -62,6 +62,7 @@ def rank(
     targets : Targets
         What the labels say of the n rows.
     probabilities : ndarray, [n, n_labels] float64
+        NaN where a row is not judged for a label, because its model was not trained on this label.
     groups : Sequence[str]
         The person of each row.
     databases : Sequence[str]
@@ -75,19 +76,15 @@ def rank(
     -------
     list[LabelRanks]
         The labels that at least one row is known to have and at least one is known not to have, in their order.
-
-    Raises
-    ------
-    ValueError
-        A probability is not a number.
     """
-    if np.isnan(probabilities).any():
-        raise ValueError("a probability is not a number")
     persons = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
     of_devices = np.asarray(devices)
     found = []
     for code, label in enumerate(targets.labels):
-        rows = Scored(probabilities[:, code], outcomes(targets, code), persons, np.asarray(databases))
+        is_judged = ~np.isnan(probabilities[:, code])
+        decided = np.where(is_judged, outcomes(targets, code), UNDECIDED)
+        scores = np.where(is_judged, probabilities[:, code], 0.0)
+        rows = Scored(scores, decided, persons, np.asarray(databases))
         if not {POSITIVE, NEGATIVE} <= set(rows.outcomes.tolist()):
             continue
         patients = by_patient(rows)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from heartbeat_core.evaluation.intervals import Interval, IntervalOverSeeds, OverSeeds
+from heartbeat_core.evaluation.rank_figures import LabelRanks
 from heartbeat_core.settings import Settings
 
 
@@ -31,17 +33,6 @@ class HoldoutReport(Settings):
     model: Figures
     majority_label: str
     majority_rule: Figures
-
-
-class Interval(Settings):
-    """A figure with its 95 % interval: 1,000 resamples of the patients with replacement, percentile method.
-
-    If a resample lacks a label, the mean is taken over the labels that occur in it.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 class LabelFigures(Settings):
@@ -89,25 +80,6 @@ class Judgement(Settings):
     """Error rates among the most confident 10 %, 20 % ... 100 % of the rows."""
     aurc: float
     """Area under the risk-coverage curve."""
-
-
-class OverSeeds(Settings):
-    """The mean of a figure over seeds, with the lowest and the highest value of a seed."""
-
-    value: float
-    least: float
-    most: float
-
-
-class IntervalOverSeeds(Interval):
-    """The mean and range of a figure over seeds; ``low`` and ``high`` are the means of the bounds of each seed.
-
-    The interval is therefore as wide as that of one seed. It shows the spread over patients; the range shows the spread
-    over seeds.
-    """
-
-    least: float
-    most: float
 
 
 class LabelOverSeeds(Settings):
@@ -162,6 +134,8 @@ class RecipeFigures(Settings):
     judgement: PooledJudgement
     recipe_fingerprint: str | None = None
     no_better_than: tuple[str, ...] = ()
+    against_rest: tuple[LabelRanks, ...] = ()
+    """The figures of each label against the rest; a rule has none."""
     fit_s: float | None = None
     weights_bytes: int | None = None
 
@@ -176,7 +150,7 @@ class Evaluation(Settings):
 
     protocol: str
     data_fingerprint: str
-    """Covers content, labels, patients and devices of the labelled rows of the dataset."""
+    """Covers content, labels, patients, devices and databases of the labelled rows of the datasets."""
     recipes: tuple[RecipeFigures, ...]
     rules: tuple[RecipeFigures, ...]
 

@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support
 
 from heartbeat_core.arrays import Codes, Values
+from heartbeat_core.evaluation.against_rest import pool_ranks, rank
 from heartbeat_core.evaluation.baselines import device_rule, majority, majority_rule
 from heartbeat_core.evaluation.figures import (
     DeviceFigures,
     HoldoutReport,
-    Interval,
     Judgement,
     LabelFigures,
     PooledJudgement,
     RecipeFigures,
 )
+from heartbeat_core.evaluation.intervals import Interval
 from heartbeat_core.evaluation.metrics import brier_score, calibration_error, compute_figures, risk_coverage
 from heartbeat_core.evaluation.pooling import pool
+from heartbeat_core.evaluation.rank_figures import LabelRanks
 from heartbeat_core.evaluation.splits import Split, Task
 from heartbeat_core.labels import Labels, Targets
 from heartbeat_core.recipe import Recipe
@@ -133,7 +135,12 @@ def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
 
 
 def judge_recipe(
-    truth: Truth, task: Task, recipe: Recipe, of_seeds: Sequence[Sequence[FoldResult]], rules: Sequence[RecipeFigures]
+    truth: Truth,
+    task: Task,
+    recipe: Recipe,
+    of_seeds: Sequence[Sequence[FoldResult]],
+    rules: Sequence[RecipeFigures],
+    leaves_out: bool = False,
 ) -> RecipeFigures:
     """Judge a recipe by the folds of all seeds.
 
@@ -147,7 +154,10 @@ def judge_recipe(
         All folds, for each seed.
     rules : Sequence[RecipeFigures]
         The trivial rules, as ``judge_rules`` judges them. The recipe is compared with the rules for the same task.
+    leaves_out : bool
+        Whether each fold is a database or device that was left out of the training.
     """
+    ranks = pool_ranks([_rank_folds(truth, task, results, leaves_out) for results in of_seeds])
     judgement = pool(
         [
             _judge_rows(
@@ -171,9 +181,32 @@ def judge_recipe(
         judgement=judgement,
         recipe_fingerprint=recipe.fingerprint(),
         no_better_than=tuple(no_better(judgement, beside)),
+        against_rest=tuple(ranks),
         fit_s=fmean(fold.fit_s for fold in results),
         weights_bytes=max(sizes) if sizes else None,
     )
+
+
+def _rank_folds(truth: Truth, task: Task, results: Sequence[FoldResult], leaves_out: bool) -> list[LabelRanks]:
+    """Return the figures of each label against the rest, for the predictions of one seed."""
+    rows = np.concatenate([fold.rows for fold in results])
+    index = rows.tolist()
+    groups, databases, devices = (
+        [values[i] for i in index] for values in (truth.groups, truth.databases, truth.devices)
+    )
+    probabilities = np.concatenate([_where_trained(fold.probabilities, leaves_out) for fold in results])
+    return rank(task.targets(truth.targets).take(rows), probabilities, groups, databases, devices)
+
+
+def _where_trained(probabilities: Values, leaves_out: bool) -> Values:
+    """Return NaN for the labels that a model was not trained on, if a whole database or device was left out.
+
+    In grouped folds such a label counts as one that is never predicted: which fold lacks a label depends on the seed
+    there, and the figures of all seeds must be of the same rows.
+    """
+    if not leaves_out:
+        return probabilities
+    return np.where((probabilities == 0).all(axis=0), np.nan, probabilities)
 
 
 def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -> list[RecipeFigures]:

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.evaluation.splits import Split
 
 Place = Literal["database", "device"]
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One split: a database or device that is held out, and the rows on both sides.
-
-    Attributes
-    ----------
-    name : str
-        The database or device.
-    training : ndarray, [n_training] int64
-        Ascending row numbers. No row is of a person who occurs in the test rows.
-    test : ndarray, [n_test] int64
-        Ascending row numbers of all rows with this name.
-    """
-
-    name: str
-    training: NDArray[np.int64]
-    test: NDArray[np.int64]
-
-
-def leave_one_out(names: Sequence[str], groups: Sequence[str], place: Place) -> list[Held]:
+def leave_one_out(names: Sequence[str], groups: Sequence[str], place: Place) -> list[Split]:
     """Hold out one database or device after the other.
 
     The training rows are all other rows, without those of a person who occurs in the test rows. So no person is on
@@ -50,7 +31,7 @@ def leave_one_out(names: Sequence[str], groups: Sequence[str], place: Place) -> 
 
     Returns
     -------
-    list[Held]
+    list[Split]
         One split for each name, in alphabetical order. Each row is a test row of exactly one.
 
     Raises
@@ -74,11 +55,11 @@ def leave_one_out(names: Sequence[str], groups: Sequence[str], place: Place) -> 
     return [_held(name, of_row == name, person, place) for name in found]
 
 
-def _held(name: str, is_test: NDArray[np.bool_], person: NDArray[np.str_], place: Place) -> Held:
+def _held(name: str, is_test: NDArray[np.bool_], person: NDArray[np.str_], place: Place) -> Split:
     is_training = ~np.isin(person, person[is_test])
     if not is_training.any():
         raise DatasetError(
             f"leave-one-{place}-out has no training rows for the {place} '{name}', because each person of the others "
             f"occurs in it as well: add a dataset of other persons, or evaluate with the grouped folds"
         )
-    return Held(name, np.flatnonzero(is_training), np.flatnonzero(is_test))
+    return Split(name, np.flatnonzero(is_training), np.flatnonzero(is_test))

@@ -10,14 +10,12 @@ import numpy as np
 from heartbeat_core.evaluation.figures import (
     DeviceFigures,
     DeviceOverSeeds,
-    Interval,
-    IntervalOverSeeds,
     Judgement,
     LabelFigures,
     LabelOverSeeds,
-    OverSeeds,
     PooledJudgement,
 )
+from heartbeat_core.evaluation.intervals import Interval, IntervalOverSeeds, OverSeeds
 from heartbeat_core.labels import Labels
 
 

@@ -1,16 +1,63 @@
-"""The protocols of an evaluation, and the text of each for its report."""
+"""The protocols of an evaluation: how its rows are split, and the text that says so."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from heartbeat_core.evaluation.leave_one_out import Place
-from heartbeat_core.evaluation.splits import folds_protocol
+from heartbeat_core.errors import DatasetError
+from heartbeat_core.evaluation.judging import Truth
+from heartbeat_core.evaluation.leave_one_out import Place, leave_one_out
+from heartbeat_core.evaluation.splits import Split, Task, folds, folds_protocol
 
 Protocol = Literal["grouped-folds", "leave-one-database-out", "leave-one-device-out"]
 
 HELD_OUT: dict[Protocol, Place] = {"leave-one-database-out": "database", "leave-one-device-out": "device"}
 """What each protocol other than the grouped folds holds out."""
+
+
+def make_splits(protocol: Protocol, truth: Truth, task: Task, n_folds: int, seed: int) -> list[Split]:
+    """Split the rows of a task; no person is on both sides of a split.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    truth : Truth
+        The facts about all labelled rows.
+    task : Task
+    n_folds : int
+        The number of grouped folds; the other protocols do not use it.
+    seed : int
+        Decides the grouped folds; the other protocols have the same splits for every seed.
+
+    Returns
+    -------
+    list[Split]
+        Row numbers among the rows of the task. Each of these is a test row of exactly one split.
+
+    Raises
+    ------
+    DatasetError
+        There are too few patients, databases or devices, or too few rows of each label.
+    """
+    kept = task.rows(truth.targets)
+    groups = [truth.groups[i] for i in kept.tolist()]
+    if protocol not in HELD_OUT:
+        strata = task.targets(truth.targets).take(kept).strata
+        return [
+            Split(str(number), training, test)
+            for number, (training, test) in enumerate(folds(strata, groups, n_folds, seed))
+        ]
+    place = HELD_OUT[protocol]
+    names = truth.databases if place == "database" else truth.devices
+    splits = leave_one_out([names[i] for i in kept.tolist()], groups, place)
+    targets = task.targets(truth.targets).take(kept)
+    for split in splits:
+        if len(targets.take(split.training).present) < 2:
+            raise DatasetError(
+                f"without the {place} '{split.name}', the training rows have fewer than two labels: add a dataset with "
+                "more labels, or evaluate with the grouped folds"
+            )
+    return splits
 
 
 def protocol_text(protocol: Protocol, n_folds: int, n_seeds: int) -> str:

@@ -5,7 +5,7 @@ Overall figures never stand alone: ``LabelRanks`` holds those within each databa
 
 from __future__ import annotations
 
-from heartbeat_core.evaluation.figures import IntervalOverSeeds
+from heartbeat_core.evaluation.intervals import IntervalOverSeeds
 from heartbeat_core.settings import Settings
 
 

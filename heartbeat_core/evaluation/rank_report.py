@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from heartbeat_core.evaluation.figures import Interval
+from heartbeat_core.evaluation.intervals import Interval
+from heartbeat_core.evaluation.markdown import NOTHING, markdown_table
 from heartbeat_core.evaluation.rank_figures import DatabaseMean, LabelRanks, RankFigures
-from heartbeat_core.evaluation.report import NOTHING, markdown_table
 
 RANK_HEAD = (
     "recordings of",

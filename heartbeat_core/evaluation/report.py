@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heartbeat_core.evaluation.figures import Evaluation, Figures, Interval, OverSeeds, PooledJudgement, RecipeFigures
+from heartbeat_core.evaluation.figures import Evaluation, Figures, PooledJudgement, RecipeFigures
+from heartbeat_core.evaluation.intervals import Interval, OverSeeds
+from heartbeat_core.evaluation.markdown import NOTHING, markdown_table, one_line
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT
+from heartbeat_core.evaluation.rank_report import rank_leaderboard, rank_section
 
 HEAD = (
     "task",
@@ -13,13 +16,12 @@ HEAD = (
     "balanced accuracy",
     "macro-F1",
     "accuracy",
-    "within devices",
+    "within",
     "ECE",
     "no better than",
     "fit (s)",
     "weights (kB)",
 )
-NOTHING = "–"
 
 
 def leaderboard_rows(entries: Sequence[RecipeFigures]) -> list[list[str]]:
@@ -32,8 +34,9 @@ def leaderboard_rows(entries: Sequence[RecipeFigures]) -> list[list[str]]:
 def leaderboard(entries: Sequence[RecipeFigures]) -> str:
     """Return the table of all entries as Markdown, with a line that explains its figures."""
     note = (
-        "Means over seeds; in brackets the 95 % interval over patients (bootstrap). Within devices: balanced accuracy "
-        "among one device's rows, over the labels that occur there. ECE: expected calibration error."
+        "Means over seeds; in brackets the 95 % interval over patients (bootstrap). Within: balanced accuracy among "
+        "the rows of one database or, where all rows are of one database, of one device, over the labels that occur "
+        "there. ECE: expected calibration error."
     )
     return f"{markdown_table(HEAD, leaderboard_rows(entries))}\n\n{note}\n"
 
@@ -43,7 +46,7 @@ def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
     judgement = entry.judgement
     beside = [judgement, *(rule.judgement for rule in rules)]
     paragraphs = [
-        f"## {_one_line(entry.name)}: {_one_line(entry.task)}",
+        f"## {one_line(entry.name)}: {one_line(entry.task)}",
         f"{judgement.n_rows} rows of {judgement.n_patients} patients, each row predicted by a model that was trained "
         f"without its patient. Seeds: {judgement.n_seeds}. {_verdict(entry)}",
         markdown_table(
@@ -58,6 +61,13 @@ def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
                         *(_range(each.within_devices[device].balanced_accuracy) for each in beside),
                     )
                     for device, figures in judgement.within_devices.items()
+                ),
+                *(
+                    (
+                        f"balanced accuracy within {database} ({figures.n_rows} rows: {', '.join(figures.labels)})",
+                        *(_range(each.within_databases[database].balanced_accuracy) for each in beside),
+                    )
+                    for database, figures in judgement.within_databases.items()
                 ),
             ],
         ),
@@ -75,26 +85,21 @@ def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
             [("error rate", *(f"{risk.value:.3f}" for risk in judgement.risk_coverage))],
         ),
     ]
+    if entry.against_rest:
+        paragraphs.append(rank_section(entry.against_rest).rstrip())
     return "\n\n".join(paragraphs) + "\n"
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; characters that would break it are removed or escaped."""
-    lines = [[_one_line(cell).replace("|", r"\|") for cell in cells] for cells in (head, *rows)]
-    lines.insert(1, ["---"] * len(head))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _cells(entry: RecipeFigures) -> list[str]:
     judgement = entry.judgement
-    devices = judgement.within_devices.items()
+    within = (judgement.within_databases or judgement.within_devices).items()
     return [
         entry.task,
         entry.name,
         _interval(judgement.balanced_accuracy),
         _interval(judgement.macro_f1),
         _interval(judgement.accuracy),
-        ", ".join(f"{device} {figures.balanced_accuracy.value:.3f}" for device, figures in devices),
+        ", ".join(f"{name} {figures.balanced_accuracy.value:.3f}" for name, figures in within),
         NOTHING if entry.is_rule else f"{judgement.ece.value:.3f}",
         ", ".join(entry.no_better_than) or NOTHING,
         NOTHING if entry.fit_s is None else f"{entry.fit_s:.1f}",
@@ -135,15 +140,23 @@ def _range(figure: OverSeeds | None) -> str:
     return f"{figure.value:.3f} ({figure.least:.3f} to {figure.most:.3f})"
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
 LEADERBOARD_NAME = "LEADERBOARD.md"
 
 
 def as_markdown(evaluation: Evaluation) -> str:
-    """Return the leaderboard, with a section for each recipe and task."""
+    """Return the leaderboard, the figures within databases if there are several, and a section for each recipe."""
     sections = [recipe_section(one, evaluation.rules_beside(one)) for one in evaluation.recipes]
     head = f"# Leaderboard\n\n{evaluation.protocol} Not a medical device.\n"
-    return "\n".join([head, leaderboard((*evaluation.recipes, *evaluation.rules)), *sections])
+    return "\n".join(
+        [head, leaderboard((*evaluation.recipes, *evaluation.rules)), *_within_databases(evaluation), *sections]
+    )
+
+
+def _within_databases(evaluation: Evaluation) -> list[str]:
+    """Return a section for each task."""
+    found = []
+    for task in dict.fromkeys(one.task for one in evaluation.recipes):
+        here = {one.name: one.against_rest for one in evaluation.recipes if one.task == task}
+        if any(len(ranks.databases) > 1 for of_recipe in here.values() for ranks in of_recipe):
+            found.append(f"## Within each database: {one_line(task)}\n\n{rank_leaderboard(here)}")
+    return found

@@ -21,12 +21,12 @@ from jobs.cli.options import (
     Inputs,
     LabelSource,
     LayoutChoice,
-    ProtocolChoice,
     MaxFailureRate,
     MaxSize,
     MinSize,
     Output,
     PathColumn,
+    ProtocolChoice,
     Since,
     Workers,
     job_settings,
@@ -67,8 +67,8 @@ def build_dataset(
         typer.Option(
             "--database",
             metavar="NAME",
-            help="The input is a published database, and its own files hold the labels: circor, cinc2016, pascal, or one "
-            "of another package.",
+            help="The input is a published database, and its own files hold the labels: circor, cinc2016, pascal, or "
+            "one of another package.",
         ),
     ] = None,
     label_from: Annotated[

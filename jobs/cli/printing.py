@@ -75,27 +75,57 @@ def print_places(folder: str, names: tuple[str, ...]) -> None:
 
 def print_leaderboard(found: Evaluation) -> None:
     """Print a table for each task, the best first; the Markdown has more."""
-    from rich import box
-
-    ranked = sorted((*found.recipes, *found.rules), key=lambda one: -one.judgement.balanced_accuracy.value)
     for task in dict.fromkeys(one.task for one in found.recipes):
-        here = [one for one in ranked if one.task == task]
-        devices = list(here[0].judgement.within_devices)
-        table = Table(title=task, box=box.SIMPLE)
-        table.add_column("recipe", no_wrap=True)
-        for head in ("balanced accuracy", "macro-F1", "accuracy", *devices):
-            table.add_column(head)
-        for one in here:
-            judged = one.judgement
-            figure = judged.balanced_accuracy
-            within = (f"{judged.within_devices[device].balanced_accuracy.value:.3f}" for device in devices)
-            others = (f"{value.value:.3f}" for value in (judged.macro_f1, judged.accuracy))
-            table.add_row(one.name, f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})", *others, *within)
-        out.print(table)
+        if any(one.judgement.within_databases for one in found.recipes if one.task == task):
+            _print_within_databases(found, task)
+        else:
+            _print_task(found, task)
     out.print(f"Means over seeds, 95 % intervals over patients. {found.protocol}")
     for one in found.recipes:
         if one.no_better_than:
             out.print(f"{one.name}, {one.task}: no better than the {' and the '.join(one.no_better_than)}")
+
+
+def _print_task(found: Evaluation, task: str) -> None:
+    from rich import box
+
+    entries = (one for one in (*found.recipes, *found.rules) if one.task == task)
+    here = sorted(entries, key=lambda one: -one.judgement.balanced_accuracy.value)
+    devices = list(here[0].judgement.within_devices)
+    table = Table(title=task, box=box.SIMPLE)
+    table.add_column("recipe", no_wrap=True)
+    for head in ("balanced accuracy", "macro-F1", "accuracy", *devices):
+        table.add_column(head)
+    for one in here:
+        judged = one.judgement
+        figure = judged.balanced_accuracy
+        within = (f"{judged.within_devices[device].balanced_accuracy.value:.3f}" for device in devices)
+        others = (f"{value.value:.3f}" for value in (judged.macro_f1, judged.accuracy))
+        table.add_row(one.name, f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})", *others, *within)
+    out.print(table)
+
+
+def _print_within_databases(found: Evaluation, task: str) -> None:
+    """Print the figures of each label against the rest in each database: a row a database, a column a recipe."""
+    from rich import box
+
+    from heartbeat_core.evaluation.markdown import NOTHING
+
+    recipes = [one for one in found.recipes if one.task == task]
+    names = [one.name for one in recipes]
+    for label in dict.fromkeys(ranks.label for one in recipes for ranks in one.against_rest):
+        of_recipes = [next((ranks for ranks in one.against_rest if ranks.label == label), None) for one in recipes]
+        table = Table("database", *names, title=f"{task}: AUROC of {label} against the rest", box=box.SIMPLE)
+        for database in dict.fromkeys(name for ranks in of_recipes if ranks for name in ranks.databases):
+            aurocs = [None if ranks is None else ranks.databases[database].auroc for ranks in of_recipes]
+            if any(aurocs):
+                table.add_row(database, *(NOTHING if auroc is None else f"{auroc.value:.3f}" for auroc in aurocs))
+        means = [None if ranks is None else ranks.mean_over_databases.auroc for ranks in of_recipes]
+        table.add_row(
+            "mean over databases",
+            *(NOTHING if mean is None else f"{mean.value:.3f} (of {mean.n_databases})" for mean in means),
+        )
+        out.print(table)
 
 
 def print_predictions(rows: list[dict[str, Any]]) -> None:

@@ -25,7 +25,7 @@ from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, UsageError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.judging import judge_recipe, judge_rules
-from heartbeat_core.evaluation.protocols import Protocol, make_splits, protocol_text
+from heartbeat_core.evaluation.protocols import HELD_OUT, Protocol, make_splits, protocol_text
 from heartbeat_core.evaluation.report import LEADERBOARD_NAME, as_markdown
 from heartbeat_core.evaluation.splits import Split, Task
 from heartbeat_core.formats.parquet import to_parquet
@@ -195,7 +195,8 @@ def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out:
         _create(out, (PREDICTIONS_FOLDER, f"{recipe.name}.parquet"), to_parquet(table))
         for task in splits:
             of_seeds = [results[task, seed] for seed in range(options.n_seeds)]
-            recipes.append(judge_recipe(labelled, task, recipe, of_seeds, rules))
+            leaves_out = options.protocol in HELD_OUT
+            recipes.append(judge_recipe(labelled, task, recipe, of_seeds, rules, leaves_out))
     evaluation = Evaluation(
         protocol=protocol_text(options.protocol, options.n_folds, options.n_seeds),
         data_fingerprint=labelled.fingerprint(),

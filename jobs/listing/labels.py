@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
 
 from heartbeat_core import storage
-from heartbeat_core.errors import InputError, StorageError
-from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
 from heartbeat_core.databases.catalogue import DATABASES
 from heartbeat_core.databases.database import Segment
+from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.formats.audio_names import without_ending
+from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
 from heartbeat_core.labels import ORIGINAL_LABELS, Labels, join_cell, parse_cell, settle_labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
 from jobs.listing.label_maps import LabelMap
-from jobs.listing.listing import AUDIO_SUFFIXES, PATH_COLUMNS, find_column
+from jobs.listing.listing import PATH_COLUMNS, find_column
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
 PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
@@ -91,7 +92,7 @@ class LabelTable:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) over labels, rows and segments."""
-        return fingerprint([self.labels, [astuple(one) for one in (*self.rows, *self.segments)]])
+        return fingerprint([self.labels, [astuple(row) for row in self.rows], [astuple(one) for one in self.segments]])
 
 
 @dataclass
@@ -119,9 +120,7 @@ class Matching:
     ambiguous: list[str] = field(default_factory=list)
 
 
-def read_labels(
-    source: str, columns: LabelColumns = LabelColumns(), words: LabelWords = LabelWords()  # noqa: B008  they are frozen
-) -> LabelTable:
+def read_labels(source: str, columns: LabelColumns = LabelColumns(), words: LabelWords = LabelWords()) -> LabelTable:
     """Read a label file (``.csv``, ``.parquet``, ``.jsonl``).
 
     The columns of patients, devices and databases are optional.
@@ -151,8 +150,8 @@ def read_labels(
 def read_database(
     name: str,
     folders: Sequence[str],
-    columns: LabelColumns = LabelColumns(),  # noqa: B008  it is frozen
-    words: LabelWords = LabelWords(),  # noqa: B008  it is frozen
+    columns: LabelColumns = LabelColumns(),
+    words: LabelWords = LabelWords(),
 ) -> LabelTable:
     """Read what the files of a published database in these folders say of its recordings.
 
@@ -264,7 +263,7 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
 
 def label_from_parent_folder(
     recordings: Sequence[Recording],
-    words: LabelWords = LabelWords(),  # noqa: B008  it is frozen
+    words: LabelWords = LabelWords(),
 ) -> tuple[Matching, Labels]:
     """Label each recording with the name of its folder.
 
@@ -311,7 +310,7 @@ def _optional(
 def _keys(path: str) -> tuple[str, ...]:
     """Return what a path is matched by, the best key first; see the module's docstring."""
     name = without_query(path).rpartition("/")[2]
-    return path, name, _without_ending(path), _without_ending(name)
+    return path, name, without_ending(path), without_ending(name)
 
 
 def _candidates(row: LabelRow, index: Sequence[dict[str, list[int]]]) -> tuple[int, list[int]]:
@@ -324,11 +323,6 @@ def _candidates(row: LabelRow, index: Sequence[dict[str, list[int]]]) -> tuple[i
 
 def _path_of(recording: Recording) -> str:
     return _with_digest(_normal_path(recording.relative_path), recording.query_digest)
-
-
-def _without_ending(path: str) -> str:
-    ending = next((ending for ending in AUDIO_SUFFIXES if path.lower().endswith(ending)), "")
-    return path[: len(path) - len(ending)]
 
 
 def _normal_path(path: str) -> str:

@@ -70,9 +70,7 @@ def run_fold(fold: Fold, job: FoldsJob) -> Fold:
     return fold
 
 
-def judge_fold(
-    fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: Protocol, n_folds: int
-) -> FoldResult:
+def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: Protocol, n_folds: int) -> FoldResult:
     """Fit the recipe on the training rows of a split and predict its test rows."""
     # Imported here because torch takes seconds to load and the driver does not need it.
     from heartbeat_core.learning.fit import Examples, fit

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from heartbeat_core.evaluation import against_rest
 from heartbeat_core.evaluation.against_rest import Scored, by_patient, outcomes, pool_ranks, rank, rank_figures
-from heartbeat_core.evaluation.figures import IntervalOverSeeds
+from heartbeat_core.evaluation.intervals import IntervalOverSeeds
 from heartbeat_core.evaluation.rank_figures import DatabaseMean, LabelRanks, RankFigures
 from heartbeat_core.labels import Targets
 from tests import naive

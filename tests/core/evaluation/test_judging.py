@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.evaluation.baselines import device_rule, majority, majority_rule
-from heartbeat_core.evaluation.figures import DeviceFigures, Interval, Judgement, LabelFigures, PooledJudgement
+from heartbeat_core.evaluation.figures import DeviceFigures, Judgement, LabelFigures, PooledJudgement
+from heartbeat_core.evaluation.intervals import Interval
 from heartbeat_core.evaluation.judging import OutOfFold, judge, no_better, pool
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT, brier_score, calibration_error, risk_coverage
 from heartbeat_core.evaluation.splits import folds, holdout_split

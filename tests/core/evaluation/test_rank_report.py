@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from heartbeat_core.evaluation.against_rest import rank
-from heartbeat_core.evaluation.figures import IntervalOverSeeds
+from heartbeat_core.evaluation.intervals import IntervalOverSeeds
 from heartbeat_core.evaluation.rank_figures import DatabaseMean, DatabaseMeans, LabelRanks, RankFigures
 from heartbeat_core.evaluation.rank_report import RANK_HEAD, rank_leaderboard, rank_section
 from heartbeat_core.labels import Targets

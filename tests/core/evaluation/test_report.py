@@ -6,12 +6,11 @@ import numpy as np
 
 from heartbeat_core.evaluation.figures import (
     DeviceOverSeeds,
-    IntervalOverSeeds,
     LabelOverSeeds,
-    OverSeeds,
     PooledJudgement,
     RecipeFigures,
 )
+from heartbeat_core.evaluation.intervals import IntervalOverSeeds, OverSeeds
 from heartbeat_core.evaluation.judging import OutOfFold, judge, pool
 from heartbeat_core.evaluation.report import HEAD, leaderboard, leaderboard_rows, markdown_table, recipe_section
 

@@ -1,0 +1,35 @@
+"""A figure with its interval over patients, its range over seeds, or both."""
+
+from __future__ import annotations
+
+from heartbeat_core.settings import Settings
+
+
+class Interval(Settings):
+    """A figure with its 95 % interval: 1,000 resamples of the patients with replacement, percentile method.
+
+    If a resample lacks a label, the mean is taken over the labels that occur in it.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class OverSeeds(Settings):
+    """The mean of a figure over seeds, with the lowest and the highest value of a seed."""
+
+    value: float
+    least: float
+    most: float
+
+
+class IntervalOverSeeds(Interval):
+    """The mean and range of a figure over seeds; ``low`` and ``high`` are the means of the bounds of each seed.
+
+    The interval is therefore as wide as that of one seed. It shows the spread over patients; the range shows the spread
+    over seeds.
+    """
+
+    least: float
+    most: float
