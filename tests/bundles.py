@@ -14,10 +14,11 @@ from heartbeat_core.arrays import Frames, Values
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.features.statistics_columns import NAMES
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.aligned import AlignedModel, Aligner
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.vectors import VectorModel, VectorScaler
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Recording
 
@@ -54,7 +55,7 @@ def made_up_bundle(
     facts = {
         "name": "made-up",
         "recipe": Recipe.model_validate({"name": "made-up", "input": kind, "network": {"hidden": list(hidden)}}),
-        "labels": LABELS,
+        "labels": ORIGINAL_LABELS,
         "trained_labels": tuple(trained),
         "reference": {"audio_sha256": "ab" * 32, "n_frames": length, "sample_rate_hz": 44_100},
         "training_data": {"description": None, "fingerprint": "cd" * 32, "n_rows": 0, "rows_by_label": {}},
@@ -99,7 +100,7 @@ def made_up_results(bundle: Bundle, n_rows: int, seed: int = 1) -> list[Recordin
 def _network(n_inputs: int, hidden: Sequence[int], rng: np.random.Generator) -> FCNN:
     """Return a network all of whose parts do something: BatchNorms that shift and stretch, logits of some size."""
     torch.manual_seed(int(rng.integers(2**31)))
-    network = FCNN(n_inputs, hidden, len(LABELS), 0.5)
+    network = FCNN(n_inputs, hidden, len(ORIGINAL_LABELS), 0.5)
     with torch.no_grad():
         for layer in network.layers:
             if isinstance(layer, nn.Linear):

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core.audio.synthesis import synthesise
 from heartbeat_core.features.extract import compute_features, join_vectors
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recordings.recording import Recording
 
 COUNTS = {"normal": 8, "extrahls": 6, "murmur": 6, "artifact": 5, "extrastole": 6}
@@ -53,7 +53,7 @@ def audio_bytes(
 
 def heart_bytes(label: str, seed: int, duration_s: float = 1.5, sample_rate_hz: int = 4_000) -> bytes:
     """Return one synthetic recording as a WAV file."""
-    rng = np.random.default_rng((LABELS.index(label), seed))
+    rng = np.random.default_rng((ORIGINAL_LABELS.index(label), seed))
     return audio_bytes(synthesise(label, sample_rate_hz, duration_s, rng), sample_rate_hz)
 
 
@@ -68,7 +68,7 @@ def write_library(folder: Path) -> Path:
         for number in range(count):
             name = f"{label}/{label}_{number:02d}.wav"
             rate = RATES_HZ[number % len(RATES_HZ)]
-            duration_s = 1.0 + 0.15 * number + 0.05 * LABELS.index(label)
+            duration_s = 1.0 + 0.15 * number + 0.05 * ORIGINAL_LABELS.index(label)
             (folder / name).write_bytes(heart_bytes(label, number, duration_s, rate))
             patient = "" if number == count - 1 else f"{label[:4]}-{number // 2:03d}"
             rows.append((name, label, "", patient, "phone" if number % 2 else ""))
@@ -85,11 +85,11 @@ def write_ward(folder: Path) -> Path:
     folder.mkdir(parents=True)
     rows = []
     for number in range(WARD_ROWS):
-        label, nth = LABELS[number % len(LABELS)], number // len(LABELS)
+        label, nth = ORIGINAL_LABELS[number % len(ORIGINAL_LABELS)], number // len(ORIGINAL_LABELS)
         rate = RATES_HZ[nth % 2]
         (folder / f"{number:02d}.wav").write_bytes(heart_bytes(label, 100 + nth, 1.2 + 0.02 * nth, rate))
         patient = "" if nth >= 10 else f"{label}-{nth // 3}"
-        device = "" if nth == 4 else ("phone", "stethoscope")[(nth + number % len(LABELS)) % 3 == 0]
+        device = "" if nth == 4 else ("phone", "stethoscope")[(nth + number % len(ORIGINAL_LABELS)) % 3 == 0]
         rows.append((f"{number:02d}.wav", label, patient, device))
     write_csv(folder / "labels.csv", ("path", "label", "patient_id", "device"), rows)
     return folder
@@ -99,7 +99,7 @@ def write_many(folder: Path, count: int) -> None:
     """Write short recordings, no two of them equal."""
     folder.mkdir(parents=True)
     for i in range(count):
-        (folder / f"{i:05d}.wav").write_bytes(heart_bytes(LABELS[i % 5], i, 0.6, 2_000))
+        (folder / f"{i:05d}.wav").write_bytes(heart_bytes(ORIGINAL_LABELS[i % 5], i, 0.6, 2_000))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:

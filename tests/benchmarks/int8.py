@@ -23,9 +23,10 @@ from heartbeat_core.bundles import bundle as bundles
 from heartbeat_core.bundles.bundle import Bundle
 from heartbeat_core.bundles.export import to_onnx
 from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.fit import Fitted, fit
 from heartbeat_core.learning.vectors import VectorModel
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 from jobs.settings import load_recipe
 from tests.benchmarks.common import run_as_a_worker
 from tests.benchmarks.examples import read_examples
@@ -67,7 +68,7 @@ def _bundle(recipe: Recipe, fitted: Fitted) -> Bundle:
         raise SystemExit(f"recipe '{recipe.name}' has no network on statistics")
     # The rest of a manifest is not what the network computes.
     other = bundles.load("cycles")
-    trained = tuple(LABELS[code] for code in fitted.trained.tolist())
+    trained = tuple(ORIGINAL_LABELS[code] for code in fitted.trained.tolist())
     update = {"recipe": recipe, "decision": fitted.decision, "trained_labels": trained}
     return Bundle(other.manifest.model_copy(update=update), other.reference, fitted.model)
 

@@ -31,9 +31,10 @@ from heartbeat_core.audio import decode, quality
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.scorer import Scorer
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult, process
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import recordings_table
@@ -86,9 +87,9 @@ class _Stages:
         fit.add(longest[: len(longest) // 2], 0)
         torch.manual_seed(0)
         torch.set_num_threads(1)
-        network = FCNN(2 * len(longest), recipe.network.hidden, len(LABELS), recipe.network.dropout).eval()
+        network = FCNN(2 * len(longest), recipe.network.hidden, len(ORIGINAL_LABELS), recipe.network.dropout).eval()
         self.scaler = fit.finish()
-        self.scorer = Scorer(network, self.scaler, np.arange(len(LABELS)))
+        self.scorer = Scorer(network, self.scaler, np.arange(len(ORIGINAL_LABELS)))
 
     def run(self) -> dict[str, float]:
         """Return each stage's milliseconds a recording."""

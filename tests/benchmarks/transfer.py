@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.fit import fit
-from heartbeat_core.recipe import LABELS
 from jobs.settings import load_recipe
 from tests.benchmarks.common import run_as_a_worker
 from tests.benchmarks.examples import read_examples
@@ -32,11 +32,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train on one device, test on another.")
     parser.add_argument("dataset", help="what build-dataset wrote")
     parser.add_argument("--recipe", default="cycles")
-    parser.add_argument("--labels", nargs=2, default=["normal", "murmur"], choices=LABELS)
+    parser.add_argument("--labels", nargs=2, default=["normal", "murmur"], choices=ORIGINAL_LABELS)
     options = parser.parse_args()
     run_as_a_worker()
     recipe = load_recipe(options.recipe)
-    first, second = (LABELS.index(label) for label in options.labels)
+    first, second = (ORIGINAL_LABELS.index(label) for label in options.labels)
     everything, all_devices = read_examples(options.dataset, recipe)
     kept = np.flatnonzero(np.isin(everything.codes, (first, second)))
     rows, devices = everything.take(kept), all_devices[kept]

@@ -13,9 +13,10 @@ from heartbeat_core.alignment.placement import Frames, Placement, Reference, pla
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.evaluation.judging import report_holdout
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.aligned import AlignedModel, Aligner
 from heartbeat_core.learning.training import AlignedFrames, fit_scaler, train_network
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Recording
 
@@ -73,7 +74,7 @@ def make_rows(n_rows: int, labels: tuple[str, ...] = ("normal", "murmur", "extra
     rng = np.random.default_rng(seed)
     scale = np.array([100, 1e-2])
     reference = Reference(np.abs(rng.standard_normal((LENGTH, 2)) * scale).astype(np.float32))
-    codes = np.array([LABELS.index(labels[i % len(labels)]) for i in range(n_rows)], np.int64)
+    codes = np.array([ORIGINAL_LABELS.index(labels[i % len(labels)]) for i in range(n_rows)], np.int64)
     frames = []
     for code in codes.tolist():
         shift = {2: [300, 0], 4: [0, 0.1]}.get(code, [0, 0])
@@ -91,14 +92,14 @@ def make_bundle(rows: MadeUp, recipe: Recipe) -> tuple[Bundle, bytes]:
     facts = {
         "name": recipe.name,
         "recipe": recipe,
-        "labels": LABELS,
-        "trained_labels": tuple(LABELS[code] for code in trained),
+        "labels": ORIGINAL_LABELS,
+        "trained_labels": tuple(ORIGINAL_LABELS[code] for code in trained),
         "reference": {"audio_sha256": "ab" * 32, "n_frames": LENGTH, "sample_rate_hz": 4_000},
         "training_data": {
             "description": "made up, with an ü",
             "fingerprint": "cd" * 32,
             "n_rows": len(rows.codes),
-            "rows_by_label": {LABELS[code]: int((rows.codes == code).sum()) for code in trained},
+            "rows_by_label": {ORIGINAL_LABELS[code]: int((rows.codes == code).sum()) for code in trained},
         },
         "holdout": report_holdout(rows.codes, rows.codes, rows.codes, 3, "the training rows themselves"),
         "packages": {"torch": "2"},

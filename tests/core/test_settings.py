@@ -11,12 +11,13 @@ from pydantic import ValidationError
 
 from heartbeat_core.errors import ConfigError
 from heartbeat_core.features.extract import input_settings
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import Limits, canonical_json, fingerprint, parse_settings, parse_yaml
 
 
 def test_labels_and_codes_are_the_originals() -> None:
-    assert dict(enumerate(LABELS)) == {0: "normal", 1: "extrahls", 2: "murmur", 3: "artifact", 4: "extrastole"}
+    assert dict(enumerate(ORIGINAL_LABELS)) == {0: "normal", 1: "extrahls", 2: "murmur", 3: "artifact", 4: "extrastole"}
 
 
 def test_the_defaults_are_the_originals_best() -> None:

@@ -18,7 +18,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 from tests.helpers import environment, heart_bytes
 from tests.s3.server import BUCKET, Store
 
@@ -38,7 +38,10 @@ class Finding:
 
 def tiny_recordings(count: int) -> dict[str, bytes]:
     """Return short synthetic recordings by name; no two are equal."""
-    return {f"{LABELS[i % 5]}/{i:06d}.wav": heart_bytes(LABELS[i % 5], i, 0.5, 2_000) for i in range(count)}
+    return {
+        f"{ORIGINAL_LABELS[i % 5]}/{i:06d}.wav": heart_bytes(ORIGINAL_LABELS[i % 5], i, 0.5, 2_000)
+        for i in range(count)
+    }
 
 
 def upload(store: Store, folder: str, files: Mapping[str, bytes]) -> str:

@@ -27,7 +27,7 @@ from heartbeat_core.features.feature_set import Column, FeatureSet
 from heartbeat_core.learning.kinds import ModelKind
 from heartbeat_core.learning.model import Implementation, Outputs
 from heartbeat_core.features.extract import join_vectors
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 
 
 def energies(samples, sample_rate_hz):
@@ -78,7 +78,7 @@ class NearestMean:
 class NearestMeans(Implementation):
     def fit(self, recipe, inputs, codes, seed, reference=None, on_step=lambda: None):
         rows = np.stack([one[0] for one in inputs]).astype(np.float64)
-        means = np.zeros((len(LABELS), rows.shape[1]))
+        means = np.zeros((len(ORIGINAL_LABELS), rows.shape[1]))
         for code in np.unique(codes):
             means[code] = rows[codes == code].mean(axis=0)
         on_step()

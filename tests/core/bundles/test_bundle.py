@@ -33,10 +33,11 @@ from heartbeat_core.bundles.manifest import (
 from heartbeat_core.bundles.predictions import Predictions, Sureness
 from heartbeat_core.bundles.servable import check_servable
 from heartbeat_core.errors import BundleError, ConfigError
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.aligned import AlignedModel
 from heartbeat_core.learning.decision import Decision
 from heartbeat_core.learning.vectors import VectorModel
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from tests.bundles import THRESHOLDS, made_up_bundle, made_up_results
 from tests.core.conftest import MadeUp, make_bundle, tiny_recipe
@@ -110,7 +111,7 @@ def test_round_trip_of_a_model_of_statistics() -> None:
 def test_the_decision_of_the_manifest_is_applied(kind: str) -> None:
     bundle, _ = made_up_bundle(kind, temperature=2.0, length=30)
     scores = bundle.classify(made_up_results(bundle, 60))
-    trained = [LABELS.index(label) for label in bundle.manifest.trained_labels]
+    trained = [ORIGINAL_LABELS.index(label) for label in bundle.manifest.trained_labels]
     assert len(trained) == 4
     powers = np.exp(scores.logits[:, trained].astype(float) / 2.0)
     expected = np.zeros((60, 5))
@@ -417,7 +418,8 @@ def test_scores(packed: Packed, rows: MadeUp) -> None:
     assert np.array_equal(scores.codes, scores.probabilities.argmax(axis=1))
     for logits, probabilities in zip(scores.logits.astype(float), scores.probabilities, strict=True):
         powers = [
-            np.exp(logits[code]) if LABELS[code] in ("normal", "murmur", "extrastole") else 0 for code in range(5)
+            np.exp(logits[code]) if ORIGINAL_LABELS[code] in ("normal", "murmur", "extrastole") else 0
+            for code in range(5)
         ]
         np.testing.assert_allclose(probabilities, np.array(powers) / sum(powers), rtol=1e-5)
 

@@ -21,10 +21,10 @@ from heartbeat_core.bundles.bundle import Bundle, unpack
 from heartbeat_core.bundles.export import plausible_inputs, to_hdf5, to_onnx, torch_outputs
 from heartbeat_core.errors import BundleError
 from heartbeat_core.features.statistics_columns import NAMES, VERSION
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.aligned import AlignedModel
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.vectors import VectorModel
-from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.process import RecordingResult
 from tests.bundles import FOUR, THRESHOLDS, made_up_bundle, made_up_results
 
@@ -58,7 +58,7 @@ def weights_of(data: bytes) -> dict[str, NDArray[np.generic]]:
     ("hidden", "trained", "temperature"),
     [
         ((16, 8), FOUR, 1.0),
-        ((16, 8), LABELS, 2.5),
+        ((16, 8), ORIGINAL_LABELS, 2.5),
         ((32,), ("murmur", "artifact"), 0.4),
         ((), FOUR, 2.5),
     ],
@@ -75,7 +75,7 @@ def test_onnx_gives_what_the_bundle_gives(
     np.testing.assert_allclose(probabilities, expected.probabilities, rtol=0, atol=1e-5)
     largest = np.abs(expected.logits).max(axis=1, keepdims=True)
     assert (np.abs(logits - expected.logits) <= 1e-5 * np.maximum(1, largest)).all()
-    untrained = [code for code, label in enumerate(LABELS) if label not in trained]
+    untrained = [code for code, label in enumerate(ORIGINAL_LABELS) if label not in trained]
     assert not probabilities[:, untrained].any()
     # Else the above would show little.
     assert largest.max() > 1
@@ -131,7 +131,7 @@ def test_the_model_describes_itself(kind: str, int8: bool) -> None:
     assert facts.pop("weights") == ("int8" if int8 else "float32")
     texts = {name: facts.pop(name) for name in ("feature_version",) if name in facts}
     expected = {
-        "labels": list(LABELS),
+        "labels": list(ORIGINAL_LABELS),
         "trained_labels": list(FOUR),
         "thresholds": list(THRESHOLDS),
         "temperature": 2.5,
@@ -159,7 +159,7 @@ def test_the_same_bundle_gives_the_same_bytes(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_8_bits_a_model_is_smaller_and_says_nearly_the_same(kind: str) -> None:
     # As many weights as the shipped bundle has inputs for; one label would otherwise have nearly all rows.
-    bundle, _ = made_up_bundle(kind, (64, 32), LABELS, temperature=4.0, length=4_000)
+    bundle, _ = made_up_bundle(kind, (64, 32), ORIGINAL_LABELS, temperature=4.0, length=4_000)
     results = made_up_results(bundle, N_ROWS)
     whole, small = to_onnx(bundle), to_onnx(bundle, int8=True)
     assert len(small) < len(whole) * (0.28 if kind == "aligned" else 0.4)
@@ -218,7 +218,7 @@ def test_hdf5_holds_the_network_the_scaler_and_the_reference(kind: str, hidden: 
         facts = dict(file.attrs)
     mean, scale = values.pop("scaler.mean"), values.pop("scaler.scale")
     assert np.array_equal(values.pop("reference.frames"), bundle.reference.frames)
-    network = FCNN(mean.size, hidden, len(LABELS), 0.5)
+    network = FCNN(mean.size, hidden, len(ORIGINAL_LABELS), 0.5)
     network.load_state_dict({name: torch.as_tensor(value) for name, value in values.items()})
     assert "layers.0.weight" in values
     inputs = inputs_of(bundle, results)
@@ -230,7 +230,7 @@ def test_hdf5_holds_the_network_the_scaler_and_the_reference(kind: str, hidden: 
     np.testing.assert_allclose(logits, bundle.classify(results).logits, rtol=1e-4, atol=1e-4)
     assert facts["model_id"] == bundle.model_id
     assert facts["input"] == kind
-    assert facts["labels"].tolist() == list(LABELS)
+    assert facts["labels"].tolist() == list(ORIGINAL_LABELS)
     assert facts["trained_labels"].tolist() == list(FOUR)
     assert facts["thresholds"].tolist() == list(THRESHOLDS)
     assert facts["temperature"] == 2.5

@@ -28,7 +28,8 @@ from heartbeat_core.datasets.dataset import (
 )
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.formats.parquet import to_parquet
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import recordings_table
@@ -166,7 +167,7 @@ def test_rows_are_what_was_written(compact: Path) -> None:
     assert len(rows) == 7
     assert rows.recording_id == [one.recording.recording_id for one in results]
     assert rows.audio_sha256 == [one.audio_sha256 for one in results]
-    assert rows.codes.tolist() == [-1 if label is None else LABELS.index(label) for label, _ in LABELLING]
+    assert rows.codes.tolist() == [-1 if label is None else ORIGINAL_LABELS.index(label) for label, _ in LABELLING]
     assert rows.codes.dtype == rows.offsets.dtype == np.int64
     assert rows.offsets.tolist() == [one.placement.offset_frames for one in results]
     for frames, one in zip(rows.frames, results, strict=True):

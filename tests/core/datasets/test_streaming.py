@@ -23,8 +23,8 @@ from heartbeat_core.datasets.dataset import Dataset, Layout
 from heartbeat_core.datasets.streaming import AlignedStream, Batch, Expander, loader
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.training import AlignedFrames
-from heartbeat_core.recipe import LABELS
 from heartbeat_core.results.schema import recordings_table
 from heartbeat_core.storage.uris import ROWS_FOLDER, SUCCESS_NAME
 from tests import naive
@@ -42,7 +42,7 @@ def write_parts(root: str, layout: Layout) -> None:
     rng = np.random.default_rng(1)
     for number in range(len(PARTS), N_PARTS):
         rows = []
-        for label in ("normal", None, "murmur", LABELS[number % 5]):
+        for label in ("normal", None, "murmur", ORIGINAL_LABELS[number % 5]):
             frames = make_frames(int(rng.integers(1, LENGTH)), rng)
             recording = replace(results[0].recording, label=label)
             placement = place(frames, reference, "both")
@@ -123,10 +123,10 @@ def test_inputs_are_position_major_hz_before_magnitude_and_scaled_with_the_scale
     write_dataset(tmp_path.as_uri(), "compact")
     scaler = Scaler(np.tile([100.0, 1.0], (LENGTH, 1)), np.tile([10.0, 0.5], (LENGTH, 1)))
     rows = Dataset(str(tmp_path)).rows()
-    murmur = rows.codes.tolist().index(LABELS.index("murmur"))
+    murmur = rows.codes.tolist().index(ORIGINAL_LABELS.index("murmur"))
     plain = naive.pad(rows.frames[murmur], int(rows.offsets[murmur]), LENGTH)
     ((inputs, codes),) = AlignedStream(str(tmp_path), scaler)
-    found = inputs[codes == LABELS.index("murmur")].numpy()
+    found = inputs[codes == ORIGINAL_LABELS.index("murmur")].numpy()
     np.testing.assert_allclose(found[0, 0::2], (plain[:, 0] - 100) / 10, rtol=1e-5)
     np.testing.assert_allclose(found[0, 1::2], (plain[:, 1] - 1) / 0.5, rtol=1e-5)
 

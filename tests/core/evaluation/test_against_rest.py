@@ -168,7 +168,7 @@ def test_recordings_are_pooled_by_patient_within_a_database(rows: list[tuple[int
 # All labels
 
 
-LABELS = ("AS", "MR", "MS")
+ORIGINAL_LABELS = ("AS", "MR", "MS")
 CELLS = ["AS", "MR", "AS|MR", "MR", "AS", "AS", "MR", "MR|MS"]
 PROBABILITIES = np.array([0.9, 0.4, 0.5, 0.2, 0.3, 0.7, 0.6, 0.1])[:, np.newaxis] * [1, -1, 0] + [0, 1, 0]
 GROUPS = ["ann", "ann", "bea", "cem", "dan", "eve", "fay", "cem"]
@@ -177,7 +177,7 @@ DEVICES = ["phone", "other", "phone", "other", "phone", "phone", "other", "other
 
 
 def ranked(seed: int = 0) -> list[LabelRanks]:
-    return rank(Targets.of_cells(CELLS, LABELS), PROBABILITIES, GROUPS, DATABASES, DEVICES, seed)
+    return rank(Targets.of_cells(CELLS, ORIGINAL_LABELS), PROBABILITIES, GROUPS, DATABASES, DEVICES, seed)
 
 
 def test_each_label_that_is_decided_is_judged_within_databases_and_devices() -> None:
@@ -222,7 +222,7 @@ def test_each_label_is_judged_by_patient_too() -> None:
 def test_the_figures_of_a_database_are_those_of_its_rows_alone() -> None:
     here = [i for i, name in enumerate(DATABASES) if name == "y"]
     alone = rank(
-        Targets.of_cells(CELLS, LABELS).take(np.array(here)),
+        Targets.of_cells(CELLS, ORIGINAL_LABELS).take(np.array(here)),
         PROBABILITIES[here],
         [GROUPS[i] for i in here],
         ["y"] * len(here),
@@ -232,7 +232,7 @@ def test_the_figures_of_a_database_are_those_of_its_rows_alone() -> None:
 
 
 def test_no_database_may_decide_a_label_that_all_together_decide() -> None:
-    targets = Targets.of_cells(["AS", "MR"], LABELS)
+    targets = Targets.of_cells(["AS", "MR"], ORIGINAL_LABELS)
     ranks = rank(targets, PROBABILITIES[:2], ["ann", "bea"], ["x", "y"], ["phone", "phone"])[0]
     assert ranks.pooled.auroc is not None
     assert ranks.mean_over_databases.auroc is None
@@ -248,7 +248,7 @@ def test_a_probability_that_is_not_a_number_is_refused() -> None:
     probabilities = PROBABILITIES.copy()
     probabilities[3, 1] = np.nan
     with pytest.raises(ValueError, match="not a number"):
-        rank(Targets.of_cells(CELLS, LABELS), probabilities, GROUPS, DATABASES, DEVICES)
+        rank(Targets.of_cells(CELLS, ORIGINAL_LABELS), probabilities, GROUPS, DATABASES, DEVICES)
 
 
 def test_figures_are_written_and_read_back_whole() -> None:

@@ -22,7 +22,7 @@ from heartbeat_core.evaluation.intervals import Interval
 from heartbeat_core.evaluation.judging import OutOfFold, judge, no_better, pool
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT, brier_score, calibration_error, risk_coverage
 from heartbeat_core.evaluation.splits import folds, holdout_split
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 
 NORMAL, EXTRAHLS, MURMUR, ARTIFACT, EXTRASTOLE = range(5)
 
@@ -270,10 +270,10 @@ def test_any_figure_is_the_plain_loops(rows: OutOfFold) -> None:
     for tenth, risk in enumerate(found.risk_coverage, start=1):
         kept = min(k for k in range(1, len(true) + 1) if 10 * k >= tenth * len(true))
         assert risk == pytest.approx(risks[kept - 1])
-    assert list(found.labels) == [LABELS[code] for code in range(5) if code in true or code in said]
+    assert list(found.labels) == [ORIGINAL_LABELS[code] for code in range(5) if code in true or code in said]
     assert list(found.by_label) == list(found.labels)
     for label, figures in found.by_label.items():
-        code = LABELS.index(label)
+        code = ORIGINAL_LABELS.index(label)
         assert figures.n_rows == true.count(code)
         hits = pairs.count((code, code))
         assert figures.recall == (pytest.approx(hits / true.count(code)) if code in true else None)
@@ -282,7 +282,7 @@ def test_any_figure_is_the_plain_loops(rows: OutOfFold) -> None:
     for device, within in found.within_devices.items():
         here = [pair for pair, where in zip(pairs, rows.devices, strict=True) if where == device]
         assert within.n_rows == len(here)
-        assert list(within.labels) == [LABELS[code] for code in range(5) if code in {a for a, _ in here}]
+        assert list(within.labels) == [ORIGINAL_LABELS[code] for code in range(5) if code in {a for a, _ in here}]
         assert within.balanced_accuracy == pytest.approx(naive_figures(here)[1])
 
 
@@ -502,8 +502,8 @@ def test_seeds_are_averaged_and_their_range_is_kept() -> None:
     assert len(pooled.risk_coverage) == 10
     for place, risk in enumerate(pooled.risk_coverage):
         same(risk, [judgement.risk_coverage[place] for judgement in each])
-    assert pooled.labels == LABELS
-    for label in LABELS:
+    assert pooled.labels == ORIGINAL_LABELS
+    for label in ORIGINAL_LABELS:
         figures = pooled.by_label[label]
         assert figures.n_rows == each[0].by_label[label].n_rows
         same(figures.recall, [judgement.by_label[label].recall for judgement in each])

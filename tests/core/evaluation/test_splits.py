@@ -15,11 +15,11 @@ from heartbeat_core.evaluation.figures import Figures
 from heartbeat_core.evaluation.judging import report_holdout
 from heartbeat_core.evaluation.metrics import compute_figures
 from heartbeat_core.evaluation.splits import holdout_split
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 
 
 def codes(*names: str) -> np.ndarray:
-    return np.array([LABELS.index(name) for name in names], np.int64)
+    return np.array([ORIGINAL_LABELS.index(name) for name in names], np.int64)
 
 
 def made_up(n_rows: int, n_groups: int, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -136,7 +136,9 @@ def test_figures_are_scikit_learns_over_the_labels_that_occur(pairs: list[tuple[
     assert sum(map(sum, figures.confusion_matrix)) == len(pairs)
     for i, actual in enumerate(figures.labels):
         for j, said in enumerate(figures.labels):
-            assert figures.confusion_matrix[i][j] == pairs.count((LABELS.index(actual), LABELS.index(said)))
+            assert figures.confusion_matrix[i][j] == pairs.count(
+                (ORIGINAL_LABELS.index(actual), ORIGINAL_LABELS.index(said))
+            )
 
 
 def test_the_report_puts_the_commonest_training_label_beside_the_model() -> None:

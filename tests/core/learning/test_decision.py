@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from sklearn.metrics import log_loss
 
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
-from heartbeat_core.recipe import LABELS
 
 TRAINED = np.array([0, 2, 4])
 
@@ -19,7 +19,7 @@ def made_up(n: int, seed: int = 0, sharpness: float = 1.0) -> tuple[NDArray[np.f
     """Return logits [n, 5] of overlapping labels, those of untrained ones large, and codes of unequal shares."""
     rng = np.random.default_rng(seed)
     codes = rng.choice(TRAINED, n, p=[0.7, 0.2, 0.1]).astype(np.int64)
-    logits = rng.standard_normal((n, len(LABELS)))
+    logits = rng.standard_normal((n, len(ORIGINAL_LABELS)))
     logits[np.arange(n), codes] += 1.2
     logits[:, 0] += 1.0
     logits[:, [1, 3]] = 50.0

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
 from heartbeat_core.learning.fit import Examples, fit, n_steps
 from heartbeat_core.learning.model import Implementation
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 
 SHAPES = {"aligned": 2, "frequency": 2, "statistics": 6, "mfcc": 6, "spectral-contrast": 6, "log-mel": 40}
 
@@ -61,7 +62,7 @@ def test_held_out_rows_change_nothing_and_the_same_seed_gives_the_same(
     probes = examples(kind, 12, seed=9).inputs
     first = fit(chosen, rows.take(training), seed=1)
     probabilities, predicted = first.predict(probes)
-    assert probabilities.shape == (12, len(LABELS))
+    assert probabilities.shape == (12, len(ORIGINAL_LABELS))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     assert (probabilities[:, [1, 3]] == 0).all()
     assert first.trained.tolist() == [0, 2, 4]

@@ -8,16 +8,16 @@ import torch
 
 from heartbeat_core.alignment.placement import pad
 from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.scorer import Scorer
-from heartbeat_core.recipe import LABELS
 
 LENGTH = 500
 
 
 def make_network(hidden: tuple[int, ...], seed: int = 0, length: int = LENGTH) -> FCNN:
     torch.manual_seed(seed)
-    network = FCNN(2 * length, hidden, len(LABELS), 0.5)
+    network = FCNN(2 * length, hidden, len(ORIGINAL_LABELS), 0.5)
     for layer in network.layers:
         if isinstance(layer, torch.nn.BatchNorm1d):
             layer.running_mean.normal_()

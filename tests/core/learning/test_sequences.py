@@ -12,9 +12,10 @@ from torch import nn
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.sequences import WINDOW_FRAMES, RandomWindows, SequenceModel, Sequences
 from heartbeat_core.learning.vectors import VectorScaler
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 
 N_BANDS = 40
 
@@ -42,7 +43,7 @@ def test_it_learns_what_can_be_learned(model: str) -> None:
     fitted = Sequences().fit(recipe(model), rows, codes, seed=0)
     held_out, truth = sequences(16, seed=1)
     logits = fitted.logits(held_out)
-    assert logits.shape == (16, len(LABELS))
+    assert logits.shape == (16, len(ORIGINAL_LABELS))
     assert logits.dtype == np.float64
     assert np.isfinite(logits).all()
     assert (np.where(logits[:, 2] > logits[:, 0], 2, 0) == truth).mean() > 0.9
@@ -82,7 +83,7 @@ class MeanOfFirstBand(nn.Module):
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         assert windows.shape[1:] == (WINDOW_FRAMES, 1)
-        return windows.mean(dim=1).expand(-1, len(LABELS))
+        return windows.mean(dim=1).expand(-1, len(ORIGINAL_LABELS))
 
 
 @pytest.mark.parametrize(

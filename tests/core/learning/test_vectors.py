@@ -11,9 +11,10 @@ from sklearn.preprocessing import StandardScaler
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.features import statistics_columns
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.compression import QuantizedLinear
 from heartbeat_core.learning.vectors import CLIP, BaggedFCNN, VectorFCNN, VectorScaler, fit_vector_scaler
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 
 WIDTH = 6
 
@@ -53,10 +54,10 @@ def test_it_learns_what_can_be_learned() -> None:
     model = VectorFCNN().fit(recipe(), *vectors(90), seed=0)
     held_out, truth = vectors(60, seed=1)
     logits = model.logits(held_out)
-    assert logits.shape == (60, len(LABELS))
+    assert logits.shape == (60, len(ORIGINAL_LABELS))
     assert logits.dtype == np.float64
     assert (np.array([0, 2, 4])[logits[:, [0, 2, 4]].argmax(axis=1)] == truth).mean() > 0.8
-    assert model.logits([]).shape == (0, len(LABELS))
+    assert model.logits([]).shape == (0, len(ORIGINAL_LABELS))
 
 
 def test_copies_train_and_the_recording_itself_is_predicted() -> None:

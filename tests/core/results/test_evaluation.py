@@ -15,7 +15,7 @@ import pytest
 
 from heartbeat_core.datasets.dataset import Labelled
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.results.evaluation import (
     FOLD,
     INPUTS,
@@ -144,7 +144,7 @@ def test_the_pooled_rows_by_hand() -> None:
         "device": "phone",
         "label": "murmur",
         "predicted_label": "normal",
-        **dict(zip((f"prob_{label}" for label in LABELS), chances, strict=True)),
+        **dict(zip((f"prob_{label}" for label in ORIGINAL_LABELS), chances, strict=True)),
     }
 
 

@@ -23,7 +23,8 @@ from typer.testing import CliRunner, Result
 from heartbeat_core.devices import has_gpu
 from heartbeat_core.errors import ConfigError, InputError
 from heartbeat_core.features.catalogue import FEATURE_SETS, shape_read
-from heartbeat_core.recipe import LABELS, BaggingSettings, Recipe
+from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.recipe import BaggingSettings, Recipe
 from heartbeat_core.settings import DEFAULT_MODEL, parse_yaml
 from jobs.cli.__main__ import app
 from jobs.settings import (
@@ -340,7 +341,7 @@ def test_a_missing_bundle(place: Place) -> None:
 
 def test_an_unknown_label(place: Place) -> None:
     labels = write_csv(place.tmp / "l.csv", ("path", "label"), [("normal/normal_00.wav", "healthy")])
-    assert_refused(place.build("--labels", labels), 2, "row 1: 'healthy' is not a label", ", ".join(LABELS))
+    assert_refused(place.build("--labels", labels), 2, "row 1: 'healthy' is not a label", ", ".join(ORIGINAL_LABELS))
     (place.tmp / "healthy").mkdir()
     (place.tmp / "healthy" / "a.wav").write_bytes(heart_bytes("normal", 1))
     result = heartbeat(
@@ -387,7 +388,11 @@ def test_an_evaluation_that_cannot_be(place: Place) -> None:
         "--without: 'healthy' is not a label": ("--recipe", recipe, "--without", "healthy"),
         "no label has the 9 rows that 9 folds need; the most is 8": ("--recipe", recipe, "--folds", 9),
         "patients are too few to hold out one of 32 folds": ("--recipe", recipe, "--folds", 32),
-        "at least two labels": ("--recipe", recipe, *(part for label in LABELS[1:] for part in ("--without", label))),
+        "at least two labels": (
+            "--recipe",
+            recipe,
+            *(part for label in ORIGINAL_LABELS[1:] for part in ("--without", label)),
+        ),
     }.items():
         assert_refused(place.evaluate(*arguments), 2, told)
         assert not place.out.exists()
@@ -678,8 +683,8 @@ def test_predict_json(place: Place) -> None:
     result = heartbeat("predict", good, broken, "--json", "--model", place.bundle)
     assert result.exit_code == 1
     first, second = json.loads(result.stdout)
-    assert first["predicted_label"] in LABELS
-    assert first["probabilities"].keys() == set(LABELS)
+    assert first["predicted_label"] in ORIGINAL_LABELS
+    assert first["probabilities"].keys() == set(ORIGINAL_LABELS)
     assert second["error_type"] == "not_audio"
     assert second["uri"] == f"file://{broken}"
     assert heartbeat("predict", good, "--json", "--model", place.bundle).exit_code == 0

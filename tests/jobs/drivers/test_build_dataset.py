@@ -20,7 +20,8 @@ from heartbeat_core.audio.decode import decode
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.errors import DatasetError, InputError, JobError, OutputError
 from heartbeat_core.features.frames import compute_frames
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.schema import RECORDINGS
 from jobs.drivers.build_dataset import DatasetOptions, DatasetSummary, build_dataset
 from jobs.listing.labels import read_labels
@@ -61,7 +62,7 @@ def test_rows_labels_and_facts(dataset: Path, library: Path, recipe: Recipe) -> 
     with (library / "labels.csv").open(newline="") as file:
         labels = {f"file://{library}/{row['path']}": row for row in csv.DictReader(file)}
     for row in rows:
-        assert row["label"] == labels[row["uri"]]["label"] == LABELS[row["label_code"]]
+        assert row["label"] == labels[row["uri"]]["label"] == ORIGINAL_LABELS[row["label_code"]]
         for column in ("patient_id", "device"):
             assert row[column] == (labels[row["uri"]][column] or None)
     assert Dataset(str(dataset)).rows().devices == [row["device"] or f"{row['sample_rate_hz']} Hz" for row in rows]

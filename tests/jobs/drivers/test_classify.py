@@ -25,7 +25,7 @@ from heartbeat_core.bundles.manifest import read_manifest
 from heartbeat_core.errors import BundleError, JobError, OutputError
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats.parquet import from_parquet
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.results.schema import FAILURES, PREDICTIONS, features_schema
 from heartbeat_core.settings import Limits
 from jobs.drivers.classify import ClassifySummary, classify
@@ -143,13 +143,13 @@ def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: 
 
 def test_predictions_are_probabilities_of_trained_labels(finished: Finished) -> None:
     for row in read_rows(finished.out, "predictions"):
-        chances = [row[f"prob_{label}"] for label in LABELS]
+        chances = [row[f"prob_{label}"] for label in ORIGINAL_LABELS]
         assert sum(chances) == pytest.approx(1, abs=1e-6)
         assert row["prob_artifact"] == 0
         assert row["predicted_code"] == int(np.argmax(chances))
-        assert row["predicted_label"] == LABELS[row["predicted_code"]]
+        assert row["predicted_label"] == ORIGINAL_LABELS[row["predicted_code"]]
         assert row["confidence"] == max(chances)
-        assert len(row["logits"]) == len(LABELS)
+        assert len(row["logits"]) == len(ORIGINAL_LABELS)
         assert row["model_id"] == finished.summary.model_id
 
 

@@ -22,7 +22,8 @@ from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.errors import DatasetError, JobError, OutputError, UsageError
 from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
 from heartbeat_core.evaluation.judging import DEVICE_RULE, MAJORITY_RULE
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import parse_settings
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.evaluate import EvaluateOptions, evaluate
@@ -64,7 +65,7 @@ def column(rows: Iterable[Row], name: str) -> list[Any]:
 
 
 def chances(rows: Iterable[Row]) -> np.ndarray:
-    return np.array([[row[f"prob_{label}"] for label in LABELS] for row in rows])
+    return np.array([[row[f"prob_{label}"] for label in ORIGINAL_LABELS] for row in rows])
 
 
 def without_times(evaluation: Evaluation) -> Evaluation:
@@ -101,7 +102,7 @@ def test_every_row_is_predicted_once_a_task_and_seed(rows: list[Row], labelled: 
     assert groups.keys() == {(task, seed) for task in TASKS for seed in (0, 1)}
     known = zip(labelled.recording_id, labelled.uri, labelled.audio_sha256, labelled.devices, strict=True)
     expected = {
-        identity: (LABELS[code], group)
+        identity: (ORIGINAL_LABELS[code], group)
         for identity, code, group in zip(known, labelled.codes.tolist(), labelled.groups, strict=True)
     }
     assert len(expected) == WARD_ROWS
@@ -132,7 +133,7 @@ def test_no_patient_is_on_both_sides(rows: list[Row]) -> None:
 
 def test_folds_are_those_of_the_protocol(rows: list[Row], labelled: Labelled) -> None:
     for (task, seed), predicted in by_task_and_seed(rows).items():
-        dropped = [LABELS.index(label) for label in TASKS[task]]
+        dropped = [ORIGINAL_LABELS.index(label) for label in TASKS[task]]
         kept = np.flatnonzero(~np.isin(labelled.codes, dropped))
         groups = [labelled.groups[i] for i in kept]
         splitter = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
@@ -145,7 +146,7 @@ def test_probabilities_are_of_the_labels_that_take_part(rows: list[Row]) -> None
     for (task, _), predicted in by_task_and_seed(rows).items():
         found = chances(predicted)
         np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-9)
-        assert ((found > 0).all(axis=0) == [label not in TASKS[task] for label in LABELS]).all()
+        assert ((found > 0).all(axis=0) == [label not in TASKS[task] for label in ORIGINAL_LABELS]).all()
         assert not set(column(predicted, "predicted_label")) & set(TASKS[task])
         # They tell the recordings apart: the rows below are not those of a constant.
         assert len(np.unique(found[:, 0])) > len(predicted) / 2
@@ -164,7 +165,7 @@ def test_figures_are_those_of_the_rows(evaluation: Path, figures: Evaluation, na
     ]
     assert len(of_seeds) == 2
     judged = figures_of(figures, name, task).judgement
-    present = [label for label in LABELS if label not in TASKS[task]]
+    present = [label for label in ORIGINAL_LABELS if label not in TASKS[task]]
     assert (judged.n_seeds, judged.n_rows) == (2, len(of_seeds[0]))
     assert judged.n_patients == len(set(column(of_seeds[0], "patient")))
     pairs = [(column(rows, "label"), column(rows, "predicted_label")) for rows in of_seeds]
@@ -190,7 +191,9 @@ def test_figures_are_those_of_the_rows(evaluation: Path, figures: Evaluation, na
         assert (found.precision is None) == (not precisions)
         if precisions:
             assert_over_seeds(found.precision, precisions)
-    truths = [np.array([[label == one for one in LABELS] for label in column(rows, "label")]) for rows in of_seeds]
+    truths = [
+        np.array([[label == one for one in ORIGINAL_LABELS] for label in column(rows, "label")]) for rows in of_seeds
+    ]
     briers = [
         float(((chances(rows) - truth) ** 2).sum(axis=1).mean()) for rows, truth in zip(of_seeds, truths, strict=True)
     ]
@@ -223,7 +226,7 @@ def sklearn_precision(pairs: list[tuple[list[str], list[str]]], label: str) -> l
 def test_the_rules_stand_beside_and_are_fitted_in_the_training_folds(
     figures: Evaluation, labelled: Labelled, task: str
 ) -> None:
-    dropped = [LABELS.index(label) for label in TASKS[task]]
+    dropped = [ORIGINAL_LABELS.index(label) for label in TASKS[task]]
     kept = np.flatnonzero(~np.isin(labelled.codes, dropped))
     codes, groups = labelled.codes[kept], [labelled.groups[i] for i in kept]
     devices = np.array([labelled.devices[i] for i in kept])
@@ -293,7 +296,7 @@ def shuffled_dataset(folder: Path, ward: Path, recipe: Recipe, console: Console)
     names = [f"{number:02d}.wav" for number in range(WARD_ROWS)]
     order = np.random.default_rng(5).permutation(WARD_ROWS).tolist()
     rows = [
-        (name, LABELS[place % 5], f"{LABELS[place % 5]}-{place // 15}")
+        (name, ORIGINAL_LABELS[place % 5], f"{ORIGINAL_LABELS[place % 5]}-{place // 15}")
         for name, place in zip(names, order, strict=True)
     ]
     labels = write_csv(folder / "shuffled.csv", ("path", "label", "patient_id"), rows)
@@ -539,7 +542,7 @@ def test_two_recipes_of_one_name(
     [
         ({"n_folds": 31}, "^30 patients are too few to hold out one of 31 folds$"),
         ({"n_folds": 13}, "^no label has the 13 rows that 13 folds need; the most is 12$"),
-        ({"without": LABELS[1:]}, "^an evaluation needs at least two labels; the dataset's rows have 1$"),
+        ({"without": ORIGINAL_LABELS[1:]}, "^an evaluation needs at least two labels; the dataset's rows have 1$"),
     ],
 )
 def test_too_little_to_judge_with(
@@ -553,7 +556,9 @@ def test_too_little_to_judge_with(
 def test_a_label_that_no_row_has_cannot_be_left_out(
     ward: Path, recipe: Recipe, tmp_path: Path, console: Console, in_process: None
 ) -> None:
-    rows = [(f"{number:02d}.wav", LABELS[number % 5].replace("artifact", "normal")) for number in range(WARD_ROWS)]
+    rows = [
+        (f"{number:02d}.wav", ORIGINAL_LABELS[number % 5].replace("artifact", "normal")) for number in range(WARD_ROWS)
+    ]
     labels = write_csv(tmp_path / "labels.csv", ("path", "label"), rows)
     options = DatasetOptions(recipe, labels=read_labels(str(labels)))
     build_dataset([str(ward)], str(tmp_path / "dataset"), options, JobSettings(), console)

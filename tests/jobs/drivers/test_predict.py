@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from heartbeat_core.errors import BundleError, InputError
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.settings import DEFAULT_MODEL, Limits
 from jobs.drivers.classify import classify
 from jobs.drivers.predict import predict
@@ -26,7 +26,7 @@ def test_predict_and_classify_agree(
     assert [row["uri"] for row in rows] == list(expected)
     for row in rows:
         stored = expected[row["uri"]]
-        assert row["predicted_label"] == stored["predicted_label"] == LABELS[row["predicted_code"]]
+        assert row["predicted_label"] == stored["predicted_label"] == ORIGINAL_LABELS[row["predicted_code"]]
         assert row["confidence"] == pytest.approx(stored["confidence"], abs=1e-6)
         for label, chance in row["probabilities"].items():
             assert chance == pytest.approx(stored[f"prob_{label}"], abs=1e-6)
@@ -47,7 +47,7 @@ def test_rows_come_in_the_order_of_the_names(library: Path, bundle: Path, tmp_pa
         "message": rows[1]["message"],
     }
     assert rows[1]["message"]
-    assert rows[0]["predicted_label"] in LABELS
+    assert rows[0]["predicted_label"] in ORIGINAL_LABELS
     assert rows[0]["truncated"] is False
 
 
@@ -78,7 +78,7 @@ def test_a_recording_that_is_not_there_is_a_row_of_its_own(library: Path, bundle
         "error_type": "not_found",
         "message": "no such file or folder",
     }
-    assert rows[1]["predicted_label"] in LABELS
+    assert rows[1]["predicted_label"] in ORIGINAL_LABELS
     assert rows[2]["error_type"] == "not_found"
 
 

@@ -17,11 +17,12 @@ from heartbeat_core.bundles.bundle import Bundle, load
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.errors import ConfigError, DatasetError, InputError, JobError, OutputError
 from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.aligned import AlignedModel
 from heartbeat_core.learning.fit import Examples, fit
 from heartbeat_core.learning.training import fit_scaler
 from heartbeat_core.learning.vectors import VectorModel
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import parse_settings
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.classify import classify
@@ -54,7 +55,7 @@ def test_a_bundle_holds_its_four_files(bundle: Path, loaded: Bundle) -> None:
     assert sorted(tree(bundle)) == FILES
     assert loaded.model_id == f"tiny@{loaded.manifest.digest}"
     assert loaded.manifest.trained_labels == ("normal", "extrahls", "murmur", "extrastole")
-    assert loaded.manifest.labels == LABELS
+    assert loaded.manifest.labels == ORIGINAL_LABELS
 
 
 def test_two_runs_give_the_same_bundle(dataset: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
@@ -144,7 +145,7 @@ def test_the_scaler_saw_training_rows_only(dataset: Path, bundle: Path, loaded: 
     kept = [
         i
         for i, (digest, code) in enumerate(zip(rows.audio_sha256, rows.codes, strict=True))
-        if digest not in held_out and LABELS[code] != "artifact"
+        if digest not in held_out and ORIGINAL_LABELS[code] != "artifact"
     ]
     training = rows.take(np.array(kept))
     assert len(training) == loaded.manifest.training_data.n_rows == report_of(loaded).n_training_rows
@@ -210,7 +211,7 @@ def test_the_card_states_figures_command_and_digest(bundle: Path, loaded: Bundle
 
 def test_all_labels_are_trained_when_none_is_dropped(dataset: Path, tmp_path: Path, console: Console) -> None:
     trained = train(str(dataset), str(tmp_path / "all"), TrainOptions(), JobSettings(), console)
-    assert trained.manifest.trained_labels == LABELS
+    assert trained.manifest.trained_labels == ORIGINAL_LABELS
     assert trained.manifest.training_data.description is None
 
 
@@ -258,7 +259,7 @@ def small_dataset(folder: Path, recipe: Recipe, console: Console, labels: dict[s
         ({"a.wav": "normal", "b.wav": "artifact"}, ("artifact",), r"without those dropped, are: 1 normal$"),
         ({"a.wav": "normal", "b.wav": "murmur"}, (), "2 patients are too few to hold out one of 5 folds"),
         (
-            dict(zip((f"{n}.wav" for n in range(6)), LABELS * 2, strict=False)),
+            dict(zip((f"{n}.wav" for n in range(6)), ORIGINAL_LABELS * 2, strict=False)),
             (),
             "no label has the 5 rows that 5 folds need; the most is 2",
         ),
@@ -338,7 +339,7 @@ def test_a_bundle_of_statistics_holds_its_files_and_facts(
     assert sorted(tree(statistics_bundle)) == FILES
     manifest = of_statistics.manifest
     assert manifest.recipe == statistics_recipe
-    assert manifest.trained_labels == LABELS
+    assert manifest.trained_labels == ORIGINAL_LABELS
     assert manifest.cross_validation is None
     assert of_statistics.vectors == ("statistics",)
     report = report_of(of_statistics)
@@ -544,5 +545,5 @@ def test_a_label_that_was_left_out_of_the_evaluation_may_be_dropped(
 ) -> None:
     options = TrainOptions(recipe, ("artifact",), evaluation=str(evaluation))
     trained = train(str(ward_dataset), str(tmp_path / "model"), options, JobSettings(), console)
-    assert trained.manifest.trained_labels == tuple(label for label in LABELS if label != "artifact")
+    assert trained.manifest.trained_labels == tuple(label for label in ORIGINAL_LABELS if label != "artifact")
     assert trained.manifest.cross_validation is not None

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartbeat_core.errors import InputError
-from heartbeat_core.recipe import LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.uris import query_digest
 from jobs.listing.labels import (
@@ -148,7 +148,7 @@ def test_a_wrong_label_is_named_with_its_row(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "normal"), ("b.wav", "healthy")])
     with pytest.raises(InputError) as caught:
         read_labels(str(path), None, None, None)
-    assert str(caught.value) == f"{path}, row 2: 'healthy' is not a label; the labels are {', '.join(LABELS)}"
+    assert str(caught.value) == f"{path}, row 2: 'healthy' is not a label; the labels are {', '.join(ORIGINAL_LABELS)}"
 
 
 def test_a_row_without_a_path_is_refused(tmp_path: Path) -> None:

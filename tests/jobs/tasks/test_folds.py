@@ -14,8 +14,9 @@ from heartbeat_core.arrays import Inputs
 from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.evaluation.splits import folds
 from heartbeat_core.features.catalogue import shape_read
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning import fit
-from heartbeat_core.recipe import LABELS, Recipe
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.evaluation import FoldResult
 from jobs.tasks.extract import input_key, read_inputs
 from jobs.tasks.folds import Fold, FoldsJob, Task, judge_fold, read_fold, run_fold
@@ -130,7 +131,7 @@ def test_the_rows_that_are_judged_change_nothing_of_the_model(
             longer = np.concatenate([rows[row]] * 3) if shape_read(chosen.input) == "frames" else rows[row]
             rows[row] = (longer * 10 + rng.standard_normal(longer.shape)).astype(np.float32)
         else:
-            codes[row] = (codes[row] + 1) % len(LABELS)
+            codes[row] = (codes[row] + 1) % len(ORIGINAL_LABELS)
     again = judge_fold(fold, replace(labelled, codes=codes), rows, N_FOLDS)
     (_, _, before), (_, _, after) = spy.calls
     assert answers(before, inputs) == answers(after, inputs)
