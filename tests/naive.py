@@ -120,3 +120,12 @@ def scaler(rows: Sequence[tuple[Frames, int]], length: int) -> tuple[FloatArray,
     padded = np.stack([pad(row, offset, length) for row, offset in rows])
     fitted = StandardScaler().fit(padded.reshape(len(rows), -1).astype(np.float64))
     return fitted.mean_.reshape(length, 2), fitted.scale_.reshape(length, 2)
+
+
+def smallest_linked(links: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Return, for each number, the smallest number of its group: groups are merged until no link joins two."""
+    groups = [{number} for number in {number for link in links for number in link}]
+    for one, other in links:
+        joined = [group for group in groups if one in group or other in group]
+        groups = [group for group in groups if group not in joined] + [set().union(*joined)]
+    return {number: min(group) for group in groups for number in group}

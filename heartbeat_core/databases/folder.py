@@ -140,7 +140,7 @@ class Folder:
         try:
             text = storage.read(self._uris[path]).decode("utf-8-sig")
         except FileNotFoundError:
-            raise InputError(f"{shown}: it was there a moment ago and is not there any more") from None
+            raise InputError(f"{shown}: it is listed and not there: is it a broken link?") from None
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
