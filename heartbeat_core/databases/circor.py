@@ -97,7 +97,7 @@ class CirCor:
         files = Folder(folder)
         prefix = DATA if any(path.startswith(DATA) for path in files) else ""
         problems = Problems()
-        wanted = {path: "the folder" for path in files if re.fullmatch(re.escape(prefix) + r"\d+\.txt", path)}
+        wanted = {path: "it is listed" for path in files if re.fullmatch(re.escape(prefix) + r"\d+\.txt", path)}
         if not wanted:
             raise InputError(f"{files.show()}: expected {DATA} with a file ID.txt for each patient, found none")
         patients = list(files.read_all(wanted, parse_patient, problems).values())
@@ -277,14 +277,18 @@ def _read_recordings(files: Folder, prefix: str, patients: list[Patient], proble
     for stem, name in named_by.items():
         with problems.of(f"{stem}.wav"):
             files.check_recording(f"{stem}.wav", name)
-    headers = files.read_all({f"{stem}.hea": name for stem, name in named_by.items()}, parse_header, problems)
+    headers = files.read_all(
+        {f"{stem}.hea": f"{name} names it" for stem, name in named_by.items()}, parse_header, problems
+    )
     for patient in patients:
         for one in patient.recordings:
             path = f"{prefix}{one.stem}.hea"
             if path in headers:
                 with problems.of(path):
                     _check_header(headers[path], patient, one, files.show(path))
-    pieces = files.read_all({f"{stem}.tsv": name for stem, name in named_by.items()}, parse_segments, problems)
+    pieces = files.read_all(
+        {f"{stem}.tsv": f"{name} names it" for stem, name in named_by.items()}, parse_segments, problems
+    )
     return [Segment(f"{path.removesuffix('.tsv')}.wav", *piece) for path, found in pieces.items() for piece in found]
 
 
@@ -304,7 +308,7 @@ def _check_table(files: Folder, patients: list[Patient], problems: Problems) -> 
         return [f"{TABLE} is not there, and so the patients' files could not be compared with it"]
     shown = files.show(TABLE)
     with problems.of(TABLE):
-        records = read_records(files.read_text(TABLE, "the folder").encode(), ".csv", shown)
+        records = read_records(files.read_text(TABLE, "it is listed").encode(), ".csv", shown)
         rows = [dict(zip(records, cells, strict=True)) for cells in zip(*records.values(), strict=True)]
         by_number = {patient.number: patient for patient in patients}
         seen: set[str] = set()

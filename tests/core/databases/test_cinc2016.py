@@ -64,9 +64,9 @@ def test_other_files_and_spellings_are_no_trouble(folder: Path) -> None:
 
 A = "training-a"
 DAMAGES: list[tuple[Damage, str]] = [
-    (remove(f"{A}/REFERENCE.csv"), f"{A}/REFERENCE.csv: expected this file, which each database names, and found no"),
-    (remove(f"{A}/a0001.wav"), f"{A}/a0001.wav: expected this recording, which REFERENCE.csv names, and found no such"),
-    (remove(f"{A}/a0001.hea"), f"{A}/a0001.hea: expected this file, which REFERENCE.csv names, and found no such file"),
+    (remove(f"{A}/REFERENCE.csv"), f"{A}/REFERENCE.csv: expected this file, because it names the recordings, found n"),
+    (remove(f"{A}/a0001.wav"), f"{A}/a0001.wav: expected this recording, because REFERENCE.csv names it, found n"),
+    (remove(f"{A}/a0001.hea"), f"{A}/a0001.hea: expected this file, because REFERENCE.csv names it, found none"),
     (write(f"{A}/a0009.wav", b""), f"{A}/a0009.wav: expected REFERENCE.csv to name this recording, and it does not"),
     (write(f"{A}/REFERENCE.csv", b""), f"{A}/REFERENCE.csv: expected lines 'name,-1' or 'name,1', found none"),
     (write(f"{A}/REFERENCE.csv", b"\x80\0"), f"{A}/REFERENCE.csv: expected a text file, found other bytes"),
@@ -128,7 +128,7 @@ def test_problems_of_several_databases_are_told_together(folder: Path) -> None:
     check_refused(
         CINC2016,
         folder,
-        f"{A}/a0003.hea: expected this file, which REFERENCE.csv names, and found no such file; and 1 more: "
+        f"{A}/a0003.hea: expected this file, because REFERENCE.csv names it, found none; and 1 more: "
         "training-e/REFERENCE.csv",
     )
 

@@ -105,9 +105,9 @@ def test_the_table_may_write_numbers_otherwise(folder: Path) -> None:
 
 DATA = "training_data"
 DAMAGES: list[tuple[Damage, str]] = [
-    (remove(f"{DATA}/101_AV.wav"), f"{DATA}/101_AV.wav: expected this recording, which 101.txt names, and found no"),
-    (remove(f"{DATA}/101_AV.hea"), f"{DATA}/101_AV.hea: expected this file, which 101.txt names, and found no such"),
-    (remove(f"{DATA}/101_AV.tsv"), f"{DATA}/101_AV.tsv: expected this file, which 101.txt names, and found no such"),
+    (remove(f"{DATA}/101_AV.wav"), f"{DATA}/101_AV.wav: expected this recording, because 101.txt names it, found n"),
+    (remove(f"{DATA}/101_AV.hea"), f"{DATA}/101_AV.hea: expected this file, because 101.txt names it, found n"),
+    (remove(f"{DATA}/101_AV.tsv"), f"{DATA}/101_AV.tsv: expected this file, because 101.txt names it, found n"),
     (write(f"{DATA}/101_PV.flac", b""), f"{DATA}/101_PV.flac: expected its patient's ID.txt to name this recording"),
     (write(f"{DATA}/101.txt", b"\x89PNG\0\0"), f"{DATA}/101.txt: expected a text file, found other bytes"),
     (write(f"{DATA}/101.txt", b"101 0 4000\n\0"), f"{DATA}/101.txt: expected a text file, found other bytes"),
@@ -244,7 +244,7 @@ def test_several_problems_are_counted_and_three_more_are_named(folder: Path) -> 
     check_refused(
         CIRCOR,
         folder,
-        f"{DATA}/101_AV.wav: expected this recording, which 101.txt names, and found no such file; and 4 more: "
+        f"{DATA}/101_AV.wav: expected this recording, because 101.txt names it, found none; and 4 more: "
         f"{DATA}/101_MV.hea, {DATA}/102_PV.tsv, {DATA}/103_TV.tsv, …",
     )
 

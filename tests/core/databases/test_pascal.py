@@ -57,10 +57,10 @@ def test_files_may_have_another_ending_or_the_names_of_the_table(folder: Path) -
 DAMAGES: list[tuple[Damage, str]] = [
     (
         remove("set_b/normal__105_1305033453095_A.wav"),
-        "set_b/normal__105_1305033453095_A.wav: expected this recording, which set_b.csv names, and found no such file",
+        "set_b/normal__105_1305033453095_A.wav: expected this recording, because set_b.csv names it, found none",
     ),
     (write("set_a/murmur__1.mp3", b""), "set_a/murmur__1.mp3: expected set_a.csv to name this recording, and it does"),
-    (remove("set_a.csv"), "set_a.csv: expected this file, which the database names, and found no such file"),
+    (remove("set_a.csv"), "set_a.csv: expected this file, because it names the recordings, found none"),
     (write("set_a.csv", b"\x80"), "set_a.csv: expected a text file, found other bytes"),
     (write("set_a.csv", b""), "set_a.csv: cannot be read as a .csv table: the first line, which names the columns"),
     (write("set_a.csv", b"dataset,fname,label,sublabel\n"), "set_a.csv: expected a row a recording, found none"),
