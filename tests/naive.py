@@ -196,3 +196,12 @@ def patients_of(
         outcome = 1 if 1 in said else 0 if 0 in said else -1
         found[patient] = (math.fsum(scores[i] for i in rows) / len(rows), outcome)
     return found
+
+
+def smallest_linked(links: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Return, for each number, the smallest number of its group: groups are merged until no link joins two."""
+    groups = [{number} for number in {number for link in links for number in link}]
+    for one, other in links:
+        joined = [group for group in groups if one in group or other in group]
+        groups = [group for group in groups if group not in joined] + [set().union(*joined)]
+    return {number: min(group) for group in groups for number in group}

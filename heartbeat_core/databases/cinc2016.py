@@ -136,7 +136,7 @@ def _parse_lines(text: str, where: str, parse: Callable[[list[str]], T | None], 
 
 def _read_one(files: Folder, prefix: str, problems: Problems) -> list[Row]:
     """Return the rows of one of the six databases."""
-    classes = files.read_all({f"{prefix}{REFERENCE}": "each database"}, parse_reference, problems)
+    classes = files.read_all({f"{prefix}{REFERENCE}": "it names the recordings"}, parse_reference, problems)
     if not classes:
         return []
     words = classes[f"{prefix}{REFERENCE}"]
@@ -149,7 +149,7 @@ def _read_one(files: Folder, prefix: str, problems: Problems) -> list[Row]:
         with problems.of(f"{prefix}{name}.wav"):
             files.check_recording(f"{prefix}{name}.wav", REFERENCE)
     files.check_no_others(prefix, {f"{prefix}{name}.wav" for name in words}, REFERENCE, problems)
-    headers = files.read_all({f"{prefix}{name}.hea": REFERENCE for name in words}, parse_header, problems)
+    headers = files.read_all({f"{prefix}{name}.hea": f"{REFERENCE} names it" for name in words}, parse_header, problems)
     qualities = _read_qualities(files, prefix, words, problems)
     rows: list[Row] = []
     for name, word in words.items():
@@ -166,7 +166,7 @@ def _read_qualities(files: Folder, prefix: str, words: dict[str, str], problems:
     for path in (f"{prefix}{QUALITY}", f"annotations/updated/{prefix}{QUALITY}"):
         if path not in files:
             continue
-        qualities = files.read_all({path: "the folder"}, parse_quality, problems).get(path, {})
+        qualities = files.read_all({path: "it is listed"}, parse_quality, problems).get(path, {})
         for name, quality in qualities.items():
             if quality.word != words.get(name, quality.word):
                 with problems.of(path):

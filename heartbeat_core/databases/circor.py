@@ -97,7 +97,7 @@ class CirCor:
         files = Folder(folder)
         prefix = DATA if any(path.startswith(DATA) for path in files) else ""
         problems = Problems()
-        wanted = {path: "the folder" for path in files if re.fullmatch(re.escape(prefix) + r"\d+\.txt", path)}
+        wanted = {path: "it is listed" for path in files if re.fullmatch(re.escape(prefix) + r"\d+\.txt", path)}
         if not wanted:
             raise InputError(f"{files.show()}: expected {DATA} with a file ID.txt for each patient, found none")
         patients = list(files.read_all(wanted, parse_patient, problems).values())
@@ -134,7 +134,7 @@ def parse_patient(text: str, where: str) -> Patient:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = (lines or [""])[0]
     found = re.fullmatch(r"(\d+) (\d+) (\d+)", first)
-    if found is None or found[1] != number or not int(found[3]):
+    if found is None or found[1] != number or not int(found[2]) or not int(found[3]):
         raise InputError(f"{where}: expected a first line '{number} recordings rate', found {quoted(first)}")
     named = [line for line in lines[1:] if not line.startswith("#")]
     if len(named) != int(found[2]):
@@ -163,7 +163,10 @@ def parse_segments(text: str, where: str) -> list[Piece]:
     [(0.0, 2.7055, 0), (2.7055, 2.796155, 1)]
     """
     pieces = []
-    for number, line in enumerate(text.splitlines(), 1):
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise InputError(f"{where}: expected lines of start, end and state, found none")
+    for number, line in lines:
         try:
             start_s, end_s, state = map(float, line.split("\t"))
         except ValueError:
@@ -175,8 +178,6 @@ def parse_segments(text: str, where: str) -> list[Piece]:
             )
         if end_s > start_s:
             pieces.append((start_s, end_s, int(state)))
-    if not pieces:
-        raise InputError(f"{where}: expected lines of start, end and state, found none")
     return pieces
 
 
@@ -276,14 +277,18 @@ def _read_recordings(files: Folder, prefix: str, patients: list[Patient], proble
     for stem, name in named_by.items():
         with problems.of(f"{stem}.wav"):
             files.check_recording(f"{stem}.wav", name)
-    headers = files.read_all({f"{stem}.hea": name for stem, name in named_by.items()}, parse_header, problems)
+    headers = files.read_all(
+        {f"{stem}.hea": f"{name} names it" for stem, name in named_by.items()}, parse_header, problems
+    )
     for patient in patients:
         for one in patient.recordings:
             path = f"{prefix}{one.stem}.hea"
             if path in headers:
                 with problems.of(path):
                     _check_header(headers[path], patient, one, files.show(path))
-    pieces = files.read_all({f"{stem}.tsv": name for stem, name in named_by.items()}, parse_segments, problems)
+    pieces = files.read_all(
+        {f"{stem}.tsv": f"{name} names it" for stem, name in named_by.items()}, parse_segments, problems
+    )
     return [Segment(f"{path.removesuffix('.tsv')}.wav", *piece) for path, found in pieces.items() for piece in found]
 
 
@@ -303,18 +308,24 @@ def _check_table(files: Folder, patients: list[Patient], problems: Problems) -> 
         return [f"{TABLE} is not there, and so the patients' files could not be compared with it"]
     shown = files.show(TABLE)
     with problems.of(TABLE):
-        records = read_records(files.read_text(TABLE, "the folder").encode(), ".csv", shown)
+        records = read_records(files.read_text(TABLE, "it is listed").encode(), ".csv", shown)
         rows = [dict(zip(records, cells, strict=True)) for cells in zip(*records.values(), strict=True)]
         by_number = {patient.number: patient for patient in patients}
+        seen: set[str] = set()
         for number, row in enumerate(rows, 1):
             where = f"{shown}: row {number}"
             facts = _facts(row.items(), where)
-            patient = by_number.pop(facts.pop("record_id", None) or "", None)
-            if patient is None:
-                raise InputError(f"{where}: expected a patient with a file ID.txt and no earlier row, found another")
-            _compare(facts, patient, where)
-        if by_number:
-            raise InputError(f"{shown}: expected a row for patient {min(by_number)}, who has a file ID.txt, found none")
+            patient_id = facts.pop("record_id", None) or ""
+            if patient_id not in by_number:
+                raise InputError(f"{where}: expected a patient with a file ID.txt, found {quoted(patient_id)}")
+            if patient_id in seen:
+                raise InputError(f"{where}: expected a row a patient, found another of {patient_id}")
+            seen.add(patient_id)
+            _compare(facts, by_number[patient_id], where)
+        if without_row := by_number.keys() - seen:
+            raise InputError(
+                f"{shown}: expected a row of patient {min(without_row)}, who has a file ID.txt, found none"
+            )
     return []
 
 
@@ -324,7 +335,8 @@ def _compare(facts: Facts, patient: Patient, where: str) -> None:
     sites = {one.site for one in patient.recordings}
     if locations is not None and {*locations.split("+")} != sites:
         raise InputError(
-            f"{where}: expected the sites {'+'.join(sorted(sites))}, as in {patient.number}.txt, found {locations}"
+            f"{where}: expected the sites {'+'.join(sorted(sites))}, as in {patient.number}.txt, found "
+            f"{quoted(locations)}"
         )
     for name, value in facts.items():
         expected = patient.facts.get(name)

@@ -114,9 +114,7 @@ class Folder:
     def check_recording(self, path: str, named_by: str) -> None:
         """Raise InputError unless a recording is there; see ``has_recording``."""
         if not self.has_recording(path):
-            raise InputError(
-                f"{self.show(path)}: expected this recording, which {named_by} names, and found no such file"
-            )
+            raise InputError(f"{self.show(path)}: expected this recording, because {named_by} names it, found none")
 
     def check_no_others(self, prefix: str, known: set[str], named_by: str, problems: Problems) -> None:
         """Add a problem for each recording directly in a folder that is not among the known paths."""
@@ -126,8 +124,8 @@ class Folder:
                 with problems.of(path):
                     raise InputError(f"{self.show(path)}: expected {named_by} to name this recording, and it does not")
 
-    def read_text(self, path: str, named_by: str) -> str:
-        """Return a text file.
+    def read_text(self, path: str, why: str) -> str:
+        """Return a text file; ``why`` says, for messages, why it should be there.
 
         Raises
         ------
@@ -136,11 +134,11 @@ class Folder:
         """
         shown = self.show(path)
         if path not in self._uris:
-            raise InputError(f"{shown}: expected this file, which {named_by} names, and found no such file")
+            raise InputError(f"{shown}: expected this file, because {why}, found none")
         try:
             text = storage.read(self._uris[path]).decode("utf-8-sig")
         except FileNotFoundError:
-            raise InputError(f"{shown}: it was there a moment ago and is not there any more") from None
+            raise InputError(f"{shown}: it is listed and not there: is it a broken link?") from None
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
@@ -153,7 +151,7 @@ class Folder:
         Parameters
         ----------
         wanted : Mapping[str, str]
-            The paths, and for each the file that names it, for messages.
+            The paths, and for each why the file should be there, for messages.
         parse : Callable[[str, str], T]
             Turns a text into its content; it is given the text and the file's name for messages.
         problems : Problems

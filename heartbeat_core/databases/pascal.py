@@ -113,7 +113,7 @@ def _read_set(files: Folder, letter: str, problems: Problems) -> list[Row]:
     shown = files.show(table)
     rows: list[Row] = []
     known: set[str] = set()
-    for entry in files.read_all({table: "the database"}, parse_table, problems).get(table, []):
+    for entry in files.read_all({table: "it names the recordings"}, parse_table, problems).get(table, []):
         with problems.of(f"{table} ({entry.name})"):
             stem = _stem(files, prefix, entry.name, shown)
             path = f"{prefix}{stem}.wav"
