@@ -120,3 +120,17 @@ def scaler(rows: Sequence[tuple[Frames, int]], length: int) -> tuple[FloatArray,
     padded = np.stack([pad(row, offset, length) for row, offset in rows])
     fitted = StandardScaler().fit(padded.reshape(len(rows), -1).astype(np.float64))
     return fitted.mean_.reshape(length, 2), fitted.scale_.reshape(length, 2)
+
+
+def newest_failures(history: Sequence[dict[str, str]]) -> dict[str, tuple[int, str]]:
+    """Return ``(generation, error_type)`` of each recording that failed when it was processed last.
+
+    ``history`` holds, for each generation, what came of each of its recordings: an error type, or "" for a prediction.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for generation, outcomes in enumerate(history):
+        for name, error_type in outcomes.items():
+            found.pop(name, None)
+            if error_type:
+                found[name] = (generation, error_type)
+    return found

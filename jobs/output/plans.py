@@ -76,7 +76,7 @@ class PlanFolder:
         while True:
             uri = self._record_uri(len(found))
             try:
-                found.append(_parse(json.loads(storage.read(uri))))
+                found.append(_parse(storage.read(uri)))
             except FileNotFoundError:
                 return found
             except (ValueError, TypeError) as error:
@@ -169,6 +169,7 @@ def _record(generation: Generation) -> dict[str, Any]:
     return {**asdict(generation), "limits": None if limits is None else limits.model_dump(mode="json")}
 
 
-def _parse(record: dict[str, Any]) -> Generation:
-    limits = record.get("limits")
-    return Generation(**{**record, "limits": None if limits is None else Limits.model_validate(limits)})
+def _parse(text: bytes) -> Generation:
+    record = dict(json.loads(text))
+    limits = record.pop("limits", None)
+    return Generation(**record, limits=None if limits is None else Limits.model_validate(limits))
