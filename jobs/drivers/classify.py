@@ -135,7 +135,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
     with on_cluster(run, settings, console) as connection:
-        # A driver that had planned an update and died then has left the mark of what was finished before.
+        # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
         facts = run_facts(run, settings, {"model_id": manifest.model_id, "recipe": manifest.recipe.name})
         job = ClassifyJob(facts, model, manifest.digest, settings.features)

@@ -11,7 +11,7 @@ On disk, or under any URL::
 Invariants: each file is created whole, by the first who writes it, and never changes. A shard's failures part is
 written first and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in
 exactly one of the tables however often the shard is run. A shard is done when its commit record is there, and not
-before. While an update of a finished folder is under way, there is no success mark.
+before. While an update or a retry in a finished folder is under way, there is no success mark.
 """
 
 from __future__ import annotations

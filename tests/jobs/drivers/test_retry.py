@@ -119,6 +119,8 @@ def test_a_hundred_transient_failures_become_a_hundred_predictions(share: Share)
     text = text_of(share.console)
     assert "retry 1: 100 recordings that had failed" in text
     assert "listed" not in text
+    assert "classify: 104/104 recordings, " in text
+    assert ", 0 failures, " in text
     assert Counter(share.read) == Counter(list(recordings)[:100])
     assert Counter(generation for _, generation in share.rows("predictions")) == {0: 4, 1: 100}
     assert len(share.newest()) == len({name for name, _ in share.rows("predictions")}) == 104
