@@ -12,6 +12,7 @@ Any other exception is a defect of the program and stays loud.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -194,3 +195,14 @@ class OutOfMemory(RecordingError):
 
     stage = "process"
     error_type = "out_of_memory"
+
+
+def error_types() -> list[str]:
+    """Return every ``error_type`` that a failure row may have, in alphabetical order."""
+    return sorted({one.error_type for one in _below(RecordingError) if hasattr(one, "error_type")})
+
+
+def _below(error: type[RecordingError]) -> Iterator[type[RecordingError]]:
+    for one in error.__subclasses__():
+        yield one
+        yield from _below(one)

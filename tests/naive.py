@@ -205,3 +205,17 @@ def smallest_linked(links: Sequence[tuple[int, int]]) -> dict[int, int]:
         joined = [group for group in groups if one in group or other in group]
         groups = [group for group in groups if group not in joined] + [set().union(*joined)]
     return {number: min(group) for group in groups for number in group}
+
+
+def newest_failures(history: Sequence[dict[str, str]]) -> dict[str, tuple[int, str]]:
+    """Return ``(generation, error_type)`` of each recording that failed when it was processed last.
+
+    ``history`` holds, for each generation, what came of each of its recordings: an error type, or "" for a prediction.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for generation, outcomes in enumerate(history):
+        for name, error_type in outcomes.items():
+            found.pop(name, None)
+            if error_type:
+                found[name] = (generation, error_type)
+    return found

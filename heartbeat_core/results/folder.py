@@ -20,7 +20,7 @@ class Results:
     """The tables that ``classify`` wrote.
 
     Each recording has one row in ``predictions`` and one in ``features``, or one in ``failures``. If an update
-    processed a recording again, the row of its newest generation counts, in whichever table it is.
+    or a retry processed a recording again, the row of its newest generation counts, in whichever table it is.
 
     Parameters
     ----------

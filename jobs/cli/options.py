@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from heartbeat_core.errors import UsageError, error_types
 
 if TYPE_CHECKING:
     from jobs.settings import JobSettings
@@ -146,6 +150,46 @@ StoreConfig = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE.yaml", help="The settings of the job, if its store needs any (s3: …)."),
 ]
+
+
+RETRY_FAILED = "--retry-failed"
+_NAMES = re.compile(r"\w[\w, -]*")
+
+
+class RetryingCommand(TyperCommand):
+    """A command whose option ``--retry-failed`` may stand without a value, which typer does not offer.
+
+    The word behind the option is its value if it consists of names and commas. A path with a slash or a dot is not.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give the option an empty value where it has none."""
+        following = [*args[1:], ""]
+        return super().parse_args(
+            ctx,
+            [
+                f"{one}=" if one == RETRY_FAILED and not _NAMES.fullmatch(behind) else one
+                for one, behind in zip(args, following, strict=True)
+            ],
+        )
+
+
+def types_to_retry(text: str | None) -> list[str] | None:
+    """Return the error types that ``--retry-failed`` names; none for all of them, None without the option.
+
+    Raises
+    ------
+    UsageError
+        There is no such type.
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = error_types()
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{RETRY_FAILED} {name}: no such error type; there are {', '.join(known)}")
+    return names
 
 
 def job_settings(config: str | None, cluster: str | None, workers: int | None, **options: Any) -> JobSettings:

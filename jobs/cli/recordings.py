@@ -11,6 +11,7 @@ import typer
 from heartbeat_core.errors import UsageError
 from jobs.cli.app import EXIT_CODES, EXIT_FAILED, GOES_ON, app, check_failures, exit_codes, prepare_workers
 from jobs.cli.options import (
+    RETRY_FAILED,
     Before,
     Cluster,
     Config,
@@ -24,11 +25,13 @@ from jobs.cli.options import (
     Model,
     Output,
     PathColumn,
+    RetryingCommand,
     Since,
     Workers,
     job_settings,
     parse_names,
     selection_of,
+    types_to_retry,
 )
 from jobs.cli.printing import (
     log,
@@ -40,7 +43,7 @@ from jobs.cli.printing import (
 from jobs.cluster.forkserver import THREAD_VARIABLES
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=RetryingCommand, epilog=EXIT_CODES)
 def classify(
     inputs: Inputs,
     output: Output,
@@ -62,6 +65,15 @@ def classify(
             "--update", help="Also classify what is new or has changed in the inputs, as a further generation of rows."
         ),
     ] = False,
+    retry_failed: Annotated[
+        str | None,
+        typer.Option(
+            RETRY_FAILED,
+            metavar="[TYPE,...]",
+            help="Classify what has failed once more, as a further generation of rows: all of it, or only these error "
+            "types. The limits in --config may differ from the first run's.",
+        ),
+    ] = None,
     path_column: PathColumn = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -85,6 +97,7 @@ def classify(
         prepare_workers(cluster, "heartbeat_core.bundles.bundle")
         from jobs.drivers.classify import classify as run_job
 
+        retried = types_to_retry(retry_failed)
         settings = job_settings(
             config,
             cluster,
@@ -96,7 +109,7 @@ def classify(
             max_failure_rate=max_failure_rate,
             device=device,
         )
-        summary = run_job(inputs, output, settings, log, update=update)
+        summary = run_job(inputs, output, settings, log, update=update, retry_failed=retried)
         print_classified(summary)
         check_failures(summary.totals, settings.max_failure_rate)
 

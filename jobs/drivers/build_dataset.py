@@ -121,7 +121,7 @@ def build_dataset(
             labels=None if options.labels is None else options.labels.fingerprint(),
             label_from_folder=options.label_from_folder,
             label_words=fingerprint(
-                [options.words.declared, None if options.words.map is None else options.words.map.model_dump()]
+                [options.words.declared, None if options.words.map is None else options.words.map.words]
             ),
         )
 

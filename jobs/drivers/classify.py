@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from rich.console import Console
 
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
+from heartbeat_core.errors import UsageError
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.reach import reaching
@@ -24,11 +26,13 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
 )
+from jobs.listing.again import look_again
 from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import Totals, by_count, count_errors, count_labels
-from jobs.output.newest import read_newest
+from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_labels
+from jobs.output.newest import failed_recordings, read_newest
+from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_shard
 
@@ -53,11 +57,31 @@ class ClassifySummary:
 
 
 def classify(
-    inputs: Sequence[str], out: str, settings: JobSettings, console: Console, *, update: bool = False
+    inputs: Sequence[str],
+    out: str,
+    settings: JobSettings,
+    console: Console,
+    *,
+    update: bool = False,
+    retry_failed: Collection[str] | None = None,
 ) -> ClassifySummary:
     """Classify all recordings of ``inputs`` into the folder ``out``, or go on where an earlier run stopped.
 
-    With ``update``, recordings that are new or have changed since then are classified as a further generation.
+    Parameters
+    ----------
+    inputs : Sequence[str]
+        Files, folders, globs, manifests or inventories.
+    out : str
+        A new folder, or one that holds this job.
+    settings : JobSettings
+        With ``retry_failed``, the limits may differ from those of the job in ``out``: they are those of the retry.
+    console : Console
+        Takes what is said meanwhile.
+    update : bool
+        Recordings that are new or have changed since are classified as a further generation.
+    retry_failed : Collection[str] | None
+        Recordings that have failed with one of these error types, or with any if it is empty, are classified as a
+        further generation. A retry that was begun and not finished is finished instead.
 
     Raises
     ------
@@ -66,7 +90,13 @@ def classify(
     JobError
         The work began and could not be finished.
     """
+    if update and retry_failed is not None:
+        raise UsageError("give --update or --retry-failed, not both: run one after the other")
+    retry_limits = settings.limits
     with reaching(settings):
+        if retry_failed is not None:
+            # Whatever is not a retry keeps the limits that the job began with.
+            settings = settings.model_copy(update={"limits": Ledger(out).find_limits() or retry_limits})
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
         identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
@@ -77,11 +107,19 @@ def classify(
             report_listing(listing, console)
 
         with begin(out, identity, settings, make_plan, console) as run:
-            if run.is_finished and not update:
+            if run.is_finished and not update and retry_failed is None:
                 console.print("the inputs were not looked at: --update takes what is new or has changed in them")
+            begun = None if run.is_finished else run.generations[-1]
             totals = _work(run, manifest, settings, console)
             if update and not run.is_new:
-                run = _add_generation(run, listing, settings, console)
+                run = _add_update(run, listing, settings, console)
+                totals = _work(run, manifest, settings, console)
+            elif retry_failed is not None and begun is not None and begun.limits is not None:
+                console.print(
+                    f"retry {begun.number} had been begun and is finished now: run this again to begin another"
+                )
+            elif retry_failed is not None and not run.is_new:
+                run = _add_retry(run, retry_failed, retry_limits, settings, console)
                 totals = _work(run, manifest, settings, console)
             labels, errors = _newest_counts(run)
             if len(run.generations) > 1:
@@ -97,7 +135,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
     with on_cluster(run, settings, console) as connection:
-        # A driver that had planned an update and died then has left the mark of what was finished before.
+        # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
         facts = run_facts(run, settings, {"model_id": manifest.model_id, "recipe": manifest.recipe.name})
         job = ClassifyJob(facts, model, manifest.digest, settings.features)
@@ -105,22 +143,42 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         return finish(run)
 
 
-def _add_generation(run: Run, listing: Listing, settings: JobSettings, console: Console) -> Run:
+def _add_update(run: Run, listing: Listing, settings: JobSettings, console: Console) -> Run:
     """List the inputs again and plan what is new or has changed; return the run with that generation, if any."""
     with KnownRecordings() as known:
         for shard in run.shards():
             known.update(shard.recordings)
         fresh = (recording for recording in listing if not known.is_current(recording))
-        shards = make_shards(fresh, settings.shards)
-        first = next(shards, None)
-        if first is None:
-            report_listing(listing, console)
-            console.print("nothing is new and nothing has changed")
-            return run
-        generation = run.plans.settle(len(run.generations), run.n_shards, chain([first], shards))
+        generation = _settle(run, fresh, settings)
     report_listing(listing, console)
+    if generation is None:
+        console.print("nothing is new and nothing has changed")
+        return run
     console.print(f"update {generation.number}: {generation.n_recordings} recordings are new or have changed")
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
+
+
+def _add_retry(run: Run, error_types: Collection[str], limits: Limits, settings: JobSettings, console: Console) -> Run:
+    """Plan the recordings that have failed once more; return the run with that generation, if any."""
+    failed = chain.from_iterable(map(look_again, failed_recordings(run.ledger.out, error_types)))
+    generation = _settle(run, failed, settings, limits)
+    if generation is None:
+        kinds = f" with {' or '.join(error_types)}" if error_types else ""
+        console.print(f"nothing is retried: no recording has failed{kinds}")
+        return run
+    console.print(f"retry {generation.number}: {generation.n_recordings} recordings that had failed")
+    return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
+
+
+def _settle(
+    run: Run, recordings: Iterable[Recording], settings: JobSettings, limits: Limits | None = None
+) -> Generation | None:
+    """Plan recordings as the next generation; None where there are none."""
+    shards = make_shards(recordings, settings.shards)
+    first = next(shards, None)
+    if first is None:
+        return None
+    return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), limits)
 
 
 def _newest_counts(run: Run) -> tuple[Counter[str], Counter[str]]:

@@ -87,7 +87,8 @@ def _tables(status: Status) -> tuple[str, ...]:
 
 
 def _totals(ledger: Ledger, status: Status) -> Totals:
-    return reconcile(status.shards, status.listed, ledger.commits(ledger.committed()))
+    commits = ledger.commits(ledger.committed())
+    return reconcile(status.shards, status.listed + status.retried, commits, status.retried)
 
 
 def _settled(out: str) -> Compaction | None:

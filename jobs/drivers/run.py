@@ -24,7 +24,7 @@ from jobs.listing.listing import Listing
 from jobs.listing.shards import Shard, expected_cost
 from jobs.output.lease import BEAT_S, Presence, present
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, as_output_errors, reconcile
-from jobs.output.plans import Generation, PlanFolder
+from jobs.output.plans import Generation, PlanFolder, count_retried
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts, stop_work
@@ -76,6 +76,11 @@ class Run(Place):
     def n_recordings(self) -> int:
         """Recordings of all generations."""
         return sum(generation.n_recordings for generation in self.generations)
+
+    @property
+    def n_retried(self) -> int:
+        """Recordings of all generations that are there again because they had failed."""
+        return count_retried(self.generations)
 
     @property
     def is_committed(self) -> bool:
@@ -273,9 +278,10 @@ def run_shards(
 ) -> None:
     """Run the shards that are left, show progress, and add what they commit to the run's commits."""
     presence = run.presence
-    done = sum(commit.listed for commit in run.commits.values())
-    failed = sum(commit.failed for commit in run.commits.values())
-    with meter(console, title, run.n_recordings, done=done, failed=failed) as shown:
+    # What is retried is not done any more, and its failure does not count.
+    done = sum(commit.listed for commit in run.commits.values()) - run.n_retried
+    failed = sum(commit.failed for commit in run.commits.values()) - run.n_retried
+    with meter(console, title, run.n_recordings - run.n_retried, done=done, failed=failed) as shown:
 
         def take(commit: Commit) -> None:
             run.commits[commit.shard] = commit
@@ -312,7 +318,7 @@ def count(run: Run) -> Totals:
     committed = run.ledger.committed()
     run.commits.update(run.ledger.commits(committed - run.commits.keys()))
     there = {shard: commit for shard, commit in run.commits.items() if shard in committed}
-    return reconcile(run.n_shards, run.n_recordings, there)
+    return reconcile(run.n_shards, run.n_recordings, there, run.n_retried)
 
 
 def report_listing(listing: Listing, console: Console) -> None:

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from math import ceil, sqrt
 
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import Limits
 from jobs.settings import ShardSettings
 
 RECORDING_BYTES = 2**16
@@ -52,10 +53,11 @@ class Shard:
     """The recordings of one task. The index names the files of its results.
 
     ``isolated`` means that the recordings are processed in a child process, because an earlier attempt killed its
-    worker.
+    worker. ``limits`` are those of a retry; None means those of the run.
     """
 
     index: int
     recordings: tuple[Recording, ...]
     generation: int = 0
     isolated: bool = False
+    limits: Limits | None = None

@@ -52,6 +52,15 @@ def describe_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> s
     return "; ".join(_differences(there, here, ""))
 
 
+def advise(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Return what a person can do whose job differs from the one in the folder; parameters as above."""
+    advice = "name another folder, or run that job again"
+    differing = {key for key in {*there, *here} if there.get(key) != here.get(key)}
+    if there.get("job") == "classify" and differing == {"limits"}:
+        return f"{advice}; --retry-failed takes its failed recordings again within other limits"
+    return advice
+
+
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], above: str) -> Iterator[str]:
     for key in sorted({*there, *here}):
         ours, theirs = here.get(key), there.get(key)

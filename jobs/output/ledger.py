@@ -11,7 +11,7 @@ On disk, or under any URL::
 Invariants: each file is created whole, by the first who writes it, and never changes. A shard's failures part is
 written first and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in
 exactly one of the tables however often the shard is run. A shard is done when its commit record is there, and not
-before. While an update of a finished folder is under way, there is no success mark.
+before. While an update or a retry in a finished folder is under way, there is no success mark.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from typing import Any
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, JobError, OutputError, StorageError
 from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
-from heartbeat_core.settings import canonical_json, fingerprint
+from heartbeat_core.settings import Limits, canonical_json, fingerprint
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, SUCCESS_NAME
-from jobs.output.differences import describe_differences
+from jobs.output.differences import advise, describe_differences
 
 RUN_NAME = "_run.json"
 PLAN_FOLDER = "_plan"
@@ -115,10 +115,22 @@ class Ledger:
         wanted = json.loads(canonical_json(identity))
         if fingerprint(found) != fingerprint(wanted):
             told = describe_differences(found, wanted)
-            raise OutputError(f"{shown} holds another job ({told}): name another folder, or run that job again")
+            raise OutputError(f"{shown} holds another job ({told}): {advise(found, wanted)}")
         if any(name.endswith(".json") for name in storage.list_names(storage.join(self.out, COMPACT_FOLDER))):
             raise OutputError(f"{shown}: a compaction was interrupted: finish it with 'heartbeat compact {shown}'")
         return run_id
+
+    def find_limits(self) -> Limits | None:
+        """Return the limits of the job that the folder belongs to.
+
+        None where it belongs to no job that has limits: ``find_run`` says what is wrong with it.
+        """
+        try:
+            with as_output_errors():
+                record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
+            return Limits.model_validate(record["identity"]["limits"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
 
     def claim(self, identity: Mapping[str, Any], work: Mapping[str, int] | None = None) -> str:
         """Claim a free folder for this job and return its run_id.
@@ -206,8 +218,10 @@ class Ledger:
         storage.remove(storage.join(self.out, SUCCESS_NAME))
 
 
-def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit]) -> Totals:
+def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit], n_retried: int = 0) -> Totals:
     """Check the commit records against the plan, and return the totals.
+
+    Of the planned recordings, ``n_retried`` are there again because they had failed: these failures no longer count.
 
     Raises
     ------
@@ -221,7 +235,7 @@ def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit]) -
     listed = sum(commit.listed for commit in commits.values())
     if listed != n_recordings:
         raise JobError(f"{n_recordings} recordings were listed and {listed} are committed")
-    return Totals(listed, sum(commit.failed for commit in commits.values()))
+    return Totals(listed - n_retried, sum(commit.failed for commit in commits.values()) - n_retried)
 
 
 def count_labels(commits: Iterable[Commit]) -> Counter[str]:

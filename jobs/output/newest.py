@@ -1,20 +1,21 @@
-"""The newest row of each recording, where an update has processed some of them again."""
+"""The newest row of each recording, where an update or a retry has processed some of them again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from heartbeat_core import storage
 from heartbeat_core.formats.parquet import Table, from_parquet
+from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.uris import FAILURES
 from jobs.output.plans import PlanFolder
 
 
 def newest_generations(out: str) -> dict[str, int]:
-    """Return the newest generation of each recording that an update has processed, by recording_id.
+    """Return the newest generation of each recording that an update or a retry has processed, by recording_id.
 
     All other recordings are of generation 0.
     """
@@ -49,3 +50,26 @@ def read_newest(out: str, table: str, columns: list[str] | None = None) -> Itera
 def read_failures(out: str) -> list[dict[str, Any]]:
     """Return the rows of a finished failures table."""
     return [row for part in read_newest(out, FAILURES) for row in part.to_pylist()]
+
+
+def failed_recordings(out: str, error_types: Collection[str] = ()) -> Iterator[list[Recording]]:
+    """Yield the recordings whose newest row is a failure, as they were planned, a piece of the plan at a time.
+
+    Parameters
+    ----------
+    out : str
+        An output folder in which every planned shard is committed.
+    error_types : Collection[str]
+        Take only failures of these types; all if it is empty.
+    """
+    failed: dict[str, int] = {}
+    for part in read_newest(out, FAILURES, ["error_type"]):
+        names = ("recording_id", "generation", "error_type")
+        rows = zip(*(part.column(name).to_pylist() for name in names), strict=True)
+        failed.update((one, generation) for one, generation, kind in rows if not error_types or kind in error_types)
+    plans = PlanFolder(out)
+    for generation in plans.generations():
+        for piece in plans.pieces(generation):
+            planned = (recording for shard in piece for recording in shard.recordings)
+            # The newest plan of a recording is the one whose row is the newest.
+            yield [one for one in planned if failed.get(one.recording_id) == generation.number]

@@ -15,15 +15,16 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
+from typing import Any
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, JobError
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.plan import plan_shards, plan_table
-from heartbeat_core.settings import canonical_json
+from heartbeat_core.settings import Limits, canonical_json
 from jobs.listing.shards import Shard
 from jobs.output.ledger import PLAN_FOLDER
 
@@ -32,7 +33,11 @@ RECORDINGS_A_PIECE = 8192
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The settled plan of one listing; an update is a further generation."""
+    """The settled plan of one listing, or of a retry; each update and each retry is a further generation.
+
+    A retry holds recordings that had failed, and its own ``limits``. All other generations have None: the limits of the
+    run count.
+    """
 
     number: int
     token: str
@@ -40,11 +45,17 @@ class Generation:
     n_shards: int
     n_recordings: int
     n_pieces: int
+    limits: Limits | None = None
 
     @property
     def end_shard(self) -> int:
         """The number that the next generation's first shard has."""
         return self.first_shard + self.n_shards
+
+
+def count_retried(generations: Iterable[Generation]) -> int:
+    """Return how many recordings retries have taken again: each of them replaces a failure."""
+    return sum(one.n_recordings for one in generations if one.limits is not None)
 
 
 class PlanFolder:
@@ -65,24 +76,28 @@ class PlanFolder:
         while True:
             uri = self._record_uri(len(found))
             try:
-                found.append(Generation(**json.loads(storage.read(uri))))
+                found.append(_parse(storage.read(uri)))
             except FileNotFoundError:
                 return found
             except (ValueError, TypeError) as error:
-                raise JobError(f"{storage.display(uri)}: not a record of a plan: {error}") from None
+                told = " ".join(str(error).split())
+                raise JobError(f"{storage.display(uri)}: not a record of a plan: {told}") from None
 
-    def settle(self, number: int, first_shard: int, shards: Iterable[Sequence[Recording]]) -> Generation:
+    def settle(
+        self, number: int, first_shard: int, shards: Iterable[Sequence[Recording]], limits: Limits | None = None
+    ) -> Generation:
         """Store a generation's plan and return the one that is stored: another driver's, if that was first.
 
-        ``shards`` is consumed as it comes; no more than one piece of it is held in memory.
+        ``shards`` is consumed as it comes; no more than one piece of it is held in memory. ``limits`` are those of a
+        retry.
         """
-        ours = Generation(number, uuid.uuid4().hex, first_shard, 0, 0, 0)
+        ours = Generation(number, uuid.uuid4().hex, first_shard, 0, 0, 0, limits)
         try:
             ours = self._write_pieces(ours, shards)
         except BaseException:
             self._remove_pieces(ours)
             raise
-        storage.create(self._record_uri(number), canonical_json(asdict(ours)))
+        storage.create(self._record_uri(number), canonical_json(_record(ours)))
         settled = self.generations()[number]
         if settled != ours:
             self._remove_pieces(ours)
@@ -107,7 +122,8 @@ class PlanFolder:
             except (InputError, FileNotFoundError) as error:
                 raise JobError(f"{storage.display(uri)}: the plan cannot be read: {error}") from None
             yield [
-                Shard(index, tuple(recordings), generation.number) for index, recordings in plan_shards(table).items()
+                Shard(index, tuple(recordings), generation.number, limits=generation.limits)
+                for index, recordings in plan_shards(table).items()
             ]
 
     def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]]) -> Generation:
@@ -131,7 +147,7 @@ class PlanFolder:
         if piece:
             write()
             n_pieces += 1
-        return Generation(ours.number, ours.token, ours.first_shard, n_shards, n_recordings, n_pieces)
+        return replace(ours, n_shards=n_shards, n_recordings=n_recordings, n_pieces=n_pieces)
 
     def _remove_pieces(self, ours: Generation) -> None:
         folder = self._pieces_folder(ours)
@@ -146,3 +162,14 @@ class PlanFolder:
 
     def _piece_uri(self, generation: Generation, piece: int) -> str:
         return storage.join(self._pieces_folder(generation), f"{piece:06d}.parquet")
+
+
+def _record(generation: Generation) -> dict[str, Any]:
+    limits = generation.limits
+    return {**asdict(generation), "limits": None if limits is None else limits.model_dump(mode="json")}
+
+
+def _parse(text: bytes) -> Generation:
+    record = dict(json.loads(text))
+    limits = record.pop("limits", None)
+    return Generation(**record, limits=None if limits is None else Limits.model_validate(limits))

@@ -10,7 +10,7 @@ from heartbeat_core.errors import InputError
 from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.output.lease import Driver, live_drivers
 from jobs.output.ledger import RUN_NAME, Ledger
-from jobs.output.plans import PlanFolder
+from jobs.output.plans import PlanFolder, count_retried
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,10 @@ class Status:
     Attributes
     ----------
     listed, done, failed : int
-        Recordings; while an update runs, rows of all generations.
+        Recordings, with each that an update has taken again counted once more. A recording that is retried counts once:
+        as left, and then by its new row.
+    retried : int
+        Recordings that retries have taken again.
     running : tuple[int, ...]
         Shards that a driver has handed to its cluster and that are not committed.
     drivers : tuple[Driver, ...]
@@ -43,6 +46,7 @@ class Status:
     listed: int
     done: int
     failed: int
+    retried: int
     shards: int
     committed: int
     running: tuple[int, ...]
@@ -82,14 +86,16 @@ def read_status(out: str) -> Status:
     generations = PlanFolder(ledger.out).generations()
     commits = ledger.commits(ledger.committed())
     failed = sum(commit.failed for commit in commits.values())
+    retried = count_retried(generations)
     running = {shard for driver in drivers for shard in driver.shards} - commits.keys()
     return Status(
         job=job,
         run_id=run_id,
         generations=len(generations),
-        listed=sum(generation.n_recordings for generation in generations),
+        listed=sum(generation.n_recordings for generation in generations) - retried,
         done=sum(commit.listed for commit in commits.values()) - failed,
-        failed=failed,
+        failed=failed - retried,
+        retried=retried,
         shards=generations[-1].end_shard if generations else 0,
         committed=len(commits),
         running=tuple(sorted(running)),

@@ -124,12 +124,13 @@ def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFact
         A recording that an earlier attempt could read cannot be read now; the task is tried again.
     """
     recordings = [reveal(recording, run.path_column, run.driver) for recording in shard.recordings]
+    limits = shard.limits or run.limits
     with ExitStack() as stack:
         results, failures = process_recordings(
             recordings,
             work,
-            run.limits,
-            working_place(stack, shard, run.limits),
+            limits,
+            working_place(stack, shard, limits),
             lambda: is_stopped(run.driver),
         )
     begin_commit(run.driver, shard.index)

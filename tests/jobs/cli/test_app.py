@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -590,6 +591,42 @@ def test_failures_are_counted_by_their_type(place: Place) -> None:
     assert "4 recordings listed = 2 predictions + 2 failures" in result.stdout
     failed = [line[2:] for line in result.stdout.splitlines() if "failed:" in line]
     assert sorted(failed) == ["       1 failed: empty", "       1 failed: not_audio"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "retried"),
+    [
+        (("IN", "--retry-failed"), 2),
+        (("IN", "--retry-failed", "--workers", 1), 2),
+        (("--retry-failed", "IN"), 2),
+        (("IN", "--retry-failed="), 2),
+        (("IN", "--retry-failed", "empty"), 1),
+        (("IN", "--retry-failed=empty, not_audio"), 2),
+        (("--retry-failed", "empty,not_audio", "IN"), 2),
+        (("IN", "--retry-failed", "timeout"), 0),
+    ],
+)
+def test_an_option_with_or_without_error_types(place: Place, arguments: tuple[object, ...], retried: int) -> None:
+    folder = place.tmp / "in"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"no sound")
+    (folder / "b.wav").write_bytes(b"")
+    (folder / "c.wav").write_bytes(heart_bytes("normal", 1))
+    command = ("classify", "-o", place.out, "--model", place.bundle)
+    assert heartbeat(*command, folder).exit_code == 0
+    result = heartbeat(*command, *(folder if one == "IN" else one for one in arguments))
+    assert result.exit_code == 0, result.output
+    assert "3 recordings listed = 1 predictions + 2 failures" in result.stdout
+    assert Counter(row["generation"] for row in read_rows(place.out, "failures")) == Counter({0: 2, 1: retried})
+
+
+def test_error_types_that_do_not_exist(place: Place) -> None:
+    for name in ("timeot", "read-timeout", "too_short,timeot"):
+        refused = place.classify("--retry-failed", name)
+        told = f"--retry-failed {name.rpartition(',')[2]}: no such error type; there are changed_since_listed, empty, "
+        assert_refused(refused, 2, told)
+    assert_refused(place.classify("--update", "--retry-failed"), 2, "give --update or --retry-failed, not both")
+    assert not place.out.exists()
 
 
 def test_nothing_but_failures(place: Place) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.output.differences import describe_differences
+from jobs.output.differences import advise, describe_differences
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -75,3 +75,21 @@ DIGEST = "0123456789abcdef" * 4
 )
 def test_an_option_the_value_there_and_the_value_here(there: dict[str, Any], here: dict[str, Any], told: str) -> None:
     assert describe_differences(there, here) == told
+
+
+@pytest.mark.parametrize(
+    ("changed", "points_to_a_retry"),
+    [
+        ({"limits": {"max_channels": 2}}, True),
+        ({"limits": {"max_channels": 2}, "model": "b"}, False),
+        ({"model": "b"}, False),
+        ({"job": "build-dataset", "limits": {"max_channels": 2}}, False),
+    ],
+)
+def test_a_retry_is_what_other_limits_alone_are_good_for(changed: dict[str, Any], points_to_a_retry: bool) -> None:
+    there = {"job": "classify", "model": "a", "limits": {"max_channels": 16}}
+    told = advise(there, {**there, **changed})
+    assert told.startswith("name another folder, or run that job again")
+    assert ("--retry-failed" in told) == points_to_a_retry
+    dataset = {"job": "build-dataset", "limits": {"max_channels": 16}}
+    assert "--retry-failed" not in advise(dataset, {**dataset, "limits": {"max_channels": 2}})

@@ -204,6 +204,8 @@ def test_totals_and_the_success_mark(tmp_path: Path) -> None:
     (tmp_path / "_commits" / ".part-000000.json.0123.tmp").write_text("{")
     totals = reconcile(3, 5, committed(ledger))
     assert (totals, totals.done) == (Totals(listed=5, failed=2), 3)
+    # The third shard was a retry of one of the failures.
+    assert reconcile(3, 5, committed(ledger), 1) == Totals(listed=4, failed=1)
     assert not ledger.is_finished()
     assert not storage.exists(storage.join(ledger.out, "_SUCCESS"))
     ledger.mark_success(totals)

@@ -12,8 +12,9 @@ import pytest
 
 from heartbeat_core.errors import InputError, JobError
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.settings import Limits
 from jobs.listing.shards import Shard
-from jobs.output.plans import Generation, PlanFolder
+from jobs.output.plans import Generation, PlanFolder, count_retried
 from tests.helpers import tree
 
 
@@ -172,6 +173,29 @@ def test_ten_thousand_generations_would_be_read_in_order(plans: PlanFolder, tmp_
     assert [one.number for one in plans.generations()] == list(range(12))
 
 
+def test_the_limits_of_a_retry_go_with_its_shards(plans: PlanFolder) -> None:
+    limits = Limits(deadline_s=3.5, max_channels=2)
+    first = plans.settle(0, 0, shards_of(3, 3))
+    retried = plans.settle(1, 2, shards_of(4), limits)
+    assert plans.generations() == [first, retried]
+    assert (first.limits, retried.limits) == (None, limits)
+    assert [shard.limits for generation in (first, retried) for shard in plans.shards(generation)] == [
+        None,
+        None,
+        limits,
+    ]
+    assert count_retried([first, retried]) == 4
+
+
+def test_a_record_from_before_there_were_retries(plans: PlanFolder, tmp_path: Path) -> None:
+    settled = plans.settle(0, 0, shards_of(3))
+    path = tmp_path / "_plan/000000.json"
+    record = json.loads(path.read_text())
+    del record["limits"]
+    path.write_text(json.dumps(record))
+    assert plans.generations() == [settled]
+
+
 def _fields(generation: Generation) -> dict[str, object]:
     return {name: getattr(generation, name) for name in Generation.__slots__}
 
@@ -181,6 +205,15 @@ def test_a_damaged_record_is_named(plans: PlanFolder, tmp_path: Path, content: b
     plans.settle(0, 0, shards_of(3))
     (tmp_path / "_plan/000000.json").write_bytes(content)
     with pytest.raises(JobError, match=r"_plan/000000\.json: not a record of a plan") as caught:
+        plans.generations()
+    assert "\n" not in str(caught.value)
+
+
+def test_limits_that_are_damaged_are_named_in_one_line(plans: PlanFolder, tmp_path: Path) -> None:
+    plans.settle(0, 0, shards_of(3), Limits())
+    path = tmp_path / "_plan/000000.json"
+    path.write_text(path.read_text().replace('"max_channels":16', '"max_channels":-16,"more":1'))
+    with pytest.raises(JobError, match=r"000000\.json: not a record of a plan: .*max_channels") as caught:
         plans.generations()
     assert "\n" not in str(caught.value)
 

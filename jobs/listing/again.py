@@ -1,0 +1,52 @@
+"""Recordings that were listed earlier, with what their stores say of them now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from heartbeat_core import storage
+from heartbeat_core.errors import StorageError
+from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.storage import retry
+
+AT_ONCE = 16
+"""Recordings that are looked up at the same time."""
+
+
+def look_again(recordings: Iterable[Recording]) -> Iterator[Recording]:
+    """Yield each recording, in order, with the size and version that its store gives it now.
+
+    A recording that was listed without a version, as the rows of a manifest are, stays as it is. So does one that the
+    store does not have or does not show: whoever reads it finds out why.
+
+    Raises
+    ------
+    StorageError
+        The store does not answer.
+    """
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look-again")
+    try:
+        pending = [retry.submit(pool, _look_again, recording) for recording in recordings]
+        yield from (one.result() for one in pending)
+    finally:
+        # After an error, the answers for the others are of no use.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_again(recording: Recording) -> Recording:
+    if recording.version is None:
+        return recording
+    store = storage.store_of(recording.uri)
+    try:
+        found = store.find(recording.uri)
+    except storage.store_errors() as error:
+        # A web server that does not answer says nothing about other servers.
+        if store.is_transient(error) and not recording.uri.startswith(("http://", "https://")):
+            shown = storage.display(recording.public_uri)
+            raise StorageError(f"{shown}: the store does not answer: {storage.reason(error)}") from None
+        return recording
+    if found is None:
+        return recording
+    return replace(recording, size_bytes=found.size_bytes, version=found.version)
