@@ -12,12 +12,13 @@ from dataclasses import astuple, dataclass, field, replace
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.formats.audio_names import without_ending
 from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
-from jobs.listing.listing import AUDIO_SUFFIXES, PATH_COLUMNS, find_column
+from jobs.listing.listing import PATH_COLUMNS, find_column
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
 PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
@@ -208,7 +209,7 @@ def _optional(
 def _keys(path: str) -> tuple[str, ...]:
     """Return what a path is matched by, the best key first; see the module's docstring."""
     name = without_query(path).rpartition("/")[2]
-    return path, name, _without_ending(path), _without_ending(name)
+    return path, name, without_ending(path), without_ending(name)
 
 
 def _candidates(row: LabelRow, index: Sequence[dict[str, list[int]]]) -> tuple[int, list[int]]:
@@ -221,11 +222,6 @@ def _candidates(row: LabelRow, index: Sequence[dict[str, list[int]]]) -> tuple[i
 
 def _path_of(recording: Recording) -> str:
     return _with_digest(_normal_path(recording.relative_path), recording.query_digest)
-
-
-def _without_ending(path: str) -> str:
-    ending = next((ending for ending in AUDIO_SUFFIXES if path.lower().endswith(ending)), "")
-    return path[: len(path) - len(ending)]
 
 
 def _normal_path(path: str) -> str:

@@ -17,6 +17,7 @@ from itertools import chain, islice
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, InputNotFound, StorageError
 from heartbeat_core.formats import inventory
+from heartbeat_core.formats.audio_names import AUDIO_SUFFIXES
 from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.stores import Entry
@@ -24,10 +25,6 @@ from heartbeat_core.storage.uris import public_uri, query_digest, without_query
 from jobs.listing.seen import KnownRecordings
 from jobs.settings import Selection
 
-AUDIO_SUFFIXES = (
-    *(".wav", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
-    *(".aif", ".aiff", ".au", ".snd", ".caf"),
-)
 PATH_COLUMNS = ("path", "uri", "url", "filename", "file", "fname", "file_name", "key")
 """Names by which the path column of a manifest or label file is found when no option names it."""
 

@@ -29,13 +29,14 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.formats.audio_names import AUDIO_SUFFIXES
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.plan import plan_shards, plan_table
 from heartbeat_core.storage.stores import Entry
 from jobs.drivers.run import report_listing
 from jobs.listing import listing
-from jobs.listing.listing import AUDIO_SUFFIXES, PATH_COLUMNS, Listing, is_selected, reveal
+from jobs.listing.listing import PATH_COLUMNS, Listing, is_selected, reveal
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
 from jobs.settings import Selection, ShardSettings
