@@ -186,9 +186,9 @@ class Cinc2016:
             notes.append(f"counted as clean, since the truth names no signal quality: {counted(n, 'recording')}")
         for true, sizes in zip(_CLASSES, counts.sum(axis=2).tolist(), strict=True):
             empty = [quality for quality, size in zip(_QUALITIES, sizes, strict=True) if not size]
-            if len(empty) == 1:
+            if len(empty) == 1 and "quality" in truth.columns:
                 notes.append(f"left out with its weight, since there are none: {empty[0]} {true.lower()} recordings")
-            elif empty:
+            elif len(empty) == len(_QUALITIES):
                 notes.append(f"not defined, since there are no {true.lower()} recordings: {_SHARES[true]} and MAcc")
         return notes
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from jobs.drivers.compact import compact
 from jobs.drivers.score import score
 from jobs.output.answers import read_results
 from jobs.settings import JobSettings
-from tests.helpers import read_table, tree, write_csv
+from tests.helpers import environment, read_table, tree, write_csv
 from tests.results import write_results
 
 MURMUR = ("absent", "present", "unknown")
@@ -241,3 +244,28 @@ def test_real_results_name_labels_and_thresholds_and_score_the_same_after_compac
     assert score([str(out)], str(truth), "cinc2016") == before
     assert read_results(str(out)).predicted.thresholds.tolist() == thresholds
     assert classify([str(library)], str(out), settings, console).totals.listed == len(names)
+
+
+def test_a_challenge_of_another_package(tmp_path: Path) -> None:
+    facts = tmp_path / "toy-1.0.dist-info"
+    facts.mkdir()
+    (tmp_path / "toy.py").write_text(
+        "from heartbeat_core.challenges.cinc2016 import Cinc2016\n"
+        "class Toy(Cinc2016):\n"
+        "    name = 'toy2030'\n"
+        "    def files(self, answers):\n"
+        "        return {'toy.txt': ' '.join(answers['class'].ids)}\n"
+        "TOY = Toy()\n"
+    )
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[heartbeat.challenges]\ntoy = toy:TOY\n")
+    results = write_results(tmp_path / "results", OUTCOME, sure(OUTCOME, a1="Abnormal", a2="Normal"))
+    ours = environment()
+    subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "export", results, "--challenge", "toy2030", "-o", tmp_path / "out"],
+        env={**ours, "PYTHONPATH": os.pathsep.join([ours["PYTHONPATH"], str(tmp_path)])},
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert tree(tmp_path / "out") == {"toy.txt": b"a1 a2"}
