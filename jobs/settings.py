@@ -157,7 +157,7 @@ def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSe
     InputError
         The file is not there.
     """
-    content = {} if config is None else parse_mapping(_read_text(config), config)
+    content = {} if config is None else parse_mapping(read_text(config), config)
     for key, value in overrides.items():
         if isinstance(value, Mapping) and isinstance(content.get(key), Mapping):
             content[key] = {**content[key], **value}
@@ -171,7 +171,7 @@ def load_cluster_settings(text: str, workers: int | None) -> ClusterSettings:
     if text == "local":
         content: dict[str, Any] = {"kind": "local"}
     elif text.endswith((".yaml", ".yml")):
-        content = parse_mapping(_read_text(text), text)
+        content = parse_mapping(read_text(text), text)
     elif text.endswith(".json"):
         content = {"kind": "scheduler-file", "scheduler_file": text}
     elif "://" in text:
@@ -200,7 +200,7 @@ def load_recipe(text: str) -> Recipe:
     from heartbeat_core.learning.kinds import check_recipe
 
     if text.endswith((".yaml", ".yml")):
-        recipe = parse_yaml(Recipe, _read_text(text), text)
+        recipe = parse_yaml(Recipe, read_text(text), text)
     elif text in shipped_recipes():
         content = (_recipes_folder() / f"{text}.yaml").read_text(encoding="utf-8")
         recipe = parse_yaml(Recipe, content, f"{text}.yaml")
@@ -221,7 +221,16 @@ def _recipes_folder() -> Traversable:
     return files("heartbeat_core.configs") / "recipes"
 
 
-def _read_text(path: str) -> str:
+def read_text(path: str) -> str:
+    """Return the text of a settings file, by its path or URL.
+
+    Raises
+    ------
+    InputError
+        The file is not there, or cannot be read.
+    ConfigError
+        It is not text.
+    """
     try:
         return storage.read(storage.to_uri(path)).decode()
     except FileNotFoundError:

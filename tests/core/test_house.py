@@ -24,6 +24,7 @@ RULES: dict[str, set[str]] = {
     "heartbeat_core.evaluation": set(),
     "heartbeat_core.challenges": set(),
     "heartbeat_core.features": {"heartbeat_core.audio"},
+    "heartbeat_core.databases": {f"heartbeat_core.{wing}" for wing in ("storage", "formats")},
     "heartbeat_core.datasets": {f"heartbeat_core.{wing}" for wing in ("storage", "formats", "alignment")},
     "heartbeat_core.recordings": {
         f"heartbeat_core.{wing}" for wing in ("storage", "formats", "audio", "alignment", "features")
