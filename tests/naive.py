@@ -219,3 +219,91 @@ def newest_failures(history: Sequence[dict[str, str]]) -> dict[str, tuple[int, s
             if error_type:
                 found[name] = (generation, error_type)
     return found
+
+
+def cinc2016_scores(rows: Sequence[tuple[int, int, int]]) -> dict[str, float]:
+    """Score rows of (truth 1 or -1, quality 1 or 0, answer 1, 0 or -1) by both formulas of 2016, row by row."""
+    found: dict[str, float] = {}
+    for name, positive in (("Se", 1), ("Sp", -1)):
+        mine = [(quality, answer) for truth, quality, answer in rows if truth == positive]
+        share, half = 0.0, 0.0
+        for wanted in (1, 0):
+            stratum = [answer for quality, answer in mine if quality == wanted]
+            right = 0
+            for answer in stratum:
+                if answer == positive or (wanted == 0 and answer == 0):
+                    right += 1
+            if stratum:
+                share += len(stratum) / len(mine) * right / len(stratum)
+        for _, answer in mine:
+            half += 1.0 if answer == positive else 0.5 if answer == 0 else 0.0
+        found[name] = share if mine else math.nan
+        found[f"{name}_sample2016b"] = half / len(mine) if mine else math.nan
+    for ending in ("", "_sample2016b"):
+        found[f"MAcc{ending}"] = (found[f"Se{ending}"] + found[f"Sp{ending}"]) / 2
+    return found
+
+
+def moody2022_scores(
+    labels: Sequence[str],
+    outputs: Sequence[Sequence[int]],
+    probabilities: Sequence[Sequence[float]],
+    outcomes: Sequence[str],
+    classes: Sequence[str],
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Score patients by the formulas of 2022: the measures, and those by class; ``classes[0]`` counts in doubt."""
+    chosen = [classes[list(row).index(1)] if sum(row) == 1 else classes[0] for row in outputs]
+    weights = {"Present": 5, "Unknown": 3, "Absent": 1, "Abnormal": 5, "Normal": 1}
+    reached = possible = right = 0
+    for label, output in zip(labels, chosen, strict=True):
+        possible += weights[label]
+        if label == output:
+            reached += weights[label]
+            right += 1
+    n = len(labels)
+    true_positive = false_positive = false_negative = 0
+    for outcome, output in zip(outcomes, chosen, strict=True):
+        is_positive = output in ("Present", "Unknown", "Abnormal")
+        true_positive += is_positive and outcome == "Abnormal"
+        false_positive += is_positive and outcome == "Normal"
+        false_negative += not is_positive and outcome == "Abnormal"
+    m = true_positive + false_positive
+    experts = 25 + 397 * (m / n) - 1718 * (m / n) ** 2 + 11296 * (m / n) ** 4
+    by_class: dict[str, list[float]] = {"AUROC": [], "AUPRC": [], "F_measure": [], "accuracy": []}
+    for k, name in enumerate(classes):
+        is_label = [label == name for label in labels]
+        is_output = [output == name for output in chosen]
+        roc, prc = _areas(is_label, [row[k] for row in probabilities])
+        both = sum(a and b for a, b in zip(is_label, is_output, strict=True))
+        either = sum(is_label) + sum(is_output)
+        by_class["AUROC"].append(roc)
+        by_class["AUPRC"].append(prc)
+        by_class["F_measure"].append(2 * both / either if either else math.nan)
+        by_class["accuracy"].append(both / sum(is_label) if any(is_label) else math.nan)
+    measures = {
+        "weighted_accuracy": reached / possible,
+        "cost": (10 * n + experts * n + 10000 * true_positive + 50000 * false_negative) / n,
+        "accuracy": right / n,
+    }
+    for name in ("AUROC", "AUPRC", "F_measure"):
+        defined = [value for value in by_class[name] if not math.isnan(value)]
+        measures[name] = sum(defined) / len(defined) if defined else math.nan
+    return measures, by_class
+
+
+def _areas(is_label: Sequence[bool], chances: Sequence[float]) -> tuple[float, float]:
+    """Walk down the distinct probabilities: trapezoids under sensitivity and specificity, steps under precision."""
+    n_positive, n_negative = sum(is_label), len(is_label) - sum(is_label)
+    if not n_positive:
+        return math.nan, math.nan
+    roc = prc = 0.0
+    sensitivity, specificity = 0.0, 1.0
+    for threshold in sorted(set(chances), reverse=True):
+        true_positive = sum(a and c >= threshold for a, c in zip(is_label, chances, strict=True))
+        false_positive = sum(not a and c >= threshold for a, c in zip(is_label, chances, strict=True))
+        next_sensitivity = true_positive / n_positive
+        next_specificity = 1 - false_positive / n_negative if n_negative else math.nan
+        roc += (next_sensitivity - sensitivity) * (next_specificity + specificity) / 2
+        prc += (next_sensitivity - sensitivity) * true_positive / (true_positive + false_positive)
+        sensitivity, specificity = next_sensitivity, next_specificity
+    return roc, prc

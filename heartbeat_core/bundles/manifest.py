@@ -84,6 +84,16 @@ class BundleManifest(Settings):
         """Codes of the labels that the model was trained on, ascending."""
         return np.array([self.labels.index(label) for label in self.trained_labels], np.int64)
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the metadata of every part of a job's results say of the model; lists are JSON."""
+        return {
+            "model_id": self.model_id,
+            "recipe": self.recipe.name,
+            "labels": json.dumps(self.labels),
+            "thresholds": json.dumps(self.decision.thresholds),
+        }
+
     def expected_digest(self) -> str:
         """Return the digest that this content must have."""
         return _digest(self.model_dump(mode="json"))

@@ -61,6 +61,14 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
         raise InputError(f"not a Parquet file: {one_line(error)}") from None
 
 
+def parquet_schema(data: bytes) -> pa.Schema:
+    """Return the columns of one Parquet file, with its key-value metadata; raises as ``from_parquet``."""
+    try:
+        return _open_parquet(data, ()).schema_arrow
+    except DAMAGED as error:
+        raise InputError(f"not a Parquet file: {one_line(error)}") from None
+
+
 def iter_parquet_rows(data: bytes, columns: Sequence[str], batch_rows: int = 16_384) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of one Parquet file as Python values, in the order of ``columns``, None where a cell is null.
 

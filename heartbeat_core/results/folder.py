@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
-from heartbeat_core.formats.parquet import from_parquet, join_tables
+from heartbeat_core.formats.parquet import from_parquet, join_tables, parquet_schema
 from heartbeat_core.storage.uris import FAILURES, TABLES
 
 _IDENTITY = ["recording_id", "generation"]
@@ -64,6 +64,18 @@ class Results:
         """Return one row per recording that could not be processed; raises as ``predictions``."""
         return self._newest(FAILURES, columns)
 
+    def schema(self, table: str = "predictions") -> pa.Schema:
+        """Return the columns of a table's first part, with what it says of the run as metadata.
+
+        Raises
+        ------
+        InputError
+            The table has no part yet.
+        """
+        if not self._parts[table]:
+            raise self._missing(table)
+        return parquet_schema(storage.read(self._parts[table][0]))
+
     def part_uris(self, table: str) -> list[str]:
         """Return the URIs of the Parquet files of a table, for an engine that reads them itself."""
         return list(self._parts[table])
@@ -72,7 +84,7 @@ class Results:
         wanted = None if columns is None else list(dict.fromkeys([*columns, *_IDENTITY]))
         rows = self._read(table, wanted)
         if rows is None:
-            raise InputError(f"{storage.display(self.uri)}: the table '{table}' does not exist yet")
+            raise self._missing(table)
         generations = [found for one in ("predictions", FAILURES) if (found := self._read(one, _IDENTITY)) is not None]
         newest = join_tables(generations).group_by("recording_id").aggregate([("generation", "max")])
         if pc.max(newest.column("generation_max")).as_py() not in (None, 0):
@@ -84,6 +96,9 @@ class Results:
     def _read(self, table: str, columns: list[str] | None) -> pa.Table | None:
         parts = [from_parquet(storage.read(uri), columns) for uri in self._parts[table]]
         return join_tables(parts).replace_schema_metadata(None) if parts else None
+
+    def _missing(self, table: str) -> InputError:
+        return InputError(f"{storage.display(self.uri)}: the table '{table}' does not exist yet")
 
     def _part_uris(self, table: str) -> list[str]:
         folder = storage.join(self.uri, table)

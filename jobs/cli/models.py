@@ -10,6 +10,7 @@ from rich.table import Table
 from heartbeat_core.errors import UsageError
 from heartbeat_core.labels import ORIGINAL_LABELS
 from jobs.cli.app import EXIT_CODES, GOES_ON, app, check_failures, exit_codes, prepare_workers
+from jobs.cli.challenges import export_answers
 from jobs.cli.options import (
     Before,
     Cluster,
@@ -28,6 +29,7 @@ from jobs.cli.options import (
     PathColumn,
     ProtocolChoice,
     Since,
+    StoreConfig,
     Workers,
     job_settings,
     parse_names,
@@ -356,21 +358,55 @@ def evaluate(
 
 @app.command(epilog="Exit codes: 0 written, 1 it could not be written, 2 wrong usage, 130 interrupted.")
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="BUNDLE", help="A shipped model, or where a bundle is.", show_default=False),
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BUNDLE|RESULTS",
+            help="A shipped model, or where a bundle is. With --challenge, the output of classify; for moody2022 also "
+            "two: of a model for the murmur, and of one for the outcome.",
+            show_default=False,
+        ),
     ],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="New file or URL.", show_default=False)],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|FOLDER",
+            help="New file or URL; with --challenge, a new folder.",
+            show_default=False,
+        ),
+    ],
     file_format: Annotated[
-        FormatChoice,
-        typer.Option("--format", help="onnx: a network that other programs can run. hdf5: its weights, by name."),
-    ] = FormatChoice.onnx,
+        FormatChoice | None,
+        typer.Option(
+            "--format",
+            help="onnx: a network that other programs can run. hdf5: its weights, by name. [default: onnx]",
+        ),
+    ] = None,
     int8: Annotated[
         bool,
         typer.Option("--int8", help="Store the weights in 8 bits, which takes about a quarter of the size. ONNX only."),
     ] = False,
+    challenge: Annotated[
+        str | None,
+        typer.Option(
+            "--challenge",
+            metavar="NAME",
+            help="Write the official answer files of a challenge: cinc2016, moody2022, or what other packages add.",
+        ),
+    ] = None,
+    truth: Annotated[
+        str | None,
+        typer.Option(
+            "--truth",
+            metavar="FOLDER|FILE",
+            help="For moody2022: where each recording's patient stands, as 'score' takes it. [default: the file names]",
+        ),
+    ] = None,
+    config: StoreConfig = None,
 ) -> None:
-    """Write a model's network as one file, for a phone or another program.
+    """Write a model's network as one file, or the answer files of a challenge.
 
     An ONNX model reads 'frames' [batch, L, 2] (Hz, linear magnitude; aligned, zeros elsewhere) or 'statistics'
     [batch, N], the feature sets of its recipe side by side (652 values for 'cycles'), as 'classify' writes them. It
@@ -381,9 +417,22 @@ def export(
     HDF5 has one dataset for each entry of the network's state dict ('layers.0.weight'), for the scaler and for the
     reference.
 
+    With --challenge, the results of 'classify' become answers.txt (cinc2016) or one ID.csv a patient (moody2022).
+
     Example: **heartbeat export seed-small --format onnx --int8 -o model.onnx**
+
+    Example: **heartbeat export results/ --challenge moody2022 -o answers/**
     """
     with exit_codes("interrupted"):
+        if challenge is not None:
+            if file_format is not None or int8:
+                raise UsageError("--format and --int8 are for a BUNDLE, and --challenge is for RESULTS: leave one out")
+            export_answers(sources, challenge, output, truth, config)
+            return
+        if truth is not None or config is not None:
+            raise UsageError("--truth and --config are for RESULTS: give --challenge as well, or leave them out")
+        if len(sources) > 1:
+            raise UsageError(f"one BUNDLE is exported at a time, and {len(sources)} were named")
         try:
             from jobs.drivers.export import export as run_job
         except ModuleNotFoundError as error:
@@ -391,9 +440,10 @@ def export(
                 f"export needs the package '{error.name}', which is not installed: pip install 'heartbeat[export]'"
             ) from None
 
-        exported = run_job(model, output, file_format.value, int8)
+        chosen = file_format or FormatChoice.onnx
+        exported = run_job(sources[0], output, chosen.value, int8)
         out.print(f"model {exported.model_id}")
-        out.print(f"{file_format.value}{', int8' * int8}: {exported.n_bytes / 1e3:,.1f} kB")
+        out.print(f"{chosen.value}{', int8' * int8}: {exported.n_bytes / 1e3:,.1f} kB")
         if (found := exported.comparison) is not None:
             out.print(
                 f"largest difference from torch over {found.n_rows} made-up rows: probabilities "

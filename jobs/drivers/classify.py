@@ -137,7 +137,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     with on_cluster(run, settings, console) as connection:
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
-        facts = run_facts(run, settings, {"model_id": manifest.model_id, "recipe": manifest.recipe.name})
+        facts = run_facts(run, settings, manifest.provenance)
         job = ClassifyJob(facts, model, manifest.digest, settings.features)
         run_shards(run, connection, classify_shard, job, settings, console, "classify")
         return finish(run)

@@ -171,8 +171,7 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
 def plan_classify(model: str, features: Sequence[str]) -> Planned:
     """Load a model; raises BundleError as ``bundle.load``."""
     loaded = bundle.load(model)
-    facts = _facts(model_id=loaded.model_id, recipe=loaded.manifest.recipe.name)
-    return Planned("classify", ClassifyWork(loaded, features), facts)
+    return Planned("classify", ClassifyWork(loaded, features), _facts(**loaded.manifest.provenance))
 
 
 def plan_dataset(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> Planned:

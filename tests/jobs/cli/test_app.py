@@ -52,7 +52,7 @@ from tests.helpers import (
     write_csv,
 )
 
-COMMANDS = ("classify", "build-dataset", "train", "evaluate", "predict", "export", "plan", "certs", "demo")
+COMMANDS = ("classify", "build-dataset", "train", "evaluate", "predict", "score", "export", "plan", "certs", "demo")
 CONFIGS = Path(str(files("heartbeat_core.configs")))
 
 
@@ -424,7 +424,7 @@ def test_the_help_lists_the_commands_in_the_order_of_their_use() -> None:
     told = re.findall(r"^[│ ]+([a-z-]+)  +[A-Z]", heartbeat("--help").stdout.partition("Commands")[2], re.MULTILINE)
     assert told == [
         *("demo", "predict", "plan", "classify", "status", "compact"),
-        *("build-dataset", "evaluate", "train", "export", "certs"),
+        *("build-dataset", "evaluate", "train", "score", "export", "certs"),
     ]
     assert set(told) == set(get_command(app).commands)
 
