@@ -81,8 +81,8 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
     Raises
     ------
     InputError
-        A declared name cannot be a label, a label that occurs was not declared, two labels differ only in small and capital letters, or there are more
-        than ``MAX_LABELS``.
+        A declared name cannot be a label, a label that occurs was not declared, two labels differ only in small and
+        capital letters, or there are more than ``MAX_LABELS``.
 
     Examples
     --------
