@@ -21,14 +21,16 @@ from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.features.catalogue import ALIGNED, sets_written
 from heartbeat_core.features.feature_set import ColumnType, FeatureSet
 from heartbeat_core.formats.columns import FLOATS, TEXT, TIME, column_name, list_column, make_schema, make_table
+from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure
+from heartbeat_core.results.listed import LISTED, listed_columns, with_kept
 
 if TYPE_CHECKING:
     from heartbeat_core.bundles.servable import Holdout
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 _AUDIO = {
@@ -42,6 +44,7 @@ _AUDIO = {
     "header_n_samples_": pa.int64(),
     "truncated": pa.bool_(),
 }
+_LISTED = {**LISTED, "patient_id_": TEXT}
 _QUALITY = {field.name: pa.float64() for field in fields(Quality)}
 
 PREDICTIONS = make_schema(
@@ -60,6 +63,7 @@ PREDICTIONS = make_schema(
     generation=pa.int32(),
     run_id=TEXT,
     processed_at=TIME,
+    **_LISTED,
 )
 """``generation`` counts the updates of the folder from 0. The newest row of a recording has the highest value.
 
@@ -90,7 +94,7 @@ def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
         As ``catalogue.sets_written``.
     """
     chosen = {name: kind for one in sets_written(feature_sets) for name, kind in _columns_of(one).items()}
-    return make_schema(**_FACTS, **chosen, generation=pa.int32())
+    return make_schema(**_FACTS, **chosen, generation=pa.int32(), **_LISTED)
 
 
 RECORDINGS = pa.schema(
@@ -100,6 +104,7 @@ RECORDINGS = pa.schema(
         pa.field("label_code", pa.int8()),
         pa.field("patient_id", TEXT),
         pa.field("device", TEXT),
+        *make_schema(**LISTED),
     ]
 )
 """The rows of a dataset: the features and the facts about the recording; null if a fact is unknown."""
@@ -114,6 +119,7 @@ FAILURES = make_schema(
     generation=pa.int32(),
     run_id=TEXT,
     failed_at=TIME,
+    **_LISTED,
 )
 
 
@@ -135,6 +141,7 @@ def predictions_table(
     generation: int,
     run_id: str,
     now: datetime,
+    kept: Sequence[KeptColumn] = (),
 ) -> pa.Table:
     """Return one prediction row per result."""
     n = len(results)
@@ -153,12 +160,17 @@ def predictions_table(
         "generation": [generation] * n,
         "run_id": [run_id] * n,
         "processed_at": [now] * n,
+        **_listed(results, kept),
     }
-    return make_table(columns, PREDICTIONS)
+    return make_table(columns, with_kept(PREDICTIONS, kept))
 
 
 def features_table(
-    results: Sequence[RecordingResult], feature_sets: Sequence[str] = ("aligned",), *, generation: int
+    results: Sequence[RecordingResult],
+    feature_sets: Sequence[str] = ("aligned",),
+    *,
+    generation: int,
+    kept: Sequence[KeptColumn] = (),
 ) -> pa.Table:
     """Return one feature row per result, with unpadded frames.
 
@@ -175,11 +187,13 @@ def features_table(
             raise ValueError(f"{one.name} are to be written, and a result has none")
         rows = np.stack([result.features[one.name] for result in results]) if results else np.zeros((0, len(one.names)))
         columns |= dict(zip(one.names, rows.astype(np.float32, copy=False).T, strict=True))
-    columns["generation"] = [generation] * len(results)
-    return make_table(columns, features_schema(feature_sets))
+    columns |= {"generation": [generation] * len(results), **_listed(results, kept)}
+    return make_table(columns, with_kept(features_schema(feature_sets), kept))
 
 
-def recordings_table(results: Sequence[RecordingResult], padded_length: int | None) -> pa.Table:
+def recordings_table(
+    results: Sequence[RecordingResult], padded_length: int | None, kept: Sequence[KeptColumn] = ()
+) -> pa.Table:
     """Return the rows of the dataset; with ``padded_length``, the frames include their padding."""
     frames = [
         result.frames if padded_length is None else pad(result.frames, result.placement.offset_frames, padded_length)
@@ -190,13 +204,15 @@ def recordings_table(results: Sequence[RecordingResult], padded_length: int | No
         **_feature_columns(results, frames),
         "label": labels,
         "label_code": [None if label is None else LABELS.index(label) for label in labels],
-        "patient_id": [result.recording.patient_id for result in results],
         "device": [result.recording.device for result in results],
+        **_listed(results, kept),
     }
-    return make_table(columns, RECORDINGS)
+    return make_table(columns, with_kept(RECORDINGS, kept))
 
 
-def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime) -> pa.Table:
+def failures_table(
+    failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime, kept: Sequence[KeptColumn] = ()
+) -> pa.Table:
     """Return one row per failure."""
     n = len(failures)
     columns = {
@@ -209,8 +225,9 @@ def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str,
         "generation": [generation] * n,
         "run_id": [run_id] * n,
         "failed_at": [now] * n,
+        **listed_columns([failure.recording for failure in failures], kept),
     }
-    return make_table(columns, FAILURES)
+    return make_table(columns, with_kept(FAILURES, kept))
 
 
 def holdout_table(holdout: Holdout) -> pa.Table:
@@ -237,6 +254,10 @@ def _identity(results: Sequence[RecordingResult]) -> dict[str, list[str]]:
         "uri": [result.recording.public_uri for result in results],
         "audio_sha256": [result.audio_sha256 for result in results],
     }
+
+
+def _listed(results: Sequence[RecordingResult], kept: Sequence[KeptColumn]) -> dict[str, Any]:
+    return listed_columns([result.recording for result in results], kept)
 
 
 def _feature_columns(results: Sequence[RecordingResult], frames: Sequence[Frames]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jobs.cli.options import (
     FormatChoice,
     Include,
     Inputs,
+    KeepColumns,
     LabelSource,
     LayoutChoice,
     MaxFailureRate,
@@ -25,9 +26,11 @@ from jobs.cli.options import (
     MinSize,
     Output,
     PathColumn,
+    PatientColumn,
     Since,
     Workers,
     job_settings,
+    names_of,
     selection_of,
 )
 from jobs.cli.printing import (
@@ -78,12 +81,7 @@ def build_dataset(
         str | None,
         typer.Option("--label-column", metavar="NAME", help="The column of labels. [default: found by its name]"),
     ] = None,
-    patient_column: Annotated[
-        str | None,
-        typer.Option(
-            "--patient-column", metavar="NAME", help="The column of patients. [default: found by its name, or none]"
-        ),
-    ] = None,
+    patient_column: PatientColumn = None,
     device_column: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +93,7 @@ def build_dataset(
     cluster: Cluster = None,
     workers: Workers = None,
     path_column: PathColumn = None,
+    keep_columns: KeepColumns = None,
     include: Include = None,
     exclude: Exclude = None,
     min_size: MinSize = None,
@@ -127,6 +126,8 @@ def build_dataset(
             cluster,
             workers,
             path_column=path_column,
+            patient_column=patient_column,
+            keep_columns=names_of(keep_columns),
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
             device=device,
@@ -136,7 +137,9 @@ def build_dataset(
             layout=layout.value,
             labels=None
             if labels is None
-            else read_labels(labels, label_path_column, label_column, patient_column, device_column),
+            else read_labels(
+                labels, label_path_column, label_column, patient_column, device_column, settings.keep_columns
+            ),
             label_from_folder=label_from is not None,
         )
         summary = run_job(inputs, output, options, settings, log)

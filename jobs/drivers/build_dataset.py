@@ -15,8 +15,10 @@ from rich.console import Console
 from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import FACTS_NAME, REFERENCE_NAME, SCALER_NAME, DatasetFacts, Layout
 from heartbeat_core.errors import NothingSucceeded
+from heartbeat_core.formats.kept import check_names
 from heartbeat_core.recipe import LABELS, Recipe
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.schema import FAILURES, RECORDINGS
 from heartbeat_core.settings import parse_settings
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
@@ -32,6 +34,7 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
 )
+from jobs.listing.kept import ManifestColumns
 from jobs.listing.labels import LabelTable, Matching, label_from_parent_folder, match_labels
 from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
@@ -97,6 +100,7 @@ def build_dataset(
         The work began and could not be finished.
     """
     recipe = options.recipe
+    check_names(settings.keep_columns, [*RECORDINGS.names, *FAILURES.names])
     check_certificates(settings.cluster)
     with reaching(settings):
         identity = job_identity(
@@ -111,7 +115,9 @@ def build_dataset(
 
         def make_plan() -> Iterable[list[Recording]]:
             # Labels are matched by unique names, which needs all recordings at once.
-            listing = Listing(inputs, settings.path_column, settings.selection)
+            elsewhere = () if options.labels is None else options.labels.columns
+            columns = ManifestColumns(settings.keep_columns, settings.patient_column, elsewhere)
+            listing = Listing(inputs, settings.path_column, settings.selection, columns)
             recordings = list(listing)
             report_listing(listing, console)
             return make_shards(_match(recordings, options).recordings, settings.shards)

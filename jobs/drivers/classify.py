@@ -10,7 +10,9 @@ from itertools import chain
 from rich.console import Console
 
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
+from heartbeat_core.formats.kept import KeptTypes, check_names
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results import schema
 from heartbeat_core.storage.uris import FAILURES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.reach import reaching
@@ -24,6 +26,7 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
 )
+from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
@@ -70,7 +73,9 @@ def classify(
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
         identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
-        listing = Listing(inputs, settings.path_column, settings.selection)
+        check_names(settings.keep_columns, _own_columns(settings))
+        columns = ManifestColumns(settings.keep_columns, settings.patient_column)
+        listing = Listing(inputs, settings.path_column, settings.selection, columns)
 
         def make_plan() -> Iterable[list[Recording]]:
             yield from make_shards(listing, settings.shards)
@@ -87,6 +92,11 @@ def classify(
             if len(run.generations) > 1:
                 totals = Totals(labels.total() + errors.total(), errors.total())
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
+
+
+def _own_columns(settings: JobSettings) -> list[str]:
+    features = schema.features_schema(settings.features)
+    return [*schema.PREDICTIONS.names, *features.names, *schema.FAILURES.names]
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
@@ -117,7 +127,8 @@ def _add_generation(run: Run, listing: Listing, settings: JobSettings, console: 
             report_listing(listing, console)
             console.print("nothing is new and nothing has changed")
             return run
-        generation = run.plans.settle(len(run.generations), run.n_shards, chain([first], shards))
+        types = KeptTypes([one.name for one in run.kept], run.kept)
+        generation = run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), types)
     report_listing(listing, console)
     console.print(f"update {generation.number}: {generation.n_recordings} recordings are new or have changed")
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))

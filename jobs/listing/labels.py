@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
+from itertools import zip_longest
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, StorageError
@@ -17,10 +18,10 @@ from heartbeat_core.recipe import LABELS
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
+from jobs.listing.kept import PATIENT_COLUMNS, kept_cells
 from jobs.listing.listing import AUDIO_SUFFIXES, PATH_COLUMNS, find_column
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
-PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
 DEVICE_COLUMNS = ("device", "device_id", "recording_device", "stethoscope")
 N_KEYS = 4
 """Keys by which a row and a recording are matched."""
@@ -28,20 +29,25 @@ N_KEYS = 4
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """One row of a label table; ``label`` is None where its cell is empty. ``path`` holds no secret."""
+    """One row of a label table; ``label`` is None where its cell is empty. ``path`` holds no secret.
+
+    ``kept`` are the cells in the columns that the user keeps, in the order in which they were named.
+    """
 
     path: str
     label: str | None
     patient_id: str | None
     device: str | None = None
+    kept: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """The rows of a label file."""
+    """The rows of a label file, and the names of its columns."""
 
     source: str
     rows: list[LabelRow]
+    columns: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) over the rows."""
@@ -76,10 +82,12 @@ def read_labels(
     label_column: str | None = None,
     patient_column: str | None = None,
     device_column: str | None = None,
+    keep_columns: Sequence[str] = (),
 ) -> LabelTable:
     """Read a label file (``.csv``, ``.parquet``, ``.jsonl``).
 
-    A column for which no name is given is found by its usual names. The columns of patients and devices are optional.
+    A column for which no name is given is found by its usual names. The columns of patients and devices are optional,
+    and so are those of ``keep_columns``, which a manifest may have instead.
 
     Raises
     ------
@@ -98,22 +106,29 @@ def read_labels(
         raise InputError(str(error)) from None
     records = read_records(data, source[source.rindex(".") :].lower(), source)
     columns = list(records)
-    paths = records[find_column(columns, path_column, PATH_COLUMNS, source, "--label-path-column")]
+    path_name = find_column(columns, path_column, PATH_COLUMNS, source, "--label-path-column")
+    paths = records[path_name]
     labels = records[find_column(columns, label_column, LABEL_COLUMNS, source, "--label-column")]
     patients = _optional(records, patient_column, PATIENT_COLUMNS, source, "--patient-column")
     devices = _optional(records, device_column, DEVICE_COLUMNS, source, "--device-column")
+    kept = kept_cells({**records, path_name: [path and public_uri(path) for path in paths]}, keep_columns)
     rows = []
-    for number, (path, label, patient, device) in enumerate(zip(paths, labels, patients, devices, strict=True), 1):
+    for number, (path, label, patient, device, cells) in enumerate(
+        zip(paths, labels, patients, devices, kept, strict=True), 1
+    ):
         if path is None:
             raise InputError(f"{source}: row {number} has no path")
-        rows.append(LabelRow(_normal_path(path), check_label(label, f"{source}, row {number}"), patient, device))
+        found = check_label(label, f"{source}, row {number}")
+        rows.append(LabelRow(_normal_path(path), found, patient, device, cells))
     if not rows:
         raise InputError(f"{source}: it has no rows; give each recording a row with its path and its label")
-    return LabelTable(source, rows)
+    return LabelTable(source, rows, tuple(columns))
 
 
 def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching:
-    """Give each recording the label, patient and device of its row.
+    """Give each recording the label, patient, device and kept cells of its row.
+
+    A patient and a kept cell that the row lacks stay as a manifest has them.
 
     Raises
     ------
@@ -152,7 +167,11 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
         row_found = found.get(number)
         if row_found is not None:
             recording = replace(
-                recording, label=row_found.label, patient_id=row_found.patient_id, device=row_found.device
+                recording,
+                label=row_found.label,
+                patient_id=row_found.patient_id or recording.patient_id,
+                device=row_found.device,
+                kept=tuple(ours or theirs for ours, theirs in zip_longest(row_found.kept, recording.kept)),
             )
         _add(matching, recording)
     return matching

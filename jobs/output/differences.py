@@ -12,6 +12,8 @@ _OPTIONS = {
     "inputs": "INPUT",
     "dataset": "DATASET",
     "path_column": "--path-column",
+    "patient_column": "--patient-column",
+    "keep_columns": "--keep-columns",
     "model": "--model",
     "features": "--features",
     "recipe": "--recipe",

@@ -7,7 +7,7 @@ On disk, or under any URL::
 
 Invariants: a generation is listed once. Each driver writes its pieces under a token of its own. The first to create the
 generation's record settles which pieces count, and the others remove theirs. The numbers of shards go on from one
-generation to the next.
+generation to the next. All generations have the same kept columns with the same types.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, JobError
+from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.plan import plan_shards, plan_table
@@ -32,7 +33,7 @@ RECORDINGS_A_PIECE = 8192
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The settled plan of one listing; an update is a further generation."""
+    """The settled plan of one listing; an update is a further generation. ``kept`` are the columns that are kept."""
 
     number: int
     token: str
@@ -40,6 +41,7 @@ class Generation:
     n_shards: int
     n_recordings: int
     n_pieces: int
+    kept: tuple[KeptColumn, ...] = ()
 
     @property
     def end_shard(self) -> int:
@@ -65,20 +67,33 @@ class PlanFolder:
         while True:
             uri = self._record_uri(len(found))
             try:
-                found.append(Generation(**json.loads(storage.read(uri))))
+                found.append(_read_generation(storage.read(uri)))
             except FileNotFoundError:
                 return found
             except (ValueError, TypeError) as error:
                 raise JobError(f"{storage.display(uri)}: not a record of a plan: {error}") from None
 
-    def settle(self, number: int, first_shard: int, shards: Iterable[Sequence[Recording]]) -> Generation:
+    def settle(
+        self,
+        number: int,
+        first_shard: int,
+        shards: Iterable[Sequence[Recording]],
+        types: KeptTypes | None = None,
+    ) -> Generation:
         """Store a generation's plan and return the one that is stored: another driver's, if that was first.
 
-        ``shards`` is consumed as it comes; no more than one piece of it is held in memory.
+        ``shards`` is consumed as it comes; no more than one piece of it is held in memory. Meanwhile ``types`` settles
+        the types of the kept columns, if there are any.
+
+        Raises
+        ------
+        InputError
+            The type of a kept column was settled before, and cannot hold a value.
         """
+        types = types or KeptTypes(())
         ours = Generation(number, uuid.uuid4().hex, first_shard, 0, 0, 0)
         try:
-            ours = self._write_pieces(ours, shards)
+            ours = self._write_pieces(ours, shards, types)
         except BaseException:
             self._remove_pieces(ours)
             raise
@@ -110,7 +125,7 @@ class PlanFolder:
                 Shard(index, tuple(recordings), generation.number) for index, recordings in plan_shards(table).items()
             ]
 
-    def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]]) -> Generation:
+    def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]], types: KeptTypes) -> Generation:
         n_shards = n_recordings = n_pieces = 0
         piece: list[tuple[int, Sequence[Recording]]] = []
 
@@ -119,6 +134,8 @@ class PlanFolder:
 
         held = 0
         for recordings in shards:
+            for recording in recordings if types.names else ():
+                types.add(recording.kept, storage.display(recording.public_uri))
             piece.append((ours.first_shard + n_shards, recordings))
             held += len(recordings)
             n_shards += 1
@@ -131,7 +148,7 @@ class PlanFolder:
         if piece:
             write()
             n_pieces += 1
-        return Generation(ours.number, ours.token, ours.first_shard, n_shards, n_recordings, n_pieces)
+        return replace(ours, n_shards=n_shards, n_recordings=n_recordings, n_pieces=n_pieces, kept=types.columns())
 
     def _remove_pieces(self, ours: Generation) -> None:
         folder = self._pieces_folder(ours)
@@ -146,3 +163,10 @@ class PlanFolder:
 
     def _piece_uri(self, generation: Generation, piece: int) -> str:
         return storage.join(self._pieces_folder(generation), f"{piece:06d}.parquet")
+
+
+def _read_generation(data: bytes) -> Generation:
+    """Return a stored record; raises ValueError or TypeError if it is damaged."""
+    record = dict(json.loads(data))
+    kept = tuple(KeptColumn(**one) for one in record.pop("kept", ()))
+    return Generation(**record, kept=kept)
