@@ -138,7 +138,7 @@ def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: 
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     assert metadata["heartbeat.model_id"] == finished.summary.model_id
     assert metadata["heartbeat.recipe"] == "tiny"
-    assert metadata["heartbeat.schema_version"] == "5"
+    assert metadata["heartbeat.schema_version"] == "6"
 
 
 def test_predictions_are_probabilities_of_trained_labels(finished: Finished) -> None:
