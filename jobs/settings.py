@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
 from heartbeat_core.errors import ConfigError, InputError, StorageError
+from heartbeat_core.formats.kept import check_names
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import (
     DEFAULT_MODEL,
@@ -124,6 +125,9 @@ class JobSettings(Settings):
     features: Annotated[tuple[str, ...], Field(min_length=1)] = ("aligned", "statistics")
     """Feature sets to write."""
     path_column: str | None = None
+    patient_column: str | None = None
+    keep_columns: tuple[str, ...] = ()
+    """Columns of manifests, and of a label file, that go along into the tables."""
     selection: Selection = Selection()
     s3: S3Settings = S3Settings()
     cluster: ClusterSettings = ClusterSettings()
@@ -145,6 +149,16 @@ class JobSettings(Settings):
         except ConfigError as error:
             raise PydanticCustomError("feature_set", "{told}", {"told": str(error)}) from None
         return names
+
+    @field_validator("keep_columns")
+    @classmethod
+    def _check_keep_columns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        stripped = tuple(name.strip() for name in names)
+        try:
+            check_names(stripped)
+        except InputError as error:
+            raise PydanticCustomError("keep_columns", "{told}", {"told": str(error)}) from None
+        return stripped
 
 
 def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSettings:

@@ -307,3 +307,47 @@ def _areas(is_label: Sequence[bool], chances: Sequence[float]) -> tuple[float, f
         prc += (next_sensitivity - sensitivity) * true_positive / (true_positive + false_positive)
         sensitivity, specificity = next_sensitivity, next_specificity
     return roc, prc
+
+
+def with_decimal_point(cell: str) -> str:
+    """Return a number that has a decimal comma with a point instead, sign by sign; any other cell as it is."""
+    number, separator, exponent = cell.strip().lower().partition("e")
+    whole, comma, decimals = number.partition(",")
+    parts = [whole.removeprefix("-") if whole.startswith("-") else whole.removeprefix("+"), decimals]
+    if separator:
+        parts.append(exponent.removeprefix("-") if exponent.startswith("-") else exponent.removeprefix("+"))
+    is_number = comma and all(part and all(sign in "0123456789" for sign in part) for part in parts)
+    return cell.replace(",", ".") if is_number else cell
+
+
+def kept_type(values: Sequence[str | None]) -> str:
+    """Return the first type that holds all values of a column, by trying each type on each value."""
+
+    def is_integer(text: str) -> bool:
+        try:
+            return str(int(text)) == text.strip() and -(2**63) <= int(text) <= 2**63 - 1
+        except ValueError:
+            return False
+
+    def is_float(text: str) -> bool:
+        digits = text.strip().lower().removeprefix("-")
+        if not digits or digits[0] not in "0123456789.in" or (digits.startswith("inf") and digits != "inf"):
+            return False
+        if len(digits) > 1 and digits[0] == "0" and digits[1] in "0123456789_":
+            return False
+        try:
+            number = float(text)
+        except ValueError:
+            return False
+        if "_" in digits or (math.isinf(number) and digits != "inf") or text.strip().lower() == "-nan":
+            return False
+        return not digits.isdigit() or int(number) == int(text)
+
+    def is_bool(text: str) -> bool:
+        return text.strip().lower() in ("true", "false")
+
+    present = [value for value in values if value is not None]
+    for kind, holds in (("int64", is_integer), ("float64", is_float), ("bool", is_bool)):
+        if present and all(holds(value) for value in present):
+            return kind
+    return "text"

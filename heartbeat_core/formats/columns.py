@@ -6,7 +6,7 @@ which costs each process a quarter of a second. Buffers also avoid a Python obje
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 FLOATS = pa.list_(pa.field("element", pa.float32(), nullable=False))
 """A list of floats, none of which is null."""
+TEXTS = pa.list_(pa.field("element", pa.string()))
+"""A list of texts, each of which may be null."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -41,14 +43,13 @@ def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
 
 def list_column(rows: Sequence[NDArray[np.float32]]) -> pa.ListArray:
     """Return rows of floats as one column of ``FLOATS``, without a Python object for each value."""
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
-    if offsets[-1] > np.iinfo(np.int32).max:
-        raise OverflowError(f"{offsets[-1]} values are too many for one column of lists")
     values = np.concatenate(rows, dtype=np.float32) if rows else np.empty(0, np.float32)
-    elements = pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)])
-    buffers = [None, pa.py_buffer(offsets.astype(np.int32))]
-    return pa.ListArray.from_buffers(FLOATS, len(rows), buffers, children=[elements])
+    return _lists(rows, FLOATS, pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)]))
+
+
+def text_list_column(rows: Sequence[Sequence[str | None]]) -> pa.ListArray:
+    """Return rows of texts as one column of ``TEXTS``; None is null."""
+    return _lists(rows, TEXTS, column([text for row in rows for text in row], TEXT))
 
 
 def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
@@ -63,6 +64,16 @@ def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
 def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
     """Return a column of numbers, none of which is null, as one array."""
     return np.concatenate([np.empty(0, column.type.to_pandas_dtype()), *map(np.from_dlpack, column.chunks)])
+
+
+def _lists(rows: Sequence[Sized], kind: pa.DataType, elements: pa.Array) -> pa.ListArray:
+    """Return elements as one column of lists that are as long as the rows."""
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise OverflowError(f"{offsets[-1]} values are too many for one column of lists")
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32))]
+    return pa.ListArray.from_buffers(kind, len(rows), buffers, children=[elements])
 
 
 def _empty(kind: pa.DataType) -> Any:

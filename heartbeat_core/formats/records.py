@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heartbeat_core.errors import InputError
+from heartbeat_core.formats.delimited import read_delimited
 from heartbeat_core.formats.parquet import DAMAGED, one_line
 
 TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
@@ -21,16 +21,18 @@ TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
 def read_records(data: bytes, suffix: str, source: str) -> dict[str, list[str | None]]:
     """Read a table (``.csv``, ``.parquet`` or ``.jsonl``) as columns of text. Empty cells are None.
 
-    Text stays as it is: the patient 007 keeps the zeros, and a date its spelling.
+    Text stays as it is: the patient 007 keeps the zeros, and a date its spelling. Of the names of columns, spaces
+    around them are dropped. ``delimited`` says which kinds of CSV there are.
 
     Raises
     ------
     InputError
         The table cannot be read. The message names ``source``.
     """
-    reader = {".csv": _read_csv, ".jsonl": _read_jsonl}.get(suffix, _read_parquet)
+    reader = {".csv": read_delimited, ".jsonl": _read_jsonl}.get(suffix, _read_parquet)
     try:
-        names, rows = reader(data)
+        found, rows = reader(data)
+        names = [name.strip() for name in found]
         twice = {name for name in names if name and names.count(name) > 1}
         if twice:
             raise ValueError(f"two columns are called {min(twice)!r}")
@@ -40,20 +42,6 @@ def read_records(data: bytes, suffix: str, source: str) -> dict[str, list[str | 
 
 
 _Records = tuple[list[str], Sequence[Sequence[Any]]]
-
-
-def _read_csv(data: bytes) -> _Records:
-    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-    names = next(lines, [])
-    if not any(names):
-        raise ValueError("the first line, which names the columns, is empty")
-    rows = []
-    for row in lines:
-        if row and len(row) != len(names):
-            raise ValueError(f"line {lines.line_num} has {len(row)} cells, and the first line {len(names)}")
-        if row:
-            rows.append(row)
-    return names, rows
 
 
 def _read_jsonl(data: bytes) -> _Records:

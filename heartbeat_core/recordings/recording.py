@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.storage.uris import public_uri, query_digest
@@ -19,10 +20,13 @@ class Recording:
     ``uri`` opens it, ``relative_path`` is its place below the input that it was found in, ``size_bytes`` is None
     where only reading tells. ``version`` is what the store said of its content when it was listed (an ETag, or size
     and time), None where it says nothing. ``label`` (the labels that it may have, joined by ``|``),
-    ``patient_id``, ``device`` and ``database`` come from a label file.
+    ``patient_id``, ``device`` and ``database`` come from a label file, the patient from a manifest as well.
 
     An address in a manifest may contain a secret. Then ``uri`` is the address without it, ``manifest`` and
     ``manifest_row`` say where the whole address is, and ``query_digest`` stands for what its query names.
+
+    ``modified`` is when the store says that it was last modified, None where it says nothing. ``kept`` are its cells
+    in the columns that the user keeps, as text, in the order in which they were named.
     """
 
     uri: str
@@ -36,6 +40,8 @@ class Recording:
     manifest: str | None = None
     manifest_row: int | None = None
     query_digest: str | None = None
+    modified: datetime | None = None
+    kept: tuple[str | None, ...] = ()
 
     @property
     def public_uri(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from heartbeat_core.formats.columns import TEXT, make_schema, make_table
+from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, make_schema, make_table, text_list_column
 from heartbeat_core.recordings.recording import Recording
 
 PLAN = make_schema(
@@ -23,6 +23,8 @@ PLAN = make_schema(
     manifest_=TEXT,
     manifest_row_=pa.int64(),
     query_digest_=TEXT,
+    modified_=TIME,
+    kept=TEXTS,
 )
 """The listed recordings, in shards; all columns but the first are those of ``Recording``."""
 
@@ -33,6 +35,7 @@ def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
     columns: dict[str, Any] = {"shard": [index for index, _ in rows]}
     for name in PLAN.names[1:]:
         columns[name] = [getattr(recording, name) for _, recording in rows]
+    columns["kept"] = text_list_column(columns["kept"])
     return make_table(columns, PLAN)
 
 
@@ -40,5 +43,6 @@ def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
     """Return the recordings in a ``plan_table`` by shard, in order."""
     shards: dict[int, list[Recording]] = {}
     for row in table.to_pylist():
-        shards.setdefault(row.pop("shard"), []).append(Recording(**row))
+        kept = tuple(row.pop("kept", ()))
+        shards.setdefault(row.pop("shard"), []).append(Recording(**row, kept=kept))
     return shards

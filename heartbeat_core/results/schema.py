@@ -21,14 +21,16 @@ from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.features.catalogue import ALIGNED, sets_written
 from heartbeat_core.features.feature_set import ColumnType, FeatureSet
 from heartbeat_core.formats.columns import FLOATS, TEXT, TIME, column_name, list_column, make_schema, make_table
+from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure
+from heartbeat_core.results.listed import LISTED, listed_columns, with_kept
 
 if TYPE_CHECKING:
     from heartbeat_core.bundles.servable import Holdout
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 _AUDIO = {
@@ -42,6 +44,7 @@ _AUDIO = {
     "header_n_samples_": pa.int64(),
     "truncated": pa.bool_(),
 }
+_LISTED = {**LISTED, "patient_id_": TEXT}
 _QUALITY = {field.name: pa.float64() for field in fields(Quality)}
 
 
@@ -68,6 +71,7 @@ def predictions_schema(labels: Labels) -> pa.Schema:
         generation=pa.int32(),
         run_id=TEXT,
         processed_at=TIME,
+        **_LISTED,
     )
 
 
@@ -95,7 +99,7 @@ def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
         As ``catalogue.sets_written``.
     """
     chosen = {name: kind for one in sets_written(feature_sets) for name, kind in _columns_of(one).items()}
-    return make_schema(**_FACTS, **chosen, generation=pa.int32())
+    return make_schema(**_FACTS, **chosen, generation=pa.int32(), **_LISTED)
 
 
 RECORDINGS = pa.schema(
@@ -106,6 +110,7 @@ RECORDINGS = pa.schema(
         pa.field("patient_id", TEXT),
         pa.field("device", TEXT),
         pa.field("database", TEXT),
+        *make_schema(**LISTED),
     ]
 )
 """The rows of a dataset: the features and the facts about the recording; null if a fact is unknown."""
@@ -123,6 +128,7 @@ FAILURES = make_schema(
     generation=pa.int32(),
     run_id=TEXT,
     failed_at=TIME,
+    **_LISTED,
 )
 
 
@@ -145,6 +151,7 @@ def predictions_table(
     generation: int,
     run_id: str,
     now: datetime,
+    kept: Sequence[KeptColumn] = (),
 ) -> pa.Table:
     """Return one prediction row per result."""
     n = len(results)
@@ -163,12 +170,17 @@ def predictions_table(
         "generation": [generation] * n,
         "run_id": [run_id] * n,
         "processed_at": [now] * n,
+        **_listed(results, kept),
     }
-    return make_table(columns, predictions_schema(labels))
+    return make_table(columns, with_kept(predictions_schema(labels), kept))
 
 
 def features_table(
-    results: Sequence[RecordingResult], feature_sets: Sequence[str] = ("aligned",), *, generation: int
+    results: Sequence[RecordingResult],
+    feature_sets: Sequence[str] = ("aligned",),
+    *,
+    generation: int,
+    kept: Sequence[KeptColumn] = (),
 ) -> pa.Table:
     """Return one feature row per result, with unpadded frames.
 
@@ -185,11 +197,13 @@ def features_table(
             raise ValueError(f"{one.name} are to be written, and a result has none")
         rows = np.stack([result.features[one.name] for result in results]) if results else np.zeros((0, len(one.names)))
         columns |= dict(zip(one.names, rows.astype(np.float32, copy=False).T, strict=True))
-    columns["generation"] = [generation] * len(results)
-    return make_table(columns, features_schema(feature_sets))
+    columns |= {"generation": [generation] * len(results), **_listed(results, kept)}
+    return make_table(columns, with_kept(features_schema(feature_sets), kept))
 
 
-def recordings_table(results: Sequence[RecordingResult], padded_length: int | None, labels: Labels) -> pa.Table:
+def recordings_table(
+    results: Sequence[RecordingResult], padded_length: int | None, labels: Labels, kept: Sequence[KeptColumn] = ()
+) -> pa.Table:
     """Return the rows of a dataset with these labels; with ``padded_length``, the frames include their padding.
 
     ``label`` is a cell: one label, or several joined by ``|``. ``label_code`` is null unless it is one label.
@@ -203,11 +217,11 @@ def recordings_table(results: Sequence[RecordingResult], padded_length: int | No
         **_feature_columns(results, frames),
         "label": cells,
         "label_code": [labels.index(cell) if cell in labels else None for cell in cells],
-        "patient_id": [result.recording.patient_id for result in results],
         "device": [result.recording.device for result in results],
         "database": [result.recording.database for result in results],
+        **_listed(results, kept),
     }
-    return make_table(columns, RECORDINGS)
+    return make_table(columns, with_kept(RECORDINGS, kept))
 
 
 def segments_table(segments: Sequence[tuple[str, float, float, int]]) -> pa.Table:
@@ -216,7 +230,9 @@ def segments_table(segments: Sequence[tuple[str, float, float, int]]) -> pa.Tabl
     return make_table(dict(zip(SEGMENTS.names, map(list, columns), strict=True)), SEGMENTS)
 
 
-def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime) -> pa.Table:
+def failures_table(
+    failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime, kept: Sequence[KeptColumn] = ()
+) -> pa.Table:
     """Return one row per failure."""
     n = len(failures)
     columns = {
@@ -229,8 +245,9 @@ def failures_table(failures: Sequence[Failure], *, generation: int, run_id: str,
         "generation": [generation] * n,
         "run_id": [run_id] * n,
         "failed_at": [now] * n,
+        **listed_columns([failure.recording for failure in failures], kept),
     }
-    return make_table(columns, FAILURES)
+    return make_table(columns, with_kept(FAILURES, kept))
 
 
 def holdout_table(holdout: Holdout) -> pa.Table:
@@ -257,6 +274,10 @@ def _identity(results: Sequence[RecordingResult]) -> dict[str, list[str]]:
         "uri": [result.recording.public_uri for result in results],
         "audio_sha256": [result.audio_sha256 for result in results],
     }
+
+
+def _listed(results: Sequence[RecordingResult], kept: Sequence[KeptColumn]) -> dict[str, Any]:
+    return listed_columns([result.recording for result in results], kept)
 
 
 def _feature_columns(results: Sequence[RecordingResult], frames: Sequence[Frames]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from jobs.cli.options import (
     FormatChoice,
     Include,
     Inputs,
+    KeepColumns,
     LabelSource,
     LayoutChoice,
     MaxFailureRate,
@@ -27,12 +28,13 @@ from jobs.cli.options import (
     MinSize,
     Output,
     PathColumn,
+    PatientColumn,
     ProtocolChoice,
     Since,
     StoreConfig,
     Workers,
     job_settings,
-    parse_names,
+    names_of,
     selection_of,
 )
 from jobs.cli.printing import (
@@ -92,12 +94,7 @@ def build_dataset(
         str | None,
         typer.Option("--label-column", metavar="NAME", help="The column of labels. [default: found by its name]"),
     ] = None,
-    patient_column: Annotated[
-        str | None,
-        typer.Option(
-            "--patient-column", metavar="NAME", help="The column of patients. [default: found by its name, or none]"
-        ),
-    ] = None,
+    patient_column: PatientColumn = None,
     device_column: Annotated[
         str | None,
         typer.Option(
@@ -135,6 +132,7 @@ def build_dataset(
     cluster: Cluster = None,
     workers: Workers = None,
     path_column: PathColumn = None,
+    keep_columns: KeepColumns = None,
     include: Include = None,
     exclude: Exclude = None,
     min_size: MinSize = None,
@@ -172,6 +170,8 @@ def build_dataset(
             cluster,
             workers,
             path_column=path_column,
+            patient_column=patient_column,
+            keep_columns=names_of(keep_columns),
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
             device=device,
@@ -179,14 +179,15 @@ def build_dataset(
         loaded = load_recipe(recipe)
         columns = LabelColumns(label_path_column, label_column, patient_column, device_column, database_column)
         words = LabelWords(
-            loaded.labels if labels_are is None else parse_names(labels_are),
+            loaded.labels if labels_are is None else tuple(names_of(labels_are) or ()),
             None if label_map is None else load_label_map(label_map),
         )
         table = None
         if labels is not None:
-            table = read_labels(labels, columns, words)
+            table = read_labels(labels, columns, words, settings.keep_columns)
         elif database is not None:
-            table = read_database(database, inputs, columns, words)
+            table = read_database(database, inputs, columns, words, settings.keep_columns)
+            settings = settings.model_copy(update={"keep_columns": table.kept})
         for note in () if table is None else table.notes:
             log.print(note, markup=False, soft_wrap=True)
         options = DatasetOptions(loaded, layout.value, table, label_from is not None, words)

@@ -109,6 +109,22 @@ PathColumn = Annotated[
         "--path-column", metavar="NAME", help="The column of paths in a manifest. [default: found by its name]"
     ),
 ]
+PatientColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--patient-column",
+        metavar="NAME",
+        help="The column of patients in a manifest or label file. [default: found by its name, or none]",
+    ),
+]
+KeepColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-columns",
+        metavar="NAME,...",
+        help="Columns of manifests, and of the label file, that go along into the tables.",
+    ),
+]
 MaxFailureRate = Annotated[
     float | None,
     typer.Option(
@@ -204,9 +220,9 @@ def job_settings(config: str | None, cluster: str | None, workers: int | None, *
     return settings
 
 
-def parse_names(text: str) -> tuple[str, ...]:
-    """Return the names of a comma-separated option."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def names_of(text: str | None) -> list[str] | None:
+    """Return the names in an option that takes several, None where it was not given."""
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def selection_of(

@@ -22,11 +22,12 @@ from heartbeat_core.datasets.dataset import (
     Layout,
 )
 from heartbeat_core.errors import NothingSucceeded
+from heartbeat_core.formats.kept import check_names
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import Labels, ordered_counts, settle_labels
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
-from heartbeat_core.results.schema import segments_table
+from heartbeat_core.results.schema import FAILURES, RECORDINGS, segments_table
 from heartbeat_core.settings import fingerprint, parse_settings
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
@@ -42,6 +43,7 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
 )
+from jobs.listing.kept import ManifestColumns
 from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_parent_folder, match_labels
 from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
@@ -110,6 +112,7 @@ def build_dataset(
         The work began and could not be finished.
     """
     recipe = options.recipe
+    check_names(settings.keep_columns, [*RECORDINGS.names, *FAILURES.names])
     check_certificates(settings.cluster)
     with reaching(settings):
         identity = job_identity(
@@ -127,7 +130,9 @@ def build_dataset(
 
         def make_plan() -> Iterable[list[Recording]]:
             # Labels are matched by unique names, which needs all recordings at once.
-            listing = Listing(inputs, settings.path_column, settings.selection)
+            elsewhere = () if options.labels is None else options.labels.columns
+            columns = ManifestColumns(settings.keep_columns, settings.patient_column, elsewhere)
+            listing = Listing(inputs, settings.path_column, settings.selection, columns)
             recordings = list(listing)
             report_listing(listing, console)
             return make_shards(_match(recordings, options)[0].recordings, settings.shards)

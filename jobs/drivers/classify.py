@@ -11,7 +11,10 @@ from rich.console import Console
 
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.errors import UsageError
+from heartbeat_core.formats.kept import KeptTypes, check_names
+from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results import schema
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
 from jobs.cluster.connect import check_certificates
@@ -27,6 +30,7 @@ from jobs.drivers.run import (
     run_shards,
 )
 from jobs.listing.again import look_again
+from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
@@ -100,7 +104,9 @@ def classify(
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
         identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
-        listing = Listing(inputs, settings.path_column, settings.selection)
+        check_names(settings.keep_columns, _own_columns(manifest.labels, settings))
+        columns = ManifestColumns(settings.keep_columns, settings.patient_column)
+        listing = Listing(inputs, settings.path_column, settings.selection, columns)
 
         def make_plan() -> Iterable[list[Recording]]:
             yield from make_shards(listing, settings.shards)
@@ -125,6 +131,11 @@ def classify(
             if len(run.generations) > 1:
                 totals = Totals(labels.total() + errors.total(), errors.total())
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
+
+
+def _own_columns(labels: Labels, settings: JobSettings) -> list[str]:
+    features = schema.features_schema(settings.features)
+    return [*schema.predictions_schema(labels).names, *features.names, *schema.FAILURES.names]
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
@@ -178,7 +189,8 @@ def _settle(
     first = next(shards, None)
     if first is None:
         return None
-    return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), limits)
+    types = KeptTypes([one.name for one in run.kept], run.kept)
+    return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), types, limits)
 
 
 def _newest_counts(run: Run) -> tuple[Counter[str], Counter[str]]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from heartbeat_core import storage
 from heartbeat_core.recipe import Recipe
 from jobs.planning.estimate import Estimate, count_shards, estimate
-from jobs.planning.sample import list_inputs, measure, plan_classify, plan_dataset
+from jobs.planning.sample import list_inputs, measure, plan_classify, plan_dataset, settle_types
 from jobs.progress import meter
 from jobs.settings import JobSettings
 
@@ -52,11 +52,14 @@ def plan(inputs: Sequence[str], options: PlanOptions, settings: JobSettings, con
     JobError
         The store failed, or no recording of the sample can be decoded.
     """
+    if options.recipe is not None:
+        # Of build-dataset, they may be in the label file, which is not read here.
+        settings = settings.model_copy(update={"keep_columns": (), "patient_column": None})
     with storage.using(storage.Access(settings.s3), PATIENCE_S):
         listed = list_inputs(inputs, settings, options.n_sample)
         n_recordings = options.scale_to or listed.n_recordings
         planned = (
-            plan_classify(settings.model, settings.features)
+            plan_classify(settings.model, settings.features, settle_types(listed.sample, settings.keep_columns))
             if options.recipe is None
             else plan_dataset(options.recipe, listed.sample, settings)
         )

@@ -14,6 +14,7 @@ from rich.console import Console
 import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.errors import HeartbeatError, StorageError
+from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage import retry
@@ -83,6 +84,11 @@ class Run(Place):
         return count_retried(self.generations)
 
     @property
+    def kept(self) -> tuple[KeptColumn, ...]:
+        """The columns of the inputs that are kept, the same in all generations."""
+        return self.generations[0].kept if self.generations else ()
+
+    @property
     def is_committed(self) -> bool:
         """Whether every shard is committed."""
         return len(self.commits) == self.n_shards
@@ -114,6 +120,8 @@ def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more:
         "job": job,
         "inputs": [public_uri(storage.to_uri(text)) for text in inputs],
         "path_column": settings.path_column,
+        "patient_column": settings.patient_column,
+        "keep_columns": list(settings.keep_columns),
         "selection": settings.selection.model_dump(mode="json"),
         "limits": settings.limits.model_dump(mode="json"),
         "shards": settings.shards.model_dump(mode="json"),
@@ -209,7 +217,9 @@ def begin(
         listed = chain(list(islice(shards, 1)), shards)
     with enter(ledger, found, identity, settings) as place:
         # Meanwhile another driver may have listed, or given the folder back with its plan.
-        generations = plans.generations() or [plans.settle(0, 0, make_plan() if listed is None else listed)]
+        generations = plans.generations() or [
+            plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns))
+        ]
         place.presence.stage = "planned"
         run = Run(
             ledger=ledger,
@@ -257,6 +267,7 @@ def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) ->
         settings.path_column,
         run.presence.id,
         settings.device,
+        run.kept,
     )
 
 

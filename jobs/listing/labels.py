@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
+from itertools import zip_longest
 
 from heartbeat_core import storage
 from heartbeat_core.databases.catalogue import DATABASES
@@ -20,13 +21,15 @@ from heartbeat_core.labels import ORIGINAL_LABELS, Labels, join_cell, parse_cell
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
+from jobs.listing.kept import PATIENT_COLUMNS, kept_cells
 from jobs.listing.label_maps import LabelMap
 from jobs.listing.listing import PATH_COLUMNS, find_column
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
-PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
 DATABASE_COLUMNS = ("database",)
 DEVICE_COLUMNS = ("device", "device_id", "recording_device", "stethoscope")
+_OWN_COLUMNS = ("path", "label", "patient_id", "device", "database")
+"""Columns of a database that become columns of the dataset in any case."""
 N_KEYS = 4
 """Keys by which a row and a recording are matched."""
 
@@ -36,6 +39,7 @@ class LabelRow:
     """What a label table says of one recording; ``path`` holds no secret.
 
     ``label`` holds the labels that the recording may have, joined by ``|``; it is None where the cell is empty.
+    ``kept`` are the cells in the columns that are kept, in the order of ``LabelTable.kept``.
     """
 
     path: str
@@ -43,6 +47,7 @@ class LabelRow:
     patient_id: str | None
     device: str | None = None
     database: str | None = None
+    kept: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,10 @@ class LabelTable:
 
     Attributes
     ----------
+    columns : tuple[str, ...]
+        The names of all columns of the source.
+    kept : tuple[str, ...]
+        The names of the columns that are kept.
     segments : list[Segment]
         The segments of the heart sounds that a database publishes; their paths are those of the rows.
     notes : list[str]
@@ -87,6 +96,8 @@ class LabelTable:
     source: str
     rows: list[LabelRow]
     labels: Labels = ORIGINAL_LABELS
+    columns: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     segments: list[Segment] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -120,10 +131,16 @@ class Matching:
     ambiguous: list[str] = field(default_factory=list)
 
 
-def read_labels(source: str, columns: LabelColumns = LabelColumns(), words: LabelWords = LabelWords()) -> LabelTable:
+def read_labels(
+    source: str,
+    columns: LabelColumns = LabelColumns(),
+    words: LabelWords = LabelWords(),
+    keep_columns: Sequence[str] = (),
+) -> LabelTable:
     """Read a label file (``.csv``, ``.parquet``, ``.jsonl``).
 
-    The columns of patients, devices and databases are optional.
+    The columns of patients, devices and databases are optional, and so are those of ``keep_columns``, which a manifest
+    may have instead.
 
     Raises
     ------
@@ -141,10 +158,10 @@ def read_labels(source: str, columns: LabelColumns = LabelColumns(), words: Labe
     except StorageError as error:
         raise InputError(str(error)) from None
     records = read_records(data, source[source.rindex(".") :].lower(), source)
-    rows, labels = _rows(records, source, columns, words, LABEL_COLUMNS)
+    rows, labels = _rows(records, source, columns, words, LABEL_COLUMNS, keep_columns)
     if not rows:
         raise InputError(f"{source}: it has no rows; give each recording a row with its path and its label")
-    return LabelTable(source, rows, labels)
+    return LabelTable(source, rows, labels, tuple(records), tuple(keep_columns))
 
 
 def read_database(
@@ -152,8 +169,11 @@ def read_database(
     folders: Sequence[str],
     columns: LabelColumns = LabelColumns(),
     words: LabelWords = LabelWords(),
+    keep_columns: Sequence[str] = (),
 ) -> LabelTable:
     """Read what the files of a published database in these folders say of its recordings.
+
+    Without ``keep_columns``, all columns are kept that do not become columns of the dataset anyway.
 
     Raises
     ------
@@ -163,23 +183,27 @@ def read_database(
         A folder does not exist, or a file in it is missing, damaged, or contradicts another.
     """
     database = DATABASES.get(name)
-    segments: list[Segment] = []
-    notes: list[str] = []
     tables = []
     for folder in folders:
         uri = storage.to_uri(folder)
         if not storage.is_folder(uri):
             raise InputError(f"{public_uri(folder)}: --database {name} reads a folder, and this is none")
-        table = database.read(uri)
-        tables.append(table.columns)
-        segments += table.segments
-        notes += table.notes
+        tables.append(database.read(uri))
     records = {
-        column: [value for one in tables for value in one.get(column, [None] * len(one["path"]))]
-        for column in dict.fromkeys(column for one in tables for column in one)
+        column: [value for one in tables for value in one.columns.get(column, [None] * len(one.columns["path"]))]
+        for column in dict.fromkeys(column for one in tables for column in one.columns)
     }
-    rows, labels = _rows(records, f"--database {name}", columns, words, database.label_columns)
-    return LabelTable(", ".join(map(public_uri, folders)), rows, labels, segments, notes)
+    kept = tuple(keep_columns) or tuple(column for column in records if column not in _OWN_COLUMNS)
+    rows, labels = _rows(records, f"--database {name}", columns, words, database.label_columns, kept)
+    return LabelTable(
+        ", ".join(map(public_uri, folders)),
+        rows,
+        labels,
+        tuple(records),
+        kept,
+        [segment for one in tables for segment in one.segments],
+        [note for one in tables for note in one.notes],
+    )
 
 
 def _rows(
@@ -188,12 +212,14 @@ def _rows(
     columns: LabelColumns,
     words: LabelWords,
     label_columns: Sequence[str],
+    keep_columns: Sequence[str],
 ) -> tuple[list[LabelRow], Labels]:
     """Return the rows of a table of text, and their labels."""
     names = list(records)
     if words.map is not None and columns.label is None and words.map.column in names:
         label_columns = (words.map.column,)
-    paths = records[find_column(names, columns.path, PATH_COLUMNS, source, "--label-path-column")]
+    path_column = find_column(names, columns.path, PATH_COLUMNS, source, "--label-path-column")
+    paths = records[path_column]
     label_column = find_column(names, columns.label, label_columns, source, "--label-column")
     cells = []
     for number, word in enumerate(records[label_column], 1):
@@ -204,9 +230,10 @@ def _rows(
     patients = _optional(records, columns.patient, PATIENT_COLUMNS, source, "--patient-column")
     devices = _optional(records, columns.device, DEVICE_COLUMNS, source, "--device-column")
     databases = _optional(records, columns.database, DATABASE_COLUMNS, source, "--database-column")
+    kept = kept_cells({**records, path_column: [path and public_uri(path) for path in paths]}, keep_columns)
     rows = [
         LabelRow(_normal_path(path or ""), join_cell(cell, labels), *others)
-        for path, cell, *others in zip(paths, cells, patients, devices, databases, strict=True)
+        for path, cell, *others in zip(paths, cells, patients, devices, databases, kept, strict=True)
     ]
     return rows, labels
 
@@ -216,7 +243,9 @@ def _parse(word: str | None, words: LabelWords, where: str) -> tuple[str, ...]:
 
 
 def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching:
-    """Give each recording the label, patient, device and database of its row.
+    """Give each recording the label, patient, device, database and kept cells of its row.
+
+    A patient and a kept cell that the row lacks stay as a manifest has them.
 
     Raises
     ------
@@ -254,8 +283,14 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
     for number, recording in enumerate(recordings):
         row_found = found.get(number)
         if row_found is not None:
-            facts = {name: getattr(row_found, name) for name in ("label", "patient_id", "device", "database")}
-            recording = replace(recording, **facts)
+            recording = replace(
+                recording,
+                label=row_found.label,
+                patient_id=row_found.patient_id or recording.patient_id,
+                device=row_found.device,
+                database=row_found.database,
+                kept=tuple(ours or theirs for ours, theirs in zip_longest(row_found.kept, recording.kept)),
+            )
             matching.recording_ids[row_found.path] = recording.recording_id
         _add(matching, recording)
     return matching

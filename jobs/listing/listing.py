@@ -18,10 +18,12 @@ from heartbeat_core import storage
 from heartbeat_core.errors import InputError, InputNotFound, StorageError
 from heartbeat_core.formats import inventory
 from heartbeat_core.formats.audio_names import AUDIO_SUFFIXES
+from heartbeat_core.formats.kept import find_name
 from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.stores import Entry
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
+from jobs.listing.kept import ManifestColumns, Records, kept_cells
 from jobs.listing.seen import KnownRecordings
 from jobs.settings import Selection
 
@@ -41,6 +43,18 @@ class Listing:
     """The recordings of all inputs, in the order of the inputs; each is given once.
 
     Iterating over it counts what it leaves out; ``describe`` says it in words.
+
+    Parameters
+    ----------
+    inputs : Sequence[str]
+    path_column : str | None
+        The column of paths in manifests; None finds it by its usual names.
+    selection : Selection | None
+        Which recordings are taken; None takes all.
+    columns : ManifestColumns | None
+        Which columns of manifests go along; None takes the patients, if there are any.
+    in_process : bool
+        The recordings stay in this process, and may keep the secrets of their addresses.
 
     Attributes
     ----------
@@ -64,13 +78,14 @@ class Listing:
         inputs: Sequence[str],
         path_column: str | None = None,
         selection: Selection | None = None,
+        columns: ManifestColumns | None = None,
         *,
         in_process: bool = False,
     ) -> None:
         self._inputs = inputs
         self._path_column = path_column
         self._selection = selection or Selection()
-        # Recordings that stay in this process may keep the secrets of their addresses.
+        self._columns = columns or ManifestColumns()
         self._in_process = in_process
         self._reset()
 
@@ -79,6 +94,7 @@ class Listing:
         self.n_skipped = self.n_special = self.n_not_utf8 = 0
         self.rows_without_path: dict[str, list[int]] = {}
         self._first_not_utf8 = ""
+        self._columns_found: dict[str, None] = {}
 
     def __iter__(self) -> Iterator[Recording]:
         self._reset()
@@ -95,6 +111,7 @@ class Listing:
                         yield recording
         except StorageError as error:
             raise InputError(str(error)) from None
+        self._columns.check(list(self._columns_found))
         if not self.n_recordings:
             left_out = "".join(f"; {part}" for part in self._left_out())
             raise InputError(
@@ -138,7 +155,7 @@ class Listing:
         elif is_folder or storage.is_folder(uri):
             yield from self._audio(storage.walk(uri))
         elif (found := storage.find(uri)) is not None:
-            yield _recording(Entry(uri, path.rpartition("/")[2], found.size_bytes, found.version))
+            yield self._recording(replace(found, uri=uri, relative_path=path.rpartition("/")[2]))
         elif any(sign in path for sign in "*?["):
             entries = storage.expand_glob(uri)
             first = list(islice(entries, 1))
@@ -157,10 +174,22 @@ class Listing:
             elif not is_selected(entry, self._selection):
                 self.n_filtered += 1
             else:
-                yield _recording(entry)
+                yield self._recording(entry)
+
+    def _recording(self, entry: Entry) -> Recording:
+        kept = (None,) * len(self._columns.keep)
+        return Recording(
+            entry.uri, entry.relative_path, entry.size_bytes, entry.version, modified=entry.modified, kept=kept
+        )
 
     def _manifest(self, uri: str) -> Iterator[Recording]:
-        for row, found in enumerate(_manifest_rows(uri, self._path_column)):
+        records, path_column = _read_manifest(uri, self._path_column)
+        self._columns_found |= dict.fromkeys(records)
+        patients, keep = self._columns.patients(records), self._columns.keep
+        # The column of paths may hold secrets, so that it is kept as it is shown.
+        of_paths = [find_name(list(records), name) == path_column for name in keep]
+        rows = zip(_addresses(uri, records[path_column]), patients, kept_cells(records, keep), strict=True)
+        for row, (found, patient, cells) in enumerate(rows):
             if found is None:
                 self.rows_without_path.setdefault(storage.display(public_uri(uri)), []).append(row + 1)
                 continue
@@ -168,12 +197,14 @@ class Listing:
             shown = public_uri(full)
             if not is_selected(Entry(shown, path), self._selection):
                 self.n_filtered += 1
-            elif shown == full or self._in_process:
-                yield Recording(full, path)
-            else:
+                continue
+            listed = Recording(full, path)
+            if shown != full and not self._in_process:
                 _check_no_secret(uri, self._in_process)
-                digest = query_digest(full)
-                yield Recording(shown, public_uri(path), manifest=uri, manifest_row=row, query_digest=digest)
+                place, digest = _public_path(path, shown, uri), query_digest(full)
+                listed = Recording(shown, place, manifest=uri, manifest_row=row, query_digest=digest)
+            kept = [listed.relative_path if is_path else cell for is_path, cell in zip(of_paths, cells, strict=True)]
+            yield replace(listed, patient_id=patient, kept=tuple(kept))
 
 
 def reveal(recording: Recording, path_column: str | None, driver: str) -> Recording:
@@ -228,18 +259,14 @@ def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence
         There is no such column. The message names the columns.
     """
     if wanted is not None:
-        if wanted in columns:
-            return wanted
+        if wanted.strip() in columns:
+            return wanted.strip()
         raise InputError(f"{source}: no column '{wanted}'; the columns are: {', '.join(columns)}")
     by_lower = {name.lower(): name for name in reversed(columns)}
     for candidate in candidates:
         if candidate in by_lower:
             return by_lower[candidate]
     raise InputError(f"{source}: which column? Name it with {option}; the columns are: {', '.join(columns)}")
-
-
-def _recording(entry: Entry) -> Recording:
-    return Recording(entry.uri, entry.relative_path, entry.size_bytes, entry.version)
 
 
 def _count(n: int, what: str) -> str:
@@ -303,17 +330,21 @@ def _inventory_file(uri: str, manifest: inventory.Manifest, key: str) -> str:
     return f"s3://{manifest.destination_bucket}/{key}"
 
 
-def _manifest_rows(uri: str, path_column: str | None) -> Iterator[tuple[str, str] | None]:
-    """Yield the whole address of each row and its path as it is written there, None for a row without a path."""
+def _read_manifest(uri: str, path_column: str | None) -> tuple[Records, str]:
+    """Return a manifest, and the name of its column of paths."""
     shown = storage.display(public_uri(uri))
     path = without_query(uri)
     try:
         records = read_records(storage.read(uri), path[path.rindex(".") :].lower(), shown)
     except FileNotFoundError:
         raise InputError(f"{shown}: no such manifest") from None
-    column = find_column(list(records), path_column, PATH_COLUMNS, shown, "--path-column")
-    folder = path.rpartition("/")[0]
-    for text in records[column]:
+    return records, find_column(list(records), path_column, PATH_COLUMNS, shown, "--path-column")
+
+
+def _addresses(uri: str, paths: Iterable[str | None]) -> Iterator[tuple[str, str] | None]:
+    """Yield the whole address of each row and its path as it is written there, None for a row without a path."""
+    folder = without_query(uri).rpartition("/")[0]
+    for text in paths:
         if text is None or not text.strip():
             yield None
         else:
@@ -324,4 +355,11 @@ def _manifest_rows(uri: str, path_column: str | None) -> Iterator[tuple[str, str
 @lru_cache(maxsize=MANIFESTS_HELD)
 def _whole_addresses(manifest: str, path_column: str | None, driver: str) -> list[str | None]:
     """Return the whole address of each row of a manifest."""
-    return [None if row is None else row[0] for row in _manifest_rows(manifest, path_column)]
+    records, column = _read_manifest(manifest, path_column)
+    return [None if row is None else row[0] for row in _addresses(manifest, records[column])]
+
+
+def _public_path(path: str, shown: str, manifest: str) -> str:
+    """Return the path of a row without its secret; ``shown`` is its whole address without it."""
+    folder = public_uri(without_query(manifest).rpartition("/")[0])
+    return public_uri(path) if "://" in path else shown.removeprefix(f"{folder}/")

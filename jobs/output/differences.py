@@ -14,6 +14,8 @@ _OPTIONS = {
     "protocol": "--protocol",
     "label_words": "--labels-are or --label-map",
     "path_column": "--path-column",
+    "patient_column": "--patient-column",
+    "keep_columns": "--keep-columns",
     "model": "--model",
     "features": "--features",
     "recipe": "--recipe",

@@ -7,7 +7,7 @@ On disk, or under any URL::
 
 Invariants: a generation is listed once. Each driver writes its pieces under a token of its own. The first to create the
 generation's record settles which pieces count, and the others remove theirs. The numbers of shards go on from one
-generation to the next.
+generation to the next. All generations have the same kept columns with the same types.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, JobError
+from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.plan import plan_shards, plan_table
@@ -36,7 +37,7 @@ class Generation:
     """The settled plan of one listing, or of a retry; each update and each retry is a further generation.
 
     A retry holds recordings that had failed, and its own ``limits``. All other generations have None: the limits of the
-    run count.
+    run count. ``kept`` are the columns of the inputs that are kept.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Generation:
     n_recordings: int
     n_pieces: int
     limits: Limits | None = None
+    kept: tuple[KeptColumn, ...] = ()
 
     @property
     def end_shard(self) -> int:
@@ -84,16 +86,27 @@ class PlanFolder:
                 raise JobError(f"{storage.display(uri)}: not a record of a plan: {told}") from None
 
     def settle(
-        self, number: int, first_shard: int, shards: Iterable[Sequence[Recording]], limits: Limits | None = None
+        self,
+        number: int,
+        first_shard: int,
+        shards: Iterable[Sequence[Recording]],
+        types: KeptTypes | None = None,
+        limits: Limits | None = None,
     ) -> Generation:
         """Store a generation's plan and return the one that is stored: another driver's, if that was first.
 
-        ``shards`` is consumed as it comes; no more than one piece of it is held in memory. ``limits`` are those of a
-        retry.
+        ``shards`` is consumed as it comes; no more than one piece of it is held in memory. Meanwhile ``types`` settles
+        the types of the kept columns, if there are any. ``limits`` are those of a retry.
+
+        Raises
+        ------
+        InputError
+            The type of a kept column was settled before, and cannot hold a value.
         """
+        types = types or KeptTypes(())
         ours = Generation(number, uuid.uuid4().hex, first_shard, 0, 0, 0, limits)
         try:
-            ours = self._write_pieces(ours, shards)
+            ours = self._write_pieces(ours, shards, types)
         except BaseException:
             self._remove_pieces(ours)
             raise
@@ -126,7 +139,7 @@ class PlanFolder:
                 for index, recordings in plan_shards(table).items()
             ]
 
-    def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]]) -> Generation:
+    def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]], types: KeptTypes) -> Generation:
         n_shards = n_recordings = n_pieces = 0
         piece: list[tuple[int, Sequence[Recording]]] = []
 
@@ -135,6 +148,8 @@ class PlanFolder:
 
         held = 0
         for recordings in shards:
+            for recording in recordings if types.names else ():
+                types.add(recording.kept, storage.display(recording.public_uri))
             piece.append((ours.first_shard + n_shards, recordings))
             held += len(recordings)
             n_shards += 1
@@ -147,7 +162,7 @@ class PlanFolder:
         if piece:
             write()
             n_pieces += 1
-        return replace(ours, n_shards=n_shards, n_recordings=n_recordings, n_pieces=n_pieces)
+        return replace(ours, n_shards=n_shards, n_recordings=n_recordings, n_pieces=n_pieces, kept=types.columns())
 
     def _remove_pieces(self, ours: Generation) -> None:
         folder = self._pieces_folder(ours)
@@ -170,6 +185,8 @@ def _record(generation: Generation) -> dict[str, Any]:
 
 
 def _parse(text: bytes) -> Generation:
+    """Return a stored record; raises ValueError or TypeError if it is damaged."""
     record = dict(json.loads(text))
     limits = record.pop("limits", None)
-    return Generation(**record, limits=None if limits is None else Limits.model_validate(limits))
+    kept = tuple(KeptColumn(**one) for one in record.pop("kept", ()))
+    return Generation(**record, limits=None if limits is None else Limits.model_validate(limits), kept=kept)

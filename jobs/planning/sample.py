@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.bundles import bundle
+from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import Recipe
@@ -26,6 +27,7 @@ from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results.plan import plan_table
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
+from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing, reveal
 from jobs.listing.shards import Shard
 from jobs.output.ledger import PLAN_FOLDER
@@ -137,7 +139,8 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
     InputError
         As the job's listing.
     """
-    listing = Listing(inputs, settings.path_column, settings.selection)
+    columns = ManifestColumns(settings.keep_columns, settings.patient_column)
+    listing = Listing(inputs, settings.path_column, settings.selection, columns)
     random = Random(SEED)
     sample: list[Recording] = []
     prefixes: set[str] = set()
@@ -168,10 +171,20 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
     )
 
 
-def plan_classify(model: str, features: Sequence[str]) -> Planned:
+def plan_classify(model: str, features: Sequence[str], kept: Sequence[KeptColumn] = ()) -> Planned:
     """Load a model; raises BundleError as ``bundle.load``."""
     loaded = bundle.load(model)
-    return Planned("classify", ClassifyWork(loaded, features), _facts(**loaded.manifest.provenance))
+    return Planned(
+        "classify", ClassifyWork(loaded, features), replace(_facts(**loaded.manifest.provenance), kept=tuple(kept))
+    )
+
+
+def settle_types(sample: Sequence[Recording], keep_columns: Sequence[str]) -> tuple[KeptColumn, ...]:
+    """Return the kept columns with the types that hold the values of the sample."""
+    types = KeptTypes(keep_columns)
+    for recording in sample:
+        types.add(recording.kept, storage.display(recording.public_uri))
+    return types.columns()
 
 
 def plan_dataset(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> Planned:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from heartbeat_core import storage
 from heartbeat_core.errors import JobError
+from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.settings import Device, Limits
 
 TASK_PATIENCE_S = 600.0
@@ -21,7 +22,7 @@ class Stopped(JobError):
 class RunFacts:
     """The facts about a run that its parts hold, where the parts go, and how stores are reached; it holds no secret.
 
-    ``driver`` is the process that currently runs the job.
+    ``driver`` is the process that currently runs the job. ``kept`` are the columns of the inputs that go along.
     """
 
     out: str
@@ -32,6 +33,7 @@ class RunFacts:
     path_column: str | None = None
     driver: str = ""
     device: Device = "auto"
+    kept: tuple[KeptColumn, ...] = ()
 
 
 _STOPPING = threading.Lock()

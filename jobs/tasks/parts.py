@@ -15,6 +15,7 @@ from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.scaling import ScalerFit
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.features.catalogue import sets_written
+from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.formats.parquet import Table, to_parquet
 from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
@@ -45,6 +46,7 @@ class PartFacts:
     run_id: str
     generation: int
     provenance: Mapping[str, str]
+    kept: tuple[KeptColumn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,9 @@ class ClassifyWork:
             generation=facts.generation,
             run_id=facts.run_id,
             now=datetime.now(UTC),
+            kept=facts.kept,
         )
-        features = features_table(results, self._features, generation=facts.generation)
+        features = features_table(results, self._features, generation=facts.generation, kept=facts.kept)
         labels: list[str | None] = [self._labels[code] for code in predictions.codes.tolist()]
         return Parts({"features": _encode(features, facts), "predictions": _encode(table, facts)}, labels)
 
@@ -131,14 +134,15 @@ class DatasetWork:
         fit = ScalerFit(len(self.reference))
         for result in results:
             fit.add(result.frames, result.placement.offset_frames)
-        table = recordings_table(results, self._padded_length, self._labels)
+        table = recordings_table(results, self._padded_length, self._labels, facts.kept)
         return Parts({ROWS_FOLDER: _encode(table, facts)}, [result.recording.label for result in results], fit)
 
 
 def failures_part(failures: Sequence[Failure], facts: PartFacts) -> bytes:
     """Return the failures of a shard as a Parquet file."""
     now = datetime.now(UTC)
-    return _encode(failures_table(failures, generation=facts.generation, run_id=facts.run_id, now=now), facts)
+    table = failures_table(failures, generation=facts.generation, run_id=facts.run_id, now=now, kept=facts.kept)
+    return _encode(table, facts)
 
 
 def process_recordings(

@@ -106,7 +106,7 @@ def _once(shard: Shard, run: RunFacts, make_work: Callable[[], ShardWork]) -> Co
 
 def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
     """Process a shard, store its parts and commit them."""
-    facts = PartFacts(run.run_id, shard.generation, dict(run.provenance))
+    facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
     results, n_failed = _process_shard(shard, run, work, facts)
     with computing():
         parts = work.parts(results, facts)

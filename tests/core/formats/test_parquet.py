@@ -196,7 +196,6 @@ def test_csv() -> None:
         (b"path,b", {"path": [], "b": []}),
         ("päth\nü.wav\n".encode(), {"päth": ["ü.wav"]}),
         (b"path,,\nx,,\n", {"path": ["x"], "": [None]}),
-        (b"a;b\n1;2\n", {"a;b": ["1;2"]}),
     ],
 )
 def test_csv_cells_stay_as_they_are(data: bytes, expected: dict[str, list[str | None]]) -> None:
@@ -214,8 +213,6 @@ def test_csv_cells_stay_as_they_are(data: bytes, expected: dict[str, list[str | 
         (b'a,b\n1,2\n"x\ny",2,3\n', "line 4 has 3 cells, and the first line 2"),
         (b"a,b,a\n1,2,3\n", "two columns are called 'a'"),
         (b'a,b\n"1,2\n', "unexpected end of data"),
-        (b"a\n\xff\n", "can't decode byte 0xff"),
-        ("a\nü\n".encode("utf-16"), "can't decode byte 0xff"),
     ],
 )
 def test_csv_that_cannot_be_read(data: bytes, told: str) -> None:

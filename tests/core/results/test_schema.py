@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -21,12 +22,15 @@ from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.bundles.servable import Holdout
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats import columns
+from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results import plan, schema
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=UTC)
+MODIFIED = datetime(2023, 12, 24, 18, tzinfo=UTC)
+LISTED = {"relative_path": "3 ü.wav", "modified_at": MODIFIED, "patient_id": "007"}
 
 PREDICTIONS = """
     recording_id: string
@@ -48,6 +52,9 @@ PREDICTIONS = """
     generation: int32
     run_id: string
     processed_at: timestamp[us, tz=UTC]
+    relative_path: string
+    modified_at: timestamp[us, tz=UTC]?
+    patient_id: string?
 """
 FEATURE_COLUMNS = """
     recording_id: string
@@ -79,14 +86,23 @@ STATISTICS_COLUMNS = "".join(f"    {name}: float\n" for name in NAMES)
 FEATURES = {
     "aligned": f"""{FEATURE_COLUMNS}
     generation: int32
+    relative_path: string
+    modified_at: timestamp[us, tz=UTC]?
+    patient_id: string?
 """,
     "statistics": f"""{FACT_COLUMNS}
 {STATISTICS_COLUMNS}
     generation: int32
+    relative_path: string
+    modified_at: timestamp[us, tz=UTC]?
+    patient_id: string?
 """,
     "both": f"""{FEATURE_COLUMNS}
 {STATISTICS_COLUMNS}
     generation: int32
+    relative_path: string
+    modified_at: timestamp[us, tz=UTC]?
+    patient_id: string?
 """,
 }
 RECORDINGS = f"""{FEATURE_COLUMNS}
@@ -94,6 +110,8 @@ RECORDINGS = f"""{FEATURE_COLUMNS}
     label_code: int8?
     patient_id: string?
     device: string?
+    relative_path: string
+    modified_at: timestamp[us, tz=UTC]?
 """
 FAILURES = """
     recording_id: string
@@ -105,6 +123,9 @@ FAILURES = """
     generation: int32
     run_id: string
     failed_at: timestamp[us, tz=UTC]
+    relative_path: string
+    modified_at: timestamp[us, tz=UTC]?
+    patient_id: string?
 """
 PLAN = """
     shard: int32
@@ -118,7 +139,31 @@ PLAN = """
     manifest: string?
     manifest_row: int64?
     query_digest: string?
+    modified: timestamp[us, tz=UTC]?
+    kept: list<string?>
 """
+KEPT = """
+    age: int64?
+    height_m: double?
+    pregnant: bool?
+    recorded_at: timestamp[us, tz=UTC]?
+    site: string?
+"""
+KEPT_COLUMNS = (
+    KeptColumn("Age", "int64"),
+    KeptColumn("Height (m)", "float64"),
+    KeptColumn("pregnant", "bool"),
+    KeptColumn("recordedAt", "timestamp"),
+    KeptColumn("site", "text"),
+)
+KEPT_CELLS = ("12", "1.5", "False", "2024-02-29T23:00:00+01:00", "AV")
+KEPT_VALUES = {
+    "age": 12,
+    "height_m": 1.5,
+    "pregnant": False,
+    "recorded_at": datetime(2024, 2, 29, 22, tzinfo=UTC),
+    "site": "AV",
+}
 HOLDOUT = """
     audio_sha256: string
     label: string
@@ -142,16 +187,18 @@ NAMED_IN_THE_ISSUE = {
 
 def described(table_schema: pa.Schema) -> list[str]:
     """Return one ``name: type`` a column, with ``?`` where it may be null."""
-    return [
-        f"{field.name}: {'list<float>' if pa.types.is_list(field.type) else field.type}{'?' * field.nullable}"
-        for field in table_schema
-    ]
+    kinds = {columns.FLOATS: "list<float>", columns.TEXTS: "list<string?>"}
+    return [f"{field.name}: {kinds.get(field.type, field.type)}{'?' * field.nullable}" for field in table_schema]
 
 
 def result(n_frames: int = 3, *, label: str | None = "murmur", patient_id: str | None = "007") -> RecordingResult:
     rng = np.random.default_rng(n_frames)
     device = None if label is None else "phone"
-    recording = Recording(f"file:///r/{n_frames} ü.wav", f"{n_frames} ü.wav", 99, None, label, patient_id, device)
+    recording = Recording(
+        *(f"file:///r/{n_frames} ü.wav", f"{n_frames} ü.wav", 99, None, label, patient_id, device),
+        modified=None if label is None else MODIFIED,
+        kept=(None,) * 5 if label is None else KEPT_CELLS,
+    )
     return RecordingResult(
         recording=recording,
         audio_sha256=f"{n_frames:064x}",
@@ -172,7 +219,7 @@ def result(n_frames: int = 3, *, label: str | None = "murmur", patient_id: str |
     )
 
 
-def predictions(results: list[RecordingResult], now: datetime = NOW) -> pa.Table:
+def predictions(results: list[RecordingResult], now: datetime = NOW, kept: Sequence[KeptColumn] = ()) -> pa.Table:
     n = len(results)
     probabilities = np.tile(np.float32([0.125, 0.0, 0.5, 0.0, 0.375]), (n, 1))
     logits = np.arange(5 * n, dtype=np.float32).reshape(n, 5)
@@ -185,18 +232,19 @@ def predictions(results: list[RecordingResult], now: datetime = NOW) -> pa.Table
         generation=7,
         run_id="run",
         now=now,
+        kept=kept,
     )
 
 
 SETS = {"aligned": ("aligned",), "statistics": ("statistics",), "both": ("aligned", "statistics")}
 
 
-def features(results: list[RecordingResult], which: str = "aligned") -> pa.Table:
-    return schema.features_table(results, SETS[which], generation=7)
+def features(results: list[RecordingResult], which: str = "aligned", kept: Sequence[KeptColumn] = ()) -> pa.Table:
+    return schema.features_table(results, SETS[which], generation=7, kept=kept)
 
 
-def failures(rows: list[Failure]) -> pa.Table:
-    return schema.failures_table(rows, generation=7, run_id="run", now=NOW)
+def failures(rows: list[Failure], kept: Sequence[KeptColumn] = ()) -> pa.Table:
+    return schema.failures_table(rows, generation=7, run_id="run", now=NOW, kept=kept)
 
 
 def failure(**changes: object) -> Failure:
@@ -209,7 +257,21 @@ def tables() -> dict[str, tuple[pa.Table, pa.Table, str]]:
     results = [result(3), result(4, label=None, patient_id=None)]
     shards = [(4, [one.recording for one in results]), (5, [Recording("memory://x", "x")])]
     codes, logits = np.array([2, 0]), np.zeros((2, 5), np.float32)
+    failed = [failure(recording=one.recording) for one in results]
+    kept = KEPT_COLUMNS
     return {
+        "predictions with kept columns": (
+            *(predictions(results, kept=kept), predictions([], kept=kept), PREDICTIONS + KEPT),
+        ),
+        "features with kept columns": (
+            *(features(results, kept=kept), features([], kept=kept), FEATURES["aligned"] + KEPT),
+        ),
+        "recordings with kept columns": (
+            schema.recordings_table(results, None, kept),
+            schema.recordings_table([], None, kept),
+            RECORDINGS + KEPT,
+        ),
+        "failures with kept columns": (failures(failed, kept), failures([], kept), FAILURES + KEPT),
         "predictions": (predictions(results), predictions([]), PREDICTIONS),
         "features": (features(results), features([]), FEATURES["aligned"]),
         "statistics": (features(results, "statistics"), features([], "statistics"), FEATURES["statistics"]),
@@ -251,7 +313,10 @@ def test_the_columns_that_were_asked_for_are_there_in_their_order(name: str) -> 
 
 def test_a_datasets_rows_are_the_features_and_what_is_known() -> None:
     of_features = [name for name in schema.features_schema(["aligned"]).names if name != "generation"]
-    assert schema.RECORDINGS.names == [*of_features, "label", "label_code", "patient_id", "device"]
+    assert schema.RECORDINGS.names == [
+        *(name for name in of_features if name not in LISTED),
+        *("label", "label_code", "patient_id", "device", "relative_path", "modified_at"),
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -305,6 +370,7 @@ def test_predictions_by_hand() -> None:
         "generation": 7,
         "run_id": "run",
         "processed_at": NOW,
+        **LISTED,
     }
 
 
@@ -342,6 +408,7 @@ def test_features_by_hand() -> None:
         "frequency_hz": one.frames[:, 0].tolist(),
         "amplitude": one.frames[:, 1].tolist(),
         "generation": 7,
+        **LISTED,
     }
 
 
@@ -355,6 +422,15 @@ def test_each_statistic_is_a_column_of_its_name(which: str) -> None:
 
 def test_the_order_in_which_sets_are_named_does_not_matter() -> None:
     assert schema.features_schema(["statistics", "aligned"]) == schema.features_schema(["aligned", "statistics"])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.endswith("with kept columns")])
+def test_kept_values_have_the_type_of_their_column(kind: str) -> None:
+    first, second = tables()[kind][0].to_pylist()
+    assert {name: first[name] for name in KEPT_VALUES} == KEPT_VALUES
+    assert {second[name] for name in KEPT_VALUES} == {None}
+    assert (first["modified_at"], second["modified_at"]) == (MODIFIED, None)
+    assert (first["relative_path"], first["patient_id"]) == ("3 ü.wav", "007")
 
 
 def test_statistics_that_nobody_computed_are_no_numbers() -> None:
@@ -389,6 +465,9 @@ def test_what_is_not_known_is_null() -> None:
         "generation": 7,
         "run_id": "run",
         "failed_at": NOW,
+        "relative_path": "k",
+        "modified_at": None,
+        "patient_id": None,
     }
 
 
@@ -432,7 +511,7 @@ def test_metadata_carry_the_schemas_version_and_the_provenance() -> None:
 def test_a_plan_is_read_back_as_it_was() -> None:
     recordings = [
         Recording("file:///r/a b.wav", "a b.wav", 0, "0-17", "normal", "007", "phone"),
-        Recording("s3://b/k?x#y", "k", None, "3f5e-2"),
+        Recording("s3://b/k?x#y", "k", None, "3f5e-2", modified=MODIFIED, kept=("ü", None, "")),
         Recording("file:///r/line\nbreak.wav", "line\nbreak.wav", 2**40, None, None, "p"),
         Recording("https://host/a.wav", "a.wav", manifest="s3://b/m.csv", manifest_row=2**40, query_digest="0f"),
     ]

@@ -231,7 +231,7 @@ def test_a_wrong_recipe_file(place: Place, content: str, told: str) -> None:
     [
         (
             "modell: x",
-            "unknown key 'modell'; allowed here: cluster, device, features, limits, max_failure_rate, model, ",
+            "unknown key 'modell'; allowed here: cluster, device, features, keep_columns, limits, max_failure_rate, ",
         ),
         ("limits: {max_bytes: 1}", "unknown key 'limits.max_bytes'; allowed here: deadline_s, max_channels, "),
         ("cluster: {kind: local, threads: 2}", "unknown key 'cluster.threads'; allowed here: address, dashboard"),

@@ -262,3 +262,6 @@ def test_the_identity_names_inputs_without_what_may_be_secret(tmp_path: Path, mo
     assert job_identity("classify", ["in", "https://h/a"], settings, model="m") == identity
     filtered = JobSettings.model_validate({"selection": {"include": ["*.wav"]}})
     assert job_identity("classify", ["in", "https://h/a"], filtered, model="m") != identity
+    for columns in ({"keep_columns": ["site"]}, {"patient_column": "Kind"}):
+        other = JobSettings.model_validate(columns)
+        assert job_identity("classify", ["in", "https://h/a"], other, model="m") != identity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +16,10 @@ from heartbeat_core.errors import InputError
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.uris import query_digest
+from jobs.listing.kept import PATIENT_COLUMNS
 from jobs.listing.labels import (
     DEVICE_COLUMNS,
     LABEL_COLUMNS,
-    PATIENT_COLUMNS,
     LabelRow,
     LabelTable,
     check_label,
@@ -142,6 +143,29 @@ def test_a_missing_column_is_named_with_those_that_are_there(
         read_labels(str(path), *wanted)
     assert str(caught.value).startswith(f"{path}: ")
     assert str(caught.value).endswith(told)
+
+
+def test_kept_columns_of_the_table_go_before_those_of_a_manifest(tmp_path: Path) -> None:
+    header = (" Site ", "path", "label", "AGE", "patient_id")
+    rows = [("AV", "a.wav", "normal", "007", "p1"), ("", "b.wav", "murmur", " ", "")]
+    read = read_labels(str(write_csv(tmp_path / "l.csv", header, rows)), keep_columns=["site", "sex", "age"])
+    assert [row.kept for row in read.rows] == [("AV", None, "007"), (None, None, None)]
+    assert read.columns == ("Site", "path", "label", "AGE", "patient_id")
+    known = {"patient_id": "p0", "kept": ("MV", "f", "1")}
+    listed = [replace(recording(name), **known) for name in ("a.wav", "b.wav", "c.wav")]
+    found = match_labels(listed, read).recordings
+    assert [one.kept for one in found] == [("AV", "f", "007"), ("MV", "f", "1"), ("MV", "f", "1")]
+    assert [one.patient_id for one in found] == ["p1", "p0", "p0"]
+    # Another value is another job; two rows of one recording may not differ in it.
+    assert read.fingerprint() != read_labels(str(tmp_path / "l.csv")).fingerprint()
+    write_csv(tmp_path / "l.csv", header, [rows[0], ("MV", *rows[0][1:])])
+    with pytest.raises(InputError, match="disagree"):
+        match_labels(listed, read_labels(str(tmp_path / "l.csv"), keep_columns=["site"]))
+
+
+def test_a_kept_path_has_no_secret(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "l.csv", ("url", "label"), [("https://u:hunter2@h/a.wav?sig=hunter2", "normal")])
+    assert read_labels(str(path), keep_columns=["URL"]).rows[0].kept == ("https://h/a.wav",)
 
 
 def test_a_wrong_label_is_named_with_its_row(tmp_path: Path) -> None:

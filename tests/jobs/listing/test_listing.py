@@ -36,6 +36,7 @@ from heartbeat_core.results.plan import plan_shards, plan_table
 from heartbeat_core.storage.stores import Entry
 from jobs.drivers.run import report_listing
 from jobs.listing import listing
+from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import PATH_COLUMNS, Listing, is_selected, reveal
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
@@ -76,7 +77,9 @@ def names(listing: Listed) -> list[str]:
 def listed(path: Path, relative_path: str) -> Recording:
     """Return a local file as listing gives it."""
     found = path.stat()
-    return Recording(f"file://{path}", relative_path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+    version = f"{found.st_size}-{found.st_mtime_ns}"
+    modified = datetime.fromtimestamp(found.st_mtime, UTC)
+    return Recording(f"file://{path}", relative_path, found.st_size, version, modified=modified)
 
 
 def write_manifest(path: Path, column: str, paths: list[str]) -> Path:
@@ -316,6 +319,81 @@ def test_a_process_that_sends_nothing_to_workers_may_use_a_secret(tmp_path: Path
             assert recording.manifest is None
 
 
+# Columns that go along.
+
+
+def columns_of(inputs: list[str], *keep: str, **more: Any) -> list[tuple[str, str | None, tuple[str | None, ...]]]:
+    found = Listing(inputs, columns=ManifestColumns(keep, **more))
+    return [(recording.relative_path, recording.patient_id, recording.kept) for recording in found]
+
+
+@pytest.mark.parametrize("suffix", MANIFEST_SUFFIXES)
+def test_columns_of_manifests_go_along_with_their_rows(tmp_path: Path, suffix: str) -> None:
+    rows = {"File": ["a.wav", "", "b.wav"], " Site ": ["AV", "MV", " "], "AGE": ["007", "1", "3,5"]}
+    path = tmp_path / f"m.{suffix}"
+    if suffix == "csv":
+        write_csv(path, list(rows), list(zip(*rows.values(), strict=True)))
+    elif suffix == "jsonl":
+        lines = (dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True))
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    else:
+        pq.write_table(pa.table(rows), path)
+    touch(tmp_path, "in/c.wav")
+    other = write_csv(tmp_path / "other.csv", ("path", "age", "Subject_ID"), [("d.wav", "9", "p1")])
+    inputs = [str(path), str(tmp_path / "in"), str(tmp_path / "in/c.wav"), str(other)]
+    assert columns_of(inputs, "age", "site") == [
+        ("a.wav", None, ("007", "AV")),
+        ("b.wav", None, ("3,5", None)),
+        ("c.wav", None, (None, None)),
+        ("d.wav", "p1", ("9", None)),
+    ]
+    assert columns_of(inputs)[0] == ("a.wav", None, ())
+
+
+def test_patients_are_found_by_the_usual_names_or_the_one_that_was_named(tmp_path: Path) -> None:
+    manifest = str(write_csv(tmp_path / "m.csv", ("path", "Kind", "Patient"), [("a.wav", "k1", "007")]))
+    assert columns_of([manifest]) == [("a.wav", "007", ())]
+    assert columns_of([manifest], patient="kind") == [("a.wav", "k1", ())]
+
+
+@pytest.mark.parametrize(
+    ("keep", "more", "told"),
+    [
+        (
+            ["site"],
+            {},
+            "--keep-columns: no manifest or label file has a column 'site'; the columns are: path, Age, sex",
+        ),
+        (
+            ["age"],
+            {"patient": "who"},
+            "--patient-column: no manifest or label file has a column 'who'; the columns are: ",
+        ),
+        (
+            ["outcome"],
+            {"elsewhere": ("label", "Age")},
+            "has a column 'outcome'; the columns are: path, Age, sex, label",
+        ),
+    ],
+)
+def test_a_column_that_is_nowhere_is_named_with_those_there_are(
+    tmp_path: Path, keep: list[str], more: dict[str, Any], told: str
+) -> None:
+    inputs = [str(write_csv(tmp_path / "m.csv", ("path", "Age"), [("a.wav", "1")]))]
+    inputs.append(str(write_csv(tmp_path / "n.csv", ("path", "sex"), [("b.wav", "f")])))
+    with pytest.raises(InputError) as caught:
+        columns_of(inputs, *keep, **more)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_may_be_elsewhere_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    assert columns_of([str(tmp_path)], "site", elsewhere=("path", "Site")) == [("a.wav", None, (None,))]
+    with pytest.raises(InputError, match=r"^--keep-columns: .* has a column 'site'; no input is a manifest$"):
+        columns_of([str(tmp_path)], "site")
+
+
 # Secrets in a manifest.
 
 
@@ -385,6 +463,20 @@ def test_a_manifest_that_changed_reveals_nothing(tmp_path: Path) -> None:
     manifest.unlink()
     with pytest.raises(StorageError, match=r"m\.csv: cannot be read again: .*no such manifest"):
         reveal(first, None, "driver")
+
+
+def test_no_secret_is_in_a_relative_path_or_a_kept_path(tmp_path: Path) -> None:
+    """The path may be relative to a manifest on the web, and have a query all the same."""
+    urls = ["a.wav?sig=hunter2", "https://u:hunter2@h/b.wav?sig=hunter2", "sub/c.wav"]
+    write_csv(tmp_path / "m.csv", ("url", "site"), [(url, "AV") for url in urls])
+    with web_server(tmp_path) as (address, _):
+        found = list(Listing([f"{address}/m.csv"], columns=ManifestColumns(("URL", "site"))))
+        assert [reveal(one, None, "driver").uri for one in found] == [
+            *(f"{address}/a.wav?sig=hunter2", urls[1], f"{address}/sub/c.wav")
+        ]
+    assert [one.relative_path for one in found] == ["a.wav", "https://h/b.wav", "sub/c.wav"]
+    assert [one.kept for one in found] == [("a.wav", "AV"), ("https://h/b.wav", "AV"), ("sub/c.wav", "AV")]
+    assert "hunter2" not in repr(found)
 
 
 def test_addresses_that_differ_by_their_query_are_each_a_recording(tmp_path: Path) -> None:
@@ -559,7 +651,10 @@ def test_an_s3_inventory_beside_its_files(tmp_path: Path, file_format: str) -> N
     manifest = write_inventory(tmp_path / "copy", file_format)
     listing = list_inputs([str(manifest)])
     expected = [
-        Recording(f"s3://clinic/{key}", key, 10 + KEYS.index(key), f"etag{KEYS.index(key)}")
+        Recording(
+            *(f"s3://clinic/{key}", key, 10 + KEYS.index(key), f"etag{KEYS.index(key)}"),
+            modified=WHEN + timedelta(days=KEYS.index(key)),
+        )
         for key in (KEYS[0], KEYS[4], KEYS[1], KEYS[3])  # file by file
     ]
     assert listing.recordings == expected

@@ -15,6 +15,8 @@ DIGEST = "0123456789abcdef" * 4
     ("there", "here", "told"),
     [
         ({"model": "cycles@b669"}, {"model": "seed-small@0a1b"}, "--model: cycles@b669 there, seed-small@0a1b here"),
+        ({"keep_columns": []}, {"keep_columns": ["site", "age"]}, "--keep-columns: none there, site, age here"),
+        ({"patient_column": "id"}, {"patient_column": None}, "--patient-column: id there, none here"),
         ({"path_column": None}, {"path_column": "file"}, "--path-column: none there, file here"),
         (
             {"selection": {"include": ["*.wav"], "exclude": []}},

@@ -6,11 +6,13 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from heartbeat_core.errors import InputError, JobError
+from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import Limits
 from jobs.listing.shards import Shard
@@ -71,9 +73,40 @@ def test_plans_of_any_length_come_back(plans: PlanFolder, sizes: tuple[int, ...]
 def test_everything_that_is_known_of_a_recording_comes_back(plans: PlanFolder) -> None:
     odd = Recording("s3://b/a b\n+%ü?#.wav", "a b\n+%ü?#.wav", 2**40, "etag", "murmur", "p1", "phone")
     secret = Recording("https://h/a.wav", "a.wav", manifest="file:///m.csv", manifest_row=2**33)
-    settled = plans.settle(0, 0, [[odd, secret]])
+    dated = Recording("s3://b/d.wav", "d.wav", modified=datetime(2024, 2, 29, tzinfo=UTC), kept=("ü", None, " 1"))
+    settled = plans.settle(0, 0, [[odd, secret, dated]])
     (shard,) = plans.shards(settled)
-    assert shard.recordings == (odd, secret)
+    assert shard.recordings == (odd, secret, dated)
+
+
+def with_age(name: str, age: str | None) -> Recording:
+    return Recording(f"file:///in/{name}", name, kept=(age,))
+
+
+def test_the_types_of_kept_columns_are_settled_with_the_plan(plans: PlanFolder, tmp_path: Path) -> None:
+    shards = [[with_age("a.wav", "3")], [with_age("b.wav", None), with_age("c.wav", "4.5")]]
+    settled = plans.settle(0, 0, shards, KeptTypes(["Age"]))
+    assert settled.kept == (KeptColumn("Age", "float64"),)
+    assert PlanFolder(f"file://{tmp_path}").generations() == [settled]
+    update = plans.settle(1, 2, [[with_age("d.wav", "5")]], KeptTypes(["Age"], settled.kept))
+    assert update.kept == settled.kept
+
+
+def test_an_update_with_a_value_of_another_type_leaves_nothing(plans: PlanFolder, tmp_path: Path) -> None:
+    settled = plans.settle(0, 0, [[with_age("a.wav", "3")]], KeptTypes(["Age"]))
+    before = tree(tmp_path)
+    shards = [[with_age(f"{number}.wav", "5")] for number in range(20)]
+    with pytest.raises(InputError, match=r"^/in/b\.wav: the column 'Age' has 'old', which is not int64"):
+        plans.settle(1, 1, [*shards, [with_age("b.wav", "old")]], KeptTypes(["Age"], settled.kept))
+    assert tree(tmp_path) == before
+
+
+def test_a_record_of_before_there_were_kept_columns_is_read(plans: PlanFolder, tmp_path: Path) -> None:
+    settled = plans.settle(0, 0, shards_of(3))
+    record = _fields(settled)
+    del record["kept"]
+    (tmp_path / "_plan/000000.json").write_text(json.dumps(record))
+    assert plans.generations() == [settled]
 
 
 def test_pieces_are_written_as_the_listing_goes(plans: PlanFolder, tmp_path: Path) -> None:
@@ -200,7 +233,9 @@ def _fields(generation: Generation) -> dict[str, object]:
     return {name: getattr(generation, name) for name in Generation.__slots__}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"number": 0}', b"null", b'{"other": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"number": 0}', b"null", b'{"other": 1}', b"\xff", b'{"kept": [1]}']
+)
 def test_a_damaged_record_is_named(plans: PlanFolder, tmp_path: Path, content: bytes) -> None:
     plans.settle(0, 0, shards_of(3))
     (tmp_path / "_plan/000000.json").write_bytes(content)

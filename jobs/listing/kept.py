@@ -1,0 +1,69 @@
+"""Which columns of a manifest or label file go along with a recording: those that the user keeps, and the patient's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from heartbeat_core.errors import InputError
+from heartbeat_core.formats.kept import find_name
+
+PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
+"""Names by which the column of patients is found when no option names it."""
+
+Records = Mapping[str, Sequence[str | None]]
+"""A table as ``read_records`` returns it."""
+
+
+def kept_cells(records: Records, keep: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
+    """Yield the kept cells of each row; None for an empty cell, and for a column that this table does not have."""
+    found = [find_name(list(records), name) for name in keep]
+    for row in range(_n_rows(records)):
+        cells = (None if name is None else records[name][row] for name in found)
+        yield tuple(cell if cell and cell.strip() else None for cell in cells)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestColumns:
+    """Which columns of manifests go along.
+
+    Attributes
+    ----------
+    keep : tuple[str, ...]
+        The names of the columns to keep.
+    patient : str | None
+        The name of the column of patients; None finds it by its usual names, if it is there.
+    elsewhere : tuple[str, ...]
+        The columns of another table that may have their values instead, such as a label file.
+    """
+
+    keep: tuple[str, ...] = ()
+    patient: str | None = None
+    elsewhere: tuple[str, ...] = ()
+
+    def patients(self, records: Records) -> Sequence[str | None]:
+        """Return the patient of each row of a manifest."""
+        wanted = PATIENT_COLUMNS if self.patient is None else (self.patient,)
+        found = next((found for name in wanted if (found := find_name(list(records), name)) is not None), None)
+        return [None] * _n_rows(records) if found is None else records[found]
+
+    def check(self, of_manifests: Sequence[str]) -> None:
+        """Check that each named column is one of all manifests together, or of the other table.
+
+        Raises
+        ------
+        InputError
+            A column is not there. The message lists those that are.
+        """
+        columns = list(dict.fromkeys((*of_manifests, *self.elsewhere)))
+        named = [("--keep-columns", name) for name in self.keep]
+        if self.patient is not None:
+            named.append(("--patient-column", self.patient))
+        for option, name in named:
+            if find_name(columns, name) is None:
+                there = f"the columns are: {', '.join(columns)}" if columns else "no input is a manifest"
+                raise InputError(f"{option}: no manifest or label file has a column '{name}'; {there}")
+
+
+def _n_rows(records: Records) -> int:
+    return len(next(iter(records.values()), ()))
