@@ -16,7 +16,7 @@ PASCAL := "PASCAL CHSC2011 (Bentley, Nordehn, Coimbra, Mannor 2011), set_a and s
 .DELETE_ON_ERROR:
 BENCHMARKS := alignment stages engines scale training-input prediction
 
-.PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets models leaderboard pages lock clean
+.PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets models leaderboard databases pages lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -78,6 +78,18 @@ leaderboard: $(STAMP) ## judge all recipes: make leaderboard DATA=FOLDER (PASCAL
 	@test -n "$(DATA)" || { echo "which recordings? make leaderboard DATA=FOLDER" >&2; exit 2; }
 	$(BIN)/heartbeat build-dataset "$(DATA)" -o build/leaderboard/dataset --recipe seed-small --labels "$(DATA)/labels.csv"
 	$(BIN)/heartbeat evaluate build/leaderboard/dataset --recipe all --without artifact -o build/leaderboard/evaluation
+
+# The label files of the last two say more than the published ones: the databases, patients and devices.
+databases: $(STAMP) ## train without one database and judge on it: make databases DATA=FOLDER (PASCAL, CinC 2016, CirCor)
+	@test -n "$(DATA)" || { echo "which recordings? make databases DATA=FOLDER with pascal-chsc2011, cinc2016, circor" >&2; exit 2; }
+	$(BIN)/heartbeat build-dataset "$(DATA)/pascal-chsc2011" -o build/databases/pascal --recipe cycles \
+		--database pascal --label-map pascal
+	for one in cinc2016:cinc2016 circor:circor-murmur; do \
+		$(BIN)/heartbeat build-dataset "$(DATA)/$${one%:*}" -o "build/databases/$${one%:*}" --recipe cycles \
+			--labels "$(DATA)/$${one%:*}/labels.csv" --label-map "$${one#*:}" || exit 1; \
+	done
+	$(BIN)/heartbeat evaluate build/databases/pascal build/databases/cinc2016 build/databases/circor \
+		--recipe cycles --recipe statistics --recipe cnn --protocol leave-one-database-out -o build/databases/evaluation
 
 pages: $(STAMP) ## write the pages of the feature sets' columns in configs/ again
 	$(BIN)/python -m tests.pages
