@@ -50,7 +50,7 @@ def settings_of(**more: Any) -> JobSettings:
 
 
 def options_of(recipe: Recipe, library: Path, **more: Any) -> DatasetOptions:
-    return DatasetOptions(recipe, labels=read_labels(str(library / "labels.csv"), None, None, None), **more)
+    return DatasetOptions(recipe, labels=read_labels(str(library / "labels.csv")), **more)
 
 
 def test_rows_labels_and_facts(dataset: Path, library: Path, recipe: Recipe) -> None:
@@ -274,7 +274,7 @@ def test_what_finds_no_other_half_is_counted_and_listed(
     summary = build_dataset(
         [str(library / "normal"), str(library), str(tmp_path)],
         str(tmp_path / "out"),
-        DatasetOptions(recipe, labels=read_labels(str(tmp_path / "labels.csv"), None, None, None)),
+        DatasetOptions(recipe, labels=read_labels(str(tmp_path / "labels.csv"))),
         settings_of(),
         console,
     )
