@@ -212,6 +212,9 @@ def test_declared_labels_give_order_and_spelling(tmp_path: Path) -> None:
             "column of labels? Name it with --label-column",
         ),
         (["|AS", "MR"], None, ", row 1: '' cannot be a label, "),
+        (["AS", "MR"], ("AS", "MR", "not ill"), ": --labels-are: 'not ill' cannot be a label, "),
+        (["AS", "MR"], ("AS", "MR", "As"), ": the labels 'AS' and 'As' would be one column: "),
+        (["AS", "MR"], ("AS", "MR", "AS"), ": the labels 'AS' and 'AS' would be one column: "),
     ],
 )
 def test_sets_of_labels_that_are_refused(
