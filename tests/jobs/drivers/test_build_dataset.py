@@ -303,10 +303,10 @@ def test_labels_from_the_folders(
     assert {row[name] for row in read_rows(tmp_path / "out", "recordings") for name in ("patient_id", "device")} == {
         None
     }
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "a.wav").write_bytes(b"")
-    with pytest.raises(InputError, match="'elsewhere' is not a label"):
-        build_dataset([str(tmp_path / "elsewhere")], str(tmp_path / "new"), options, settings_of(), console)
+    (tmp_path / "else where").mkdir()
+    (tmp_path / "else where" / "a.wav").write_bytes(b"")
+    with pytest.raises(InputError, match="'else where' cannot be a label"):
+        build_dataset([str(tmp_path / "else where")], str(tmp_path / "new"), options, settings_of(), console)
     assert not (tmp_path / "new").exists()
 
 
