@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import dataclass
@@ -18,14 +19,17 @@ from typer.testing import CliRunner, Result
 from heartbeat_core.bundles.bundle import load
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.errors import DatasetError, InputError, OutputError
+from heartbeat_core.evaluation.figures import Evaluation
 from heartbeat_core.learning import fit
 from heartbeat_core.recipe import Recipe
+from heartbeat_core.settings import parse_settings
 from jobs.cli.__main__ import app
+from jobs.cli.printing import print_leaderboard
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.evaluate import EvaluateOptions, evaluate
 from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import LabelWords, read_labels
-from jobs.settings import JobSettings
+from jobs.settings import JobSettings, shipped_recipes
 from tests.conftest import STATISTICS_RECIPE, TINY_RECIPE, quiet_console, without_cluster
 from tests.helpers import heart_bytes, read_rows, tree, write_csv
 
@@ -281,6 +285,26 @@ def test_the_printed_tables_show_databases_and_fit_80_columns(study: Study, eval
     assert max(map(len, tables)) <= 80
     # No figure over all databases stands alone.
     assert "balanced accuracy" not in printed
+
+
+def test_many_recipes_are_printed_in_several_tables(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are shipped, each with its whole name, in every table that fits the terminal."""
+    found = parse_settings(Evaluation, json.loads((study.tmp / "folds/figures.json").read_text()), "figures.json")
+    [one] = [one for one in found.recipes if one.name == "tiny-statistics"]
+    names = shipped_recipes()
+    many = tuple(one.model_copy(update={"name": name}) for name in names)
+    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    monkeypatch.setattr("jobs.cli.printing.out", console)
+    print_leaderboard(found.model_copy(update={"recipes": many}))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    tables = lines[: next(number for number, line in enumerate(lines) if line.startswith("Means over seeds"))]
+    assert max(map(len, tables)) <= 80
+    heads = [line.split()[1:] for line in tables if line.split()[:1] == ["database"]]
+    assert [name for head in heads for name in head] == names * 3
+    assert "…" not in "".join(tables)
+    # One table a label would not fit, and one a recipe would be too many.
+    assert 3 * 4 <= len(heads) <= 3 * 7
 
 
 # The model.
