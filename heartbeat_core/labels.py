@@ -93,7 +93,7 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
     """
     names = sorted(set(found), key=lambda name: (name.casefold(), name))
     if declared is not None:
-        labels = tuple(check_name(name, "--labels-are") for name in declared)
+        labels = tuple(check_name(name, f"{where}: --labels-are") for name in declared)
         known = {name.casefold() for name in labels}
         if unknown := [name for name in names if name.casefold() not in known]:
             raise InputError(
@@ -119,8 +119,10 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
     return labels
 
 
-def find_label(name: str, labels: Labels) -> str:
+def find_label(name: str, labels: Labels, where: str) -> str:
     """Return a label as it is spelled in ``labels``, whatever the mix of small and capital letters in ``name``.
+
+    ``where`` is the place of the name, for messages.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def find_label(name: str, labels: Labels) -> str:
     for label in labels:
         if label.casefold() == name.strip().casefold():
             return label
-    raise InputError(f"'{name}' is not a label; the labels are {', '.join(labels)}")
+    raise InputError(f"{where}: '{name}' is not a label; the labels are {', '.join(labels)}")
 
 
 def join_cell(names: Iterable[str], labels: Labels) -> str | None:

@@ -131,7 +131,7 @@ def dataset(once: Once, library: Path, recipe: Recipe) -> Path:
 def bundle(once: Once, dataset: Path) -> Path:
     """Return a bundle trained on the dataset without artifacts; not to be changed."""
     options = TrainOptions(drop_labels=("artifact",), data="synthetic")
-    return once("bundle", lambda out: train(str(dataset), str(out), options, JobSettings(), quiet_console()))
+    return once("bundle", lambda out: train([str(dataset)], str(out), options, JobSettings(), quiet_console()))
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +165,7 @@ def evaluation(once: Once, ward_dataset: Path, evaluate_options: EvaluateOptions
     def make(out: Path) -> None:
         with pytest.MonkeyPatch.context() as monkeypatch:
             without_cluster(monkeypatch)
-            evaluate(str(ward_dataset), str(out), evaluate_options, JobSettings(), quiet_console())
+            evaluate([str(ward_dataset)], str(out), evaluate_options, JobSettings(), quiet_console())
 
     return once("evaluation", make)
 
@@ -177,7 +177,7 @@ def statistics_bundle(once: Once, ward_dataset: Path, statistics_recipe: Recipe)
     def make(out: Path) -> None:
         with pytest.MonkeyPatch.context() as monkeypatch:
             without_cluster(monkeypatch)
-            train(str(ward_dataset), str(out), TrainOptions(statistics_recipe), JobSettings(), quiet_console())
+            train([str(ward_dataset)], str(out), TrainOptions(statistics_recipe), JobSettings(), quiet_console())
 
     return once("statistics-bundle", make)
 

@@ -210,11 +210,18 @@ def optimise(
     )
     counts = torch.from_numpy(targets.counts.astype(np.float32))
 
-    def weigh(possible: torch.Tensor) -> torch.Tensor | None:
-        return None if weights is None else row_weights(possible, weights, counts)
+    def mean_loss(logits: torch.Tensor, possible: torch.Tensor) -> torch.Tensor:
+        if bool((possible.sum(dim=1) == 1).all()):
+            # The same loss. But its sums have another order, which keeps the models of plain labels to the bit.
+            return nn.functional.cross_entropy(logits, possible.int().argmax(dim=1), weights)
+        losses = log_losses(logits, possible)
+        if weights is None:
+            return losses.mean()
+        of_rows = row_weights(possible, weights, counts)
+        return (losses * of_rows).sum() / of_rows.sum()
 
     for epoch in range(1, n_epochs + 1):
-        loss = _run_epoch(network, loader, optimiser, offsets, weigh)
+        loss = _run_epoch(network, loader, optimiser, offsets, mean_loss)
         scheduler.step(loss)
         if on_epoch is not None:
             on_epoch(epoch, loss)
@@ -245,23 +252,19 @@ def _run_epoch(
     loader: DataLoader[Any],
     optimiser: torch.optim.Optimizer,
     offsets: torch.Tensor,
-    weigh: Callable[[torch.Tensor], torch.Tensor | None],
+    mean_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> float:
     """Train for one epoch and return the mean loss over its rows."""
     network.train()
     total, seen = 0.0, 0
     for inputs, possible in loader:
         optimiser.zero_grad()
-        loss = _mean(log_losses(network(inputs) + offsets, possible), weigh(possible))
+        loss = mean_loss(network(inputs) + offsets, possible)
         loss.backward()
         optimiser.step()
         total += float(loss.detach()) * len(possible)
         seen += len(possible)
     return total / seen
-
-
-def _mean(losses: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import typer
 from rich.table import Table
 
 from heartbeat_core.errors import UsageError
-from heartbeat_core.labels import ORIGINAL_LABELS
 from jobs.cli.app import EXIT_CODES, GOES_ON, app, check_failures, exit_codes, prepare_workers
 from jobs.cli.challenges import export_answers
 from jobs.cli.options import (
@@ -157,6 +156,7 @@ def build_dataset(
     """
     with exit_codes():
         prepare_workers(cluster)
+        from heartbeat_core.labels import ORIGINAL_LABELS
         from jobs.drivers.build_dataset import DatasetOptions
         from jobs.drivers.build_dataset import build_dataset as run_job
         from jobs.listing.label_maps import load_label_map

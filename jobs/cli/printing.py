@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from heartbeat_core.evaluation.figures import Evaluation
+    from heartbeat_core.evaluation.rank_figures import LabelRanks
     from jobs.drivers.classify import ClassifySummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
@@ -20,6 +22,7 @@ out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 
+_MEAN_ROW = "mean over databases"
 _STEPS = {"inputs": "parts of the models' inputs computed", "folds": "folds judged"}
 
 
@@ -107,25 +110,43 @@ def _print_task(found: Evaluation, task: str) -> None:
 
 def _print_within_databases(found: Evaluation, task: str) -> None:
     """Print the figures of each label against the rest in each database: a row a database, a column a recipe."""
+    recipes = [one for one in found.recipes if one.task == task]
+    for label in dict.fromkeys(ranks.label for one in recipes for ranks in one.against_rest):
+        of_recipes = {one.name: ranks for one in recipes for ranks in one.against_rest if ranks.label == label}
+        for names in _side_by_side(of_recipes):
+            _print_ranks(f"{task}: AUROC of {label} against the rest", {name: of_recipes[name] for name in names})
+
+
+def _side_by_side(of_recipes: Mapping[str, LabelRanks]) -> list[list[str]]:
+    """Divide the names of recipes, in order, into tables that are not wider than the terminal."""
+    databases = max(len(name) for ranks in of_recipes.values() for name in (*ranks.databases, _MEAN_ROW))
+    groups: list[list[str]] = []
+    left = 0
+    for name in of_recipes:
+        width = max(len(name), len("0.000 (of 00)")) + 3
+        if not groups or width > left:
+            groups.append([])
+            left = out.width - databases - 5
+        groups[-1].append(name)
+        left -= width
+    return groups
+
+
+def _print_ranks(title: str, of_recipes: Mapping[str, LabelRanks]) -> None:
     from rich import box
 
     from heartbeat_core.evaluation.markdown import NOTHING
 
-    recipes = [one for one in found.recipes if one.task == task]
-    names = [one.name for one in recipes]
-    for label in dict.fromkeys(ranks.label for one in recipes for ranks in one.against_rest):
-        of_recipes = [next((ranks for ranks in one.against_rest if ranks.label == label), None) for one in recipes]
-        table = Table("database", *names, title=f"{task}: AUROC of {label} against the rest", box=box.SIMPLE)
-        for database in dict.fromkeys(name for ranks in of_recipes if ranks for name in ranks.databases):
-            aurocs = [None if ranks is None else ranks.databases[database].auroc for ranks in of_recipes]
-            if any(aurocs):
-                table.add_row(database, *(NOTHING if auroc is None else f"{auroc.value:.3f}" for auroc in aurocs))
-        means = [None if ranks is None else ranks.mean_over_databases.auroc for ranks in of_recipes]
-        table.add_row(
-            "mean over databases",
-            *(NOTHING if mean is None else f"{mean.value:.3f} (of {mean.n_databases})" for mean in means),
-        )
-        out.print(table)
+    table = Table("database", *of_recipes, title=title, box=box.SIMPLE)
+    for database in dict.fromkeys(name for ranks in of_recipes.values() for name in ranks.databases):
+        aurocs = [ranks.databases[database].auroc for ranks in of_recipes.values()]
+        if any(aurocs):
+            table.add_row(database, *(NOTHING if auroc is None else f"{auroc.value:.3f}" for auroc in aurocs))
+    means = [ranks.mean_over_databases.auroc for ranks in of_recipes.values()]
+    table.add_row(
+        _MEAN_ROW, *(NOTHING if mean is None else f"{mean.value:.3f} (of {mean.n_databases})" for mean in means)
+    )
+    out.print(table)
 
 
 def print_predictions(rows: list[dict[str, Any]]) -> None:

@@ -29,7 +29,7 @@ from heartbeat_core.evaluation.protocols import HELD_OUT, Protocol, make_splits,
 from heartbeat_core.evaluation.report import LEADERBOARD_NAME, as_markdown
 from heartbeat_core.evaluation.splits import Split, Task
 from heartbeat_core.formats.parquet import to_parquet
-from heartbeat_core.labels import find_label
+from heartbeat_core.labels import Labels, find_label
 from heartbeat_core.recipe import RESULTS_VERSION, Recipe
 from heartbeat_core.results.evaluation import out_of_fold_table
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
@@ -126,7 +126,7 @@ def evaluate(
 def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
     """Return the tasks; the rows must have enough labels for each."""
     targets = labelled.targets
-    dropped = tuple(sorted({find_label(label, targets.labels) for label in options.without}, key=targets.labels.index))
+    dropped = _dropped(targets.labels, options)
     for label in dropped:
         if not targets.possible[:, targets.labels.index(label)].any():
             raise DatasetError(f"no row of the dataset has the label '{label}' that is to be left out")
@@ -139,6 +139,12 @@ def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
     return found
 
 
+def _dropped(labels: Labels, options: EvaluateOptions) -> tuple[str, ...]:
+    """Return the labels that the second task leaves out, in order."""
+    found = {find_label(label, labels, "--without") for label in options.without}
+    return tuple(label for label in labels if label in found)
+
+
 def _identity(datasets: Sequence[Dataset], labelled: Labelled, options: EvaluateOptions) -> dict[str, object]:
     names = [recipe.name for recipe in options.recipes]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -149,7 +155,7 @@ def _identity(datasets: Sequence[Dataset], labelled: Labelled, options: Evaluate
         "datasets": [public_uri(dataset.uri) for dataset in datasets],
         "data": labelled.ordered_fingerprint(),
         "recipes": {recipe.name: recipe.fingerprint() for recipe in options.recipes},
-        "without": sorted({find_label(label, labelled.targets.labels) for label in options.without}),
+        "without": sorted(_dropped(labelled.targets.labels, options)),
         "protocol": options.protocol,
         "folds": options.n_folds if options.protocol == "grouped-folds" else None,
         "seeds": options.n_seeds,

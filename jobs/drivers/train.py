@@ -90,7 +90,7 @@ def train(
         recipe = _recipe(datasets, options.recipe)
         check_servable(recipe)
         labelled = read_labelled(datasets)
-        dropped = tuple(find_label(label, labelled.targets.labels) for label in options.drop_labels)
+        dropped = tuple(find_label(label, labelled.targets.labels, "--drop-label") for label in options.drop_labels)
         kept = usable_rows(labelled.targets, dropped)
         targets = Task("", dropped).targets(labelled.targets).take(kept)
         groups = [labelled.groups[i] for i in kept.tolist()]

@@ -19,6 +19,7 @@ from heartbeat_core.alignment.scaling import ScalerFit
 from heartbeat_core.datasets.dataset import REFERENCE_NAME, SCALER_NAME
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import process
 from heartbeat_core.recordings.recording import Recording
@@ -57,7 +58,7 @@ def parallel_parser(description: str) -> argparse.ArgumentParser:
 
 def labelled_recordings(folder: str) -> list[Recording]:
     """Return all recordings of a folder with the labels of its ``labels.csv``."""
-    return match_labels(list(Listing([folder])), read_labels(f"{folder}/labels.csv", None, None, None)).recordings
+    return match_labels(list(Listing([folder])), read_labels(f"{folder}/labels.csv")).recordings
 
 
 def small_parts(recordings: Sequence[Recording]) -> list[Sequence[Recording]]:
@@ -115,7 +116,7 @@ def align(recordings: Iterable[Recording], recipe: Recipe, reference: Reference,
             continue
         fit.add(result.frames, result.placement.offset_frames)
         results.append(result)
-    return recordings_table(results, None)
+    return recordings_table(results, None, ORIGINAL_LABELS)
 
 
 def write_part(out: Path, name: str, table: pa.Table) -> None:

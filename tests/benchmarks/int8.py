@@ -43,11 +43,12 @@ def main() -> None:
     run_as_a_worker()
     recipe = load_recipe(options.recipe)
     rows, _ = read_examples(options.dataset, recipe)
+    codes = rows.targets.codes
     table = Table("seed", "float32", "8 bits", "rows with another label", title=f"{options.recipe}, {len(rows)} rows")
     differences = []
     for seed in SEEDS:
-        plain, rounded = np.empty_like(rows.codes), np.empty_like(rows.codes)
-        splits = folds(rows.codes, rows.groups, N_FOLDS, seed)
+        plain, rounded = np.empty_like(codes), np.empty_like(codes)
+        splits = folds(codes, rows.groups, N_FOLDS, seed)
         for training, held_out in track(splits, f"seed {seed}", transient=True):
             fitted = fit(recipe, rows.take(training), seed)
             bundle = _bundle(recipe, fitted)
@@ -55,7 +56,7 @@ def main() -> None:
             plain[held_out], rounded[held_out] = (
                 fitted.decision.codes(_probabilities(to_onnx(bundle, int8), recordings)) for int8 in (False, True)
             )
-        scores = [float(balanced_accuracy_score(rows.codes, found)) for found in (plain, rounded)]
+        scores = [float(balanced_accuracy_score(codes, found)) for found in (plain, rounded)]
         differences.append(scores[1] - scores[0])
         table.add_row(str(seed), *(f"{score:.4f}" for score in scores), str(int((plain != rounded).sum())))
     console = Console()

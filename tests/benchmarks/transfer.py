@@ -38,16 +38,17 @@ def main() -> None:
     recipe = load_recipe(options.recipe)
     first, second = (ORIGINAL_LABELS.index(label) for label in options.labels)
     everything, all_devices = read_examples(options.dataset, recipe)
-    kept = np.flatnonzero(np.isin(everything.codes, (first, second)))
+    kept = np.flatnonzero(np.isin(everything.targets.codes, (first, second)))
     rows, devices = everything.take(kept), all_devices[kept]
+    codes = rows.targets.codes
     table = Table("trained on", "tested on", "AUC", "balanced accuracy", title=f"{options.recipe}: {options.labels}")
     for here, there in permutations(sorted(set(devices.tolist())), 2):
         training, test = (np.flatnonzero(devices == device) for device in (here, there))
         areas, accuracies = [], []
         for seed in SEEDS:
             probabilities, predicted = fit(recipe, rows.take(training), seed).predict(rows.take(test).inputs)
-            areas.append(float(roc_auc_score(rows.codes[test] == second, probabilities[:, second])))
-            accuracies.append(float(balanced_accuracy_score(rows.codes[test], predicted)))
+            areas.append(float(roc_auc_score(codes[test] == second, probabilities[:, second])))
+            accuracies.append(float(balanced_accuracy_score(codes[test], predicted)))
         table.add_row(
             *(f"{device}, {len(index)} rows" for device, index in ((here, training), (there, test))),
             f"{fmean(areas):.3f}",

@@ -146,7 +146,7 @@ def test_build_dataset_gives_the_same_dataset(
     remote: Remote, library: Path, dataset: Path, recipe: Recipe, bundle: Path, tmp_path: Path, console: Console
 ) -> None:
     settings = settings_for(bundle, {"kind": "address", "address": remote.address}, shards={"recordings": 8})
-    options = DatasetOptions(recipe, labels=read_labels(str(library / "labels.csv"), None, None, None))
+    options = DatasetOptions(recipe, labels=read_labels(str(library / "labels.csv")))
     build_dataset([str(library)], str(tmp_path / "out"), options, settings, console)
     assert comparable(tmp_path / "out", "recordings") == comparable(dataset, "recordings")
     for name in ("_scaler.safetensors", "_reference.safetensors"):

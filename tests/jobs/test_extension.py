@@ -1,4 +1,4 @@
-"""A feature set and a model kind from another package: no file of ours is edited, and every command knows them."""
+"""What another package adds: a feature set, a model kind and a database. No file of ours is edited."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ import pytest
 import soundfile
 
 from heartbeat_core.audio.decode import decode
-from tests.helpers import environment, write_ward
+from heartbeat_core.datasets.dataset import Dataset
+from tests.helpers import environment, heart_bytes, write_ward
 
 MODULE = '''
-"""The energy of a recording in two halves, and a model that answers with the nearest label's mean."""
+"""The energy of a recording in two halves, a model that answers with the nearest label's mean, and a ward's book."""
 
 import numpy as np
 import torch
 
+from heartbeat_core.databases.database import DatabaseTable, Segment
+from heartbeat_core.databases.folder import Folder
 from heartbeat_core.features.feature_set import Column, FeatureSet
 from heartbeat_core.learning.kinds import ModelKind
 from heartbeat_core.learning.model import Implementation, Outputs
 from heartbeat_core.features.extract import join_vectors
-from heartbeat_core.labels import ORIGINAL_LABELS
 
 
 def energies(samples, sample_rate_hz):
@@ -76,11 +78,11 @@ class NearestMean:
 
 
 class NearestMeans(Implementation):
-    def fit(self, recipe, inputs, codes, seed, reference=None, on_step=lambda: None):
+    def fit(self, recipe, inputs, targets, seed, reference=None, on_step=lambda: None):
         rows = np.stack([one[0] for one in inputs]).astype(np.float64)
-        means = np.zeros((len(ORIGINAL_LABELS), rows.shape[1]))
-        for code in np.unique(codes):
-            means[code] = rows[codes == code].mean(axis=0)
+        means = np.zeros((len(targets.labels), rows.shape[1]))
+        for code in targets.present:
+            means[code] = rows[targets.codes == code].mean(axis=0)
         on_step()
         return NearestMean(means, recipe.input)
 
@@ -95,6 +97,27 @@ class NearestMeans(Implementation):
 
 
 NEAREST_MEAN = ModelKind("nearest-mean", {"vector": NearestMeans})
+
+
+class Book:
+    name = "ward-book"
+    description = "The ward's book: a line a recording"
+    label_columns = ("finding",)
+
+    def read(self, folder):
+        files = Folder(folder)
+        rows, segments = [], []
+        for line in files.read_text("book.txt", "the ward").splitlines():
+            path, finding, bed = line.split()
+            files.check_recording(path, "book.txt")
+            rows.append(
+                {"path": path, "finding": finding, "patient_id": f"bed_{bed}", "device": "horn", "database": "ward"}
+            )
+            segments.append(Segment(path, 0.0, 0.25, 1))
+        return DatabaseTable.of_rows(rows, segments, ["the book is kept by hand"])
+
+
+BOOK = Book()
 '''
 
 ENTRY_POINTS = """
@@ -102,6 +125,8 @@ ENTRY_POINTS = """
 halves = halves_and_means:HALVES
 [heartbeat.model_kinds]
 nearest-mean = halves_and_means:NEAREST_MEAN
+[heartbeat.databases]
+ward-book = halves_and_means:BOOK
 """
 
 RECIPE = """
@@ -178,6 +203,39 @@ def test_it_is_built_judged_trained_served_and_read_back(installed: dict[str, st
     refused = heartbeat(installed, "export", tmp_path / "model", "-o", tmp_path / "model.onnx")
     assert refused.returncode == 2
     assert "a model of the kind 'nearest-mean' cannot be exported" in refused.stderr
+
+
+def test_a_dataset_is_built_from_its_database(installed: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    lines = []
+    for number, finding in enumerate(("clear", "wheeze", "clear", "clear|wheeze")):
+        (tmp_path / "in" / f"{number}.wav").write_bytes(heart_bytes("normal", number))
+        lines.append(f"{number}.wav {finding} {number // 2}")
+    (tmp_path / "in/book.txt").write_text("\n".join(lines))
+    command = ("build-dataset", tmp_path / "in", "--recipe", "seed-mini", "--database", "ward-book")
+    built = heartbeat(installed, *command, "-o", tmp_path / "dataset")
+    assert built.returncode == 0, built.stderr
+    assert "the book is kept by hand" in built.stderr.splitlines()
+    assert "labels, in the order of their codes: clear, wheeze" in built.stdout
+    rows = duckdb.sql(
+        f"SELECT label, patient_id, device, database FROM '{tmp_path}/dataset/recordings/*.parquet' ORDER BY uri"
+    ).fetchall()
+    assert rows == [
+        (finding, f"bed_{number // 2}", "horn", "ward")
+        for number, finding in enumerate(("clear", "wheeze", "clear", "clear|wheeze"))
+    ]
+    assert {tuple(map(tuple, one)) for one in Dataset(str(tmp_path / "dataset")).segments().values()} == {
+        ((0.0, 0.25, 1.0),)
+    }
+    (tmp_path / "in/2.wav").unlink()
+    told = heartbeat(installed, *command, "-o", tmp_path / "again")
+    assert told.returncode == 2
+    assert told.stderr.strip() == (
+        f"heartbeat: {tmp_path}/in/2.wav: expected this recording, which book.txt names, and found no such file"
+    )
+    told = heartbeat(environment(), *command, "-o", tmp_path / "again")
+    assert told.returncode == 2
+    assert told.stderr.strip() == "heartbeat: unknown database 'ward-book': there are circor, cinc2016, pascal"
 
 
 def test_without_the_package_its_names_are_refused_in_one_line(installed: dict[str, str], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from typer.testing import CliRunner, Result
 from heartbeat_core.devices import has_gpu
 from heartbeat_core.errors import ConfigError, InputError
 from heartbeat_core.features.catalogue import FEATURE_SETS, shape_read
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, parse_cell, settle_labels
 from heartbeat_core.recipe import BaggingSettings, Recipe
 from heartbeat_core.settings import DEFAULT_MODEL, parse_yaml
 from jobs.cli.__main__ import app
+from jobs.listing.label_maps import load_label_map
 from jobs.settings import (
     THREADS_A_WORKER,
     ClusterSettings,
@@ -341,24 +343,31 @@ def test_a_missing_bundle(place: Place) -> None:
 
 
 def test_an_unknown_label(place: Place) -> None:
-    labels = write_csv(place.tmp / "l.csv", ("path", "label"), [("normal/normal_00.wav", "healthy")])
-    assert_refused(place.build("--labels", labels), 2, "row 1: 'healthy' is not a label", ", ".join(ORIGINAL_LABELS))
-    (place.tmp / "healthy").mkdir()
-    (place.tmp / "healthy" / "a.wav").write_bytes(heart_bytes("normal", 1))
+    labels = write_csv(place.tmp / "l.csv", ("path", "label"), [("normal/normal_00.wav", "not ill")])
+    assert_refused(place.build("--labels", labels), 2, "row 1: 'not ill' cannot be a label", "--label-map")
+    (place.tmp / "not ill").mkdir()
+    (place.tmp / "not ill" / "a.wav").write_bytes(heart_bytes("normal", 1))
     result = heartbeat(
-        "build-dataset", place.tmp / "healthy", "-o", place.out,
+        "build-dataset", place.tmp / "not ill", "-o", place.out,
         *("--recipe", "seed-mini", "--label-from", "parent-folder"),
     )  # fmt: skip
     assert result.exit_code == 2
-    assert "'healthy' is not a label" in result.stderr.splitlines()[-1]
+    assert "'not ill' cannot be a label" in result.stderr.splitlines()[-1]
     result = heartbeat("train", place.dataset, "-o", place.out, "--drop-label", "healthy")
-    assert_refused(result, 2, "--drop-label: 'healthy' is not a label")
+    assert_refused(result, 2, "--drop-label: 'healthy' is not a label", ", ".join(ORIGINAL_LABELS))
     assert not place.out.exists()
 
 
 def test_labels_from_two_places(place: Place) -> None:
-    result = place.build("--labels", place.library / "labels.csv", "--label-from", "parent-folder")
-    assert_refused(result, 2, "give --labels or --label-from, not both")
+    sources = (
+        ("--labels", place.library / "labels.csv"),
+        ("--database", "circor"),
+        ("--label-from", "parent-folder"),
+    )
+    for one, other in combinations(sources, 2):
+        assert_refused(place.build(*one, *other), 2, "give one of --labels, --database and --label-from")
+    assert_refused(place.build(*(part for one in sources for part in one)), 2, "give one of --labels, ")
+    assert not place.out.exists()
 
 
 def test_a_dataset_with_one_class(place: Place) -> None:
@@ -758,7 +767,17 @@ def test_every_config_is_valid() -> None:
     clusters = sorted((CONFIGS / "clusters").glob("*.yaml"))
     kinds = {load_cluster_settings(str(path), None).kind for path in clusters}
     assert kinds == {"local", "address", "scheduler-file"}
-    every = {*recipes, *clusters, CONFIGS / "job.example.yaml"}
+    maps = sorted((CONFIGS / "label_maps").glob("*.yaml"))
+    assert [path.stem for path in maps] == ["cinc2016", "circor-murmur", "circor-outcome", "pascal"]
+    for path in maps:
+        content = yaml.safe_load(path.read_text())
+        found = load_label_map(path.stem)
+        assert found.words == {word: cell or "" for word, cell in content["labels"].items()}
+        assert found.column == content.get("column")
+        # Each is a map onto the original's five.
+        parsed = {name for cell in found.words.values() for name in parse_cell(cell, path.name)}
+        assert settle_labels(parsed) == ORIGINAL_LABELS
+    every = {*recipes, *clusters, *maps, CONFIGS / "job.example.yaml"}
     assert every == set(CONFIGS.rglob("*.yaml")), "a file that no test reads"
 
 

@@ -50,7 +50,7 @@ def settings_of(**more: Any) -> JobSettings:
 
 
 def options_of(recipe: Recipe, library: Path, **more: Any) -> DatasetOptions:
-    return DatasetOptions(recipe, labels=read_labels(str(library / "labels.csv"), None, None, None), **more)
+    return DatasetOptions(recipe, labels=read_labels(str(library / "labels.csv")), **more)
 
 
 def test_rows_labels_and_facts(dataset: Path, library: Path, recipe: Recipe) -> None:
@@ -274,7 +274,7 @@ def test_what_finds_no_other_half_is_counted_and_listed(
     summary = build_dataset(
         [str(library / "normal"), str(library), str(tmp_path)],
         str(tmp_path / "out"),
-        DatasetOptions(recipe, labels=read_labels(str(tmp_path / "labels.csv"), None, None, None)),
+        DatasetOptions(recipe, labels=read_labels(str(tmp_path / "labels.csv"))),
         settings_of(),
         console,
     )
@@ -303,10 +303,10 @@ def test_labels_from_the_folders(
     assert {row[name] for row in read_rows(tmp_path / "out", "recordings") for name in ("patient_id", "device")} == {
         None
     }
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "a.wav").write_bytes(b"")
-    with pytest.raises(InputError, match="'elsewhere' is not a label"):
-        build_dataset([str(tmp_path / "elsewhere")], str(tmp_path / "new"), options, settings_of(), console)
+    (tmp_path / "else where").mkdir()
+    (tmp_path / "else where" / "a.wav").write_bytes(b"")
+    with pytest.raises(InputError, match="'else where' cannot be a label"):
+        build_dataset([str(tmp_path / "else where")], str(tmp_path / "new"), options, settings_of(), console)
     assert not (tmp_path / "new").exists()
 
 

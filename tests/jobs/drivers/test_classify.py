@@ -26,7 +26,7 @@ from heartbeat_core.errors import BundleError, JobError, OutputError
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats.parquet import from_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
-from heartbeat_core.results.schema import FAILURES, PREDICTIONS, features_schema
+from heartbeat_core.results.schema import FAILURES, features_schema, predictions_schema
 from heartbeat_core.settings import Limits
 from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.predict import predict
@@ -127,7 +127,7 @@ def test_features_and_predictions_have_the_same_rows(finished: Finished) -> None
 @pytest.mark.parametrize(
     ("name", "schema"),
     [
-        ("predictions", PREDICTIONS),
+        ("predictions", predictions_schema(ORIGINAL_LABELS)),
         ("features", features_schema(["aligned", "statistics"])),
         ("failures", FAILURES),
     ],

@@ -316,7 +316,7 @@ def test_a_recipe_that_is_no_better_says_so(
 ) -> None:
     dataset = shuffled_dataset(tmp_path, ward, recipe, console)
     options = EvaluateOptions((statistics_recipe,), n_folds=2, n_seeds=1)
-    found = evaluate(dataset, str(tmp_path / "out"), options, JobSettings(), console)
+    found = evaluate([dataset], str(tmp_path / "out"), options, JobSettings(), console)
     [judged] = found.recipes
     assert MAJORITY_RULE in judged.no_better_than
     assert judged.judgement.balanced_accuracy.low <= 0.2
@@ -331,7 +331,7 @@ def test_a_recipe_that_is_no_better_says_so(
 def run_again(
     dataset: Path, out: Path, options: EvaluateOptions, console: Console, settings: JobSettings | None = None
 ) -> Evaluation:
-    return evaluate(str(dataset), str(out), options, settings or JobSettings(), console)
+    return evaluate([str(dataset)], str(out), options, settings or JobSettings(), console)
 
 
 def refuse(*arguments: Any, **options: Any) -> None:

@@ -60,7 +60,7 @@ def test_a_bundle_holds_its_four_files(bundle: Path, loaded: Bundle) -> None:
 
 def test_two_runs_give_the_same_bundle(dataset: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
     options = TrainOptions(drop_labels=("artifact",), data="synthetic")
-    train(str(dataset), str(tmp_path / "again"), options, JobSettings(), console)
+    train([str(dataset)], str(tmp_path / "again"), options, JobSettings(), console)
     assert tree(tmp_path / "again") == tree(bundle)
 
 
@@ -68,7 +68,7 @@ def test_another_place_and_another_sharding_of_the_same_data_give_the_same_diges
     library: Path, recipe: Recipe, bundle: Path, tmp_path: Path, console: Console, in_process: None
 ) -> None:
     shutil.copytree(library, tmp_path / "moved")
-    labels = read_labels(str(tmp_path / "moved" / "labels.csv"), None, None, None)
+    labels = read_labels(str(tmp_path / "moved" / "labels.csv"))
     settings = JobSettings.model_validate({"shards": {"recordings": 5}})
     build_dataset(
         [str(tmp_path / "moved")],
@@ -78,7 +78,7 @@ def test_another_place_and_another_sharding_of_the_same_data_give_the_same_diges
         console,
     )
     options = TrainOptions(drop_labels=("artifact",), data="synthetic")
-    trained = train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), options, JobSettings(), console)
+    trained = train([str(tmp_path / "dataset")], str(tmp_path / "bundle"), options, JobSettings(), console)
     assert trained.manifest.digest == load(str(bundle)).manifest.digest
 
 
@@ -87,7 +87,7 @@ def test_another_seed_gives_another_bundle(
 ) -> None:
     other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": 2})})
     options = TrainOptions(other, ("artifact",), "synthetic")
-    trained = train(str(dataset), str(tmp_path / "other"), options, JobSettings(), console)
+    trained = train([str(dataset)], str(tmp_path / "other"), options, JobSettings(), console)
     assert trained.manifest.digest != loaded.manifest.digest
 
 
@@ -132,7 +132,7 @@ def test_the_references_patient_is_not_held_out_though_the_reference_has_no_labe
     for seed in range(5):
         other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed, "epochs": 1})})
         out = tmp_path / f"model-{seed}"
-        train(str(tmp_path / "dataset"), str(out), TrainOptions(other), JobSettings(), console)
+        train([str(tmp_path / "dataset")], str(out), TrainOptions(other), JobSettings(), console)
         assert "p0" not in {patients[row["audio_sha256"]] for row in holdout_rows(out)}
         # A row without a label takes no part, and shifts none of the others.
         assert {row["audio_sha256"]: row["label"] for row in holdout_rows(out)}.items() <= labels.items()
@@ -210,7 +210,7 @@ def test_the_card_states_figures_command_and_digest(bundle: Path, loaded: Bundle
 
 
 def test_all_labels_are_trained_when_none_is_dropped(dataset: Path, tmp_path: Path, console: Console) -> None:
-    trained = train(str(dataset), str(tmp_path / "all"), TrainOptions(), JobSettings(), console)
+    trained = train([str(dataset)], str(tmp_path / "all"), TrainOptions(), JobSettings(), console)
     assert trained.manifest.trained_labels == ORIGINAL_LABELS
     assert trained.manifest.training_data.description is None
 
@@ -221,23 +221,23 @@ def test_a_recipe_may_change_the_network_but_not_the_frames(
     wide = Recipe.model_validate(
         {**recipe.model_dump(), "name": "wide", "network": {"hidden": [4, 4]}, "training": {"epochs": 1}}
     )
-    trained = train(str(dataset), str(tmp_path / "wide"), TrainOptions(wide), JobSettings(), console)
+    trained = train([str(dataset)], str(tmp_path / "wide"), TrainOptions(wide), JobSettings(), console)
     assert trained.manifest.name == "wide"
     assert trained.manifest.recipe == wide
     finer = Recipe.model_validate({**recipe.model_dump(), "name": "finer", "frames": {"delta_time_s": 0.05}})
     with pytest.raises(DatasetError, match=r"recipe 'finer' wants other frames .*\('tiny'\)"):
-        train(str(dataset), str(tmp_path / "finer"), TrainOptions(finer), JobSettings(), console)
+        train([str(dataset)], str(tmp_path / "finer"), TrainOptions(finer), JobSettings(), console)
     assert not (tmp_path / "finer").exists()
 
 
 def test_a_place_that_is_not_free_is_refused(dataset: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
     before = tree(bundle)
     with pytest.raises(OutputError, match="is there already: name another place"):
-        train(str(dataset), str(bundle), TrainOptions(), JobSettings(), console)
+        train([str(dataset)], str(bundle), TrainOptions(), JobSettings(), console)
     assert tree(bundle) == before
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError):
-        train(str(dataset), str(tmp_path / "file"), TrainOptions(), JobSettings(), console)
+        train([str(dataset)], str(tmp_path / "file"), TrainOptions(), JobSettings(), console)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -246,7 +246,7 @@ def small_dataset(folder: Path, recipe: Recipe, console: Console, labels: dict[s
     for number, name in enumerate(labels):
         (folder / "in" / name).write_bytes(heart_bytes("normal", number))
     write_csv(folder / "labels.csv", ("path", "label"), list(labels.items()))
-    options = DatasetOptions(recipe, labels=read_labels(str(folder / "labels.csv"), None, None, None))
+    options = DatasetOptions(recipe, labels=read_labels(str(folder / "labels.csv")))
     build_dataset([str(folder / "in")], str(folder / "dataset"), options, JobSettings(), console)
     return str(folder / "dataset")
 
@@ -276,7 +276,7 @@ def test_a_dataset_that_cannot_be_trained_on(
 ) -> None:
     made = small_dataset(tmp_path, recipe, console, labels)
     with pytest.raises(DatasetError, match=told):
-        train(made, str(tmp_path / "bundle"), TrainOptions(drop_labels=drop), JobSettings(), console)
+        train([made], str(tmp_path / "bundle"), TrainOptions(drop_labels=drop), JobSettings(), console)
     assert not (tmp_path / "bundle").exists()
 
 
@@ -285,7 +285,7 @@ def test_an_unfinished_dataset_is_refused(dataset: Path, tmp_path: Path, console
     shutil.copytree(dataset, tmp_path / "dataset")
     (tmp_path / "dataset" / missing).unlink()
     with pytest.raises(DatasetError, match=f"is not a finished dataset .*{missing} is not there"):
-        train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), TrainOptions(), JobSettings(), console)
+        train([str(tmp_path / "dataset")], str(tmp_path / "bundle"), TrainOptions(), JobSettings(), console)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_damaged_dataset_is_refused(
     shutil.copytree(dataset, tmp_path / "dataset")
     (tmp_path / "dataset" / name).write_bytes(content)
     with pytest.raises(DatasetError) as caught:
-        train(str(tmp_path / "dataset"), str(tmp_path / "bundle"), TrainOptions(), JobSettings(), console)
+        train([str(tmp_path / "dataset")], str(tmp_path / "bundle"), TrainOptions(), JobSettings(), console)
     assert str(tmp_path / "dataset") in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bundle").exists()
@@ -330,7 +330,7 @@ def statistics_rows(dataset: Path, evaluation: Path, recipe: Recipe) -> tuple[li
     """Return the digests of the dataset's rows, and what the recipe reads of them."""
     labelled = Dataset(str(dataset)).labelled()
     inputs = read_inputs(f"file://{evaluation}", input_key(recipe), 2)
-    return labelled.audio_sha256, Examples(inputs, labelled.codes, labelled.groups)
+    return labelled.audio_sha256, Examples(inputs, labelled.targets, labelled.groups)
 
 
 def test_a_bundle_of_statistics_holds_its_files_and_facts(
@@ -390,7 +390,7 @@ def test_two_runs_give_the_same_bundle_of_statistics(
     console: Console,
     in_process: None,
 ) -> None:
-    train(str(ward_dataset), str(tmp_path / "again"), TrainOptions(statistics_recipe), JobSettings(), console)
+    train([str(ward_dataset)], str(tmp_path / "again"), TrainOptions(statistics_recipe), JobSettings(), console)
     assert tree(tmp_path / "again") == tree(statistics_bundle)
 
 
@@ -403,7 +403,11 @@ def test_statistics_of_recordings_that_have_changed(
     shutil.copy(ward / "03.wav", tmp_path / "ward/41.wav")
     with pytest.raises(JobError, match=r"41\.wav: changed since the dataset was built"):
         train(
-            str(tmp_path / "dataset"), str(tmp_path / "model"), TrainOptions(statistics_recipe), JobSettings(), console
+            [str(tmp_path / "dataset")],
+            str(tmp_path / "model"),
+            TrainOptions(statistics_recipe),
+            JobSettings(),
+            console,
         )
     assert tree(tmp_path / "model") == {}
 
@@ -421,7 +425,7 @@ def test_recipes_that_make_no_bundle_are_refused(
 ) -> None:
     other = Recipe.model_validate({"name": "x", "frames": recipe.frames.model_dump()} | content)
     with pytest.raises(ConfigError, match=r"^recipe 'x' \(.*\) cannot be packed into a bundle, only evaluated"):
-        train(str(ward_dataset), str(tmp_path / "model"), TrainOptions(other), JobSettings(), console)
+        train([str(ward_dataset)], str(tmp_path / "model"), TrainOptions(other), JobSettings(), console)
     assert not (tmp_path / "model").exists()
 
 
@@ -444,7 +448,7 @@ def judged(
     )
     with pytest.MonkeyPatch.context() as monkeypatch:
         without_cluster(monkeypatch)
-        train(str(ward_dataset), str(out), options, JobSettings(), quiet_console())
+        train([str(ward_dataset)], str(out), options, JobSettings(), quiet_console())
     return out
 
 
@@ -478,7 +482,7 @@ def test_how_long_fitting_took_is_not_in_the_digest(
     (tmp_path / "figures.json").write_text(json.dumps(figures))
     manifest = load(str(judged)).manifest
     options = TrainOptions(manifest.recipe, evaluation=str(tmp_path))
-    again = train(str(ward_dataset), str(tmp_path / "model"), options, JobSettings(), console)
+    again = train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     assert again.manifest.digest == manifest.digest
 
 
@@ -503,7 +507,7 @@ def refused(
 ) -> str:
     options = TrainOptions(recipe, drop_labels, evaluation=str(place))
     with pytest.raises(InputError) as caught:
-        train(str(dataset), str(out), options, JobSettings(), console)
+        train([str(dataset)], str(out), options, JobSettings(), console)
     assert not out.exists()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -537,13 +541,13 @@ def test_evaluations_that_are_not_of_this_model(
         (tmp_path / "nothing/figures.json").write_bytes(content)
         options = TrainOptions(recipe, evaluation=str(tmp_path / "nothing"))
         with pytest.raises((InputError, ConfigError), match=told):
-            train(str(ward_dataset), str(out), options, JobSettings(), console)
+            train([str(ward_dataset)], str(out), options, JobSettings(), console)
 
 
 def test_a_label_that_was_left_out_of_the_evaluation_may_be_dropped(
     ward_dataset: Path, evaluation: Path, recipe: Recipe, tmp_path: Path, console: Console
 ) -> None:
     options = TrainOptions(recipe, ("artifact",), evaluation=str(evaluation))
-    trained = train(str(ward_dataset), str(tmp_path / "model"), options, JobSettings(), console)
+    trained = train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     assert trained.manifest.trained_labels == tuple(label for label in ORIGINAL_LABELS if label != "artifact")
     assert trained.manifest.cross_validation is not None

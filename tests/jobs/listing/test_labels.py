@@ -17,12 +17,15 @@ from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.uris import query_digest
 from jobs.listing.kept import PATIENT_COLUMNS
+from jobs.listing.label_maps import LabelMap, load_label_map
 from jobs.listing.labels import (
+    DATABASE_COLUMNS,
     DEVICE_COLUMNS,
     LABEL_COLUMNS,
+    LabelColumns,
     LabelRow,
     LabelTable,
-    check_label,
+    LabelWords,
     label_from_parent_folder,
     match_labels,
     read_labels,
@@ -54,7 +57,7 @@ def labels_of(recordings: list[Recording]) -> list[str | None]:
 def test_a_table_like_pascals(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(PASCAL)
-    read = read_labels(str(path), None, None, None)
+    read = read_labels(str(path))
     assert read.rows == [
         LabelRow("set_a/unlabelled__1.flac", None, None),
         LabelRow("set_a/normal__2.flac", "normal", None),
@@ -79,7 +82,7 @@ def test_two_columns_are_enough(tmp_path: Path, suffix: str) -> None:
         path.write_text("".join(json.dumps({"filename": name, "label": label}) + "\n" for name, label in rows))
     else:
         pq.write_table(pa.table({"filename": [r[0] for r in rows], "label": [r[1] for r in rows]}), path)
-    read = read_labels(str(path), None, None, None)
+    read = read_labels(str(path))
     assert read.rows == [
         LabelRow("x.wav", "normal", None),
         LabelRow("y.wav", "murmur", None),
@@ -94,7 +97,7 @@ def test_a_parquet_table_with_nulls_categories_and_numbers(tmp_path: Path) -> No
         "patient_id": pa.array([12, None], pa.int64()),
     }
     pq.write_table(pa.table(columns), tmp_path / "l.parquet")
-    rows = read_labels(str(tmp_path / "l.parquet"), None, None, None).rows
+    rows = read_labels(str(tmp_path / "l.parquet")).rows
     assert rows == [LabelRow("a.wav", "artifact", "12"), LabelRow("b.wav", None, None)]
 
 
@@ -102,7 +105,17 @@ def test_a_parquet_table_with_nulls_categories_and_numbers(tmp_path: Path) -> No
 @pytest.mark.parametrize("patient_column", [*PATIENT_COLUMNS, "Subject_ID"])
 def test_columns_are_found_by_name(tmp_path: Path, label_column: str, patient_column: str) -> None:
     path = write_csv(tmp_path / "l.csv", (patient_column, label_column, "File"), [("p1", "normal", r".\sub\a.wav")])
-    assert read_labels(str(path), None, None, None).rows == [LabelRow("sub/a.wav", "normal", "p1")]
+    assert read_labels(str(path)).rows == [LabelRow("sub/a.wav", "normal", "p1")]
+
+
+@pytest.mark.parametrize("database_column", [*DATABASE_COLUMNS, "Database"])
+def test_a_database_column_is_found_by_name(tmp_path: Path, database_column: str) -> None:
+    rows = [("a", "a.wav", "normal"), ("", "b.wav", "murmur")]
+    path = write_csv(tmp_path / "l.csv", (database_column, "path", "label"), rows)
+    read = read_labels(str(path))
+    assert [row.database for row in read.rows] == ["a", None]
+    matching = match_labels([recording("b.wav"), recording("a.wav"), recording("c.wav")], read)
+    assert [one.database for one in matching.recordings] == [None, "a", None]
 
 
 @pytest.mark.parametrize("device_column", [*DEVICE_COLUMNS, "Device"])
@@ -118,29 +131,31 @@ def test_a_device_column_is_found_by_name(tmp_path: Path, device_column: str) ->
 def test_columns_can_be_named(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "l.csv",
-        ("path", "Datei", "label", "Befund", "Kind", "device", "Hörer"),
-        [("-", "a.wav", "-", "murmur", "k", "-", "h 2")],
+        ("path", "Datei", "label", "Befund", "Kind", "device", "Hörer", "database", "Quelle"),
+        [("-", "a.wav", "-", "murmur", "k", "-", "h 2", "-", "q")],
     )
-    assert read_labels(str(path), "Datei", "Befund", "Kind", "Hörer").rows == [LabelRow("a.wav", "murmur", "k", "h 2")]
+    columns = LabelColumns("Datei", "Befund", "Kind", "Hörer", "Quelle")
+    assert read_labels(str(path), columns).rows == [LabelRow("a.wav", "murmur", "k", "h 2", "q")]
 
 
 @pytest.mark.parametrize(
     ("columns", "wanted", "told"),
     [
-        (("name", "label"), (None, None, None), "--label-path-column; the columns are: name, label"),
-        (("path", "finding"), (None, None, None), "--label-column; the columns are: path, finding"),
-        (("path", "label"), ("where", None, None), "no column 'where'; the columns are: path, label"),
-        (("path", "label"), (None, "what", None), "no column 'what'; the columns are: path, label"),
-        (("path", "label"), (None, None, "who"), "no column 'who'; the columns are: path, label"),
-        (("path", "label"), (None, None, None, "with"), "no column 'with'; the columns are: path, label"),
+        (("name", "label"), {}, "--label-path-column; the columns are: name, label"),
+        (("path", "finding"), {}, "--label-column; the columns are: path, finding"),
+        (("path", "label"), {"path": "where"}, "no column 'where'; the columns are: path, label"),
+        (("path", "label"), {"label": "what"}, "no column 'what'; the columns are: path, label"),
+        (("path", "label"), {"patient": "who"}, "no column 'who'; the columns are: path, label"),
+        (("path", "label"), {"device": "with"}, "no column 'with'; the columns are: path, label"),
+        (("path", "label"), {"database": "of"}, "no column 'of'; the columns are: path, label"),
     ],
 )
 def test_a_missing_column_is_named_with_those_that_are_there(
-    tmp_path: Path, columns: tuple[str, ...], wanted: tuple[str | None, ...], told: str
+    tmp_path: Path, columns: tuple[str, ...], wanted: dict[str, str], told: str
 ) -> None:
     path = write_csv(tmp_path / "l.csv", columns, [("a.wav", "normal")])
     with pytest.raises(InputError) as caught:
-        read_labels(str(path), *wanted)
+        read_labels(str(path), LabelColumns(**wanted))
     assert str(caught.value).startswith(f"{path}: ")
     assert str(caught.value).endswith(told)
 
@@ -168,27 +183,90 @@ def test_a_kept_path_has_no_secret(tmp_path: Path) -> None:
     assert read_labels(str(path), keep_columns=["URL"]).rows[0].kept == ("https://h/a.wav",)
 
 
-def test_a_wrong_label_is_named_with_its_row(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "normal"), ("b.wav", "healthy")])
+def test_a_name_that_cannot_be_a_column_is_named_with_its_row(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "normal"), ("b.wav", "mid-systolic click")])
     with pytest.raises(InputError) as caught:
-        read_labels(str(path), None, None, None)
-    assert str(caught.value) == f"{path}, row 2: 'healthy' is not a label; the labels are {', '.join(ORIGINAL_LABELS)}"
+        read_labels(str(path))
+    assert str(caught.value) == (
+        f"{path}, row 2: 'mid-systolic click' cannot be a label, because it is to be a part of a column's name "
+        "(prob_…): use letters of English, digits and '_', or give a --label-map that turns it into such a name"
+    )
+
+
+def test_labels_of_any_set_are_taken_as_found(tmp_path: Path) -> None:
+    """In alphabetical order, with cells that allow several; small and capital letters do not tell labels apart."""
+    rows = [("a.wav", "MS"), ("b.wav", "MR | AS|MR"), ("c.wav", ""), ("d.wav", "AS"), ("e.wav", "normal")]
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), rows)
+    read = read_labels(str(path))
+    assert read.labels == ("AS", "MR", "MS", "normal")
+    assert [row.label for row in read.rows] == ["MS", "AS|MR", None, "AS", "normal"]
+    matching = match_labels([recording(name) for name, _ in rows], read)
+    assert labels_of(matching.recordings) == ["MS", "AS|MR", None, "AS", "normal"]
+    assert matching.without_label == ["c.wav"]
+
+
+def test_labels_among_the_originals_keep_all_five_and_their_codes(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "Murmur|NORMAL"), ("b.wav", "artifact")])
+    read = read_labels(str(path))
+    assert read.labels == ORIGINAL_LABELS
+    assert [row.label for row in read.rows] == ["normal|murmur", "artifact"]
+
+
+def test_declared_labels_give_order_and_spelling(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "mr"), ("b.wav", "AS|mr")])
+    read = read_labels(str(path), words=LabelWords(("MS", "MR", "AS")))
+    assert read.labels == ("MS", "MR", "AS")
+    assert [row.label for row in read.rows] == ["MR", "MR|AS"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "declared", "told"),
+    [
+        (
+            ["AS", "MR"],
+            ("AS", "MS"),
+            "the label 'MR' is not one of those of --labels-are (AS, MS): add it there, or turn it into one of them "
+            "with --label-map",
+        ),
+        (["As", "AS"], None, "the labels 'AS' and 'As' would be one column: make them one with --label-map"),
+        (
+            [f"p{number}" for number in range(65)],
+            None,
+            "65 different labels, such as 'p0' and 'p1', are more than the 64 that a model can have: is this the "
+            "column of labels? Name it with --label-column",
+        ),
+        (["|AS", "MR"], None, ", row 1: '' cannot be a label, "),
+        (["AS", "MR"], ("AS", "MR", "not ill"), ": --labels-are: 'not ill' cannot be a label, "),
+        (["AS", "MR"], ("AS", "MR", "As"), ": the labels 'AS' and 'As' would be one column: "),
+        (["AS", "MR"], ("AS", "MR", "AS"), ": the labels 'AS' and 'AS' would be one column: "),
+    ],
+)
+def test_sets_of_labels_that_are_refused(
+    tmp_path: Path, cells: list[str], declared: tuple[str, ...] | None, told: str
+) -> None:
+    rows = [(f"{number}.wav", cell) for number, cell in enumerate(cells)]
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), rows)
+    with pytest.raises(InputError) as caught:
+        read_labels(str(path), words=LabelWords(declared))
+    assert told in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_row_without_a_path_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "normal"), ("", "murmur")])
     with pytest.raises(InputError, match="row 2 has no path"):
-        read_labels(str(path), None, None, None)
+        read_labels(str(path))
 
 
 def test_label_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"l\.csv: no such label file"):
-        read_labels(str(tmp_path / "l.csv"), None, None, None)
+        read_labels(str(tmp_path / "l.csv"))
     with pytest.raises(InputError, match=r"l\.xlsx: labels are read from \.csv, \.parquet, \.jsonl"):
-        read_labels(str(tmp_path / "l.xlsx"), None, None, None)
+        read_labels(str(tmp_path / "l.xlsx"))
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(InputError, match=r"d\.csv: cannot be read: Is a directory"):
-        read_labels(str(tmp_path / "d.csv"), None, None, None)
+        read_labels(str(tmp_path / "d.csv"))
 
 
 def test_the_relative_path_goes_before_the_file_name() -> None:
@@ -334,22 +412,66 @@ def test_no_recordings_and_no_rows() -> None:
 
 
 def test_labels_from_the_parent_folder() -> None:
-    matching = label_from_parent_folder([recording("x/normal/a.wav"), recording("Murmur/b.wav")])
+    matching, labels = label_from_parent_folder([recording("x/normal/a.wav"), recording("Murmur/b.wav")])
+    assert labels == ORIGINAL_LABELS
     assert labels_of(matching.recordings) == ["normal", "murmur"]
     assert matching.without_label == []
     # Of a folder that is itself the input, the name counts too.
-    assert labels_of(label_from_parent_folder([recording("c.wav", "/data/artifact")]).recordings) == ["artifact"]
+    alone, _ = label_from_parent_folder([recording("c.wav", "/data/artifact")])
+    assert labels_of(alone.recordings) == ["artifact"]
 
 
-def test_a_folder_that_is_not_a_label_is_refused() -> None:
-    with pytest.raises(InputError, match=r"parent-folder: /data/healthy/a\.wav: 'healthy' is not a label"):
-        label_from_parent_folder([recording("normal/b.wav"), recording("healthy/a.wav")])
+def test_labels_from_folders_of_any_set() -> None:
+    recordings = [recording("MS/a.wav"), recording("AS|MS/b.wav"), recording("AS/c.wav")]
+    matching, labels = label_from_parent_folder(recordings)
+    assert labels == ("AS", "MS")
+    assert labels_of(matching.recordings) == ["MS", "AS|MS", "AS"]
+    _, labels = label_from_parent_folder(recordings, LabelWords(("MS", "AS", "MR")))
+    assert labels == ("MS", "AS", "MR")
+    words = LabelWords(map=LabelMap(words={"present": "murmur", "unknown": ""}, source="mine.yaml"))
+    matching, labels = label_from_parent_folder([recording("Present/a.wav"), recording("unknown/b.wav")], words)
+    assert labels == ORIGINAL_LABELS
+    assert labels_of(matching.recordings) == ["murmur", None]
+    assert matching.without_label == ["unknown/b.wav"]
+
+
+def test_a_folder_whose_name_cannot_be_a_label_is_refused() -> None:
+    with pytest.raises(InputError, match=r"parent-folder: /data/not ill/a\.wav: 'not ill' cannot be a label, "):
+        label_from_parent_folder([recording("normal/b.wav"), recording("not ill/a.wav")])
 
 
 @pytest.mark.parametrize(("text", "label"), [("NORMAL", "normal"), (" extrahls\n", "extrahls"), ("", None)])
-def test_case_and_space_around_a_label_do_not_count(text: str, label: str | None) -> None:
-    assert check_label(text, "here") == label
-    assert check_label(None, "here") is None
+def test_case_and_space_around_a_label_do_not_count(tmp_path: Path, text: str, label: str | None) -> None:
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", text)])
+    assert [row.label for row in read_labels(str(path)).rows] == [label]
+
+
+def test_a_map_turns_words_into_cells_and_names_the_column(tmp_path: Path) -> None:
+    columns = ("path", "label", "finding")
+    path = write_csv(tmp_path / "l.csv", columns, [("a.wav", "-", "Absent "), ("b.wav", "-", "?"), ("c.wav", "-", "")])
+    words = LabelWords(map=LabelMap(column="finding", words={"absent": "normal|extrahls", "?": ""}, source="mine.yaml"))
+    assert [row.label for row in read_labels(str(path), words=words).rows] == ["normal|extrahls", None, None]
+    with pytest.raises(InputError) as caught:
+        read_labels(str(path), LabelColumns(label="label"), words)
+    assert str(caught.value) == (f"{path}, row 1: the label map mine.yaml does not have the word '-': it has absent, ?")
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "cell"),
+    [
+        ("cinc2016", "-1", "normal"),
+        ("cinc2016", "1", "normal|extrahls|murmur|extrastole"),
+        ("circor-murmur", "Absent", "normal|extrahls|extrastole"),
+        ("circor-murmur", "Unknown", None),
+        ("circor-outcome", "Abnormal", "normal|extrahls|murmur|extrastole"),
+        ("pascal", "noisynormal", "normal"),
+    ],
+)
+def test_shipped_maps(tmp_path: Path, name: str, word: str, cell: str | None) -> None:
+    path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", word)])
+    read = read_labels(str(path), words=LabelWords(map=load_label_map(name)))
+    assert read.labels == ORIGINAL_LABELS
+    assert [row.label for row in read.rows] == [cell]
 
 
 def test_the_fingerprint_names_content(tmp_path: Path) -> None:
@@ -357,9 +479,7 @@ def test_the_fingerprint_names_content(tmp_path: Path) -> None:
     first = write_csv(tmp_path / "a.csv", ("path", "label"), [("1.wav", "normal"), ("2.wav", "murmur")])
     same = write_csv(tmp_path / "b.csv", ("Label", "FILE", "x"), [("Normal", "1.wav", "-"), ("murmur", "2.wav", "-")])
     other = write_csv(tmp_path / "c.csv", ("path", "label"), [("1.wav", "normal"), ("2.wav", "normal")])
-    first_print, same_print, other_print = (
-        read_labels(str(path), None, None, None).fingerprint() for path in (first, same, other)
-    )
+    first_print, same_print, other_print = (read_labels(str(path)).fingerprint() for path in (first, same, other))
     assert first_print == same_print != other_print
 
 

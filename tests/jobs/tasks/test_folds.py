@@ -12,19 +12,20 @@ import pytest
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.datasets.dataset import Dataset, Labelled
-from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.evaluation.protocols import make_splits
+from heartbeat_core.evaluation.splits import Task, folds
 from heartbeat_core.features.catalogue import shape_read
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning import fit
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.evaluation import FoldResult
 from jobs.tasks.extract import input_key, read_inputs
-from jobs.tasks.folds import Fold, FoldsJob, Task, judge_fold, read_fold, run_fold
+from jobs.tasks.folds import Fold, FoldsJob, judge_fold, read_fold, run_fold
 from tests.helpers import tree
 
 N_FOLDS = 3
 ALL = Task("5 classes")
-FOUR = Task("4 classes", (3,))
+FOUR = Task("4 classes", ("artifact",))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,12 @@ def job_of(out: Path, evaluation: Path, dataset: Path, recipe: Recipe) -> FoldsJ
     key = input_key(recipe)
     for name, data in tree(evaluation / "_inputs" / key).items():
         storage.create(f"file://{out}/_inputs/{key}/{name}", data)
-    return FoldsJob(f"file://{out}", "run-1", f"file://{dataset}", N_FOLDS, 2, storage.Access(), 5.0)
+    datasets = (f"file://{dataset}",)
+    return FoldsJob(f"file://{out}", "run-1", datasets, "grouped-folds", N_FOLDS, 2, storage.Access(), 5.0)
+
+
+def judged(fold: Fold, labelled: Labelled, inputs: list[Inputs]) -> FoldResult:
+    return judge_fold(fold, labelled, inputs, "grouped-folds", N_FOLDS)
 
 
 def assert_same(found: FoldResult, expected: FoldResult) -> None:
@@ -59,10 +65,10 @@ def assert_same(found: FoldResult, expected: FoldResult) -> None:
 
 @pytest.mark.parametrize("task", [ALL, FOUR])
 def test_a_folds_rows_are_those_held_out(chosen: Recipe, labelled: Labelled, inputs: list[Inputs], task: Task) -> None:
-    kept = task.rows(labelled.codes)
+    kept = task.rows(labelled.targets)
     held_out = []
     for number in range(N_FOLDS):
-        result = judge_fold(Fold(chosen, task, 4, number), labelled, inputs, N_FOLDS)
+        result = judged(Fold(chosen, task, 4, number), labelled, inputs)
         held_out.append(result.rows)
         assert result.probabilities.shape == (len(result.rows), 5)
         _, test = folds(labelled.codes[kept], [labelled.groups[i] for i in kept], N_FOLDS, 4)[number]
@@ -88,12 +94,12 @@ def test_fitting_is_given_training_rows_and_the_seed(
     chosen: Recipe, labelled: Labelled, inputs: list[Inputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = Spy(monkeypatch)
-    result = judge_fold(Fold(chosen, FOUR, 1, 2), labelled, inputs, N_FOLDS)
+    result = judged(Fold(chosen, FOUR, 1, 2), labelled, inputs)
     [(rows, seed, fitted)] = spy.calls
     assert seed == 1
-    training = sorted(set(FOUR.rows(labelled.codes).tolist()) - set(result.rows.tolist()))
+    training = sorted(set(FOUR.rows(labelled.targets).tolist()) - set(result.rows.tolist()))
     assert [id(one) for one in rows.inputs] == [id(inputs[i]) for i in training]
-    assert rows.codes.tolist() == labelled.codes[training].tolist()
+    assert rows.targets.codes.tolist() == labelled.codes[training].tolist()
     assert list(rows.groups) == [labelled.groups[i] for i in training]
     assert not set(rows.groups) & {labelled.groups[i] for i in result.rows}
     assert result.n_bytes == fitted.model.n_bytes
@@ -118,11 +124,11 @@ def test_the_rows_that_are_judged_change_nothing_of_the_model(
     chosen: Recipe, labelled: Labelled, inputs: list[Inputs], monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     fold = Fold(chosen, ALL, 0, 1)
-    split = folds(labelled.codes, labelled.groups, N_FOLDS, 0)
+    splits = make_splits("grouped-folds", labelled, ALL, N_FOLDS, 0)
     # Folds keep labels in proportion, so that other labels would be other folds.
-    monkeypatch.setattr("jobs.tasks.folds.folds", lambda *arguments: split)
+    monkeypatch.setattr("jobs.tasks.folds.make_splits", lambda *arguments: splits)
     spy = Spy(monkeypatch)
-    honest = judge_fold(fold, labelled, inputs, N_FOLDS)
+    honest = judged(fold, labelled, inputs)
     rows, codes = list(inputs), labelled.codes.copy()
     rng = np.random.default_rng(0)
     for row in honest.rows.tolist():
@@ -132,7 +138,7 @@ def test_the_rows_that_are_judged_change_nothing_of_the_model(
             rows[row] = (longer * 10 + rng.standard_normal(longer.shape)).astype(np.float32)
         else:
             codes[row] = (codes[row] + 1) % len(ORIGINAL_LABELS)
-    again = judge_fold(fold, replace(labelled, codes=codes), rows, N_FOLDS)
+    again = judged(fold, replace(labelled, targets=Targets.of_codes(codes)), rows)
     (_, _, before), (_, _, after) = spy.calls
     assert answers(before, inputs) == answers(after, inputs)
     same = np.array_equal(honest.probabilities, again.probabilities)
@@ -145,9 +151,9 @@ def test_a_training_row_changes_it(
     """The test above can fail."""
     fold = Fold(chosen, ALL, 0, 1)
     spy = Spy(monkeypatch)
-    honest = judge_fold(fold, labelled, inputs, N_FOLDS)
+    honest = judged(fold, labelled, inputs)
     row = int(np.setdiff1d(np.arange(len(labelled)), honest.rows)[0])
-    judge_fold(fold, labelled, [*inputs[:row], inputs[row] * np.float32(2), *inputs[row + 1 :]], N_FOLDS)
+    judged(fold, labelled, [*inputs[:row], inputs[row] * np.float32(2), *inputs[row + 1 :]])
     (_, _, before), (_, _, after) = spy.calls
     assert answers(before, inputs) != answers(after, inputs)
 
@@ -161,7 +167,7 @@ def test_a_fold_is_stored_once_and_read_back(
     place = tmp_path / "out/_folds" / chosen.name / "all-without-artifact/seed-1-fold-0.parquet"
     assert place.is_file()
     found = read_fold(job.out, fold)
-    assert_same(found, judge_fold(fold, labelled, inputs, N_FOLDS))
+    assert_same(found, judged(fold, labelled, inputs))
     assert 0 <= found.fit_s < 60
     # So has the whole evaluation it.
     assert_same(found, read_fold(f"file://{evaluation}", fold))
@@ -203,8 +209,12 @@ def test_a_worker_that_outlives_a_run_reads_the_next_ones_inputs(
 
 @pytest.mark.parametrize(
     ("task", "folder", "rows"),
-    [(ALL, "all", [0, 1, 2, 3]), (FOUR, "all-without-artifact", [0, 2]), (Task("x", (0, 3)), "", [2])],
+    [
+        (ALL, "all", [0, 1, 2, 3, 4]),
+        (FOUR, "all-without-artifact", [0, 2, 4]),
+        (Task("x", ("normal", "artifact")), "all-without-normal-without-artifact", [2, 4]),
+    ],
 )
 def test_a_task_takes_the_rows_of_its_labels(task: Task, folder: str, rows: list[int]) -> None:
-    assert task.folder == (folder or "all-without-normal-without-artifact")
-    assert task.rows(np.array([0, 3, 4, 3])).tolist() == rows
+    assert task.folder == folder
+    assert task.rows(Targets.of_codes(np.array([0, 3, 4, 3, 1]))).tolist() == rows

@@ -31,10 +31,11 @@ from heartbeat_core.bundles.manifest import read_manifest
 from heartbeat_core.errors import BundleError, JobError, StorageError
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import FramesSettings, Recipe
 from heartbeat_core.recordings.process import process
 from heartbeat_core.recordings.recording import Failure, Recording
-from heartbeat_core.results.schema import FAILURES, PREDICTIONS, RECORDINGS, failures_table, features_schema
+from heartbeat_core.results.schema import FAILURES, RECORDINGS, failures_table, features_schema, predictions_schema
 from heartbeat_core.settings import Limits, canonical_json
 from jobs.listing.shards import Shard
 from jobs.output.ledger import Commit, settle_failures
@@ -113,7 +114,11 @@ def test_a_shard_becomes_three_parts_and_a_commit(shard: Shard, job: ClassifyJob
 
 @pytest.mark.parametrize(
     ("name", "schema"),
-    [("predictions", PREDICTIONS), ("features", features_schema(["aligned"])), ("failures", FAILURES)],
+    [
+        ("predictions", predictions_schema(ORIGINAL_LABELS)),
+        ("features", features_schema(["aligned"])),
+        ("failures", FAILURES),
+    ],
 )
 def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob, name: str, schema: object) -> None:
     classify_shard(shard, job)
@@ -135,7 +140,7 @@ def test_parts_without_rows_have_the_same_schema(shard: Shard, job: ClassifyJob,
     commit = classify_shard(Shard(0, some), job)
     empty = "failures" if kept == "good" else "predictions"
     assert commit.rows[empty] == 0
-    schema = {"failures": FAILURES, "predictions": PREDICTIONS}[empty]
+    schema = {"failures": FAILURES, "predictions": predictions_schema(ORIGINAL_LABELS)}[empty]
     assert read_table(out_of(job), empty).schema.equals(schema, check_metadata=False)
 
 
@@ -409,7 +414,7 @@ def test_an_isolated_shard_gives_the_same_rows(
     uri = store_reference(tmp_path / "reference", frames_of(recipe, 1, 2.5))
     parts = []
     for one, folder in ((shard, "plain"), (isolated, "isolated")):
-        dataset_shard(one, DatasetJob(run_facts(tmp_path / folder), recipe, uri, False))
+        dataset_shard(one, DatasetJob(run_facts(tmp_path / folder), recipe, uri, ORIGINAL_LABELS, padded=False))
         parts.append(tree(tmp_path / folder))
         rows = comparable(tmp_path / folder, "recordings")
     assert comparable(tmp_path / "plain", "recordings") == rows
@@ -462,7 +467,7 @@ def test_a_committed_shard_is_not_done_again(
     shard: Shard, job: ClassifyJob, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = store_reference(tmp_path / "reference", frames_of(recipe, 1, 2.5))
-    dataset_job = DatasetJob(run_facts(tmp_path / "dataset"), recipe, uri, False)
+    dataset_job = DatasetJob(run_facts(tmp_path / "dataset"), recipe, uri, ORIGINAL_LABELS, padded=False)
     commits = classify_shard(shard, job), dataset_shard(shard, dataset_job)
 
     def refuse(*arguments: object, **options: object) -> None:
@@ -584,7 +589,7 @@ def frames_of(recipe: Recipe, seed: int, duration_s: float) -> NDArray[np.float3
 @pytest.mark.parametrize("padded", [False, True])
 def test_a_dataset_shard(shard: Shard, tmp_path: Path, recipe: Recipe, padded: bool) -> None:
     uri = store_reference(tmp_path / "out", frames_of(recipe, 1, 2.5))
-    job = DatasetJob(run_facts(tmp_path / "out"), recipe, uri, padded)
+    job = DatasetJob(run_facts(tmp_path / "out"), recipe, uri, ORIGINAL_LABELS, padded=padded)
     commit = dataset_shard(shard, job)
     assert commit.rows == {"recordings": 4, "failures": 2}
     table = read_table(tmp_path / "out", "recordings")
@@ -603,7 +608,7 @@ def test_a_dataset_shard(shard: Shard, tmp_path: Path, recipe: Recipe, padded: b
 def test_the_scaler_part_belongs_to_the_rows_that_are_stored(shard: Shard, tmp_path: Path, recipe: Recipe) -> None:
     """An attempt that could not read one recording died; its failures stand, and the scaler leaves the row out too."""
     uri = store_reference(tmp_path / "out", frames_of(recipe, 1, 2.5))
-    job = DatasetJob(run_facts(tmp_path / "out"), recipe, uri, False)
+    job = DatasetJob(run_facts(tmp_path / "out"), recipe, uri, ORIGINAL_LABELS, padded=False)
     missing = tmp_path / "in" / "2.wav"
     data = missing.read_bytes()
     missing.unlink()
@@ -616,7 +621,9 @@ def test_the_scaler_part_belongs_to_the_rows_that_are_stored(shard: Shard, tmp_p
     state = safetensors.numpy.load((tmp_path / "out/_scalers/0-part-000003.safetensors").read_bytes())
     without = Shard(3, tuple(one for one in shard.recordings if one.relative_path != "2.wav"))
     uri = store_reference(tmp_path / "other", frames_of(recipe, 1, 2.5))
-    dataset_shard(without, DatasetJob(run_facts(tmp_path / "other", "run-2"), recipe, uri, False))
+    dataset_shard(
+        without, DatasetJob(run_facts(tmp_path / "other", "run-2"), recipe, uri, ORIGINAL_LABELS, padded=False)
+    )
     expected = safetensors.numpy.load((tmp_path / "other/_scalers/0-part-000003.safetensors").read_bytes())
     assert state.keys() == expected.keys()
     for name in state:
@@ -628,7 +635,7 @@ def test_a_worker_that_outlives_a_run_forgets_its_reference(shard: Shard, tmp_pa
     lengths = []
     for run_id, duration_s in (("run-1", 2.0), ("run-2", 3.0)):
         uri = store_reference(tmp_path / "out", frames_of(recipe, 1, duration_s))
-        dataset_shard(shard, DatasetJob(run_facts(tmp_path / "out", run_id), recipe, uri, True))
+        dataset_shard(shard, DatasetJob(run_facts(tmp_path / "out", run_id), recipe, uri, ORIGINAL_LABELS, padded=True))
         lengths.append(len(read_rows(tmp_path / "out", "recordings")[0]["amplitude"]))
         shutil.rmtree(tmp_path / "out")
     assert lengths == [len(frames_of(recipe, 1, 2.0)), len(frames_of(recipe, 1, 3.0))]
