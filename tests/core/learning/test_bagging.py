@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.bagging import _Members, train_bagged
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.vectors import BaggedFCNN
@@ -33,7 +34,7 @@ def recipe(**parts: Any) -> Recipe:
 def train(rows: NDArray[np.float32], codes: NDArray[np.int64], settings: Recipe, seed: int) -> FCNN:
     """Train members that all read everything."""
     everything = np.ones((len(settings.bagging.members), rows.shape[2]), dtype=np.bool_)
-    return train_bagged(rows, codes, everything, settings, seed)
+    return train_bagged(rows, Targets.of_codes(codes), everything, settings, seed)
 
 
 def made_up(n: int = 90, n_copies: int = 2, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
