@@ -131,7 +131,7 @@ def dataset(once: Once, library: Path, recipe: Recipe) -> Path:
 def bundle(once: Once, dataset: Path) -> Path:
     """Return a bundle trained on the dataset without artifacts; not to be changed."""
     options = TrainOptions(drop_labels=("artifact",), data="synthetic")
-    return once("bundle", lambda out: train(str(dataset), str(out), options, JobSettings(), quiet_console()))
+    return once("bundle", lambda out: train([str(dataset)], str(out), options, JobSettings(), quiet_console()))
 
 
 @pytest.fixture(scope="session")

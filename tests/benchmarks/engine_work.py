@@ -19,6 +19,7 @@ from heartbeat_core.alignment.scaling import ScalerFit
 from heartbeat_core.datasets.dataset import REFERENCE_NAME, SCALER_NAME
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import process
 from heartbeat_core.recordings.recording import Recording
@@ -115,7 +116,7 @@ def align(recordings: Iterable[Recording], recipe: Recipe, reference: Reference,
             continue
         fit.add(result.frames, result.placement.offset_frames)
         results.append(result)
-    return recordings_table(results, None)
+    return recordings_table(results, None, ORIGINAL_LABELS)
 
 
 def write_part(out: Path, name: str, table: pa.Table) -> None:

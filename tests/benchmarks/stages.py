@@ -134,7 +134,7 @@ def _digest(data: bytes) -> str:
 
 
 def _encode(results: Sequence[RecordingResult]) -> bytes:
-    return to_parquet(recordings_table(results, None))
+    return to_parquet(recordings_table(results, None, ORIGINAL_LABELS))
 
 
 if __name__ == "__main__":

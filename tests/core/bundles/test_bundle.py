@@ -44,6 +44,8 @@ from tests.core.conftest import MadeUp, make_bundle, tiny_recipe
 
 Packed = tuple[Bundle, bytes]
 
+EQUAL = Decision(thresholds=(1.0,) * 5)
+
 
 @pytest.fixture
 def stored(tmp_path: Path, packed: Packed) -> Path:
@@ -134,7 +136,7 @@ def test_classifying_says_of_each_recording_why_it_is_unsure() -> None:
     assert len(distances) == 20
     confidences = bundle.classify(results).probabilities.max(axis=1)
     limits = Sureness(min_confidence=float(np.median(confidences)), max_distance=float(np.median(distances)))
-    manifest = sealed(bundle.manifest, weights, decision=Decision(), sureness=limits)
+    manifest = sealed(bundle.manifest, weights, decision=EQUAL, sureness=limits)
     told = unpack(manifest, weights, "here").classify(results).unsure
     expected = [
         limits.reasons(result, confidence, distance)

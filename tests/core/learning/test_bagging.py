@@ -48,7 +48,7 @@ def made_up(n: int = 90, n_copies: int = 2, seed: int = 0) -> tuple[NDArray[np.f
 
 def test_the_merged_network_gives_the_mean_of_the_members_logits() -> None:
     torch.manual_seed(1)
-    members = _Members(torch.ones(3, WIDTH), 4)
+    members = _Members(torch.ones(3, WIDTH), 4, 5)
     for parameter in members.parameters():
         torch.nn.init.normal_(parameter)
     rows = torch.randn(20, 2, WIDTH)
@@ -82,7 +82,7 @@ def test_a_member_takes_nothing_from_what_it_does_not_read() -> None:
     rows, codes = made_up()
     reads = np.zeros((3, WIDTH), dtype=np.bool_)
     reads[0, :2] = reads[1, 2:] = reads[2] = True
-    network = train_bagged(rows, codes, reads, recipe(), seed=3)
+    network = train_bagged(rows, Targets.of_codes(codes), reads, recipe(), seed=3)
     weights = network.layers[0].weight.detach().numpy().reshape(3, 5, WIDTH)
     assert ((weights != 0).any(axis=1) == reads).all()
     others, true = made_up(seed=9)

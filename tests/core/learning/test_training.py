@@ -12,7 +12,7 @@ from torch import nn
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.errors import DatasetError
-from heartbeat_core.labels import ORIGINAL_LABELS, Targets
+from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.decision import Decision
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.scorer import Scorer
