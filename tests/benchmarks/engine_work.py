@@ -58,7 +58,7 @@ def parallel_parser(description: str) -> argparse.ArgumentParser:
 
 def labelled_recordings(folder: str) -> list[Recording]:
     """Return all recordings of a folder with the labels of its ``labels.csv``."""
-    return match_labels(list(Listing([folder])), read_labels(f"{folder}/labels.csv", None, None, None)).recordings
+    return match_labels(list(Listing([folder])), read_labels(f"{folder}/labels.csv")).recordings
 
 
 def small_parts(recordings: Sequence[Recording]) -> list[Sequence[Recording]]:

@@ -18,4 +18,4 @@ def read_examples(place: str, recipe: Recipe) -> tuple[Examples, NDArray[np.str_
     labelled = Dataset(place).labelled()
     chunks = track(make_chunks(labelled.uri, labelled.audio_sha256), "inputs", transient=True)
     inputs = [row for chunk in chunks for row in compute_chunk(chunk, recipe, Limits())]
-    return Examples(inputs, labelled.codes, labelled.groups), np.array(labelled.devices)
+    return Examples(inputs, labelled.targets, labelled.groups), np.array(labelled.devices)

@@ -41,7 +41,7 @@ def main() -> None:
             other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed})})
             options = TrainOptions(other, tuple(arguments.drop_label))
             place = str(Path(scratch, str(seed)))
-            bundle = train(arguments.dataset, place, options, JobSettings(), Console(quiet=True))
+            bundle = train([arguments.dataset], place, options, JobSettings(), Console(quiet=True))
             reports.append(bundle.manifest.holdout)
     print("\n## The same with other seeds\n")
     print(f"Seeds 0 to {arguments.seeds - 1}, each with its own held-out patients: median (least to most).\n")

@@ -89,7 +89,7 @@ class _Stages:
         torch.set_num_threads(1)
         network = FCNN(2 * len(longest), recipe.network.hidden, len(ORIGINAL_LABELS), recipe.network.dropout).eval()
         self.scaler = fit.finish()
-        self.scorer = Scorer(network, self.scaler, np.arange(len(ORIGINAL_LABELS)))
+        self.scorer = Scorer(network, self.scaler)
 
     def run(self) -> dict[str, float]:
         """Return each stage's milliseconds a recording."""
