@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss
 
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
+from tests import naive
 
 TRAINED = np.array([0, 2, 4])
 EQUAL = (1.0,) * len(ORIGINAL_LABELS)
@@ -57,6 +58,19 @@ def test_the_temperature_is_that_of_least_log_loss_on_a_grid(sharpness: float) -
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 1_500))
     losses = [log_loss(codes, scipy.special.softmax(logits[:, TRAINED] / t, axis=1), labels=TRAINED) for t in grid]
     assert fit_temperature(logits, Targets.of_codes(codes), TRAINED) == pytest.approx(grid[np.argmin(losses)], rel=0.01)
+
+
+def test_a_row_of_several_labels_counts_with_the_sum_of_their_probabilities() -> None:
+    logits, codes = made_up(200, sharpness=4.0)
+    possible = Targets.of_codes(codes).possible
+    possible[::2, 0] = True
+    possible[::5, 3] = True  # Not trained, so it adds nothing.
+    grid = np.exp(np.linspace(np.log(0.05), np.log(20), 300))
+    known = possible[:, TRAINED].tolist()
+    losses = [sum(naive.log_losses((logits[:, TRAINED] / t).tolist(), known)) for t in grid]
+    best = grid[np.argmin(losses)]
+    assert fit_temperature(logits, Targets(ORIGINAL_LABELS, possible), TRAINED) == pytest.approx(best, rel=0.03)
+    assert fit_temperature(logits, Targets.of_codes(codes), TRAINED) != pytest.approx(best, rel=0.06)
 
 
 def test_a_temperature_has_bounds_and_bears_labels_that_were_not_trained() -> None:
