@@ -317,8 +317,8 @@ class Dataset:
         unknown = {name for cell in cells if cell for name in cell.split(SEPARATOR)} - set(labels)
         if unknown:
             raise DatasetError(
-                f"{storage.display(self.uri)}: a recording has the label '{min(unknown)}', which is not one of those of "
-                f"{FACTS_NAME} ({', '.join(labels)}): build the dataset again"
+                f"{storage.display(self.uri)}: a recording has the label '{min(unknown)}', which is not one of those "
+                f"of {FACTS_NAME} ({', '.join(labels)}): build the dataset again"
             )
         return Targets.of_cells(cells, labels)
 
