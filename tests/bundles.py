@@ -14,7 +14,7 @@ from heartbeat_core.arrays import Frames, Values
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.features.statistics_columns import NAMES
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, Labels
 from heartbeat_core.learning.aligned import AlignedModel, Aligner
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.vectors import VectorModel, VectorScaler
@@ -40,11 +40,13 @@ def made_up_bundle(
     temperature: float = 1.0,
     length: int = 300,
     seed: int = 0,
+    labels: Labels = ORIGINAL_LABELS,
+    thresholds: Sequence[float] = THRESHOLDS,
 ) -> tuple[Bundle, bytes]:
     """Return a bundle and its weights file; ``kind`` is aligned or statistics."""
     rng = np.random.default_rng(seed)
     shape = (length, 2) if kind == "aligned" else (len(NAMES),)
-    network = _network(int(np.prod(shape)), hidden, rng)
+    network = _network(int(np.prod(shape)), hidden, len(labels), rng)
     mean, scale = _scaler(shape, rng)
     reference = Reference(make_frames(length, rng))
     model = (
@@ -55,11 +57,11 @@ def made_up_bundle(
     facts = {
         "name": "made-up",
         "recipe": Recipe.model_validate({"name": "made-up", "input": kind, "network": {"hidden": list(hidden)}}),
-        "labels": ORIGINAL_LABELS,
+        "labels": labels,
         "trained_labels": tuple(trained),
         "reference": {"audio_sha256": "ab" * 32, "n_frames": length, "sample_rate_hz": 44_100},
         "training_data": {"description": None, "fingerprint": "cd" * 32, "n_rows": 0, "rows_by_label": {}},
-        "decision": {"temperature": temperature, "thresholds": THRESHOLDS},
+        "decision": {"temperature": temperature, "thresholds": tuple(thresholds)},
         "packages": {},
     }
     return pack(facts, reference, model)
@@ -97,10 +99,10 @@ def made_up_results(bundle: Bundle, n_rows: int, seed: int = 1) -> list[Recordin
     return found
 
 
-def _network(n_inputs: int, hidden: Sequence[int], rng: np.random.Generator) -> FCNN:
+def _network(n_inputs: int, hidden: Sequence[int], n_labels: int, rng: np.random.Generator) -> FCNN:
     """Return a network all of whose parts do something: BatchNorms that shift and stretch, logits of some size."""
     torch.manual_seed(int(rng.integers(2**31)))
-    network = FCNN(n_inputs, hidden, len(ORIGINAL_LABELS), 0.5)
+    network = FCNN(n_inputs, hidden, n_labels, 0.5)
     with torch.no_grad():
         for layer in network.layers:
             if isinstance(layer, nn.Linear):

@@ -351,3 +351,44 @@ def kept_type(values: Sequence[str | None]) -> str:
         if present and all(holds(value) for value in present):
             return kind
     return "text"
+
+
+def expected_counts(possible: Sequence[Sequence[bool]], n_labels: int) -> list[float]:
+    """Count each row for its label, or for each possible label by its share of the rows with one label."""
+    known = [0] * n_labels
+    for row in possible:
+        if sum(row) == 1:
+            known[list(row).index(True)] += 1
+    found = [float(count) for count in known]
+    for row in possible:
+        total = sum(known[code] for code in range(n_labels) if row[code])
+        if sum(row) != 1 and total > 0:
+            for code in range(n_labels):
+                found[code] += known[code] / total if row[code] else 0.0
+    return found
+
+
+def log_losses(logits: Sequence[Sequence[float]], possible: Sequence[Sequence[bool]]) -> list[float]:
+    """Return minus the logarithm of the sum of the probabilities of the labels that each row may have."""
+    found = []
+    for outputs, allowed in zip(logits, possible, strict=True):
+        largest = max(outputs)
+        powers = [math.exp(output - largest) for output in outputs]
+        chance = math.fsum(power for power, is_allowed in zip(powers, allowed, strict=True) if is_allowed)
+        found.append(math.log(math.fsum(powers)) - math.log(chance))
+    return found
+
+
+def row_weights(
+    possible: Sequence[Sequence[bool]], label_weights: Sequence[float], counts: Sequence[float]
+) -> list[float]:
+    """Return the weight of each row's label, or the mean over its labels, each by its share of the counts."""
+    found = []
+    for row in possible:
+        allowed = [code for code, is_allowed in enumerate(row) if is_allowed]
+        total = sum(counts[code] for code in allowed)
+        if len(allowed) == 1:
+            found.append(label_weights[allowed[0]])
+        else:
+            found.append(sum(label_weights[code] * counts[code] for code in allowed) / total if total else 0.0)
+    return found

@@ -149,6 +149,10 @@ def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = 
         tensors = safetensors.torch.load(weights)
         reference = make_reference(tensors.pop("reference.frames").numpy(), device)
         model = implementation_of(manifest.recipe).restore(manifest.recipe, tensors, reference, device)
+        form = model.form()
+        n_outputs = None if form is None else len(form.network.layers[-1].get_parameter("bias"))
+        if n_outputs not in (None, len(manifest.labels)):
+            raise ValueError(f"{n_outputs} outputs, {len(manifest.labels)} labels")
     except ConfigError as error:
         raise BundleError(f"{source}: {error}") from None
     except (SafetensorError, KeyError, RuntimeError, ValueError) as error:

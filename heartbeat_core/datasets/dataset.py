@@ -30,7 +30,7 @@ from heartbeat_core.arrays import Frames
 from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError
 from heartbeat_core.formats.columns import list_values, numbers
 from heartbeat_core.formats.parquet import Table, from_parquet
-from heartbeat_core.labels import ORIGINAL_LABELS, Labels, Targets, joined
+from heartbeat_core.labels import ORIGINAL_LABELS, SEPARATOR, Labels, Targets, joined
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import Settings, fingerprint, parse_settings
 from heartbeat_core.storage.uris import ROWS_FOLDER, SUCCESS_NAME
@@ -254,15 +254,15 @@ class Dataset:
     def labelled(self) -> Labelled:
         """Return the recordings that have a label, without reading their frames."""
         columns = ["recording_id", "uri", "audio_sha256", "label", *self._people]
-        labels = self.facts.labels
         rows = [row for uri in self.part_uris() for row in read_part(uri, columns).to_pylist()]
-        labelled = Targets.of_cells([row["label"] for row in rows], labels).labelled().tolist()
-        rows = [rows[i] for i in labelled]
+        targets = self._targets([row["label"] for row in rows])
+        labelled = targets.labelled()
+        rows = [rows[i] for i in labelled.tolist()]
         return Labelled(
             [row["recording_id"] for row in rows],
             [row["uri"] for row in rows],
             [row["audio_sha256"] for row in rows],
-            Targets.of_cells([row["label"] for row in rows], labels),
+            targets.take(labelled),
             [_group(row["audio_sha256"], row["patient_id"]) for row in rows],
             [_device(row["device"], row["sample_rate_hz"]) for row in rows],
             [row.get("database") or self.name for row in rows],
@@ -306,11 +306,21 @@ class Dataset:
             audio_sha256,
             frames,
             offsets,
-            Targets.of_cells(table.column("label").to_pylist(), self.facts.labels),
+            self._targets(table.column("label").to_pylist()),
             [_group(digest, row["patient_id"]) for digest, row in zip(audio_sha256, people, strict=True)],
             [_device(row["device"], row["sample_rate_hz"]) for row in people],
             [row.get("database") or self.name for row in people],
         )
+
+    def _targets(self, cells: list[str | None]) -> Targets:
+        labels = self.facts.labels
+        unknown = {name for cell in cells if cell for name in cell.split(SEPARATOR)} - set(labels)
+        if unknown:
+            raise DatasetError(
+                f"{storage.display(self.uri)}: a recording has the label '{min(unknown)}', which is not one of those "
+                f"of {FACTS_NAME} ({', '.join(labels)}): build the dataset again"
+            )
+        return Targets.of_cells(cells, labels)
 
 
 def content_fingerprint(audio_sha256: list[str], targets: Targets) -> str:

@@ -29,7 +29,7 @@ class Scored:
     Attributes
     ----------
     scores : ndarray, [n] float64
-        The probability of the label.
+        The probability of the label; NaN where the row is not judged, and then it is ``UNDECIDED``.
     outcomes : ndarray, [n] int64
         ``POSITIVE`` if the row is known to have the label, ``NEGATIVE`` if it is known not to, else ``UNDECIDED``.
     persons : ndarray, [n] int64
@@ -83,8 +83,7 @@ def rank(
     for code, label in enumerate(targets.labels):
         is_judged = ~np.isnan(probabilities[:, code])
         decided = np.where(is_judged, outcomes(targets, code), UNDECIDED)
-        scores = np.where(is_judged, probabilities[:, code], 0.0)
-        rows = Scored(scores, decided, persons, np.asarray(databases))
+        rows = Scored(probabilities[:, code], decided, persons, np.asarray(databases))
         if not {POSITIVE, NEGATIVE} <= set(rows.outcomes.tolist()):
             continue
         patients = by_patient(rows)
@@ -123,12 +122,14 @@ def by_patient(rows: Scored) -> Scored:
     pairs, of_row = np.unique(np.stack([database, rows.persons]), axis=1, return_inverse=True)
     place = of_row.ravel()
     n_patients = pairs.shape[1]
-    n_recordings, n_positive, n_negative = (
+    is_judged = ~np.isnan(rows.scores)
+    n_judged, n_positive, n_negative = (
         np.bincount(place[chosen], minlength=n_patients)
-        for chosen in (slice(None), rows.outcomes == POSITIVE, rows.outcomes == NEGATIVE)
+        for chosen in (is_judged, rows.outcomes == POSITIVE, rows.outcomes == NEGATIVE)
     )
+    total = np.bincount(place[is_judged], rows.scores[is_judged], n_patients)
     return Scored(
-        scores=np.bincount(place, rows.scores, n_patients) / n_recordings,
+        scores=np.divide(total, n_judged, out=np.full(n_patients, np.nan), where=n_judged > 0),
         outcomes=np.select([n_positive > 0, n_negative > 0], [POSITIVE, NEGATIVE], UNDECIDED).astype(np.int64),
         persons=pairs[1],
         databases=names[pairs[0]],

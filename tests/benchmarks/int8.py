@@ -23,7 +23,7 @@ from heartbeat_core.bundles import bundle as bundles
 from heartbeat_core.bundles.bundle import Bundle
 from heartbeat_core.bundles.export import to_onnx
 from heartbeat_core.evaluation.splits import folds
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import Labels
 from heartbeat_core.learning.fit import Fitted, fit
 from heartbeat_core.learning.vectors import VectorModel
 from heartbeat_core.recipe import Recipe
@@ -42,7 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     run_as_a_worker()
     recipe = load_recipe(options.recipe)
-    rows, _ = read_examples(options.dataset, recipe)
+    everything, _ = read_examples(options.dataset, recipe)
+    rows = everything.take(everything.targets.definite)
     codes = rows.targets.codes
     table = Table("seed", "float32", "8 bits", "rows with another label", title=f"{options.recipe}, {len(rows)} rows")
     differences = []
@@ -51,7 +52,7 @@ def main() -> None:
         splits = folds(codes, rows.groups, N_FOLDS, seed)
         for training, held_out in track(splits, f"seed {seed}", transient=True):
             fitted = fit(recipe, rows.take(training), seed)
-            bundle = _bundle(recipe, fitted)
+            bundle = _bundle(recipe, fitted, rows.targets.labels)
             recordings = np.stack([found[0] for found in rows.take(held_out).inputs])
             plain[held_out], rounded[held_out] = (
                 fitted.decision.codes(_probabilities(to_onnx(bundle, int8), recordings)) for int8 in (False, True)
@@ -64,13 +65,13 @@ def main() -> None:
     console.print(f"8 bits less float32, mean over seeds: {fmean(differences):+.4f}")
 
 
-def _bundle(recipe: Recipe, fitted: Fitted) -> Bundle:
+def _bundle(recipe: Recipe, fitted: Fitted, labels: Labels) -> Bundle:
     if not isinstance(fitted.model, VectorModel):
         raise SystemExit(f"recipe '{recipe.name}' has no network on statistics")
     # The rest of a manifest is not what the network computes.
     other = bundles.load("cycles")
-    trained = tuple(ORIGINAL_LABELS[code] for code in fitted.trained.tolist())
-    update = {"recipe": recipe, "decision": fitted.decision, "trained_labels": trained}
+    trained = tuple(labels[code] for code in fitted.trained.tolist())
+    update = {"recipe": recipe, "decision": fitted.decision, "labels": labels, "trained_labels": trained}
     return Bundle(other.manifest.model_copy(update=update), other.reference, fitted.model)
 
 

@@ -89,7 +89,7 @@ class _Stages:
         torch.set_num_threads(1)
         network = FCNN(2 * len(longest), recipe.network.hidden, len(ORIGINAL_LABELS), recipe.network.dropout).eval()
         self.scaler = fit.finish()
-        self.scorer = Scorer(network, self.scaler, np.arange(len(ORIGINAL_LABELS)))
+        self.scorer = Scorer(network, self.scaler)
 
     def run(self) -> dict[str, float]:
         """Return each stage's milliseconds a recording."""
@@ -134,7 +134,7 @@ def _digest(data: bytes) -> str:
 
 
 def _encode(results: Sequence[RecordingResult]) -> bytes:
-    return to_parquet(recordings_table(results, None))
+    return to_parquet(recordings_table(results, None, ORIGINAL_LABELS))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from heartbeat_core.alignment.placement import Frames, Placement, Reference, pla
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.evaluation.judging import report_holdout
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.aligned import AlignedModel, Aligner
+from heartbeat_core.learning.decision import Decision
 from heartbeat_core.learning.training import AlignedFrames, fit_scaler, train_network
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
@@ -30,10 +31,14 @@ class MadeUp:
     reference: Reference
     frames: list[Frames]
     offsets: NDArray[np.int64]
-    codes: NDArray[np.int64]
+    targets: Targets
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        return self.targets.codes
 
     def inputs(self) -> AlignedFrames:
-        return AlignedFrames(self.frames, self.offsets, self.codes, fit_scaler(self.frames, self.offsets, LENGTH))
+        return AlignedFrames(self.frames, self.offsets, self.targets, fit_scaler(self.frames, self.offsets, LENGTH))
 
     def results(self) -> list[RecordingResult]:
         """Return the rows as recordings after the walk."""
@@ -81,7 +86,7 @@ def make_rows(n_rows: int, labels: tuple[str, ...] = ("normal", "murmur", "extra
         row = np.abs(rng.standard_normal((int(rng.integers(4, LENGTH)), 2)) * scale) + shift
         frames.append(row.astype(np.float32))
     offsets = np.array([place(row, reference, "both").offset_frames for row in frames], np.int64)
-    return MadeUp(reference, frames, offsets, codes)
+    return MadeUp(reference, frames, offsets, Targets.of_codes(codes))
 
 
 def make_bundle(rows: MadeUp, recipe: Recipe) -> tuple[Bundle, bytes]:
@@ -89,6 +94,7 @@ def make_bundle(rows: MadeUp, recipe: Recipe) -> tuple[Bundle, bytes]:
     inputs = rows.inputs()
     network = train_network(inputs, recipe)
     trained = sorted(set(rows.codes.tolist()))
+    groups = [str(row % 3) for row in range(len(rows.codes))]
     facts = {
         "name": recipe.name,
         "recipe": recipe,
@@ -101,7 +107,8 @@ def make_bundle(rows: MadeUp, recipe: Recipe) -> tuple[Bundle, bytes]:
             "n_rows": len(rows.codes),
             "rows_by_label": {ORIGINAL_LABELS[code]: int((rows.codes == code).sum()) for code in trained},
         },
-        "holdout": report_holdout(rows.codes, rows.codes, rows.codes, 3, "the training rows themselves"),
+        "decision": Decision(thresholds=(1.0,) * len(ORIGINAL_LABELS)),
+        "holdout": report_holdout(rows.targets, rows.targets, rows.codes, groups, "the training rows themselves"),
         "packages": {"torch": "2"},
     }
     return pack(facts, rows.reference, AlignedModel(Aligner(rows.reference, inputs.scaler, "both", False), network))

@@ -36,8 +36,8 @@ def test_the_defaults_are_the_originals_best() -> None:
         (
             {"nome": 1},
             "r.yaml: unknown key 'nome'; "
-            "allowed here: alignment, augmentation, bagging, compression, decision, description, frames, input, model, "
-            "name, network, training, version",
+            "allowed here: alignment, augmentation, bagging, compression, decision, description, frames, input, "
+            "labels, model, name, network, training, version",
         ),
         ({"frames": {"delta": 1}}, "r.yaml: unknown key 'frames.delta'; allowed here: delta_time_s, method"),
         ({"alignment": {"mode": 1}}, "r.yaml: unknown key 'alignment.mode'; allowed here: pad_mode"),
@@ -160,6 +160,7 @@ def changed(**changes: Any) -> Recipe:
         {"training": {"class_weights": "balanced"}},
         {"training": {"weight_decay": 0.1}},
         {"input": "statistics"},
+        {"labels": ["absent", "present"]},
         {"model": "boosting"},
         {"compression": {"pruned": 0.5}},
         {"compression": {"int8": True}},
@@ -201,7 +202,7 @@ def test_no_setting_is_forgotten_in_the_tests_above() -> None:
     assert {
         name: sorted(type(getattr(changed(), name)).model_fields)
         for name in Recipe.model_fields
-        if name not in ("name", "version", "description", "input", "model")
+        if name not in ("name", "version", "description", "input", "labels", "model")
     } == {
         "augmentation": ["copies"],
         "bagging": ["balance", "input_dropout", "input_noise", "label_smoothing", "members"],

@@ -44,6 +44,8 @@ from tests.core.conftest import MadeUp, make_bundle, tiny_recipe
 
 Packed = tuple[Bundle, bytes]
 
+EQUAL = Decision(thresholds=(1.0,) * 5)
+
 
 @pytest.fixture
 def stored(tmp_path: Path, packed: Packed) -> Path:
@@ -134,7 +136,7 @@ def test_classifying_says_of_each_recording_why_it_is_unsure() -> None:
     assert len(distances) == 20
     confidences = bundle.classify(results).probabilities.max(axis=1)
     limits = Sureness(min_confidence=float(np.median(confidences)), max_distance=float(np.median(distances)))
-    manifest = sealed(bundle.manifest, weights, decision=Decision(), sureness=limits)
+    manifest = sealed(bundle.manifest, weights, decision=EQUAL, sureness=limits)
     told = unpack(manifest, weights, "here").classify(results).unsure
     expected = [
         limits.reasons(result, confidence, distance)
@@ -327,6 +329,51 @@ def test_an_edited_manifest(stored: Path, change: Callable[[dict[str, Any]], obj
 def test_a_newer_format_says_what_to_do_before_anything_else(stored: Path) -> None:
     text = edited(stored, lambda content: content.update(format_version=3, a_new_key=1))
     assert text.endswith("install the release that made it, or train it again")
+
+
+def without_fields(content: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the content of bundle.json as a version wrote it that did not know these fields, with its digest."""
+    fewer = {name: value for name, value in content.items() if name not in (*names, "digest")}
+    text = json.dumps(fewer, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return fewer | {"digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def test_a_field_that_an_older_version_lacks_changes_no_digest(stored: Path) -> None:
+    path = stored / MANIFEST_NAME
+    older = without_fields(json.loads(path.read_bytes()), "sureness", "cross_validation")
+    path.write_text(json.dumps(older))
+    bundle = load(str(stored), older["digest"])
+    assert bundle.manifest.digest == older["digest"]
+    assert bundle.model_id == f"tiny@{older['digest']}"
+    # It has the new fields' defaults, and what is there is still protected.
+    assert bundle.manifest.sureness == Sureness()
+    assert "does not match its digest" in edited(stored, lambda content: content.update(name="other"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["decision"].update(thresholds=[1.0] * 4),
+        lambda content: content["decision"].update(thresholds=[1.0] * 6),
+        lambda content: content.update(labels=["normal", "murmur", "extrastole", "other"]),
+        lambda content: content.update(trained_labels=["normal", "unheard"]),
+    ],
+)
+def test_thresholds_and_trained_labels_that_do_not_fit_the_labels(
+    stored: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    path = stored / MANIFEST_NAME
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_text(json.dumps(without_fields(content)))
+    text = one_line_error(lambda: load(str(stored)))
+    assert text == f"{stored}/bundle.json: settings: the trained labels or the thresholds do not fit the labels"
+
+
+def test_a_shipped_bundle_that_lacks_a_field_of_today_keeps_its_digest() -> None:
+    for name in shipped_models():
+        content = json.loads(storage.read(storage.join(resolve(name), MANIFEST_NAME)))
+        assert without_fields(content)["digest"] == content["digest"] == read_manifest(name).digest
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"not json"])

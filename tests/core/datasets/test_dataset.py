@@ -28,7 +28,7 @@ from heartbeat_core.datasets.dataset import (
 )
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.formats.parquet import to_parquet
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Recording
@@ -95,7 +95,8 @@ def write_dataset(root: str, layout: Layout) -> None:
         fit.add(one.frames, one.placement.offset_frames)
     scaler = fit.finish()
     for number, part in enumerate(PARTS):
-        table = recordings_table([results[i] for i in part], LENGTH if layout == "padded" else None)
+        padded_length = LENGTH if layout == "padded" else None
+        table = recordings_table([results[i] for i in part], padded_length, ORIGINAL_LABELS)
         storage.create(f"{root}/{ROWS_FOLDER}/part-{number:06d}.parquet", to_parquet(table))
     facts = DatasetFacts(
         recipe=Recipe(name="x"),
@@ -248,7 +249,7 @@ def test_the_fingerprint_is_of_content_and_labels_alone(compact: Path) -> None:
     assert rows.take(np.arange(6)).fingerprint() != before
     other_label, other_content = rows.codes.copy(), list(rows.audio_sha256)
     other_label[2], other_content[0] = 1, "f" * 64
-    assert replace(rows, codes=other_label).fingerprint() != before
+    assert replace(rows, targets=Targets.of_codes(other_label)).fingerprint() != before
     assert replace(rows, audio_sha256=other_content).fingerprint() != before
 
 
@@ -296,7 +297,7 @@ def write(name: str, data: bytes) -> Callable[[Path], None]:
         write(FACTS_NAME, b"[]"),
         write(FACTS_NAME, b"\xff"),
         edit(lambda facts: facts.update(colour="blue")),
-        edit(lambda facts: facts.update(format_version=2)),
+        edit(lambda facts: facts.update(format_version=3)),
         edit(lambda facts: facts.update(format="heartbeat-bundle")),
         edit(lambda facts: facts.pop("layout")),
         edit(lambda facts: facts.update(layout="folded")),

@@ -47,7 +47,7 @@ def write_parts(root: str, layout: Layout) -> None:
             recording = replace(results[0].recording, label=label)
             placement = place(frames, reference, "both")
             rows.append(replace(results[0], recording=recording, frames=frames, placement=placement))
-        table = recordings_table(rows, LENGTH if layout == "padded" else None)
+        table = recordings_table(rows, LENGTH if layout == "padded" else None, ORIGINAL_LABELS)
         storage.create(f"{root}/{ROWS_FOLDER}/part-{number:06d}.parquet", to_parquet(table))
 
 
@@ -71,7 +71,8 @@ def expected(compact: str) -> Seen:
     dataset = Dataset(compact)
     rows = dataset.rows()
     rows = rows.take(np.flatnonzero(rows.codes >= 0))
-    found = seen([AlignedFrames(rows.frames, rows.offsets, rows.codes, dataset.scaler)[i] for i in range(len(rows))])
+    trained = AlignedFrames(rows.frames, rows.offsets, rows.targets, dataset.scaler)
+    found = seen((trained[i][0], int(trained[i][1].int().argmax())) for i in range(len(rows)))
     assert len(set(found)) == len(found) == 5 + 3 * (N_PARTS - len(PARTS))
     return found
 
@@ -242,7 +243,7 @@ def test_memory_holds_a_buffer_and_not_the_dataset(tmp_path: Path) -> None:
     rows = [replace(results[0], frames=long.frames, placement=place(long.frames, long, "both"))] * 4
     for number in range(20):
         name = f"{ROWS_FOLDER}/part-{number + 10:06d}.parquet"
-        storage.create(f"{tmp_path.as_uri()}/{name}", to_parquet(recordings_table(rows, None)))
+        storage.create(f"{tmp_path.as_uri()}/{name}", to_parquet(recordings_table(rows, None, ORIGINAL_LABELS)))
     stream = AlignedStream(str(tmp_path), buffer_parts=2)
     tracemalloc.start()
     n_rows = sum(1 for _ in stream._rows(Dataset(str(tmp_path)).part_uris(), "compact", rng))

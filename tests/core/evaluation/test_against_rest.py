@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
@@ -168,7 +168,7 @@ def test_recordings_are_pooled_by_patient_within_a_database(rows: list[tuple[int
 # All labels
 
 
-ORIGINAL_LABELS = ("AS", "MR", "MS")
+LABELS = ("AS", "MR", "MS")
 CELLS = ["AS", "MR", "AS|MR", "MR", "AS", "AS", "MR", "MR|MS"]
 PROBABILITIES = np.array([0.9, 0.4, 0.5, 0.2, 0.3, 0.7, 0.6, 0.1])[:, np.newaxis] * [1, -1, 0] + [0, 1, 0]
 GROUPS = ["ann", "ann", "bea", "cem", "dan", "eve", "fay", "cem"]
@@ -177,7 +177,7 @@ DEVICES = ["phone", "other", "phone", "other", "phone", "phone", "other", "other
 
 
 def ranked(seed: int = 0) -> list[LabelRanks]:
-    return rank(Targets.of_cells(CELLS, ORIGINAL_LABELS), PROBABILITIES, GROUPS, DATABASES, DEVICES, seed)
+    return rank(Targets.of_cells(CELLS, LABELS), PROBABILITIES, GROUPS, DATABASES, DEVICES, seed)
 
 
 def test_each_label_that_is_decided_is_judged_within_databases_and_devices() -> None:
@@ -222,7 +222,7 @@ def test_each_label_is_judged_by_patient_too() -> None:
 def test_the_figures_of_a_database_are_those_of_its_rows_alone() -> None:
     here = [i for i, name in enumerate(DATABASES) if name == "y"]
     alone = rank(
-        Targets.of_cells(CELLS, ORIGINAL_LABELS).take(np.array(here)),
+        Targets.of_cells(CELLS, LABELS).take(np.array(here)),
         PROBABILITIES[here],
         [GROUPS[i] for i in here],
         ["y"] * len(here),
@@ -232,7 +232,7 @@ def test_the_figures_of_a_database_are_those_of_its_rows_alone() -> None:
 
 
 def test_no_database_may_decide_a_label_that_all_together_decide() -> None:
-    targets = Targets.of_cells(["AS", "MR"], ORIGINAL_LABELS)
+    targets = Targets.of_cells(["AS", "MR"], LABELS)
     ranks = rank(targets, PROBABILITIES[:2], ["ann", "bea"], ["x", "y"], ["phone", "phone"])[0]
     assert ranks.pooled.auroc is not None
     assert ranks.mean_over_databases.auroc is None
@@ -244,11 +244,30 @@ def test_the_seed_is_that_of_the_bootstrap() -> None:
     assert values(ranked(1)[0].pooled) == values(ranked(2)[0].pooled)
 
 
-def test_a_probability_that_is_not_a_number_is_refused() -> None:
+@settings(max_examples=40)
+@example({1}, 0)
+@given(st.sets(st.integers(0, len(CELLS) - 1), max_size=len(CELLS)), st.integers(0, len(LABELS) - 1))
+def test_a_row_that_is_not_judged_for_a_label_is_as_if_it_were_not_there(left_out: set[int], code: int) -> None:
     probabilities = PROBABILITIES.copy()
-    probabilities[3, 1] = np.nan
-    with pytest.raises(ValueError, match="not a number"):
-        rank(Targets.of_cells(CELLS, ORIGINAL_LABELS), probabilities, GROUPS, DATABASES, DEVICES)
+    probabilities[sorted(left_out), code] = np.nan
+    targets = Targets.of_cells(CELLS, LABELS)
+    found = {one.label: one for one in rank(targets, probabilities, GROUPS, DATABASES, DEVICES)}
+    whole = {one.label: one for one in rank(targets, PROBABILITIES, GROUPS, DATABASES, DEVICES)}
+    kept = [row for row in range(len(CELLS)) if row not in left_out]
+    people = ([values[row] for row in kept] for values in (GROUPS, DATABASES, DEVICES))
+    fewer = {one.label: one for one in rank(targets.take(np.array(kept, np.int64)), PROBABILITIES[kept], *people)}
+    label = LABELS[code]
+    assert {name: one for name, one in found.items() if name != label} == {
+        name: one for name, one in whole.items() if name != label
+    }
+    assert (label in found) == (label in fewer)
+    if label in found:
+        ours, theirs = found[label], fewer[label]
+        for name in ("pooled", "by_patient", "mean_over_databases", "mean_over_databases_by_patient"):
+            assert getattr(ours, name) == getattr(theirs, name)
+        for name in ("databases", "databases_by_patient", "devices"):
+            for place, figures in getattr(theirs, name).items():
+                assert getattr(ours, name)[place] == figures
 
 
 def test_figures_are_written_and_read_back_whole() -> None:

@@ -19,8 +19,9 @@ from heartbeat_core.errors import DatasetError
 from heartbeat_core.evaluation.baselines import device_rule, majority, majority_rule
 from heartbeat_core.evaluation.figures import DeviceFigures, Judgement, LabelFigures, PooledJudgement
 from heartbeat_core.evaluation.intervals import Interval
-from heartbeat_core.evaluation.judging import OutOfFold, judge, no_better, pool
+from heartbeat_core.evaluation.judging import OutOfFold, judge, no_better
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT, brier_score, calibration_error, risk_coverage
+from heartbeat_core.evaluation.pooling import pool
 from heartbeat_core.evaluation.splits import folds, holdout_split
 from heartbeat_core.labels import ORIGINAL_LABELS
 
@@ -39,26 +40,35 @@ def made_up(n_rows: int, n_groups: int, seed: int, n_labels: int = 5) -> OutOfFo
     parts = rng.integers(0, 4, (n_rows, 5)) + (np.eye(5)[predicted] * 2).astype(int)
     groups = [f"patient:{i}" for i in rng.integers(0, n_groups, n_rows)]
     devices = [("phone", "stethoscope")[i] for i in rng.integers(0, 2, n_rows)]
-    return OutOfFold(true, predicted, parts / parts.sum(axis=1, keepdims=True), groups, devices)
+    databases = ["ward"] * n_rows
+    return OutOfFold(
+        ORIGINAL_LABELS, true, predicted, parts / parts.sum(axis=1, keepdims=True), groups, devices, databases
+    )
 
 
 def certain(true: Sequence[int], predicted: Sequence[int], groups: Sequence[str], devices: Sequence[str]) -> OutOfFold:
-    return OutOfFold(codes(true), codes(predicted), np.eye(5)[list(predicted)], list(groups), list(devices))
+    databases = ["ward"] * len(true)
+    return OutOfFold(
+        *(ORIGINAL_LABELS, codes(true), codes(predicted), np.eye(5)[list(predicted)]),
+        *(list(groups), list(devices), databases),
+    )
 
 
 def take(rows: OutOfFold, order: Sequence[int]) -> OutOfFold:
     return OutOfFold(
+        rows.labels,
         rows.true[list(order)],
         rows.predicted[list(order)],
         rows.probabilities[list(order)],
         [rows.groups[i] for i in order],
         [rows.devices[i] for i in order],
+        [rows.databases[i] for i in order],
     )
 
 
 @st.composite
 def predictions(draw: st.DrawFn) -> OutOfFold:
-    """Draw a few rows of any labels, predictions, probabilities, patients and devices."""
+    """Draw a few rows of any labels, predictions, probabilities, patients, devices and databases."""
     n = draw(st.integers(1, 15))
 
     def column(values: st.SearchStrategy) -> list:
@@ -66,11 +76,13 @@ def predictions(draw: st.DrawFn) -> OutOfFold:
 
     parts = np.array(column(st.lists(st.integers(1, 9), min_size=5, max_size=5)))
     return OutOfFold(
+        ORIGINAL_LABELS,
         codes(column(st.integers(0, 4))),
         codes(column(st.integers(0, 4))),
         parts / parts.sum(axis=1, keepdims=True),
         column(st.sampled_from("abcde")),
         column(st.sampled_from(["phone", "stethoscope", "other"])),
+        column(st.sampled_from(["ward", "field"])),
     )
 
 
@@ -344,7 +356,7 @@ def test_a_single_device_has_the_figure_of_all() -> None:
 
 
 def test_no_rows_and_numbers_that_are_none_are_refused() -> None:
-    empty = OutOfFold(codes([]), codes([]), np.zeros((0, 5)), [], [])
+    empty = OutOfFold(ORIGINAL_LABELS, codes([]), codes([]), np.zeros((0, 5)), [], [], [])
     with pytest.raises(ValueError):
         judge(empty)
     rows = made_up(10, 5, 9)
@@ -378,7 +390,8 @@ def test_over_and_underconfidence_cancel_within_a_bin_only() -> None:
 
 def test_confidence_is_that_of_the_predicted_label_and_not_the_largest() -> None:
     # A threshold has decided for the less probable label.
-    rows = OutOfFold(codes([MURMUR]), codes([MURMUR]), np.array([[0.7, 0, 0.3, 0, 0]]), ["a"], ["d"])
+    probabilities = np.array([[0.7, 0, 0.3, 0, 0]])
+    rows = OutOfFold(ORIGINAL_LABELS, codes([MURMUR]), codes([MURMUR]), probabilities, ["a"], ["d"], ["w"])
     assert judge(rows).ece == pytest.approx(0.7)
 
 
@@ -473,8 +486,8 @@ def test_a_rule_is_beaten_only_below_the_interval() -> None:
     rules = {"majority": rule(low - 1e-9), "device": rule(low), "other": rule(1)}
     assert no_better(recipe, rules) == ["device", "other"]
     assert no_better(recipe, {}) == []
-    pooled = {name: pool([each]) for name, each in rules.items()}
-    assert no_better(pool([recipe]), pooled) == ["device", "other"]
+    pooled = {name: pool([each], ORIGINAL_LABELS) for name, each in rules.items()}
+    assert no_better(pool([recipe], ORIGINAL_LABELS), pooled) == ["device", "other"]
 
 
 # Seeds
@@ -484,7 +497,7 @@ def test_seeds_are_averaged_and_their_range_is_kept() -> None:
     rows = made_up(60, 20, 11)
     said = [rows.predicted, rows.true, np.roll(rows.predicted, 3)]
     each = [judge(dataclasses.replace(rows, predicted=predicted), seed) for seed, predicted in enumerate(said)]
-    pooled = pool(each)
+    pooled = pool(each, ORIGINAL_LABELS)
     assert (pooled.n_seeds, pooled.n_rows, pooled.n_patients) == (3, 60, each[0].n_patients)
 
     def same(found: Any, values: Sequence[float]) -> None:
@@ -519,7 +532,7 @@ def test_seeds_are_averaged_and_their_range_is_kept() -> None:
 def test_a_label_that_only_one_seed_predicts() -> None:
     first = judge(certain([NORMAL, EXTRASTOLE], [NORMAL, NORMAL], "ab", "dd"))
     second = judge(certain([NORMAL, EXTRASTOLE], [MURMUR, EXTRASTOLE], "ab", "dd"))
-    pooled = pool([first, second])
+    pooled = pool([first, second], ORIGINAL_LABELS)
     assert pooled.labels == ("normal", "murmur", "extrastole")
     assert pooled.confusion_matrix == ((1, 1, 0), (0, 0, 0), (1, 0, 1))
     assert pooled.by_label["murmur"].n_rows == 0
@@ -532,17 +545,17 @@ def test_a_label_that_only_one_seed_predicts() -> None:
     assert (precision.value, precision.least, precision.most) == (1, 1, 1)
     assert pooled.by_label["extrastole"].recall is not None
     assert pooled.by_label["extrastole"].recall.value == 0.5
-    assert pool([first]).by_label["extrastole"].precision is None
+    assert pool([first], ORIGINAL_LABELS).by_label["extrastole"].precision is None
 
 
 def test_only_judgements_of_the_same_rows_are_pooled() -> None:
     rows = made_up(30, 10, 12)
     judgement = judge(rows)
     with pytest.raises(ValueError, match=r"^pooled judgements must be of the same rows$"):
-        pool([])
+        pool([], ORIGINAL_LABELS)
     for other in (take(rows, range(29)), dataclasses.replace(rows, groups=["a"] * 30)):
         with pytest.raises(ValueError, match=r"^pooled judgements must be of the same rows$"):
-            pool([judgement, judge(other)])
+            pool([judgement, judge(other)], ORIGINAL_LABELS)
 
 
 # Folds

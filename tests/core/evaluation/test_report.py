@@ -11,8 +11,11 @@ from heartbeat_core.evaluation.figures import (
     RecipeFigures,
 )
 from heartbeat_core.evaluation.intervals import IntervalOverSeeds, OverSeeds
-from heartbeat_core.evaluation.judging import OutOfFold, judge, pool
-from heartbeat_core.evaluation.report import HEAD, leaderboard, leaderboard_rows, markdown_table, recipe_section
+from heartbeat_core.evaluation.judging import OutOfFold, judge
+from heartbeat_core.evaluation.markdown import markdown_table
+from heartbeat_core.evaluation.pooling import pool
+from heartbeat_core.evaluation.report import HEAD, leaderboard, leaderboard_rows, recipe_section
+from heartbeat_core.labels import ORIGINAL_LABELS
 
 
 def figure(value: float, low: float, high: float) -> IntervalOverSeeds:
@@ -135,7 +138,7 @@ def test_the_leaderboard_is_a_markdown_table_with_a_note() -> None:
     table, note = text.split("\n\n")
     lines = table.splitlines()
     assert lines[0] == (
-        "| task | recipe | balanced accuracy | macro-F1 | accuracy | within devices | ECE | no better than | fit (s) "
+        "| task | recipe | balanced accuracy | macro-F1 | accuracy | within | ECE | no better than | fit (s) "
         "| weights (kB) |"
     )
     assert lines[1] == "|" + " --- |" * 10
@@ -198,7 +201,8 @@ def test_the_section_of_a_recipe_that_is_no_better() -> None:
 def test_what_is_judged_can_be_shown() -> None:
     rng = np.random.default_rng(0)
     true = rng.integers(0, 5, 50)
-    rows = OutOfFold(true, true, np.eye(5)[true], [str(i) for i in range(50)], ["phone", "other"] * 25)
-    perfect = entry("perfect", "5 classes", pool([judge(rows), judge(rows)]), (), 1.0, 1_000)
+    groups, devices = [str(i) for i in range(50)], ["phone", "other"] * 25
+    rows = OutOfFold(ORIGINAL_LABELS, true, true, np.eye(5)[true], groups, devices, ["ward"] * 50)
+    perfect = entry("perfect", "5 classes", pool([judge(rows), judge(rows)], ORIGINAL_LABELS), (), 1.0, 1_000)
     assert "1.000 (1.00 to 1.00)" in leaderboard([perfect])
     assert "| balanced accuracy within other (25 rows: " in recipe_section(perfect, [])

@@ -15,7 +15,7 @@ from heartbeat_core.evaluation.figures import Figures
 from heartbeat_core.evaluation.judging import report_holdout
 from heartbeat_core.evaluation.metrics import compute_figures
 from heartbeat_core.evaluation.splits import holdout_split
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 
 
 def codes(*names: str) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_any_dataset_is_split_properly_or_refused(data: st.DataObject) -> None:
 def test_figures_by_hand() -> None:
     true = codes("normal", "normal", "normal", "normal", "murmur", "murmur", "extrastole")
     predicted = codes("normal", "normal", "normal", "murmur", "murmur", "normal", "extrahls")
-    figures = compute_figures(true, predicted)
+    figures = compute_figures(true, predicted, ORIGINAL_LABELS)
     assert figures.accuracy == pytest.approx(4 / 7)
     assert figures.balanced_accuracy == pytest.approx(float((Fraction(3, 4) + Fraction(1, 2) + 0) / 3))
     assert figures.macro_f1 == pytest.approx(float((Fraction(6, 8) + Fraction(1, 2) + 0) / 3))
@@ -119,7 +119,7 @@ def test_figures_by_hand() -> None:
 
 def test_figures_of_perfect_predictions() -> None:
     true = codes("murmur", "normal", "murmur")
-    assert compute_figures(true, true) == Figures(
+    assert compute_figures(true, true, ORIGINAL_LABELS) == Figures(
         accuracy=1, balanced_accuracy=1, macro_f1=1, labels=("normal", "murmur"), confusion_matrix=((1, 0), (0, 2))
     )
 
@@ -127,7 +127,7 @@ def test_figures_of_perfect_predictions() -> None:
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
 def test_figures_are_scikit_learns_over_the_labels_that_occur(pairs: list[tuple[int, int]]) -> None:
     true, predicted = (np.array(side, np.int64) for side in zip(*pairs, strict=True))
-    figures = compute_figures(true, predicted)
+    figures = compute_figures(true, predicted, ORIGINAL_LABELS)
     assert figures.accuracy == pytest.approx(sum(a == b for a, b in pairs) / len(pairs))
     recalls = [np.mean([b == code for a, b in pairs if a == code]) for code in set(true.tolist())]
     assert figures.balanced_accuracy == pytest.approx(np.mean(recalls))
@@ -143,10 +143,10 @@ def test_figures_are_scikit_learns_over_the_labels_that_occur(pairs: list[tuple[
 
 def test_the_report_puts_the_commonest_training_label_beside_the_model() -> None:
     report = report_holdout(
-        codes("murmur", "murmur", "normal"),
-        codes("normal", "normal", "murmur", "extrahls"),
+        Targets.of_codes(codes("murmur", "murmur", "normal")),
+        Targets.of_codes(codes("normal", "normal", "murmur", "extrahls")),
         codes("normal", "normal", "normal", "extrahls"),
-        3,
+        ["a", "b", "c", "a"],
         "by hand",
     )
     assert (report.n_training_rows, report.n_holdout_rows, report.n_holdout_patients) == (3, 4, 3)
@@ -159,5 +159,7 @@ def test_the_report_puts_the_commonest_training_label_beside_the_model() -> None
 
 
 def test_of_equally_common_labels_the_first_is_the_majority() -> None:
-    report = report_holdout(codes("murmur", "normal"), codes("normal"), codes("normal"), 1, "p")
+    report = report_holdout(
+        Targets.of_codes(codes("murmur", "normal")), Targets.of_codes(codes("normal")), codes("normal"), ["a"], "p"
+    )
     assert report.majority_label == "normal"

@@ -51,7 +51,7 @@ def test_rows_are_aligned_with_the_longest_training_row_and_scaled(rows: MadeUp,
 
 
 def test_it_learns_what_can_be_learned(rows: MadeUp) -> None:
-    model = AlignedFCNN().fit(recipe(network={"hidden": [8], "dropout": 0.1}), rows.frames, rows.codes, seed=0)
+    model = AlignedFCNN().fit(recipe(network={"hidden": [8], "dropout": 0.1}), rows.frames, rows.targets, seed=0)
     held_out = make_rows(60, seed=1)
     logits = model.logits(held_out.frames)
     assert logits.shape == (60, 5)
@@ -60,7 +60,7 @@ def test_it_learns_what_can_be_learned(rows: MadeUp) -> None:
 
 
 def test_the_frequency_alone_is_read(rows: MadeUp) -> None:
-    model = AlignedFCNN().fit(recipe(input="frequency"), rows.frames, rows.codes, seed=0)
+    model = AlignedFCNN().fit(recipe(input="frequency"), rows.frames, rows.targets, seed=0)
     louder = [row * np.array([1, 100], np.float32) for row in rows.frames]
     higher = [row * np.array([2, 1], np.float32) for row in rows.frames]
     assert np.array_equal(model.logits(louder), model.logits(rows.frames))
@@ -69,7 +69,7 @@ def test_the_frequency_alone_is_read(rows: MadeUp) -> None:
 
 def test_the_same_seed_gives_the_same_model_and_another_one_does_not(rows: MadeUp) -> None:
     one, same, other = (
-        AlignedFCNN().fit(recipe(), rows.frames, rows.codes, seed=seed).logits(rows.frames) for seed in (1, 1, 2)
+        AlignedFCNN().fit(recipe(), rows.frames, rows.targets, seed=seed).logits(rows.frames) for seed in (1, 1, 2)
     )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_model_and_another_one_does_not(rows: MadeU
 def test_compression_is_done_and_counted(rows: MadeUp) -> None:
     logits, sizes = {}, {}
     for name, compression in (("plain", {}), ("pruned", {"pruned": 0.8}), ("int8", {"int8": True})):
-        model = AlignedFCNN().fit(recipe(compression=compression), rows.frames, rows.codes, seed=0)
+        model = AlignedFCNN().fit(recipe(compression=compression), rows.frames, rows.targets, seed=0)
         logits[name], sizes[name] = model.logits(rows.frames), model.n_bytes
         assert model.logits([]).shape == (0, 5)
     n_inputs = 2 * len(longest(rows))
@@ -92,7 +92,7 @@ def test_compression_is_done_and_counted(rows: MadeUp) -> None:
 
 
 def test_a_reference_that_is_given_is_taken(rows: MadeUp) -> None:
-    model = AlignedFCNN().fit(recipe(), rows.frames, rows.codes, 0, rows.reference)
+    model = AlignedFCNN().fit(recipe(), rows.frames, rows.targets, 0, rows.reference)
     assert model.aligner.reference is rows.reference
     assert model.aligner.place(rows.frames)[1] == rows.offsets.tolist()
     served = model.serve(rows.results())
@@ -111,7 +111,7 @@ def test_rows_that_are_padded_batch_by_batch_train_the_same_model(
         return train_network(found, *others)
 
     monkeypatch.setattr(aligned, "train_network", spy)
-    in_memory = AlignedFCNN().fit(recipe(), rows.frames, rows.codes, 0).logits(rows.frames)
+    in_memory = AlignedFCNN().fit(recipe(), rows.frames, rows.targets, 0).logits(rows.frames)
     monkeypatch.setattr(aligned, "MATRIX_BYTES", 0)
-    assert np.array_equal(AlignedFCNN().fit(recipe(), rows.frames, rows.codes, 0).logits(rows.frames), in_memory)
+    assert np.array_equal(AlignedFCNN().fit(recipe(), rows.frames, rows.targets, 0).logits(rows.frames), in_memory)
     assert [type(one) for one in trained_on] == [MatrixRows, AlignedFrames]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.bagging import _Members, train_bagged
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.vectors import BaggedFCNN
@@ -33,7 +34,7 @@ def recipe(**parts: Any) -> Recipe:
 def train(rows: NDArray[np.float32], codes: NDArray[np.int64], settings: Recipe, seed: int) -> FCNN:
     """Train members that all read everything."""
     everything = np.ones((len(settings.bagging.members), rows.shape[2]), dtype=np.bool_)
-    return train_bagged(rows, codes, everything, settings, seed)
+    return train_bagged(rows, Targets.of_codes(codes), everything, settings, seed)
 
 
 def made_up(n: int = 90, n_copies: int = 2, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -47,7 +48,7 @@ def made_up(n: int = 90, n_copies: int = 2, seed: int = 0) -> tuple[NDArray[np.f
 
 def test_the_merged_network_gives_the_mean_of_the_members_logits() -> None:
     torch.manual_seed(1)
-    members = _Members(torch.ones(3, WIDTH), 4)
+    members = _Members(torch.ones(3, WIDTH), 4, 5)
     for parameter in members.parameters():
         torch.nn.init.normal_(parameter)
     rows = torch.randn(20, 2, WIDTH)
@@ -81,7 +82,7 @@ def test_a_member_takes_nothing_from_what_it_does_not_read() -> None:
     rows, codes = made_up()
     reads = np.zeros((3, WIDTH), dtype=np.bool_)
     reads[0, :2] = reads[1, 2:] = reads[2] = True
-    network = train_bagged(rows, codes, reads, recipe(), seed=3)
+    network = train_bagged(rows, Targets.of_codes(codes), reads, recipe(), seed=3)
     weights = network.layers[0].weight.detach().numpy().reshape(3, 5, WIDTH)
     assert ((weights != 0).any(axis=1) == reads).all()
     others, true = made_up(seed=9)

@@ -15,6 +15,7 @@ from sklearn.svm import SVC
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.errors import ConfigError, DatasetError
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.classical import Boosting, Vote
 from heartbeat_core.learning.decision import Decision
 from heartbeat_core.recipe import Recipe
@@ -49,7 +50,7 @@ def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_the_vote_is_the_mean_of_three_libraries_own_probabilities(labels: tuple[int, ...], copies: int) -> None:
     rows, codes = vectors(60, labels, copies=copies)
     held_out, truth = vectors(30, labels, seed=1, copies=copies)
-    model = Vote().fit(recipe("vote"), rows, codes, seed=7)
+    model = Vote().fit(recipe("vote"), rows, Targets.of_codes(codes), seed=7)
     scaler = StandardScaler().fit(np.concatenate(rows).astype(np.float64))
     x = np.clip(scaler.transform(np.concatenate(rows)), -5, 5).astype(np.float32)
     y = np.repeat(codes, 1 + copies)
@@ -64,7 +65,7 @@ def test_the_vote_is_the_mean_of_three_libraries_own_probabilities(labels: tuple
     np.testing.assert_allclose(np.exp(logits[:, list(labels)]), expected, atol=1e-4)
     others = [code for code in range(5) if code not in labels]
     np.testing.assert_allclose(logits[:, others], np.log(1e-12))
-    found = Decision().probabilities(logits, model.trained)
+    found = Decision(thresholds=(1.0,) * 5).probabilities(logits, model.trained)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert (found.argmax(axis=1) == truth).mean() > 0.8
 
@@ -72,14 +73,14 @@ def test_the_vote_is_the_mean_of_three_libraries_own_probabilities(labels: tuple
 @pytest.mark.parametrize("fit", [Boosting().fit, Vote().fit])
 def test_the_same_seed_gives_the_same_model(fit: Any) -> None:
     rows, codes = vectors(60)
-    one, other = (fit(recipe("vote"), rows, codes, seed=1).logits(rows) for _ in range(2))
+    one, other = (fit(recipe("vote"), rows, Targets.of_codes(codes), seed=1).logits(rows) for _ in range(2))
     assert np.array_equal(one, other)
     assert np.isfinite(one).all()
 
 
 def test_another_seed_gives_other_trees() -> None:
     rows, codes = vectors(60)
-    one, other = (Vote().fit(recipe("vote"), rows, codes, seed=seed).logits(rows) for seed in (1, 2))
+    one, other = (Vote().fit(recipe("vote"), rows, Targets.of_codes(codes), seed=seed).logits(rows) for seed in (1, 2))
     assert not np.array_equal(one, other)
 
 
@@ -87,7 +88,7 @@ def test_another_seed_gives_other_trees() -> None:
 @pytest.mark.parametrize("labels", [(0, 2, 4), (1, 3)])
 def test_only_the_recording_itself_is_predicted(fit: Any, labels: tuple[int, ...]) -> None:
     rows, codes = vectors(45, labels, copies=1)
-    model = fit(recipe("vote"), rows, codes, seed=1)
+    model = fit(recipe("vote"), rows, Targets.of_codes(codes), seed=1)
     assert np.array_equal(model.logits(rows), model.logits([row[:1] for row in rows]))
     assert np.array_equal(model.logits(rows)[4:5], model.logits(rows[4:5]))
     assert model.logits([]).shape == (0, 5)
@@ -100,7 +101,7 @@ def test_boosting_learns_what_can_be_learned(labels: tuple[int, ...]) -> None:
     pytest.importorskip("perpetual")
     rows, codes = vectors(120, labels)
     held_out, truth = vectors(60, labels, seed=1)
-    model = Boosting().fit(recipe("boosting"), rows, codes, seed=0)
+    model = Boosting().fit(recipe("boosting"), rows, Targets.of_codes(codes), seed=0)
     logits = model.logits(held_out)
     assert (logits.argmax(axis=1) == truth).mean() > 0.7
     np.testing.assert_allclose(np.exp(logits[:, list(labels)]).sum(axis=1), 1, atol=1e-9)
@@ -110,8 +111,10 @@ def test_boosting_learns_what_can_be_learned(labels: tuple[int, ...]) -> None:
 def test_boosting_reads_copies_and_class_weights() -> None:
     pytest.importorskip("perpetual")
     rows, codes = vectors(60, copies=1)
-    plain = Boosting().fit(recipe("boosting"), rows, codes, seed=0).logits(rows)
-    assert not np.array_equal(plain, Boosting().fit(recipe("boosting"), [r[:1] for r in rows], codes, 0).logits(rows))
+    plain = Boosting().fit(recipe("boosting"), rows, Targets.of_codes(codes), seed=0).logits(rows)
+    assert not np.array_equal(
+        plain, Boosting().fit(recipe("boosting"), [r[:1] for r in rows], Targets.of_codes(codes), 0).logits(rows)
+    )
     # Labels that overlap, one of them rare.
     rng = np.random.default_rng(0)
     codes = np.array([2 if i % 8 == 0 else 0 for i in range(320)], np.int64)
@@ -119,14 +122,16 @@ def test_boosting_reads_copies_and_class_weights() -> None:
     confidence = {}
     for how in ("none", "balanced"):
         chosen = recipe("boosting", training={"class_weights": how})
-        confidence[how] = np.exp(Boosting().fit(chosen, rows[:160], codes[:160], 0).logits(rows[160:])[:, 2]).mean()
+        confidence[how] = np.exp(
+            Boosting().fit(chosen, rows[:160], Targets.of_codes(codes[:160]), 0).logits(rows[160:])[:, 2]
+        ).mean()
     assert confidence["balanced"] > 1.1 * confidence["none"]
 
 
 def test_boosting_reads_frames_aligned_with_the_longest_training_row() -> None:
     pytest.importorskip("perpetual")
     made = make_rows(60)
-    model = Boosting().fit(recipe("boosting", input="aligned"), made.frames, made.codes, seed=0)
+    model = Boosting().fit(recipe("boosting", input="aligned"), made.frames, made.targets, seed=0)
     held_out = make_rows(30, seed=1)
     assert np.isfinite(model.logits(held_out.frames)).all()
     assert model.read(held_out.frames).shape == (30, 2 * max(len(row) for row in made.frames))
@@ -138,11 +143,11 @@ def test_boosting_without_its_package_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "perpetual", None)
     rows, codes = vectors(6)
     with pytest.raises(ConfigError, match=r"^recipe 'x' needs a package that is missing: pip install perpetual$"):
-        Boosting().fit(recipe("boosting"), rows, codes, seed=0)
+        Boosting().fit(recipe("boosting"), rows, Targets.of_codes(codes), seed=0)
 
 
 @pytest.mark.parametrize("fit", [Boosting().fit, Vote().fit])
 def test_one_label_is_too_few(fit: Any) -> None:
     rows, _ = vectors(6)
     with pytest.raises(DatasetError, match="found 6 rows of: normal"):
-        fit(recipe("vote"), rows, np.zeros(6, np.int64), 0)
+        fit(recipe("vote"), rows, Targets.of_codes(np.zeros(6, np.int64)), 0)

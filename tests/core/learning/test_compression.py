@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from heartbeat_core.labels import Targets
 from heartbeat_core.learning.compression import QuantizedLinear, compress, prune, quantize, stored_bytes
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.training import MatrixRows, train_network
@@ -34,7 +35,7 @@ def some_rows(n: int = 40, seed: int = 0) -> MatrixRows:
     rng = np.random.default_rng(seed)
     codes = np.array([(0, 2)[i % 2] for i in range(n)], np.int64)
     inputs = rng.standard_normal((n, WIDTH)) + codes[:, np.newaxis]
-    return MatrixRows(inputs.astype(np.float32), codes)
+    return MatrixRows(inputs.astype(np.float32), Targets.of_codes(codes))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.evaluation.splits import folds
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
 from heartbeat_core.learning.fit import Examples, fit, n_steps
 from heartbeat_core.learning.model import Implementation
@@ -47,7 +47,7 @@ def examples(kind: str, n: int, seed: int = 0) -> Examples:
     for code in codes.tolist():
         n_rows = int(rng.integers(5, 200)) if kind in ("aligned", "frequency", "log-mel") else 1
         inputs.append((rng.standard_normal((n_rows, width)) + code).astype(np.float32))
-    return Examples(inputs, codes, [f"patient {i // 2}" for i in range(n)])
+    return Examples(inputs, Targets.of_codes(codes), [f"patient {i // 2}" for i in range(n)])
 
 
 @pytest.mark.parametrize(("kind", "model", "changes"), COMBINATIONS)
@@ -69,9 +69,8 @@ def test_held_out_rows_change_nothing_and_the_same_seed_gives_the_same(
     assert set(predicted.tolist()) <= {0, 2, 4}
     # The rows held out become others: longer, louder, of other labels and patients.
     others = [np.tile(100 * row, (3, 1)) for row in rows.inputs[36:]]
-    changed = Examples(
-        [*rows.inputs[:36], *others], np.r_[rows.codes[:36], np.full(12, 1)], [*rows.groups[:36], *"x" * 12]
-    )
+    codes = np.r_[rows.targets.codes[:36], np.full(12, 1)]
+    changed = Examples([*rows.inputs[:36], *others], Targets.of_codes(codes), [*rows.groups[:36], *"x" * 12])
     again = fit(chosen, changed.take(training), seed=1)
     assert again.decision == first.decision
     assert np.array_equal(again.predict(probes)[0], probabilities)
@@ -85,7 +84,7 @@ def test_rows_are_taken_in_order() -> None:
     taken = rows.take(np.array([4, 0]))
     assert len(taken) == 2
     assert taken.inputs[0] is rows.inputs[4]
-    assert taken.codes.tolist() == [rows.codes[4], rows.codes[0]]
+    assert taken.targets.codes.tolist() == [rows.targets.codes[4], rows.targets.codes[0]]
     assert taken.groups == ["patient 2", "patient 0"]
 
 
@@ -96,7 +95,7 @@ class Spy(Implementation):
         self.calls: list[tuple[list[int], int]] = []
         self.n_bytes = 0
 
-    def fit(self, recipe: Recipe, inputs: Any, codes: NDArray[np.int64], seed: int, *others: Any) -> Spy:
+    def fit(self, recipe: Recipe, inputs: Any, targets: Targets, seed: int, *others: Any) -> Spy:
         self.calls.append(([int(one[0, 5]) for one in inputs], seed))
         others[1]()
         return self
@@ -117,8 +116,8 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)
     rows = examples("statistics", 96)
     # Two of three rows have label 0: the thresholds differ, and so does what they are compared with.
-    rows = rows.take(np.flatnonzero((rows.codes == 0) | (np.arange(96) % 4 == 0)))
-    assert np.bincount(rows.codes).tolist() == [32, 0, 8, 0, 8]
+    rows = rows.take(np.flatnonzero((rows.targets.codes == 0) | (np.arange(96) % 4 == 0)))
+    assert np.bincount(rows.targets.codes).tolist() == [32, 0, 8, 0, 8]
     for number, one in enumerate(rows.inputs):
         one[0, 5] = number
     settings = {"calibrated": calibrated, "balance": balance, "inner_folds": 4}
@@ -129,26 +128,26 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     # Of the training rows' distances, 0 to 47, one in 200 lies beyond.
     assert fitted.max_distance == pytest.approx(47 * 0.995)
     assert spy.calls[0] == (list(range(48)), 7)
-    plain = balanced_thresholds(rows.codes, balance)
+    plain = balanced_thresholds(rows.targets, balance)
     if not calibrated:
         assert fitted.decision.thresholds == pytest.approx(plain)
         assert len(spy.calls) == 1
         assert fitted.decision.temperature == 1.0
         assert fitted.min_confidence == 0.0
         return
-    inner = folds(rows.codes, rows.groups, 4, 7)
+    inner = folds(rows.targets.codes, rows.groups, 4, 7)
     assert [rows for rows, _ in spy.calls[1:]] == [training.tolist() for training, _ in inner]
     assert len({seed for _, seed in spy.calls}) == 5
     for training, held_out in inner:
         assert not {rows.groups[i] for i in training} & {rows.groups[i] for i in held_out}
     logits = spy.logits(rows.inputs)
     trained = np.array([0, 2, 4])
-    temperature = fit_temperature(logits, rows.codes, trained)
+    temperature = fit_temperature(logits, rows.targets, trained)
     assert fitted.decision.temperature == pytest.approx(temperature)
     untempered = Decision(thresholds=plain)
     labels = untempered.codes(untempered.probabilities(logits, trained))
     assert temperature != pytest.approx(1.0, abs=0.1)
-    for wrong in (plain, balanced_thresholds(rows.codes, balance * temperature)):
+    for wrong in (plain, balanced_thresholds(rows.targets, balance * temperature)):
         tempered = Decision(temperature=temperature, thresholds=wrong)
         is_other = bool((tempered.codes(tempered.probabilities(logits, trained)) != labels).any())
         assert is_other == (balance > 0), "the rows must tell right from wrong"

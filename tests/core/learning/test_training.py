@@ -25,8 +25,9 @@ from tests.core.conftest import LENGTH, MadeUp, make_rows, tiny_recipe
 def scored(network: FCNN, scaler: Scaler, trained: np.ndarray, rows: MadeUp) -> Predictions:
     """Return what serving makes of the rows."""
     logits = Scorer(network, scaler).score(rows.frames, rows.offsets.tolist())
-    probabilities = Decision().probabilities(logits.astype(np.float64), trained)
-    return Predictions(logits, probabilities.astype(np.float32), Decision().codes(probabilities))
+    decision = Decision(thresholds=(1.0,) * len(ORIGINAL_LABELS))
+    probabilities = decision.probabilities(logits.astype(np.float64), trained)
+    return Predictions(logits, probabilities.astype(np.float32), decision.codes(probabilities))
 
 
 def weights(network: nn.Module) -> dict[str, np.ndarray]:
@@ -125,7 +126,8 @@ def test_untrained_outputs_have_no_gradient(rows: MadeUp) -> None:
 
 
 def test_label_mask() -> None:
-    assert label_mask(np.array([0, 2, 4])).tolist() == [0, -np.inf, 0, -np.inf, 0]
+    assert label_mask(np.array([0, 2, 4]), 5).tolist() == [0, -np.inf, 0, -np.inf, 0]
+    assert label_mask(np.array([1, 2]), 3).tolist() == [-np.inf, 0, 0]
 
 
 @pytest.mark.parametrize("batch_size", [2, 4, 8])
@@ -160,7 +162,7 @@ def test_too_little_to_train_on(n_rows: int, labels: tuple[str, ...], found: str
     rows = make_rows(n_rows, labels)
     scaler = fit_scaler(make_rows(3).frames, make_rows(3).offsets, LENGTH)
     with pytest.raises(DatasetError, match=f"^training needs rows of at least two labels; {found}$"):
-        train_network(AlignedFrames(rows.frames, rows.offsets, rows.codes, scaler), tiny_recipe())
+        train_network(AlignedFrames(rows.frames, rows.offsets, rows.targets, scaler), tiny_recipe())
 
 
 def test_the_callback_sees_every_epoch_and_its_loss(rows: MadeUp) -> None:
@@ -183,11 +185,11 @@ def test_inputs_are_the_scaled_padded_rows_position_major(rows: MadeUp) -> None:
     assert len(inputs) == 30
     mean, scale = naive.scaler(list(zip(rows.frames, rows.offsets.tolist(), strict=True)), LENGTH)
     for index in (0, 7, 29):
-        values, code = inputs[index]
+        values, possible = inputs[index]
         expected = (naive.pad(rows.frames[index], int(rows.offsets[index]), LENGTH) - mean) / scale
         np.testing.assert_allclose(values.numpy(), expected.ravel(), rtol=1e-6, atol=1e-6)
         assert values.dtype == torch.float32
-        assert code == rows.codes[index]
+        assert possible.nonzero().flatten().tolist() == [rows.codes[index]]
 
 
 def test_training_and_serving_see_the_same_inputs(rows: MadeUp) -> None:

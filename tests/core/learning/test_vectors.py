@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.features import statistics_columns
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.compression import QuantizedLinear
 from heartbeat_core.learning.vectors import CLIP, BaggedFCNN, VectorFCNN, VectorScaler, fit_vector_scaler
 from heartbeat_core.recipe import Recipe
@@ -51,7 +51,8 @@ def test_the_scaler_is_scikit_learns_and_cuts() -> None:
 
 
 def test_it_learns_what_can_be_learned() -> None:
-    model = VectorFCNN().fit(recipe(), *vectors(90), seed=0)
+    rows, codes = vectors(90)
+    model = VectorFCNN().fit(recipe(), rows, Targets.of_codes(codes), seed=0)
     held_out, truth = vectors(60, seed=1)
     logits = model.logits(held_out)
     assert logits.shape == (60, len(ORIGINAL_LABELS))
@@ -62,27 +63,29 @@ def test_it_learns_what_can_be_learned() -> None:
 
 def test_copies_train_and_the_recording_itself_is_predicted() -> None:
     rows, codes = vectors(30, copies=2)
-    model = VectorFCNN().fit(recipe(), rows, codes, seed=0)
+    model = VectorFCNN().fit(recipe(), rows, Targets.of_codes(codes), seed=0)
     np.testing.assert_allclose(model.scaler.mean, np.concatenate(rows).astype(np.float64).mean(axis=0))
     assert np.array_equal(model.logits(rows), model.logits([row[:1] for row in rows]))
-    alone = VectorFCNN().fit(recipe(), [row[:1] for row in rows], codes, seed=0)
+    alone = VectorFCNN().fit(recipe(), [row[:1] for row in rows], Targets.of_codes(codes), seed=0)
     assert not np.array_equal(model.logits(rows), alone.logits(rows))
     # A copy has its own recording's label: labels that are told by the copies alone are learned.
     hidden = [np.concatenate([np.zeros_like(row[:1]), row[1:]]) for row in rows]
-    by_copies = VectorFCNN().fit(recipe(), hidden, codes, seed=0).logits([row[1:] for row in rows])
+    by_copies = VectorFCNN().fit(recipe(), hidden, Targets.of_codes(codes), seed=0).logits([row[1:] for row in rows])
     assert (np.array([0, 2, 4])[by_copies[:, [0, 2, 4]].argmax(axis=1)] == codes).mean() > 0.8
 
 
 def test_the_same_seed_gives_the_same_model_and_another_one_does_not() -> None:
     rows, codes = vectors(30)
-    one, same, other = (VectorFCNN().fit(recipe(), rows, codes, seed=seed).logits(rows) for seed in (1, 1, 2))
+    one, same, other = (
+        VectorFCNN().fit(recipe(), rows, Targets.of_codes(codes), seed=seed).logits(rows) for seed in (1, 1, 2)
+    )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_what_lies_far_out_is_told_by_its_distance() -> None:
     rows, codes = vectors(30)
-    model = VectorFCNN().fit(recipe(), rows, codes, seed=0)
+    model = VectorFCNN().fit(recipe(), rows, Targets.of_codes(codes), seed=0)
     scaler = VectorScaler(model.scaler.mean, model.scaler.scale)
     expected = [np.sqrt(np.mean(scaler.transform(row)[0].astype(np.float64) ** 2)) for row in rows]
     np.testing.assert_allclose(model.distances(rows), expected)
@@ -92,7 +95,7 @@ def test_compression_is_done_and_counted() -> None:
     rows, codes = vectors(60)
     sizes = {}
     for name, compression in (("plain", {}), ("pruned", {"pruned": 0.8}), ("int8", {"int8": True})):
-        model = VectorFCNN().fit(recipe(compression=compression), rows, codes, seed=0)
+        model = VectorFCNN().fit(recipe(compression=compression), rows, Targets.of_codes(codes), seed=0)
         sizes[name] = model.n_bytes
         first = model.network.layers[0]
         assert isinstance(first, QuantizedLinear) == (name == "int8")
@@ -108,7 +111,9 @@ def test_a_member_reads_its_part_of_the_statistics() -> None:
     rng = np.random.default_rng(0)
     rows = list(rng.standard_normal((12, 1, len(names))).astype(np.float32))
     parts = {"model": "bagged-fcnn", "bagging": {"members": ["timbre", "all", "rhythm"]}}
-    model = BaggedFCNN().fit(recipe(**parts, training={"epochs": 1, "batch_size": 6}), rows, np.arange(12) % 2, seed=0)
+    model = BaggedFCNN().fit(
+        recipe(**parts, training={"epochs": 1, "batch_size": 6}), rows, Targets.of_codes(np.arange(12) % 2), seed=0
+    )
     reads = (model.network.layers[0].get_parameter("weight").reshape(3, 8, len(names)) != 0).any(dim=1).numpy()
     assert all(name.startswith("mfcc_") for name in names[reads[0]])
     assert all(name.startswith("rhythm_") for name in names[reads[2]])
@@ -118,6 +123,6 @@ def test_a_member_reads_its_part_of_the_statistics() -> None:
 @pytest.mark.parametrize("name", ["mean", "scale"])
 def test_the_scaler_does_not_see_other_rows(name: str) -> None:
     rows, codes = vectors(30)
-    model = VectorFCNN().fit(recipe(), rows[:20], codes[:20], seed=0)
+    model = VectorFCNN().fit(recipe(), rows[:20], Targets.of_codes(codes[:20]), seed=0)
     oracle = StandardScaler().fit(np.concatenate(rows[:20]).astype(np.float64))
     np.testing.assert_allclose(getattr(model.scaler, name), getattr(oracle, f"{name}_"))

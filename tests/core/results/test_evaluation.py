@@ -15,14 +15,14 @@ import pytest
 
 from heartbeat_core.datasets.dataset import Labelled
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
-from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.results.evaluation import (
-    FOLD,
     INPUTS,
-    OUT_OF_FOLD,
     FoldResult,
+    fold_schema,
     fold_table,
     inputs_table,
+    out_of_fold_schema,
     out_of_fold_table,
     table_fold,
     table_inputs,
@@ -38,6 +38,7 @@ OUT_OF_FOLD_COLUMNS = """
     audio_sha256: string
     patient: string
     device: string
+    database: string
     label: string
     predicted_label: string
     prob_normal: double
@@ -51,9 +52,10 @@ LABELLED = Labelled(
     recording_id=["a", "b", "c", "d"],
     uri=["file:///a ü.wav", "file:///b.wav", "file:///c.wav", "file:///d.wav"],
     audio_sha256=["0a", "0b", "0c", "0d"],
-    codes=np.array([0, 2, 4, 2]),
+    targets=Targets.of_codes(np.array([0, 2, 4, 2])),
     groups=["patient:1", "patient:1", "recording:0c", "patient:2"],
     devices=["phone", "4000 Hz", "phone", "phone"],
+    databases=["ward", "ward", "field", "ward"],
 )
 
 
@@ -67,8 +69,10 @@ def described(schema: pa.Schema) -> list[str]:
 
 
 def test_the_columns_of_the_predictions_to_the_letter() -> None:
-    assert described(OUT_OF_FOLD) == [line.strip() for line in OUT_OF_FOLD_COLUMNS.strip().splitlines()]
-    for schema in (INPUTS, FOLD):
+    assert described(out_of_fold_schema(ORIGINAL_LABELS)) == [
+        line.strip() for line in OUT_OF_FOLD_COLUMNS.strip().splitlines()
+    ]
+    for schema in (INPUTS, fold_schema(ORIGINAL_LABELS), out_of_fold_schema(ORIGINAL_LABELS)):
         assert not any(field.nullable for field in schema)
 
 
@@ -94,7 +98,7 @@ def test_inputs_that_do_not_lie_in_one_piece() -> None:
 @pytest.mark.parametrize("n_bytes", [0, 1_234, None])
 def test_a_fold_is_read_back_as_it_was(n_bytes: int | None) -> None:
     one = result((3, 0, 2), (2, 4, 0), n_bytes=n_bytes)
-    found = table_fold(from_parquet(to_parquet(fold_table(one))))
+    found = table_fold(from_parquet(to_parquet(fold_table(one, ORIGINAL_LABELS))))
     assert found.rows.tolist() == [3, 0, 2]
     assert found.predicted.tolist() == [2, 4, 0]
     assert found.rows.dtype == found.predicted.dtype == np.int64
@@ -104,7 +108,7 @@ def test_a_fold_is_read_back_as_it_was(n_bytes: int | None) -> None:
 
 
 def test_a_fold_without_rows() -> None:
-    found = table_fold(from_parquet(to_parquet(fold_table(result((), ())))))
+    found = table_fold(from_parquet(to_parquet(fold_table(result((), ()), ORIGINAL_LABELS))))
     assert found.rows.shape == (0,)
     assert found.probabilities.shape == (0, 5)
 
@@ -120,7 +124,7 @@ def pooled() -> pa.Table:
 
 def test_the_pooled_rows_by_hand() -> None:
     table = pooled()
-    assert table.schema.equals(OUT_OF_FOLD)
+    assert table.schema.equals(out_of_fold_schema(ORIGINAL_LABELS))
     table.validate(full=True)
     rows = table.to_pylist()
     told = [(row["task"], row["seed"], row["fold"], row["recording_id"], row["predicted_label"]) for row in rows]
@@ -142,6 +146,7 @@ def test_the_pooled_rows_by_hand() -> None:
         "audio_sha256": "0d",
         "patient": "patient:2",
         "device": "phone",
+        "database": "ward",
         "label": "murmur",
         "predicted_label": "normal",
         **dict(zip((f"prob_{label}" for label in ORIGINAL_LABELS), chances, strict=True)),
@@ -162,15 +167,19 @@ def test_every_engine_reads_the_pooled_rows(tmp_path: Path) -> None:
 
 def test_a_fingerprint_is_of_what_a_judge_knows() -> None:
     order = [2, 0, 3, 1]
-    names = ("recording_id", "uri", "audio_sha256", "groups", "devices")
+    names = ("recording_id", "uri", "audio_sha256", "groups", "devices", "databases")
     moved = {name: [getattr(LABELLED, name)[i] for i in order] for name in names}
-    shuffled = replace(LABELLED, codes=LABELLED.codes[order], **moved)
+    shuffled = replace(LABELLED, targets=LABELLED.targets.take(np.array(order)), **moved)
     elsewhere = replace(LABELLED, uri=["s3://b/x"] * 4, recording_id=["x"] * 4)
     assert shuffled.fingerprint() == LABELLED.fingerprint() == elsewhere.fingerprint()
     assert shuffled.ordered_fingerprint() != LABELLED.ordered_fingerprint() == elsewhere.ordered_fingerprint()
     others = [
         LABELLED,
-        replace(LABELLED, codes=np.array([0, 2, 4, 0])),
+        replace(LABELLED, targets=Targets.of_codes(np.array([0, 2, 4, 0]))),
+        replace(
+            LABELLED, targets=Targets.of_cells(["normal", "murmur", "extrastole", "normal|murmur"], ORIGINAL_LABELS)
+        ),
+        replace(LABELLED, databases=["ward", "ward", "field", "field"]),
         replace(LABELLED, audio_sha256=["0a", "0b", "0c", "0e"]),
         replace(LABELLED, groups=["patient:1", "patient:3", "recording:0c", "patient:2"]),
         replace(LABELLED, devices=["phone", "phone", "phone", "phone"]),

@@ -24,6 +24,7 @@ from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats import columns
 from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results import plan, schema
@@ -110,6 +111,7 @@ RECORDINGS = f"""{FEATURE_COLUMNS}
     label_code: int8?
     patient_id: string?
     device: string?
+    database: string?
     relative_path: string
     modified_at: timestamp[us, tz=UTC]?
 """
@@ -136,6 +138,7 @@ PLAN = """
     label: string?
     patient_id: string?
     device: string?
+    database: string?
     manifest: string?
     manifest_row: int64?
     query_digest: string?
@@ -193,9 +196,9 @@ def described(table_schema: pa.Schema) -> list[str]:
 
 def result(n_frames: int = 3, *, label: str | None = "murmur", patient_id: str | None = "007") -> RecordingResult:
     rng = np.random.default_rng(n_frames)
-    device = None if label is None else "phone"
+    device, database = (None, None) if label is None else ("phone", "ward")
     recording = Recording(
-        *(f"file:///r/{n_frames} ü.wav", f"{n_frames} ü.wav", 99, None, label, patient_id, device),
+        *(f"file:///r/{n_frames} ü.wav", f"{n_frames} ü.wav", 99, None, label, patient_id, device, database),
         modified=None if label is None else MODIFIED,
         kept=(None,) * 5 if label is None else KEPT_CELLS,
     )
@@ -226,7 +229,7 @@ def predictions(results: list[RecordingResult], now: datetime = NOW, kept: Seque
     reasons = ["low_confidence,poor_quality", None]
     scores = Predictions(logits, probabilities, np.full(n, 2), [reasons[number % 2] for number in range(n)])
     return schema.predictions_table(
-        *(results, scores),
+        *(results, scores, ORIGINAL_LABELS),
         model_id="m@0",
         recipe="r",
         generation=7,
@@ -241,6 +244,12 @@ SETS = {"aligned": ("aligned",), "statistics": ("statistics",), "both": ("aligne
 
 def features(results: list[RecordingResult], which: str = "aligned", kept: Sequence[KeptColumn] = ()) -> pa.Table:
     return schema.features_table(results, SETS[which], generation=7, kept=kept)
+
+
+def recordings(
+    results: list[RecordingResult], padded_length: int | None = None, kept: Sequence[KeptColumn] = ()
+) -> pa.Table:
+    return schema.recordings_table(results, padded_length, ORIGINAL_LABELS, kept)
 
 
 def failures(rows: list[Failure], kept: Sequence[KeptColumn] = ()) -> pa.Table:
@@ -259,6 +268,7 @@ def tables() -> dict[str, tuple[pa.Table, pa.Table, str]]:
     codes, logits = np.array([2, 0]), np.zeros((2, 5), np.float32)
     failed = [failure(recording=one.recording) for one in results]
     kept = KEPT_COLUMNS
+    targets = Targets.of_codes(codes)
     return {
         "predictions with kept columns": (
             *(predictions(results, kept=kept), predictions([], kept=kept), PREDICTIONS + KEPT),
@@ -267,22 +277,20 @@ def tables() -> dict[str, tuple[pa.Table, pa.Table, str]]:
             *(features(results, kept=kept), features([], kept=kept), FEATURES["aligned"] + KEPT),
         ),
         "recordings with kept columns": (
-            schema.recordings_table(results, None, kept),
-            schema.recordings_table([], None, kept),
-            RECORDINGS + KEPT,
+            *(recordings(results, kept=kept), recordings([], kept=kept), RECORDINGS + KEPT),
         ),
         "failures with kept columns": (failures(failed, kept), failures([], kept), FAILURES + KEPT),
         "predictions": (predictions(results), predictions([]), PREDICTIONS),
         "features": (features(results), features([]), FEATURES["aligned"]),
         "statistics": (features(results, "statistics"), features([], "statistics"), FEATURES["statistics"]),
         "features of both sets": (features(results, "both"), features([], "both"), FEATURES["both"]),
-        "recordings": (schema.recordings_table(results, None), schema.recordings_table([], None), RECORDINGS),
-        "padded": (schema.recordings_table(results, 9), schema.recordings_table([], 9), RECORDINGS),
+        "recordings": (recordings(results), recordings([]), RECORDINGS),
+        "padded": (recordings(results, 9), recordings([], 9), RECORDINGS),
         "failures": (failures([failure()]), failures([]), FAILURES),
         "plan": (plan.plan_table(shards), plan.plan_table([]), PLAN),
         "holdout": (
-            schema.holdout_table(Holdout(["a", "b"], codes, codes, logits)),
-            schema.holdout_table(Holdout([], codes[:0], codes[:0], logits[:0])),
+            schema.holdout_table(Holdout(["a", "b"], targets, codes, logits)),
+            schema.holdout_table(Holdout([], targets.take(codes[:0]), codes[:0], logits[:0])),
             HOLDOUT,
         ),
     }
@@ -307,7 +315,11 @@ def test_columns_types_and_nulls_are_as_written_here(kind: str) -> None:
 @pytest.mark.parametrize("name", NAMED_IN_THE_ISSUE)
 def test_the_columns_that_were_asked_for_are_there_in_their_order(name: str) -> None:
     wanted = NAMED_IN_THE_ISSUE[name].split()
-    found = schema.features_schema(["aligned"]) if name == "FEATURES" else getattr(schema, name)
+    found = {
+        "PREDICTIONS": schema.predictions_schema(ORIGINAL_LABELS),
+        "FEATURES": schema.features_schema(["aligned"]),
+        "FAILURES": schema.FAILURES,
+    }[name]
     assert [column for column in found.names if column in wanted] == wanted
 
 
@@ -315,7 +327,7 @@ def test_a_datasets_rows_are_the_features_and_what_is_known() -> None:
     of_features = [name for name in schema.features_schema(["aligned"]).names if name != "generation"]
     assert schema.RECORDINGS.names == [
         *(name for name in of_features if name not in LISTED),
-        *("label", "label_code", "patient_id", "device", "relative_path", "modified_at"),
+        *("label", "label_code", "patient_id", "device", "database", "relative_path", "modified_at"),
     ]
 
 
@@ -440,19 +452,20 @@ def test_statistics_that_nobody_computed_are_no_numbers() -> None:
 
 def test_a_padded_row_has_its_zeros_and_a_compact_one_has_none() -> None:
     one = result(3)
-    [compact] = schema.recordings_table([one], None).to_pylist()
-    [padded] = schema.recordings_table([one], 9).to_pylist()
+    [compact] = recordings([one]).to_pylist()
+    [padded] = recordings([one], 9).to_pylist()
     for name in ("frequency_hz", "amplitude"):
         assert padded[name] == [0, 0, *compact[name], 0, 0, 0, 0]
     assert {name: value for name, value in padded.items() if name not in ("frequency_hz", "amplitude")} == {
         name: value for name, value in compact.items() if name not in ("frequency_hz", "amplitude")
     }
-    assert [compact[name] for name in ("label", "label_code", "patient_id", "device")] == ["murmur", 2, "007", "phone"]
+    known = ("label", "label_code", "patient_id", "device", "database")
+    assert [compact[name] for name in known] == ["murmur", 2, "007", "phone", "ward"]
 
 
 def test_what_is_not_known_is_null() -> None:
-    [row] = schema.recordings_table([result(4, label=None, patient_id=None)], None).to_pylist()
-    assert [row[name] for name in ("label", "label_code", "patient_id", "device")] == [None] * 4
+    [row] = recordings([result(4, label=None, patient_id=None)]).to_pylist()
+    assert [row[name] for name in ("label", "label_code", "patient_id", "device", "database")] == [None] * 5
     assert row["header_n_samples"] == 8
     [failed] = failures([failure()]).to_pylist()
     assert failed == {
@@ -477,7 +490,7 @@ def test_no_secret_of_an_address_is_written() -> None:
     parts = [
         predictions([one]),
         features([one]),
-        schema.recordings_table([one], None),
+        recordings([one]),
         failures([failure(recording=secret)]),
     ]
     for table in parts:
