@@ -81,8 +81,8 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
     Raises
     ------
     InputError
-        A label that occurs was not declared, two labels differ only in small and capital letters, or there are more
-        than ``MAX_LABELS``.
+        A declared label cannot be a part of a column's name, a label that occurs was not declared, two labels differ
+        only in small and capital letters, or there are more than ``MAX_LABELS``.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
     """
     names = sorted(set(found), key=lambda name: (name.casefold(), name))
     if declared is not None:
-        labels = tuple(declared)
+        labels = tuple(check_name(name, where) for name in declared)
         known = {name.casefold() for name in labels}
         if unknown := [name for name in names if name.casefold() not in known]:
             raise InputError(
