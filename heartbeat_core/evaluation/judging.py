@@ -157,12 +157,11 @@ def judge_recipe(
     leaves_out : bool
         Whether each fold is a database or device that was left out of the training.
     """
-    ranks = pool_ranks([_rank_folds(truth, task, results, leaves_out) for results in of_seeds])
+    ranks = pool_ranks([_rank_folds(truth, results, leaves_out) for results in of_seeds])
     judgement = pool(
         [
             _judge_rows(
                 truth,
-                task,
                 np.concatenate([fold.rows for fold in results]),
                 np.concatenate([fold.predicted for fold in results]),
                 np.concatenate([fold.probabilities for fold in results]),
@@ -187,7 +186,7 @@ def judge_recipe(
     )
 
 
-def _rank_folds(truth: Truth, task: Task, results: Sequence[FoldResult], leaves_out: bool) -> list[LabelRanks]:
+def _rank_folds(truth: Truth, results: Sequence[FoldResult], leaves_out: bool) -> list[LabelRanks]:
     """Return the figures of each label against the rest, for the predictions of one seed."""
     rows = np.concatenate([fold.rows for fold in results])
     index = rows.tolist()
@@ -195,7 +194,7 @@ def _rank_folds(truth: Truth, task: Task, results: Sequence[FoldResult], leaves_
         [values[i] for i in index] for values in (truth.groups, truth.databases, truth.devices)
     )
     probabilities = np.concatenate([_where_trained(fold.probabilities, leaves_out) for fold in results])
-    return rank(task.targets(truth.targets).take(rows), probabilities, groups, databases, devices)
+    return rank(truth.targets.take(rows), probabilities, groups, databases, devices)
 
 
 def _where_trained(probabilities: Values, leaves_out: bool) -> Values:
@@ -221,7 +220,7 @@ def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -
         For each seed, the splits of the task's rows. The rules learn from the training rows whose label is known.
     """
     kept = task.rows(truth.targets)
-    codes = task.targets(truth.targets).codes[kept]
+    codes = truth.targets.codes[kept]
     devices = [truth.devices[i] for i in kept.tolist()]
     n_labels = len(truth.targets.labels)
     judged: dict[str, list[Codes]] = {MAJORITY_RULE: [], DEVICE_RULE: []}
@@ -240,7 +239,7 @@ def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -
             task=task.name,
             dropped_labels=task.dropped,
             judgement=pool(
-                [_judge_rows(truth, task, kept, codes, np.eye(n_labels)[codes]) for codes in seeds],
+                [_judge_rows(truth, kept, codes, np.eye(n_labels)[codes]) for codes in seeds],
                 truth.targets.labels,
             ),
         )
@@ -248,9 +247,12 @@ def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -
     ]
 
 
-def _judge_rows(truth: Truth, task: Task, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
-    """Judge predictions for the rows with these numbers; only those count whose label is known."""
-    true = task.targets(truth.targets).codes[rows]
+def _judge_rows(truth: Truth, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
+    """Judge predictions for the rows with these numbers; only those count whose label is known.
+
+    A row that may also have a label that the task leaves out is not known to have the other one.
+    """
+    true = truth.targets.codes[rows]
     known = np.flatnonzero(true >= 0)
     index = rows[known].tolist()
     groups, devices, databases = (

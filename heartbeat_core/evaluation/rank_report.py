@@ -28,7 +28,8 @@ def rank_section(ranks: Sequence[LabelRanks]) -> str:
         "judged by recording only. Means over seeds; in brackets the 95 % interval over patients (bootstrap), and for "
         "the plain mean over databases the number of databases that have the figure. Random scores have an AUROC of "
         "0.5, and an AUPRC equal to the share of + rows. The sensitivity is the largest of any threshold with a "
-        f"specificity of at least 0.9. {NOTHING}: there are no + rows, no − rows, or only one patient."
+        f"specificity of at least 0.9. {NOTHING}: there are no + rows, no − rows, or only one patient. A database or "
+        "device that was left out of the training has 0/0 rows for a label that no other database or device has."
     )
     return "\n\n".join([note, *(f"### {each.label} against the rest\n\n{_label_table(each)}" for each in ranks)]) + "\n"
 
@@ -49,7 +50,8 @@ def rank_leaderboard(of_recipes: Mapping[str, Sequence[LabelRanks]]) -> str:
     note = (
         "AUROC of each label against the rest, by recording: the mean over seeds within each database, and the plain "
         f"mean over the databases that have one, with their number. {NOTHING}: the database has no recording with the "
-        "label, none without it, or only one patient."
+        "label, none without it, or only one patient; or it was left out of the training, and no other database has "
+        "the label."
     )
     labels = list(dict.fromkeys(each.label for ranks in of_recipes.values() for each in ranks))
     return "\n\n".join([note, *(f"### {label}\n\n{_leaderboard_table(of_recipes, label)}" for label in labels)]) + "\n"

@@ -49,4 +49,4 @@ def _look_again(recording: Recording) -> Recording:
         return recording
     if found is None:
         return recording
-    return replace(recording, size_bytes=found.size_bytes, version=found.version)
+    return replace(recording, size_bytes=found.size_bytes, version=found.version, modified=found.modified)

@@ -145,6 +145,11 @@ def test_labels_that_differ_only_in_capitals_are_refused(found: list[str], decla
     assert "would be one column: make them one with --label-map" in refusal(lambda: settle_labels(found, declared))
 
 
+def test_a_declared_label_that_cannot_be_a_part_of_a_column_is_refused() -> None:
+    text = refusal(lambda: settle_labels(["a"], ["a", "two words"], "labels.csv"))
+    assert text.startswith("labels.csv: 'two words' cannot be a label")
+
+
 def test_too_many_labels_are_hardly_labels() -> None:
     names = [f"patient{number:03d}" for number in range(MAX_LABELS + 1)]
     text = refusal(lambda: settle_labels(names, None, "labels.csv"))
@@ -163,8 +168,11 @@ def test_settled_labels_hold_all_that_were_found(found: set[str]) -> None:
 
 
 def test_a_label_is_found_in_any_case() -> None:
-    assert find_label(" mr ", VALVES) == "MR"
-    assert refusal(lambda: find_label("TR", VALVES)) == "'TR' is not a label; the labels are AS, MR, MS, N"
+    assert find_label(" mr ", VALVES, "--drop-label") == "MR"
+    assert (
+        refusal(lambda: find_label("TR", VALVES, "--without"))
+        == "--without: 'TR' is not a label; the labels are AS, MR, MS, N"
+    )
 
 
 def test_datasets_have_the_labels_of_the_one_that_has_all() -> None:

@@ -23,7 +23,7 @@ from tests.helpers import environment, heart_bytes
 from tests.s3.server import BUCKET, Store
 
 SABOTAGE = Path(__file__).parent / "sabotage"
-VOLATILE = ("run_id", "processed_at", "failed_at")
+VOLATILE = ("run_id", "processed_at", "failed_at", "modified_at")
 TABLES = ("predictions", "features", "failures")
 
 

@@ -231,7 +231,7 @@ def test_a_dataset_is_built_from_its_database(installed: dict[str, str], tmp_pat
     told = heartbeat(installed, *command, "-o", tmp_path / "again")
     assert told.returncode == 2
     assert told.stderr.strip() == (
-        f"heartbeat: {tmp_path}/in/2.wav: expected this recording, which book.txt names, and found no such file"
+        f"heartbeat: {tmp_path}/in/2.wav: expected this recording, because book.txt names it, found none"
     )
     told = heartbeat(environment(), *command, "-o", tmp_path / "again")
     assert told.returncode == 2

@@ -207,13 +207,13 @@ def test_two_folders_of_one_database(tmp_path: Path, recipe: Path, in_process: N
 @pytest.mark.parametrize(
     ("database", "change", "told"),
     [
-        ("circor", "training_data/1001_MV.tsv", "expected this file, which 1001.txt names, and found no such file"),
-        ("circor", "training_data/1001_MV.wav", "expected this recording, which 1001.txt names, and found no such fi"),
-        ("circor", "training_data/1002_PV.hea", "expected this file, which 1002.txt names, and found no such file"),
-        ("cinc2016", "training-a/REFERENCE.csv", "expected this file, which each database names, and found no such "),
-        ("cinc2016", "training-e/e0002.hea", "expected this file, which REFERENCE.csv names, and found no such file"),
-        ("pascal", "set_b.csv", "expected this file, which the database names, and found no such file"),
-        ("pascal", "set_a/murmur__201101.wav", "expected this recording, which set_a.csv names, and found no such "),
+        ("circor", "training_data/1001_MV.tsv", "expected this file, because 1001.txt names it, found none"),
+        ("circor", "training_data/1001_MV.wav", "expected this recording, because 1001.txt names it, found none"),
+        ("circor", "training_data/1002_PV.hea", "expected this file, because 1002.txt names it, found none"),
+        ("cinc2016", "training-a/REFERENCE.csv", "expected this file, because it names the recordings, found none"),
+        ("cinc2016", "training-e/e0002.hea", "expected this file, because REFERENCE.csv names it, found none"),
+        ("pascal", "set_b.csv", "expected this file, because it names the recordings, found none"),
+        ("pascal", "set_a/murmur__201101.wav", "expected this recording, because set_a.csv names it, found none"),
     ],
 )
 def test_a_missing_file_is_named(tmp_path: Path, recipe: Path, database: str, change: str, told: str) -> None:

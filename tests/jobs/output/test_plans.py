@@ -209,7 +209,7 @@ def test_ten_thousand_generations_would_be_read_in_order(plans: PlanFolder, tmp_
 def test_the_limits_of_a_retry_go_with_its_shards(plans: PlanFolder) -> None:
     limits = Limits(deadline_s=3.5, max_channels=2)
     first = plans.settle(0, 0, shards_of(3, 3))
-    retried = plans.settle(1, 2, shards_of(4), limits)
+    retried = plans.settle(1, 2, shards_of(4), limits=limits)
     assert plans.generations() == [first, retried]
     assert (first.limits, retried.limits) == (None, limits)
     assert [shard.limits for generation in (first, retried) for shard in plans.shards(generation)] == [
@@ -245,7 +245,7 @@ def test_a_damaged_record_is_named(plans: PlanFolder, tmp_path: Path, content: b
 
 
 def test_limits_that_are_damaged_are_named_in_one_line(plans: PlanFolder, tmp_path: Path) -> None:
-    plans.settle(0, 0, shards_of(3), Limits())
+    plans.settle(0, 0, shards_of(3), limits=Limits())
     path = tmp_path / "_plan/000000.json"
     path.write_text(path.read_text().replace('"max_channels":16', '"max_channels":-16,"more":1'))
     with pytest.raises(JobError, match=r"000000\.json: not a record of a plan: .*max_channels") as caught:
