@@ -147,7 +147,7 @@ def test_labels_that_differ_only_in_capitals_are_refused(found: list[str], decla
 
 def test_a_declared_label_that_cannot_be_a_part_of_a_column_is_refused() -> None:
     text = refusal(lambda: settle_labels(["a"], ["a", "two words"], "labels.csv"))
-    assert text.startswith("labels.csv: 'two words' cannot be a label")
+    assert text.startswith("labels.csv: --labels-are: 'two words' cannot be a label")
 
 
 def test_too_many_labels_are_hardly_labels() -> None:

@@ -31,7 +31,8 @@ def test_what_the_label_file_and_the_listing_said_stays(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"x")
     old = Recording(f"file://{tmp_path}/a.wav", "sub/a.wav", 9, "old", "murmur", "p1", "phone")
     (new,) = look_again([old])
-    assert new == replace(old, size_bytes=1, version=new.version)
+    assert new == replace(old, size_bytes=1, version=new.version, modified=new.modified)
+    assert new.modified is not None
     assert new.version != "old"
 
 
