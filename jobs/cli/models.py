@@ -411,9 +411,9 @@ def export(
 
     An ONNX model reads 'frames' [batch, L, 2] (Hz, linear magnitude; aligned, zeros elsewhere) or 'statistics'
     [batch, N], the feature sets of its recipe side by side (652 values for 'cycles'), as 'classify' writes them. It
-    returns 'probabilities' and 'logits', each [batch, 5]. It includes scaler and softmax. The label is the one with the
-    largest probability / threshold; labels, thresholds and the features' names are in its metadata. Before it is
-    written, its outputs are compared with torch's on made-up rows.
+    returns 'probabilities' and 'logits', each [batch, labels]. It includes scaler and softmax. The label is the one
+    with the largest probability / threshold; labels, thresholds and the features' names are in its metadata. Before it
+    is written, its outputs are compared with torch's on made-up rows.
 
     HDF5 has one dataset for each entry of the network's state dict ('layers.0.weight'), for the scaler and for the
     reference.
