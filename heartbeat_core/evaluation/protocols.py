@@ -7,7 +7,7 @@ from typing import Literal
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.evaluation.judging import Truth
 from heartbeat_core.evaluation.leave_one_out import Place, leave_one_out
-from heartbeat_core.evaluation.splits import Split, Task, folds, folds_protocol
+from heartbeat_core.evaluation.splits import Split, Task, folds, folds_protocol, seeds_text
 
 Protocol = Literal["grouped-folds", "leave-one-database-out", "leave-one-device-out"]
 
@@ -73,9 +73,10 @@ def protocol_text(protocol: Protocol, n_folds: int, n_seeds: int) -> str:
     if protocol not in HELD_OUT:
         return folds_protocol(n_folds, n_seeds)
     place = HELD_OUT[protocol]
+    seeds = seeds_text(n_seeds) + ", each with the same splits" * (n_seeds > 1)
     return (
         f"Protocol: leave one {place} out: each {place} is predicted by a model that was trained on all other "
-        f"{place}s, without any recording of its patients; seeds 0 to {n_seeds - 1}, each with the same splits; "
+        f"{place}s, without any recording of its patients; {seeds}; "
         "reference, scaler, weights, thresholds and temperature fitted in the training rows only (the "
         f"last by inner folds of these); predictions of all {place}s pooled."
     )

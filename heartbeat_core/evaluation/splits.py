@@ -121,10 +121,15 @@ def folds(
         return list(splitter.split(codes, codes, np.asarray(groups)))
 
 
+def seeds_text(n_seeds: int) -> str:
+    """Return which seeds an evaluation has, in words."""
+    return "seed 0" if n_seeds == 1 else f"seeds 0 to {n_seeds - 1}"
+
+
 def folds_protocol(n_folds: int, n_seeds: int) -> str:
     """Return a text that says how an evaluation splits its rows, and on which rows it fits what."""
     return (
         f"Protocol: StratifiedGroupKFold({n_folds}, shuffle) by patient, a recording without a patient being "
-        f"its own group; seeds 0 to {n_seeds - 1}; reference, scaler, weights, thresholds and temperature "
+        f"its own group; {seeds_text(n_seeds)}; reference, scaler, weights, thresholds and temperature "
         "fitted in the training folds only (the last by inner folds of these); out-of-fold predictions pooled."
     )

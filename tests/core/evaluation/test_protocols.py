@@ -123,4 +123,7 @@ def test_what_is_left_out_is_named() -> None:
         "reference, scaler, weights, thresholds and temperature fitted in the training rows only (the last by inner "
         "folds of these); predictions of all devices pooled."
     )
-    assert "each database is predicted by a model that was trained" in protocol_text("leave-one-database-out", 5, 1)
+    of_one_seed = protocol_text("leave-one-database-out", 5, 1)
+    assert "each database is predicted by a model that was trained" in of_one_seed
+    assert "; seed 0; reference" in of_one_seed
+    assert "own group; seed 0; reference" in protocol_text("grouped-folds", 5, 1)
