@@ -27,7 +27,7 @@ _COLUMNS = ["n_frames", "offset_frames", "frequency_hz", "amplitude", "label_cod
 
 
 class AlignedStream(IterableDataset[Batch]):
-    """Shuffled batches of the labelled rows of a dataset, in any layout; rows without a label are skipped.
+    """Shuffled batches of the rows of a dataset whose label is known, in any layout; other rows are skipped.
 
     An item is ``(inputs [n, length * 2] float32, codes [n] int64)`` with ``n`` up to ``batch_size``. Each row of inputs
     equals that of ``training.AlignedFrames`` to the bit: position-major, Hz before magnitude, z-scored.
