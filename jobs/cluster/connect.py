@@ -35,8 +35,8 @@ LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     # Of a worker that died, all tasks are suspected at once, and each is done again in isolation.
     "distributed.scheduler.allowed-failures": 0,
-    # A machine that slept for longer than the usual five minutes would find its workers given up, and no others started.
-    # The nannies notice a worker that really died.
+    # After the usual five minutes, the workers of a machine that slept would be given up, and no others started. The
+    # nannies notice a worker that really died.
     "distributed.scheduler.worker-ttl": None,
     # The profiler looks at all threads, which can deadlock with the garbage collector (python/cpython#106883): this
     # happened in one of ten short jobs.
