@@ -22,6 +22,8 @@ out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 
+MOST_DEVICES = 2
+"""Of more devices, the columns do not fit a terminal; LEADERBOARD.md has them."""
 _MEAN_ROW = "mean over databases"
 _STEPS = {"inputs": "parts of the models' inputs computed", "folds": "folds judged"}
 
@@ -95,6 +97,8 @@ def _print_task(found: Evaluation, task: str) -> None:
     entries = (one for one in (*found.recipes, *found.rules) if one.task == task)
     here = sorted(entries, key=lambda one: -one.judgement.balanced_accuracy.value)
     devices = list(here[0].judgement.within_devices)
+    if len(devices) > MOST_DEVICES:
+        devices = []
     table = Table(title=task, box=box.SIMPLE)
     table.add_column("recipe", no_wrap=True)
     for head in ("balanced accuracy", "macro-F1", "accuracy", *devices):
