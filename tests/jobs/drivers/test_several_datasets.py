@@ -314,7 +314,7 @@ def test_the_columns_of_many_devices_do_not_squeeze_the_table(
     found = parse_settings(Evaluation, json.loads((study.tmp / "folds/figures.json").read_text()), "figures.json")
     [one] = [one for one in found.recipes if one.name == "tiny-statistics"]
     within = next(iter(one.judgement.within_devices.values()))
-    devices = {f"stethoscope-{number}": within for number in range(n_devices)}
+    devices = {f"phone{number}": within for number in range(n_devices)}
     alone = one.judgement.model_copy(update={"within_devices": devices, "within_databases": {}})
     console = Console(file=io.StringIO(), width=80, soft_wrap=True)
     monkeypatch.setattr("jobs.cli.printing.out", console)
@@ -323,7 +323,7 @@ def test_the_columns_of_many_devices_do_not_squeeze_the_table(
     table = console.file.getvalue().partition("Means over seeds")[0]
     assert "…" not in table
     assert f"{alone.balanced_accuracy.value:.3f}" in table
-    assert ("stethoscope-0" in table) == (n_devices == 2)
+    assert ("phone0" in table) == (n_devices == 2)
 
 
 # The model.
