@@ -177,7 +177,9 @@ def build_dataset(
             device=device,
         )
         loaded = load_recipe(recipe)
-        columns = LabelColumns(label_path_column, label_column, patient_column, device_column, database_column)
+        columns = LabelColumns(
+            label_path_column, label_column, settings.patient_column, device_column, database_column
+        )
         words = LabelWords(
             loaded.labels if labels_are is None else tuple(names_of(labels_are) or ()),
             None if label_map is None else load_label_map(label_map),
