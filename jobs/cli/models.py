@@ -177,11 +177,12 @@ def build_dataset(
             device=device,
         )
         loaded = load_recipe(recipe)
-        columns = LabelColumns(label_path_column, label_column, patient_column, device_column, database_column)
-        words = LabelWords(
-            loaded.labels if labels_are is None else tuple(names_of(labels_are) or ()),
-            None if label_map is None else load_label_map(label_map),
-        )
+        declared = loaded.labels if labels_are is None else tuple(names_of(labels_are) or ())
+        if loaded.labels is not None:
+            # The dataset keeps the recipe, which has to fit its labels.
+            loaded = loaded.model_copy(update={"labels": declared})
+        columns = LabelColumns(label_path_column, label_column, settings.patient_column, device_column, database_column)
+        words = LabelWords(declared, None if label_map is None else load_label_map(label_map))
         table = None
         if labels is not None:
             table = read_labels(labels, columns, words, settings.keep_columns)

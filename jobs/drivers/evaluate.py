@@ -128,7 +128,7 @@ def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
     targets = labelled.targets
     dropped = _dropped(targets.labels, options)
     for label in dropped:
-        if not targets.possible[:, targets.labels.index(label)].any():
+        if targets.labels.index(label) not in targets.present:
             raise DatasetError(f"no row of the dataset has the label '{label}' that is to be left out")
     found = []
     for labels in ((), dropped) if dropped else ((),):

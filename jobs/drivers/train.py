@@ -99,6 +99,11 @@ def train(
         if options.evaluation is None:
             n_folds, seed = recipe.training.holdout_folds, recipe.training.seed
             split = holdout_split(targets.strata, groups, n_folds, seed, longest.reference_group())
+            if not len(targets.take(split[1]).definite):
+                raise DatasetError(
+                    f"none of the {len(split[1])} rows that would be held out has a known label, and so there would be "
+                    "no figures: add rows with one label each, or judge with 'heartbeat evaluate' and give --evaluation"
+                )
         else:
             evaluation = _evaluation(options.evaluation, recipe, dropped, labelled)
         with as_output_errors():

@@ -81,7 +81,7 @@ def read_truth(source: str, challenge: Challenge) -> TruthTable:
     """
     shown = public_uri(source)
     cells = _read_table(source, shown) if _is_table(source) else DATABASES.get(challenge.database).read(source).columns
-    paths = cells.get(_find(cells, PATH_COLUMNS) or "")
+    paths = _find(cells, PATH_COLUMNS)
     if paths is None:
         raise InputError(
             f"{shown}: no column of recordings among {', '.join(cells)}: call it 'path'; for the published files of "
@@ -91,7 +91,7 @@ def read_truth(source: str, challenge: Challenge) -> TruthTable:
     if not numbers:
         raise InputError(f"{shown}: it has no rows: give each recording a row with its path and its class")
     names = recording_names([str(paths[row]) for row in numbers], shown)
-    given = cells.get(_find(cells, challenge.record_columns) or "", [None] * len(paths))
+    given = _find(cells, challenge.record_columns) or [None] * len(paths)
     records = [given[row] or challenge.record_of(name) for row, name in zip(numbers, names, strict=True)]
     columns = {}
     for column in (*(question.truth for question in challenge.questions), *challenge.facts):
@@ -119,8 +119,8 @@ def recording_names(paths: Sequence[str], source: str) -> list[str]:
         name = without_ending(without_query(path.strip().replace("\\", "/")).rpartition("/")[2])
         if name in found:
             raise InputError(
-                f"{source}: '{found[name]}' and '{path}' are both called {name}, and only the name tells recordings "
-                "apart here: give each a name of its own, or take their folders one by one"
+                f"{source}: '{public_uri(found[name])}' and '{public_uri(path)}' are both called {name}, and only the "
+                "name tells recordings apart here: give each a name of its own, or take their folders one by one"
             )
         found[name] = path
     return list(found)
@@ -140,16 +140,16 @@ def _read_table(source: str, shown: str) -> Cells:
     return read_records(data, source[source.rindex(".") :].lower(), shown)
 
 
-def _find(cells: Cells, candidates: Sequence[str]) -> str | None:
-    """Return the first candidate that is a column, as the column spells it; None where none is."""
+def _find(cells: Cells, candidates: Sequence[str]) -> Sequence[str | None] | None:
+    """Return the column of the first candidate that is one, in upper or lower case; None where none is."""
     by_lower = {name.lower(): name for name in reversed(list(cells))}
-    return next((by_lower[one] for one in candidates if one in by_lower), None)
+    return next((cells[by_lower[one]] for one in candidates if one in by_lower), None)
 
 
 def _meanings(cells: Cells, column: Column) -> list[str | None] | None:
     """Return a column from the first candidate whose cells, but for empty ones, are all words of it."""
     for candidate in column.candidates:
-        words = [(cell or "").strip().lower() for cell in cells.get(_find(cells, [candidate]) or "", ())]
+        words = [(cell or "").strip().lower() for cell in _find(cells, [candidate]) or ()]
         if any(words) and {word for word in words if word} <= column.words.keys():
             return [column.words.get(word) for word in words]
     return None

@@ -271,7 +271,8 @@ def test_the_order_of_the_labels_can_be_declared(few: Path, recipe: Path, tmp_pa
     done(*build, "-o", tmp_path / "by-recipe", "--recipe", recipe)
     assert labels_of(tmp_path / "by-recipe") == ("MR", "MS", "AS")
     done(*build, "-o", tmp_path / "by-option", "--recipe", recipe, "--labels-are", "AS,MR,MS")
-    assert labels_of(tmp_path / "by-option") == ("AS", "MR", "MS")
+    facts = Dataset(tmp_path / "by-option").facts
+    assert facts.labels == facts.recipe.labels == ("AS", "MR", "MS")
     # A model of this recipe needs a dataset with its labels.
     line = refused("train", tmp_path / "by-option", "-o", tmp_path / "model", "--recipe", recipe)
     assert line == (

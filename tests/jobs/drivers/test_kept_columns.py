@@ -263,6 +263,18 @@ def test_the_commands(manifest: Path, labels: Path, bundle: Path, in_process: No
     ]
 
 
+def test_the_patients_of_a_label_file_are_found_by_the_settings_file(tmp_path: Path, in_process: None) -> None:
+    (tmp_path / "recordings").mkdir()
+    for name in "ab":
+        (tmp_path / f"recordings/{name}.wav").write_bytes(heart_bytes("normal", ord(name)))
+    (tmp_path / "labels.csv").write_text("path,label,child\na.wav,normal,p1\nb.wav,murmur,p1\n")
+    (tmp_path / "job.yaml").write_text("patient_column: child")
+    more = ("--recipe", "seed-mini", "--labels", tmp_path / "labels.csv", "--config", tmp_path / "job.yaml")
+    built = heartbeat("build-dataset", tmp_path / "recordings", "-o", tmp_path / "dataset", *more)
+    assert built.exit_code == 0, built.output
+    assert [row["patient_id"] for row in read_rows(tmp_path / "dataset", "recordings")] == ["p1", "p1"]
+
+
 @pytest.mark.parametrize(
     ("keep", "told"),
     [

@@ -263,6 +263,11 @@ def small_dataset(folder: Path, recipe: Recipe, console: Console, labels: dict[s
             (),
             "no label has the 5 rows that 5 folds need; the most is 2",
         ),
+        (
+            {"0.wav": "normal", "1.wav": "murmur"} | {f"{n}.wav": "normal|extrahls" for n in range(2, 12)},
+            (),
+            "none of the 2 rows that would be held out has a known label",
+        ),
     ],
 )
 def test_a_dataset_that_cannot_be_trained_on(

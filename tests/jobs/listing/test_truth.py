@@ -53,6 +53,20 @@ def test_a_column_is_taken_if_all_its_cells_are_words_of_the_question(tmp_path: 
     assert moody(tmp_path, "path,label\n7_AV,murmur\n").columns == {}
 
 
+def test_a_column_without_a_name_is_not_taken_for_one_that_is_missing(tmp_path: Path) -> None:
+    # pandas writes its row numbers under an empty name.
+    table = moody(tmp_path, ",path,outcome\n0,7_AV.wav,Normal\n1,7_MV.wav,Normal\n2,8_AV.wav,Abnormal\n")
+    assert table.records == ("7", "7", "8")
+    with pytest.raises(InputError, match="no column of recordings"):
+        moody(tmp_path, ",outcome\n7_AV.wav,Normal\n")
+
+
+def test_a_message_holds_no_secret_of_an_address(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="are both called 7_AV") as caught:
+        moody(tmp_path, "url,outcome\nhttps://h/a/7_AV.wav?sig=s3cret,Normal\nhttps://h/b/7_AV.wav?sig=s3cret,Normal\n")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_jsonl_and_rows_without_a_path(tmp_path: Path) -> None:
     source = write(tmp_path, '{"path": "a.wav", "class": 1}\n{"path": null, "class": -1}\n', "labels.jsonl")
     assert read_truth(source, CINC2016).columns == {"class": ("Abnormal",)}
