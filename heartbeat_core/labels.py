@@ -22,6 +22,8 @@ ORIGINAL_LABELS: Labels = ("normal", "extrahls", "murmur", "artifact", "extrasto
 """The labels of the original project, in its order."""
 SEPARATOR = "|"
 """Joins the labels of a cell that says "one of these"."""
+PROBABILITY_PREFIX = "prob_"
+"""Begins the name of the column of a label's probability."""
 MAX_LABELS = 64
 """More different labels than this are hardly labels: more likely, the wrong column was named."""
 
@@ -59,8 +61,9 @@ def check_name(name: str, where: str) -> str:
     """Return the name of a label; raises InputError, with advice, if it cannot be a part of a column's name."""
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"{where}: '{name}' cannot be a label, because it is to be a part of a column's name (prob_…): use letters "
-            "of English, digits and '_', or give a --label-map that turns it into such a name"
+            f"{where}: '{name}' cannot be a label, because it is to be a part of a column's name "
+            f"({PROBABILITY_PREFIX}…): use letters of English, digits and '_', or give a --label-map that turns it into "
+            "such a name"
         )
     return name
 

@@ -21,14 +21,14 @@ def read_labelled(datasets: Sequence[Dataset]) -> Labelled:
     InputError
         No dataset has all labels of the others.
     DatasetError
-        A recording is in two of the datasets, or two databases have the same name.
+        A recording is in two of the datasets, or two folders of the same name stand for databases.
     """
     parts = [dataset.labelled() for dataset in datasets]
     if len(parts) == 1:
         return parts[0]
     names = [storage.display(dataset.uri) for dataset in datasets]
     _check_recordings(parts, names)
-    _check_databases(parts, names)
+    _check_databases(datasets, parts, names)
     labels = common_labels([dataset.facts.labels for dataset in datasets], names)
     return Labelled(
         recording_id=list(chain.from_iterable(part.recording_id for part in parts)),
@@ -53,13 +53,15 @@ def _check_recordings(parts: Sequence[Labelled], names: Sequence[str]) -> None:
         found.update(dict.fromkeys(part.audio_sha256, name))
 
 
-def _check_databases(parts: Sequence[Labelled], names: Sequence[str]) -> None:
+def _check_databases(datasets: Sequence[Dataset], parts: Sequence[Labelled], names: Sequence[str]) -> None:
+    """Refuse folders of the same name, where that name stands for the database of rows that name none."""
     found: dict[str, str] = {}
-    for part, name in zip(parts, names, strict=True):
-        for database in sorted(set(part.databases)):
-            if database in found:
-                raise DatasetError(
-                    f"{found[database]} and {name} both have a database '{database}': give the label file a column "
-                    "'database', or rename the folder of a dataset that has none"
-                )
-        found.update(dict.fromkeys(part.databases, name))
+    for dataset, part, name in zip(datasets, parts, names, strict=True):
+        if dataset.name not in part.databases:
+            continue
+        if dataset.name in found:
+            raise DatasetError(
+                f"{found[dataset.name]} and {name} both have a database '{dataset.name}': rename one of the folders, "
+                "or give the label file a column 'database'"
+            )
+        found[dataset.name] = name

@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from heartbeat_core.errors import InputError
+from heartbeat_core.labels import PROBABILITY_PREFIX
 
 KeptType = Literal["int64", "float64", "bool", "timestamp", "text"]
 
-RESERVED_PREFIX = "prob_"
-"""Begins the names of the columns of probabilities."""
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 """Letters that are not an English one with an accent."""
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
@@ -76,7 +75,7 @@ def check_names(names: Iterable[str], taken: Iterable[str] = ()) -> None:
         column = kept_name(name)
         if not column:
             raise InputError(f"--keep-columns: '{name}' has no letter of English and no digit: rename the column")
-        if column in of_results or column.startswith(RESERVED_PREFIX):
+        if column in of_results or column.startswith(PROBABILITY_PREFIX):
             raise InputError(
                 f"--keep-columns: '{name}' would be the column '{column}', a name that the results have or reserve for "
                 "themselves: rename it in your table"

@@ -12,7 +12,7 @@ from heartbeat_core.arrays import Inputs
 from heartbeat_core.datasets.dataset import Labelled
 from heartbeat_core.evaluation.judging import FoldResult
 from heartbeat_core.formats.columns import FLOATS, TEXT, column, list_column, list_values, make_schema, numbers
-from heartbeat_core.labels import Labels
+from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
 
 INPUTS = make_schema(width=pa.int32(), values=FLOATS)
 """One row per recording: an array [n, width], row by row."""
@@ -34,8 +34,13 @@ def out_of_fold_schema(labels: Labels) -> pa.Schema:
     )
 
 
+def labels_of(schema: pa.Schema) -> Labels:
+    """Return the labels whose probabilities a table has, in order."""
+    return tuple(name.removeprefix(PROBABILITY_PREFIX) for name in schema.names if name.startswith(PROBABILITY_PREFIX))
+
+
 def _probabilities(labels: Labels) -> list[str]:
-    return [f"prob_{label}" for label in labels]
+    return [f"{PROBABILITY_PREFIX}{label}" for label in labels]
 
 
 def inputs_table(rows: Sequence[Inputs]) -> pa.Table:
@@ -70,7 +75,7 @@ def table_fold(table: pa.Table) -> FoldResult:
     return FoldResult(
         numbers(table.column("row")).astype(np.int64),
         numbers(table.column("predicted_code")).astype(np.int64),
-        np.stack([numbers(table.column(name)) for name in table.column_names if name.startswith("prob_")], axis=1),
+        np.stack([numbers(table.column(PROBABILITY_PREFIX + label)) for label in labels_of(table.schema)], axis=1),
         float(metadata[b"heartbeat.fit_s"]),
         int(n_bytes) if n_bytes else None,
     )

@@ -22,7 +22,7 @@ from heartbeat_core.features.catalogue import ALIGNED, sets_written
 from heartbeat_core.features.feature_set import ColumnType, FeatureSet
 from heartbeat_core.formats.columns import FLOATS, TEXT, TIME, column_name, list_column, make_schema, make_table
 from heartbeat_core.formats.kept import KeptColumn
-from heartbeat_core.labels import Labels
+from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.results.listed import LISTED, listed_columns, with_kept
@@ -64,7 +64,7 @@ def predictions_schema(labels: Labels) -> pa.Schema:
         confidence=pa.float32(),
         unsure=pa.bool_(),
         unsure_reason_=TEXT,
-        **{f"prob_{label}": pa.float32() for label in labels},
+        **{f"{PROBABILITY_PREFIX}{label}": pa.float32() for label in labels},
         logits=FLOATS,
         model_id=TEXT,
         recipe=TEXT,
@@ -163,7 +163,7 @@ def predictions_table(
         "confidence": probabilities[np.arange(n), codes],
         "unsure": [reason is not None for reason in predictions.unsure],
         "unsure_reason": list(predictions.unsure),
-        **{f"prob_{label}": probabilities[:, code] for code, label in enumerate(labels)},
+        **{f"{PROBABILITY_PREFIX}{label}": probabilities[:, code] for code, label in enumerate(labels)},
         "logits": list_column(list(predictions.logits)),
         "model_id": [model_id] * n,
         "recipe": [recipe] * n,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from heartbeat_core import storage
 from heartbeat_core.challenges.challenge import CHALLENGES, Challenge
-from heartbeat_core.errors import OutputError, UsageError
+from heartbeat_core.errors import InputError, OutputError, UsageError
 from heartbeat_core.storage.uris import public_uri
 from jobs.listing.truth import read_truth
 from jobs.output.answers import answers_of, assign, read_results, unanswered
@@ -67,6 +67,9 @@ def write_answers(results: Sequence[str], challenge: str, out: str, truth: str |
     judged = assign([read_results(one) for one in results], asked)
     answers, notes = answers_of(judged, asked, None if truth is None else read_truth(truth, asked))
     files = asked.files(answers)
+    for name in files:
+        if "/" in name or name.startswith("."):
+            raise InputError(f"the patient '{name.rpartition('.')[0]}' cannot name a file: give it another id")
     for name, text in files.items():
         if not storage.create(storage.join(target, name), text.encode()):
             raise OutputError(f"{shown}: another process writes there, too: name a new folder")

@@ -90,6 +90,11 @@ def train(
         recipe = _recipe(datasets, options.recipe)
         check_servable(recipe)
         labelled = read_labelled(datasets)
+        if recipe.labels is not None and recipe.labels != labelled.targets.labels:
+            raise DatasetError(
+                f"recipe '{recipe.name}' wants the labels {', '.join(recipe.labels)}, and the datasets have "
+                f"{', '.join(labelled.targets.labels)}: build them with --recipe {recipe.name}"
+            )
         dropped = tuple(find_label(label, labelled.targets.labels, "--drop-label") for label in options.drop_labels)
         kept = usable_rows(labelled.targets, dropped)
         targets = Task("", dropped).targets(labelled.targets).take(kept)
@@ -140,12 +145,6 @@ def _recipe(datasets: Sequence[Dataset], wanted: Recipe | None) -> Recipe:
                 f"recipe '{recipe.name}' wants other frames or alignment than the dataset "
                 f"{storage.display(dataset.uri)} was built with ('{dataset.facts.recipe.name}'): build the dataset "
                 f"with --recipe {recipe.name}"
-            )
-        if recipe.labels is not None and recipe.labels != dataset.facts.labels:
-            raise DatasetError(
-                f"recipe '{recipe.name}' wants the labels {', '.join(recipe.labels)}, and the dataset "
-                f"{storage.display(dataset.uri)} has {', '.join(dataset.facts.labels)}: build the dataset with "
-                f"--recipe {recipe.name}"
             )
     return recipe
 

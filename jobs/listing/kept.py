@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.kept import find_name
+from heartbeat_core.storage.uris import public_uri
 
 PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
 """Names by which the column of patients is found when no option names it."""
@@ -16,11 +17,14 @@ Records = Mapping[str, Sequence[str | None]]
 
 
 def kept_cells(records: Records, keep: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
-    """Yield the kept cells of each row; None for an empty cell, and for a column that this table does not have."""
+    """Yield the kept cells of each row; None for an empty cell, and for a column that this table does not have.
+
+    A cell that is an address loses its password and its query, which may hold a secret.
+    """
     found = [find_name(list(records), name) for name in keep]
     for row in range(_n_rows(records)):
         cells = (None if name is None else records[name][row] for name in found)
-        yield tuple(cell if cell and cell.strip() else None for cell in cells)
+        yield tuple(_public(cell) if cell and cell.strip() else None for cell in cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,11 @@ class ManifestColumns:
             if find_name(columns, name) is None:
                 there = f"the columns are: {', '.join(columns)}" if columns else "no input is a manifest"
                 raise InputError(f"{option}: no manifest or label file has a column '{name}'; {there}")
+
+
+def _public(cell: str) -> str:
+    """Return a cell; of an address, what may be stored."""
+    return public_uri(cell) if "://" in cell else cell
 
 
 def _n_rows(records: Records) -> int:

@@ -21,7 +21,7 @@ from heartbeat_core.labels import ORIGINAL_LABELS, Labels, join_cell, parse_cell
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
-from jobs.listing.kept import PATIENT_COLUMNS, kept_cells
+from jobs.listing.kept import ManifestColumns, kept_cells
 from jobs.listing.label_maps import LabelMap
 from jobs.listing.listing import PATH_COLUMNS, find_column
 
@@ -227,7 +227,7 @@ def _rows(
             raise InputError(f"{source}: row {number} has no path")
         cells.append(_parse(word, words, f"{source}, row {number}"))
     labels = settle_labels({name for cell in cells for name in cell}, words.declared, source)
-    patients = _optional(records, columns.patient, PATIENT_COLUMNS, source, "--patient-column")
+    patients = ManifestColumns(patient=columns.patient).patients(records)
     devices = _optional(records, columns.device, DEVICE_COLUMNS, source, "--device-column")
     databases = _optional(records, columns.database, DATABASE_COLUMNS, source, "--database-column")
     kept = kept_cells({**records, path_column: [path and public_uri(path) for path in paths]}, keep_columns)

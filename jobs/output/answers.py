@@ -14,12 +14,12 @@ from heartbeat_core.bundles.predictions import POOR_QUALITY
 from heartbeat_core.challenges.answers import Answers, Predicted, Question, counted
 from heartbeat_core.challenges.challenge import Challenge
 from heartbeat_core.errors import InputError, UsageError
+from heartbeat_core.labels import PROBABILITY_PREFIX
+from heartbeat_core.results.evaluation import labels_of
 from heartbeat_core.results.folder import Results
 from heartbeat_core.storage.uris import public_uri
 from jobs.listing.truth import TruthTable, recording_names
 from jobs.output.status import read_status
-
-_PROBABILITY = "prob_"
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,14 @@ class Judged:
     ----------
     place : str
         Their folder, for messages.
+    notes : tuple[str, ...]
+        What the user should know of them.
     """
 
     place: str
     model_id: str
     predicted: Predicted
+    notes: tuple[str, ...] = ()
 
 
 def read_results(folder: str) -> Judged:
@@ -53,10 +56,11 @@ def read_results(folder: str) -> Judged:
         raise InputError(f"{place} is not finished: run its job again to go on, then score it")
     results = Results(folder)
     schema = results.schema()
-    labels = tuple(name.removeprefix(_PROBABILITY) for name in schema.names if name.startswith(_PROBABILITY))
+    labels = labels_of(schema)
     facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    thresholds = np.array(json.loads(facts.get("heartbeat.thresholds", "null")) or [1.0] * len(labels))
-    columns = ["uri", "predicted_label", "unsure_reason", *(_PROBABILITY + label for label in labels)]
+    stored = json.loads(facts.get("heartbeat.thresholds", "null"))
+    thresholds = np.array(stored or [1.0] * len(labels))
+    columns = ["uri", "predicted_label", "unsure_reason", *(PROBABILITY_PREFIX + label for label in labels)]
     rows = results.predictions(columns).to_pydict()
     failed = results.failures(["uri"]).column("uri").to_pylist() if results.part_uris("failures") else []
     n_failed = len(failed)
@@ -74,6 +78,7 @@ def read_results(folder: str) -> Judged:
                 [*(POOR_QUALITY in (reason or "").split(",") for reason in rows["unsure_reason"]), *[False] * n_failed]
             ),
         ),
+        () if stored else (f"{place}: an earlier version did not store the model's thresholds, so each counts as 1",),
     )
 
 
@@ -119,12 +124,14 @@ def answers_of(
         Not one recording is in the truth.
     """
     known = {} if truth is None else dict(zip(truth.names, truth.records, strict=True))
-    answers, notes = {}, []
+    answers: dict[str, Answers] = {}
+    notes: list[str] = []
     for question in challenge.questions:
         if question.name not in judged:
             continue
         one = judged[question.name]
         names = one.predicted.names
+        notes += one.notes
         if truth is not None:
             notes += _compare(one, truth, set(names) & known.keys())
         records = [known.get(name) or challenge.record_of(name) for name in names]
