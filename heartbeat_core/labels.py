@@ -52,7 +52,10 @@ def parse_cell(text: str | None, where: str) -> tuple[str, ...]:
     """
     if text is None or not text.strip():
         return ()
-    return tuple(dict.fromkeys(check_name(part.strip(), where) for part in text.split(SEPARATOR)))
+    parts = [part.strip() for part in text.split(SEPARATOR)]
+    if "" in parts:
+        raise InputError(f"{where}: '{text.strip()}' has nothing on one side of a '{SEPARATOR}': name a label on each")
+    return tuple(dict.fromkeys(check_name(part, where) for part in parts))
 
 
 def check_name(name: str, where: str) -> str:

@@ -235,7 +235,7 @@ def test_declared_labels_give_order_and_spelling(tmp_path: Path) -> None:
             "65 different labels, such as 'p0' and 'p1', are more than the 64 that a model can have: is this the "
             "column of labels? Name it with --label-column",
         ),
-        (["|AS", "MR"], None, ", row 1: '' cannot be a label, "),
+        (["|AS", "MR"], None, ", row 1: '|AS' has nothing on one side of a '|'"),
         (["AS", "MR"], ("AS", "MR", "not ill"), ": --labels-are: 'not ill' cannot be a label, "),
         (["AS", "MR"], ("AS", "MR", "As"), ": the labels 'AS' and 'As' would be one column: "),
         (["AS", "MR"], ("AS", "MR", "AS"), ": the labels 'AS' and 'AS' would be one column: "),
