@@ -359,6 +359,13 @@ def test_labels_from_the_names_of_folders(few: Path, recipe: Path, tmp_path: Pat
     assert {row["label_code"] for row in read_rows(tmp_path / "e", "recordings") if row["label"] == "AS"} == {2}
 
 
+def test_a_label_map_without_labels_is_refused(few: Path, recipe: Path, tmp_path: Path) -> None:
+    build = ("build-dataset", few / "in", "--recipe", recipe, "-o", tmp_path / "d")
+    line = refused(*build, "--label-map", "pascal")
+    assert line == "--label-map needs labels: give one of --labels, --database and --label-from"
+    assert not (tmp_path / "d").exists()
+
+
 def test_another_order_of_the_labels_is_another_dataset(
     few: Path, recipe: Path, tmp_path: Path, in_process: None
 ) -> None:
