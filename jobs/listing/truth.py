@@ -120,7 +120,7 @@ def recording_names(paths: Sequence[str], source: str) -> list[str]:
         if name in found:
             raise InputError(
                 f"{source}: '{found[name]}' and '{path}' are both called {name}, and only the name tells recordings "
-                "apart here: give each a name of its own, or take their folders one by one"
+                "apart here: give each a name of its own, or classify without one of their folders (--exclude)"
             )
         found[name] = path
     return list(found)
