@@ -54,7 +54,10 @@ def parse_cell(text: str | None, where: str) -> tuple[str, ...]:
     """
     if text is None or not text.strip():
         return ()
-    return tuple(dict.fromkeys(check_name(part.strip(), where) for part in text.split(SEPARATOR)))
+    parts = [part.strip() for part in text.split(SEPARATOR)]
+    if "" in parts:
+        raise InputError(f"{where}: '{text.strip()}' has nothing on one side of a '{SEPARATOR}': name a label on each")
+    return tuple(dict.fromkeys(check_name(part, where) for part in parts))
 
 
 def check_name(name: str, where: str) -> str:
@@ -62,8 +65,8 @@ def check_name(name: str, where: str) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{where}: '{name}' cannot be a label, because it is to be a part of a column's name "
-            f"({PROBABILITY_PREFIX}…): use letters of English, digits and '_', or give a --label-map that turns it into "
-            "such a name"
+            f"({PROBABILITY_PREFIX}…): use letters of English, digits and '_', or give a --label-map that turns it "
+            "into such a name"
         )
     return name
 

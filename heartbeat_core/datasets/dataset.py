@@ -268,6 +268,13 @@ class Dataset:
             [row.get("database") or self.name for row in rows],
         )
 
+    def names_databases(self) -> bool:
+        """Tell whether each labelled recording names its database."""
+        if "database" not in self._people:
+            return False
+        rows = (row for uri in self.part_uris() for row in read_part(uri, ["label", "database"]).to_pylist())
+        return all(row["database"] for row in rows if row["label"])
+
     def segments(self) -> dict[str, NDArray[np.float64]]:
         """Return the segments of the heart sounds that the source of the labels gives, by recording_id.
 

@@ -54,14 +54,13 @@ def _check_recordings(parts: Sequence[Labelled], names: Sequence[str]) -> None:
 
 
 def _check_databases(datasets: Sequence[Dataset], parts: Sequence[Labelled], names: Sequence[str]) -> None:
-    """Refuse folders of the same name, where that name stands for the database of rows that name none."""
-    found: dict[str, str] = {}
+    """Refuse a folder whose name stands for the database of its rows, if another dataset has that database, too."""
     for dataset, part, name in zip(datasets, parts, names, strict=True):
-        if dataset.name not in part.databases:
-            continue
-        if dataset.name in found:
+        others = [
+            other for one, other in zip(parts, names, strict=True) if one is not part and dataset.name in one.databases
+        ]
+        if others and dataset.name in part.databases and not dataset.names_databases():
             raise DatasetError(
-                f"{found[dataset.name]} and {name} both have a database '{dataset.name}': rename one of the folders, "
-                "or give the label file a column 'database'"
+                f"{name} and {others[0]} both have a database '{dataset.name}': give the label file a column "
+                "'database', or rename the folder of a dataset that has none"
             )
-        found[dataset.name] = name

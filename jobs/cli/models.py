@@ -165,6 +165,8 @@ def build_dataset(
 
         if sum(given is not None for given in (labels, database, label_from)) > 1:
             raise UsageError("give one of --labels, --database and --label-from")
+        if label_map is not None and labels is None and database is None and label_from is None:
+            raise UsageError("--label-map needs labels: give one of --labels, --database and --label-from")
         settings = job_settings(
             config,
             cluster,

@@ -128,8 +128,9 @@ def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
     targets = labelled.targets
     dropped = _dropped(targets.labels, options)
     for label in dropped:
+        # A label that occurs in cells of several only is never predicted: without it, the task would be the same.
         if targets.labels.index(label) not in targets.present:
-            raise DatasetError(f"no row of the dataset has the label '{label}' that is to be left out")
+            raise DatasetError(f"no row of the dataset is known to have the label '{label}' that is to be left out")
     found = []
     for labels in ((), dropped) if dropped else ((),):
         n_labels = len(Task("", labels).targets(targets).present)

@@ -22,7 +22,7 @@ from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
 from heartbeat_core.errors import ConfigError, InputError
-from heartbeat_core.labels import parse_cell
+from heartbeat_core.labels import SEPARATOR, parse_cell
 from heartbeat_core.settings import Settings, parse_yaml
 from jobs.settings import read_text
 
@@ -90,10 +90,16 @@ class _File(Settings):
     @classmethod
     def _check_words(cls, labels: Any) -> Any:
         # YAML reads -1 as a number and no as a truth value.
-        for word in labels if isinstance(labels, dict) else ():
+        for word, cell in labels.items() if isinstance(labels, dict) else ():
             if not isinstance(word, str):
                 told = f"{word} is not a word in YAML: put it into quotes, as it is in the source"
                 raise PydanticCustomError("word", "{told}", {"told": told})
+            if isinstance(cell, int | float):
+                told = f"{word}: {cell} is not a word in YAML: put the label into quotes"
+                raise PydanticCustomError("cell", "{told}", {"told": told})
+            if isinstance(cell, list):
+                told = f"{word}: write several labels as one word, such as '{SEPARATOR.join(map(str, cell))}'"
+                raise PydanticCustomError("cell", "{told}", {"told": told})
         return labels
 
 

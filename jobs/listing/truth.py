@@ -120,7 +120,8 @@ def recording_names(paths: Sequence[str], source: str) -> list[str]:
         if name in found:
             raise InputError(
                 f"{source}: '{public_uri(found[name])}' and '{public_uri(path)}' are both called {name}, and only the "
-                "name tells recordings apart here: give each a name of its own, or take their folders one by one"
+                "name tells recordings apart here: give each a name of its own, or classify without one of their "
+                "folders (--exclude)"
             )
         found[name] = path
     return list(found)

@@ -72,6 +72,11 @@ def test_a_cell_with_a_gap_or_with_a_name_that_cannot_be_is_refused(text: str) -
     assert refusal(lambda: parse_cell(text, "labels.csv, row 7")).startswith("labels.csv, row 7: '")
 
 
+def test_the_message_of_a_gap_shows_the_cell() -> None:
+    told = "labels.csv, row 7: 'AS|' has nothing on one side of a '|': name a label on each"
+    assert refusal(lambda: parse_cell(" AS| ", "labels.csv, row 7")) == told
+
+
 @given(st.lists(NAMES, max_size=6), st.sampled_from(["|", " |", "| ", "  |  "]))
 def test_any_names_are_parsed_as_they_were_joined(names: list[str], separator: str) -> None:
     assert parse_cell(separator.join(names), "here") == tuple(dict.fromkeys(names))

@@ -276,8 +276,7 @@ def test_the_order_of_the_labels_can_be_declared(few: Path, recipe: Path, tmp_pa
     # A model of this recipe needs a dataset with its labels.
     line = refused("train", tmp_path / "by-option", "-o", tmp_path / "model", "--recipe", recipe)
     assert line == (
-        f"recipe 'tiny' wants the labels MR, MS, AS, and the dataset {tmp_path}/by-option has AS, MR, MS: build the "
-        "dataset with --recipe tiny"
+        "recipe 'tiny' wants the labels MR, MS, AS, and the datasets have AS, MR, MS: build them with --recipe tiny"
     )
 
 
@@ -358,6 +357,13 @@ def test_labels_from_the_names_of_folders(few: Path, recipe: Path, tmp_path: Pat
     done(*build, "-o", tmp_path / "e", "--labels-are", "MS,MR,AS")
     assert labels_of(tmp_path / "e") == ("MS", "MR", "AS")
     assert {row["label_code"] for row in read_rows(tmp_path / "e", "recordings") if row["label"] == "AS"} == {2}
+
+
+def test_a_label_map_without_labels_is_refused(few: Path, recipe: Path, tmp_path: Path) -> None:
+    build = ("build-dataset", few / "in", "--recipe", recipe, "-o", tmp_path / "d")
+    line = refused(*build, "--label-map", "pascal")
+    assert line == "--label-map needs labels: give one of --labels, --database and --label-from"
+    assert not (tmp_path / "d").exists()
 
 
 def test_another_order_of_the_labels_is_another_dataset(

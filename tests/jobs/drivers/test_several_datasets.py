@@ -459,13 +459,13 @@ def test_a_recording_that_is_in_two_datasets(study: Study, recipe: Recipe, tmp_p
     assert not (tmp_path / "o").exists()
 
 
-def test_two_databases_of_one_name(study: Study, recipe: Recipe, tmp_path: Path, in_process: None) -> None:
+def test_two_folders_of_one_name(study: Study, recipe: Recipe, tmp_path: Path, in_process: None) -> None:
     labels = tmp_path / "labels.csv"
-    labels.write_text((study.tmp / "west-files/labels.csv").read_text().replace(",west", ",east"))
-    other = build(study.tmp / "west-files", recipe, tmp_path / "other", labels)
+    labels.write_text((study.tmp / "west-files/labels.csv").read_text().replace(",west", ","))
+    other = build(study.tmp / "west-files", recipe, tmp_path / "east", labels)
     line = refused("train", study.east, other, "-o", tmp_path / "o", "--recipe", study.tmp / "s.yaml")
     assert line == (
-        f"{study.east} and {other} both have a database 'east': give the label file a column 'database', or rename the "
+        f"{other} and {study.east} both have a database 'east': give the label file a column 'database', or rename the "
         "folder of a dataset that has none"
     )
 

@@ -145,7 +145,6 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         (("path", "finding"), {}, "--label-column; the columns are: path, finding"),
         (("path", "label"), {"path": "where"}, "no column 'where'; the columns are: path, label"),
         (("path", "label"), {"label": "what"}, "no column 'what'; the columns are: path, label"),
-        (("path", "label"), {"patient": "who"}, "no column 'who'; the columns are: path, label"),
         (("path", "label"), {"device": "with"}, "no column 'with'; the columns are: path, label"),
         (("path", "label"), {"database": "of"}, "no column 'of'; the columns are: path, label"),
     ],
@@ -176,6 +175,19 @@ def test_kept_columns_of_the_table_go_before_those_of_a_manifest(tmp_path: Path)
     write_csv(tmp_path / "l.csv", header, [rows[0], ("MV", *rows[0][1:])])
     with pytest.raises(InputError, match="disagree"):
         match_labels(listed, read_labels(str(tmp_path / "l.csv"), keep_columns=["site"]))
+
+
+def test_a_column_of_patients_may_be_that_of_a_manifest(tmp_path: Path) -> None:
+    """The listing refuses a name that neither has."""
+    path = write_csv(tmp_path / "l.csv", ("path", "label", "Who"), [("a.wav", "normal", "p1")])
+    read = [read_labels(str(path), LabelColumns(patient=name)).rows[0] for name in ("who", "whom")]
+    assert [row.patient_id for row in read] == ["p1", None]
+
+
+def test_a_kept_address_has_no_secret(tmp_path: Path) -> None:
+    cells = ("https://u:hunter2@h/a.wav?sig=hunter2", "see https or a.wav?b")
+    path = write_csv(tmp_path / "l.csv", ("path", "label", "source", "note"), [("a.wav", "normal", *cells)])
+    assert read_labels(str(path), keep_columns=["source", "note"]).rows[0].kept == ("https://h/a.wav", cells[1])
 
 
 def test_a_kept_path_has_no_secret(tmp_path: Path) -> None:
@@ -235,7 +247,7 @@ def test_declared_labels_give_order_and_spelling(tmp_path: Path) -> None:
             "65 different labels, such as 'p0' and 'p1', are more than the 64 that a model can have: is this the "
             "column of labels? Name it with --label-column",
         ),
-        (["|AS", "MR"], None, ", row 1: '' cannot be a label, "),
+        (["|AS", "MR"], None, ", row 1: '|AS' has nothing on one side of a '|'"),
         (["AS", "MR"], ("AS", "MR", "not ill"), ": --labels-are: 'not ill' cannot be a label, "),
         (["AS", "MR"], ("AS", "MR", "As"), ": the labels 'AS' and 'As' would be one column: "),
         (["AS", "MR"], ("AS", "MR", "AS"), ": the labels 'AS' and 'AS' would be one column: "),

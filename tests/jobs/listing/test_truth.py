@@ -75,7 +75,10 @@ def test_jsonl_and_rows_without_a_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("path,class\na/x.wav,1\nb/x.flac,1\n", "'a/x.wav' and 'b/x.flac' are both called x"),
+        (
+            "path,class\na/x.wav,1\nb/x.flac,1\n",
+            r"'a/x.wav' and 'b/x.flac' are both called x.*or classify without one of their folders \(--exclude\)",
+        ),
         ("name_of_it,class\nx,1\n", "no column of recordings among name_of_it, class: call it 'path'"),
         ("path,class\n", "it has no rows"),
     ],
