@@ -124,7 +124,9 @@ def parse_settings(model: type[SettingsT], content: Any, source: str) -> Setting
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        # Of a key that is misspelt, another error says that it is missing.
+        first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(_allowed_keys(model, first["loc"]))

@@ -39,6 +39,7 @@ def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequen
         f"    heartbeat build-dataset RECORDINGS -o DATASET --recipe {recipe.name} --labels LABELS\n"
         + (f"    heartbeat evaluate DATASET --recipe {recipe.name}{without} -o EVALUATION\n" if judged else "")
         + f"    heartbeat train DATASET -o {manifest.name}{judged}{drops}{described}",
+        "`LABELS` stands for whatever the labels came from, and `DATASET` for each dataset if there were several. "
         "The same data on the same machine with the packages named in `bundle.json` gives the same digest again"
         f"{', with the folds and seeds above' if judged else ''}: "
         f"`{manifest.digest}`. Weights: {weights_bytes / 1e6:.2f} MB.",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from heartbeat_core.evaluation.figures import Evaluation
-    from heartbeat_core.evaluation.rank_figures import LabelRanks
+    from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
+    from heartbeat_core.evaluation.leave_one_out import Place
+    from heartbeat_core.evaluation.rank_figures import LabelRanks, RankFigures
     from jobs.drivers.classify import ClassifySummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
@@ -23,7 +24,7 @@ log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr
 
 
 MOST_DEVICES = 2
-"""Of more devices, the columns do not fit a terminal; LEADERBOARD.md has them."""
+"""The columns of more devices do not fit a terminal; they get tables of their own."""
 _MEAN_ROW = "mean over databases"
 _STEPS = {"inputs": "parts of the models' inputs computed", "folds": "folds judged"}
 
@@ -81,10 +82,13 @@ def print_places(folder: str, names: tuple[str, ...]) -> None:
 def print_leaderboard(found: Evaluation) -> None:
     """Print a table for each task, the best first; the Markdown has more."""
     for task in dict.fromkeys(one.task for one in found.recipes):
-        if any(one.judgement.within_databases for one in found.recipes if one.task == task):
-            _print_within_databases(found, task)
+        here = [one for one in found.recipes if one.task == task]
+        if any(one.judgement.within_databases for one in here):
+            _print_ranks(here, "database")
         else:
             _print_task(found, task)
+            if len(here[0].judgement.within_devices) > MOST_DEVICES:
+                _print_ranks(here, "device")
     out.print(f"Means over seeds, 95 % intervals over patients. {found.protocol}")
     for one in found.recipes:
         if one.no_better_than:
@@ -112,44 +116,49 @@ def _print_task(found: Evaluation, task: str) -> None:
     out.print(table)
 
 
-def _print_within_databases(found: Evaluation, task: str) -> None:
-    """Print the figures of each label against the rest in each database: a row a database, a column a recipe."""
-    recipes = [one for one in found.recipes if one.task == task]
+def _print_ranks(recipes: Sequence[RecipeFigures], place: Place) -> None:
+    """Print each label against the rest within each database or device: a row a place, a column a recipe."""
     for label in dict.fromkeys(ranks.label for one in recipes for ranks in one.against_rest):
         of_recipes = {one.name: ranks for one in recipes for ranks in one.against_rest if ranks.label == label}
-        for names in _side_by_side(of_recipes):
-            _print_ranks(f"{task}: AUROC of {label} against the rest", {name: of_recipes[name] for name in names})
+        for names in _side_by_side(of_recipes, place):
+            title = f"{recipes[0].task}: AUROC of {label} against the rest"
+            _print_rank_table(title, {name: of_recipes[name] for name in names}, place)
 
 
-def _side_by_side(of_recipes: Mapping[str, LabelRanks]) -> list[list[str]]:
+def _places(ranks: LabelRanks, place: Place) -> dict[str, RankFigures]:
+    return ranks.databases if place == "database" else ranks.devices
+
+
+def _side_by_side(of_recipes: Mapping[str, LabelRanks], place: Place) -> list[list[str]]:
     """Divide the names of recipes, in order, into tables that are not wider than the terminal."""
-    databases = max(len(name) for ranks in of_recipes.values() for name in (*ranks.databases, _MEAN_ROW))
+    first = max(len(name) for ranks in of_recipes.values() for name in (*_places(ranks, place), _MEAN_ROW))
     groups: list[list[str]] = []
     left = 0
     for name in of_recipes:
         width = max(len(name), len("0.000 (of 00)")) + 3
         if not groups or width > left:
             groups.append([])
-            left = out.width - databases - 5
+            left = out.width - first - 5
         groups[-1].append(name)
         left -= width
     return groups
 
 
-def _print_ranks(title: str, of_recipes: Mapping[str, LabelRanks]) -> None:
+def _print_rank_table(title: str, of_recipes: Mapping[str, LabelRanks], place: Place) -> None:
     from rich import box
 
     from heartbeat_core.evaluation.markdown import NOTHING
 
-    table = Table("database", *of_recipes, title=title, box=box.SIMPLE)
-    for database in dict.fromkeys(name for ranks in of_recipes.values() for name in ranks.databases):
-        aurocs = [ranks.databases[database].auroc for ranks in of_recipes.values()]
+    table = Table(place, *of_recipes, title=title, box=box.SIMPLE)
+    for name in dict.fromkeys(name for ranks in of_recipes.values() for name in _places(ranks, place)):
+        aurocs = [_places(ranks, place)[name].auroc for ranks in of_recipes.values()]
         if any(aurocs):
-            table.add_row(database, *(NOTHING if auroc is None else f"{auroc.value:.3f}" for auroc in aurocs))
-    means = [ranks.mean_over_databases.auroc for ranks in of_recipes.values()]
-    table.add_row(
-        _MEAN_ROW, *(NOTHING if mean is None else f"{mean.value:.3f} (of {mean.n_databases})" for mean in means)
-    )
+            table.add_row(name, *(NOTHING if auroc is None else f"{auroc.value:.3f}" for auroc in aurocs))
+    if place == "database":
+        means = [ranks.mean_over_databases.auroc for ranks in of_recipes.values()]
+        table.add_row(
+            _MEAN_ROW, *(NOTHING if mean is None else f"{mean.value:.3f} (of {mean.n_databases})" for mean in means)
+        )
     out.print(table)
 
 

@@ -251,7 +251,7 @@ def is_selected(entry: Entry, selection: Selection) -> bool:
 
 
 def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence[str], source: str, option: str) -> str:
-    """Return the column ``wanted``, or the first candidate that is a column, in upper or lower case.
+    """Return the column ``wanted``, or the first candidate that is a column; both in small or capital letters.
 
     Raises
     ------
@@ -259,8 +259,8 @@ def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence
         There is no such column. The message names the columns.
     """
     if wanted is not None:
-        if wanted.strip() in columns:
-            return wanted.strip()
+        if (found := find_name(columns, wanted.strip())) is not None:
+            return found
         raise InputError(f"{source}: no column '{wanted}'; the columns are: {', '.join(columns)}")
     by_lower = {name.lower(): name for name in reversed(columns)}
     for candidate in candidates:

@@ -55,6 +55,11 @@ def test_an_unknown_key_is_named_with_the_allowed_ones(content: dict[str, Any], 
     assert str(caught.value) == told
 
 
+def test_a_misspelt_key_is_named_and_not_the_one_that_is_missing_then() -> None:
+    with pytest.raises(ConfigError, match=r"^r\.yaml: unknown key 'nome'; "):
+        parse_settings(Recipe, {"nome": "x"}, "r.yaml")
+
+
 @pytest.mark.parametrize(
     ("content", "key"),
     [

@@ -177,6 +177,12 @@ def test_kept_columns_of_the_table_go_before_those_of_a_manifest(tmp_path: Path)
         match_labels(listed, read_labels(str(tmp_path / "l.csv"), keep_columns=["site"]))
 
 
+def test_a_named_column_is_found_in_small_or_capital_letters(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "l.csv", ("Path", "Diagnosis"), [("a.wav", "normal")])
+    read = read_labels(str(path), LabelColumns(path="path", label="diagnosis"))
+    assert [(row.path, row.label) for row in read.rows] == [("a.wav", "normal")]
+
+
 def test_a_column_of_patients_may_be_that_of_a_manifest(tmp_path: Path) -> None:
     """The listing refuses a name that neither has."""
     path = write_csv(tmp_path / "l.csv", ("path", "label", "Who"), [("a.wav", "normal", "p1")])
