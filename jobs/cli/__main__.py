@@ -7,14 +7,14 @@ import os
 import signal
 from types import FrameType
 
-from jobs.cli import challenges, folders, models, recordings
+from jobs.cli import challenges, datasets, folders, models, recordings
 from jobs.cli.app import EXIT_INTERRUPTED, app
 
-__all__ = ["app", "challenges", "folders", "main", "models", "recordings"]
+__all__ = ["app", "challenges", "datasets", "folders", "main", "models", "recordings"]
 
 _ORDER = (
     *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.compact),
-    *(models.build_dataset, models.evaluate, models.train, challenges.score, models.export, folders.certs),
+    *(datasets.build_dataset, models.evaluate, models.train, challenges.score, models.export, folders.certs),
 )
 """The commands in the order of their use, in which the help lists them."""
 app.registered_commands.sort(key=lambda one: _ORDER.index(one.callback))

@@ -125,8 +125,7 @@ def test_it_is_read_back_with_its_labels_and_gives_the_same(trained: Trained) ->
 def test_the_columns_of_predictions_are_those_of_the_labels(trained: Trained) -> None:
     results = made_up_results(trained.bundle, 6)
     found = trained.bundle.classify(results)
-    about = {"model_id": "m", "recipe": "r", "generation": 0, "run_id": "run", "now": NOW}
-    table = predictions_table(results, found, VALVES, **about)  # type: ignore[arg-type]
+    table = predictions_table(results, found, VALVES, model_id="m", recipe="r", generation=0, run_id="run", now=NOW)
     assert table.schema.equals(predictions_schema(VALVES))
     assert [name for name in table.column_names if name.startswith("prob_")] == [
         *("prob_AS", "prob_MR", "prob_MS", "prob_N")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,7 +152,7 @@ def test_a_folder_that_stands_for_another_datasets_database_is_refused(tmp_path:
     for number, (folder, database) in enumerate((("y", "x"), ("q/x", None))):
         second = write(tmp_path / folder, VALVES, [Row(str(number), "AS", database=database)])
         for pair in ([first, second], [second, first]):
-            text = refusal(lambda pair=pair: read_labelled(pair))  # type: ignore[misc]
+            text = refusal(partial(read_labelled, pair))
             assert "both have a database 'x': give the label file a column 'database', or rename the folder" in text
 
 

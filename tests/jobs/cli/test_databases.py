@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.labels import ORIGINAL_LABELS
-from jobs.cli.__main__ import app
+from tests.commands import heartbeat
 from tests.conftest import TINY_RECIPE
 from tests.helpers import audio_bytes, heart_bytes, read_rows, write_csv
 
@@ -90,10 +90,6 @@ def flac(wav: bytes) -> bytes:
 
     waveform = decode(wav)
     return audio_bytes(waveform.samples, int(waveform.sample_rate_hz), "FLAC")
-
-
-def heartbeat(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments])
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from heartbeat_core.bundles.bundle import load
 from heartbeat_core.datasets.dataset import Dataset
-from jobs.cli.__main__ import app
+from tests.commands import done, refused
 from tests.conftest import STATISTICS_RECIPE, TINY_RECIPE, without_cluster
 from tests.helpers import heart_bytes, read_rows, write_csv
 
@@ -25,26 +25,6 @@ LABELS = tuple(SOUNDS)
 N_RECORDINGS = 45
 CELLS = {9: "AS|MR", 12: "MR | AS", 15: "", 16: "", 17: "AS|MR|MS"}
 """Cells that are not one label, by the number of the recording; 9, 12 and 15 sound as AS does."""
-
-
-def heartbeat(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments])
-
-
-def done(*arguments: object) -> Result:
-    result = heartbeat(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def refused(*arguments: object) -> str:
-    """Return the one line on stderr of a command that is refused as wrong usage."""
-    result = heartbeat(*arguments)
-    assert result.exit_code == 2, result.output
-    assert isinstance(result.exception, SystemExit)
-    [line] = result.stderr.splitlines()
-    assert result.stdout == ""
-    return line.removeprefix("heartbeat: ")
 
 
 def write_valves(folder: Path) -> list[tuple[str, str, str]]:

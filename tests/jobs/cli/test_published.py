@@ -12,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from heartbeat_core.datasets.dataset import Dataset
-from jobs.cli.__main__ import app
 from tests import layouts, naive
+from tests.commands import done
 from tests.helpers import read_rows
 
 Layout = Callable[[Path], Path]
@@ -30,12 +29,6 @@ def places(name: str, made_up: Layout) -> list[object]:
     is_missing = "HEARTBEAT_LAYOUTS" not in os.environ
     skipped = pytest.mark.skipif(is_missing, reason="HEARTBEAT_LAYOUTS names no folder of real layouts")
     return [pytest.param(made_up, id="made up"), pytest.param(real(name), id="real", marks=skipped)]
-
-
-def heartbeat(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def patients_of(folder: Path) -> dict[str, dict[str, str]]:
@@ -54,7 +47,7 @@ def test_circor_from_its_files_to_the_answers(layout: Layout, tmp_path: Path, in
     folder = layout(tmp_path / "circor")
     patients = patients_of(folder)
 
-    heartbeat("build-dataset", folder, "-o", tmp_path / "dataset", "--recipe", "statistics", "--database", "circor")
+    done("build-dataset", folder, "-o", tmp_path / "dataset", "--recipe", "statistics", "--database", "circor")
     rows = {Path(row["relative_path"]).stem: row for row in read_rows(tmp_path / "dataset", "recordings")}
     assert sorted(rows) == sorted(name for facts in patients.values() for name in facts["sites"].split())
     for number, facts in patients.items():
@@ -69,11 +62,11 @@ def test_circor_from_its_files_to_the_answers(layout: Layout, tmp_path: Path, in
     assert Dataset(tmp_path / "dataset").segments().keys() == {row["recording_id"] for row in rows.values()}
 
     results = tmp_path / "results"
-    heartbeat("classify", folder, "-o", results)
+    done("classify", folder, "-o", results)
     assert len(read_rows(results, "predictions")) == len(rows)
-    heartbeat("score", results, "--truth", folder, "--challenge", "moody2022")
+    done("score", results, "--truth", folder, "--challenge", "moody2022")
     scores = json.loads((results / "_scores/moody2022.json").read_text())["questions"]
-    heartbeat("export", results, "--challenge", "moody2022", "-o", tmp_path / "answers")
+    done("export", results, "--challenge", "moody2022", "-o", tmp_path / "answers")
     answers = {path.stem: path.read_text().splitlines() for path in (tmp_path / "answers").glob("*.csv")}
     assert sorted(answers) == sorted(patients)
 
@@ -108,7 +101,7 @@ def test_cinc2016_from_its_files_to_the_answers(layout: Layout, tmp_path: Path, 
         for name, value in (line.split(",") for line in path.read_text().split())
     }
 
-    heartbeat("build-dataset", folder, "-o", tmp_path / "dataset", "--recipe", "statistics", "--database", "cinc2016")
+    done("build-dataset", folder, "-o", tmp_path / "dataset", "--recipe", "statistics", "--database", "cinc2016")
     rows = {Path(row["relative_path"]).stem: row for row in read_rows(tmp_path / "dataset", "recordings")}
     words = {-1: "normal", 1: "abnormal"}
     assert {name: (row["label"], row["database"]) for name, row in rows.items()} == {
@@ -116,10 +109,10 @@ def test_cinc2016_from_its_files_to_the_answers(layout: Layout, tmp_path: Path, 
     }
 
     results = tmp_path / "results"
-    heartbeat("classify", folder, "-o", results)
-    heartbeat("score", results, "--truth", folder, "--challenge", "cinc2016")
+    done("classify", folder, "-o", results)
+    done("score", results, "--truth", folder, "--challenge", "cinc2016")
     measures = json.loads((results / "_scores/cinc2016.json").read_text())["questions"]["class"]["measures"]
-    heartbeat("export", results, "--challenge", "cinc2016", "-o", tmp_path / "answers")
+    done("export", results, "--challenge", "cinc2016", "-o", tmp_path / "answers")
     answers = dict(line.split(",") for line in (tmp_path / "answers/answers.txt").read_text().split())
     assert list(answers) == sorted(classes)
     expected = naive.cinc2016_scores([(value, 1, int(answers[name])) for name, (value, _) in classes.items()])

@@ -11,19 +11,18 @@ import duckdb
 import pandas as pd
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner, Result
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, OutputError
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.folder import Results
-from jobs.cli.__main__ import app
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.compact import compact
 from jobs.listing.labels import read_labels
 from jobs.settings import JobSettings
 from jobs.tasks.shards import classify_shard, dataset_shard
+from tests.commands import heartbeat
 from tests.helpers import heart_bytes, read_rows, read_table, tree, write_csv
 
 TABLES = ("predictions", "features", "failures")
@@ -240,10 +239,6 @@ def test_the_rows_of_a_dataset(
     settings = JobSettings.model_validate({"keep_columns": ["label"]})
     with pytest.raises(InputError, match="--keep-columns: 'label' would be the column 'label'"):
         build_dataset([str(manifest)], str(out), options, settings, console)
-
-
-def heartbeat(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments])
 
 
 def test_the_commands(manifest: Path, labels: Path, bundle: Path, in_process: None) -> None:

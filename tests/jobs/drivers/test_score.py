@@ -12,24 +12,19 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner, Result
 
 from heartbeat_core.labels import ORIGINAL_LABELS
-from jobs.cli.__main__ import app
 from jobs.drivers.classify import classify
 from jobs.drivers.compact import compact
 from jobs.drivers.score import score
 from jobs.output.answers import read_results
 from jobs.settings import JobSettings
+from tests.commands import heartbeat
 from tests.helpers import environment, read_table, tree, write_csv
 from tests.results import write_results
 
 MURMUR = ("absent", "present", "unknown")
 OUTCOME = ("Abnormal", "Normal")
-
-
-def heartbeat(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments])
 
 
 def refused(*arguments: object) -> str:

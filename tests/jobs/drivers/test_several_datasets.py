@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from heartbeat_core.bundles.bundle import load
 from heartbeat_core.datasets.dataset import Dataset
@@ -23,13 +23,13 @@ from heartbeat_core.evaluation.figures import Evaluation
 from heartbeat_core.learning import fit
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import parse_settings
-from jobs.cli.__main__ import app
 from jobs.cli.printing import print_leaderboard
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.evaluate import EvaluateOptions, evaluate
 from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import LabelWords, read_labels
 from jobs.settings import JobSettings, shipped_recipes
+from tests.commands import done, refused
 from tests.conftest import STATISTICS_RECIPE, TINY_RECIPE, quiet_console, without_cluster
 from tests.helpers import heart_bytes, read_rows, tree, write_csv
 
@@ -95,24 +95,6 @@ class Study:
     @property
     def datasets(self) -> list[str]:
         return [str(self.east), str(self.west)]
-
-
-def heartbeat(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments])
-
-
-def done(*arguments: object) -> Result:
-    result = heartbeat(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def refused(*arguments: object) -> str:
-    result = heartbeat(*arguments)
-    assert result.exit_code == 2, result.output
-    assert isinstance(result.exception, SystemExit)
-    [line] = result.stderr.splitlines()
-    return line.removeprefix("heartbeat: ")
 
 
 @pytest.fixture(scope="module")
