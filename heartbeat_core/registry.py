@@ -10,6 +10,7 @@ Every process that has the package installed then knows the item, also on worker
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import Generic, Protocol, TypeVar
@@ -46,6 +47,7 @@ class Registry(Generic[T]):
         self._group = group
         self._known: dict[str, T] = {one.name: one for one in built_in}
         self._looked = False
+        self._lock = threading.RLock()
 
     def get(self, name: str) -> T:
         """Return the item with a name.
@@ -84,12 +86,16 @@ class Registry(Generic[T]):
             raise ConfigError(f"two {self._what}s are called '{one.name}': rename one of them")
 
     def _look(self) -> None:
-        if self._looked:
-            return
-        self._looked = True
-        for point in entry_points(group=self._group):
-            try:
-                one = point.load()
-            except (ImportError, AttributeError) as error:
-                raise ConfigError(f"{self._what} '{point.name}' ({point.value}) cannot be loaded: {error}") from None
-            self.add(one)
+        # The other threads of a worker wait until all items are there.
+        with self._lock:
+            if self._looked:
+                return
+            self._looked = True
+            for point in entry_points(group=self._group):
+                try:
+                    one = point.load()
+                except (ImportError, AttributeError) as error:
+                    raise ConfigError(
+                        f"{self._what} '{point.name}' ({point.value}) cannot be loaded: {error}"
+                    ) from None
+                self.add(one)
