@@ -78,6 +78,10 @@ class Truth(Protocol):
     def databases(self) -> Sequence[str]:
         """Return the database of each row."""
 
+    @property
+    def traits(self) -> Mapping[str, Sequence[str]]:
+        """Return the age, sex and site of each row, where they are known; see ``evaluation.traits``."""
+
 
 @dataclass(frozen=True)
 class OutOfFold:
@@ -194,7 +198,8 @@ def _rank_folds(truth: Truth, results: Sequence[FoldResult], leaves_out: bool) -
         [values[i] for i in index] for values in (truth.groups, truth.databases, truth.devices)
     )
     probabilities = np.concatenate([_where_trained(fold.probabilities, leaves_out) for fold in results])
-    return rank(truth.targets.take(rows), probabilities, groups, databases, devices)
+    traits = {name: [values[i] for i in index] for name, values in truth.traits.items()}
+    return rank(truth.targets.take(rows), probabilities, groups, databases, devices, traits=traits)
 
 
 def _where_trained(probabilities: Values, leaves_out: bool) -> Values:
