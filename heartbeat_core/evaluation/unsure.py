@@ -59,10 +59,11 @@ def marked(right: NDArray[np.bool_], unsure: NDArray[np.bool_], databases: Seque
     (0.0, 0.5)
     """
     names = np.asarray(databases)
-    return {name: _shares(right[names == name], unsure[names == name]) for name in sorted(set(databases))}
+    return {name: shares_of(right[names == name], unsure[names == name]) for name in sorted(set(databases))}
 
 
-def _shares(right: NDArray[np.bool_], unsure: NDArray[np.bool_]) -> UnsureShares:
+def shares_of(right: NDArray[np.bool_], unsure: NDArray[np.bool_]) -> UnsureShares:
+    """Return the shares of all rows together; the parameters are those of ``marked``."""
     n_right = int(right.sum())
     n_wrong = len(right) - n_right
     return UnsureShares(
