@@ -17,7 +17,9 @@ from heartbeat_core.evaluation.rank_figures import LabelRanks
 from heartbeat_core.evaluation.unsure import UnsureShares, marked, rightness, shares_of
 from heartbeat_core.settings import Settings
 
-Overlap = Literal["all", "some", "unknown"]
+Overlap = Literal["all", "some", "likely", "unknown"]
+"""Which recordings are known to be in a model's training data: all; those of a dataset; some are likely to be, because
+the recording that the model is aligned with is among them; or nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,6 @@ class ModelEvaluation(Settings):
     data_fingerprint: str
     """As in ``Evaluation``."""
     overlap: Overlap
-    """Which of the recordings are known to be in the training data. If it is not known that some are, it is not known
-    that none is."""
     n_rows: int
     """Recordings that were predicted."""
     n_patients: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heartbeat_core.evaluation.figures import Judgement
-from heartbeat_core.evaluation.finished import ModelEvaluation
+from heartbeat_core.evaluation.finished import ModelEvaluation, Overlap
 from heartbeat_core.evaluation.intervals import Interval
 from heartbeat_core.evaluation.markdown import NOTHING, markdown_table
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT, N_BINS
@@ -22,16 +22,19 @@ def diagram_name(label: str) -> str:
     return f"reliability-{label}.svg"
 
 
+_WARNINGS: dict[Overlap, str] = {
+    "all": "The model was trained on these very recordings: its figures here are too good.",
+    "some": "The model was trained on the recordings of one of these datasets: its figures here are too good.",
+    "likely": "The recording that the model is aligned with is among these, so it was probably trained on others of "
+    "them, too: then its figures here are too good.",
+    "unknown": "The bundle does not tell whether the model was trained on some of these recordings: then its figures "
+    "would be too good.",
+}
+
+
 def warning_of(evaluation: ModelEvaluation) -> str:
     """Return what to know about the training data before one reads the figures."""
-    if evaluation.overlap == "all":
-        return "The model was trained on these very recordings: its figures here are too good."
-    if evaluation.overlap == "some":
-        return "At least one of these recordings is of the model's training data: its figures here may be too good."
-    return (
-        "The bundle does not tell whether some of these recordings were trained on. If some were, the figures are too "
-        "good."
-    )
+    return _WARNINGS[evaluation.overlap]
 
 
 def model_report(evaluation: ModelEvaluation) -> str:

@@ -79,9 +79,7 @@ def _label_table(ranks: LabelRanks) -> str:
     if len(rows) > 1:
         means = ranks.mean_over_databases
         means_by_patient = ranks.mean_over_databases_by_patient
-        of_recordings = [
-            _mean(mean) for mean in (means.auroc, means.auprc, means.sensitivity, means.calibration_error)
-        ]
+        of_recordings = [_mean(mean) for mean in (means.auroc, means.auprc, means.sensitivity, means.calibration_error)]
         rows.append(["mean over databases", "", "", *of_recordings, _mean(means_by_patient.auroc)])
         rows.append(_cells("all databases pooled", ranks.pooled, _interval(ranks.by_patient.auroc)))
     for kind, within in (("device", ranks.devices), *ranks.groups.items()):

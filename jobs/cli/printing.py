@@ -11,6 +11,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
+    from heartbeat_core.evaluation.finished import ModelEvaluation
+    from heartbeat_core.evaluation.intervals import Interval
     from heartbeat_core.evaluation.leave_one_out import Place
     from heartbeat_core.evaluation.rank_figures import LabelRanks, RankFigures
     from jobs.drivers.classify import ClassifySummary
@@ -25,8 +27,14 @@ log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr
 
 MOST_DEVICES = 2
 """The columns of more devices do not fit a terminal; they get tables of their own."""
+_TERMINAL = 80
+"""Columns of a terminal that a table may take."""
 _MEAN_ROW = "mean over databases"
-_STEPS = {"inputs": "parts of the models' inputs computed", "folds": "folds judged"}
+_STEPS = {
+    "inputs": "parts of the models' inputs computed",
+    "folds": "folds judged",
+    "outcomes": "parts of the recordings predicted",
+}
 
 
 def print_status(found: Status) -> None:
@@ -160,6 +168,59 @@ def _print_rank_table(title: str, of_recipes: Mapping[str, LabelRanks], place: P
             _MEAN_ROW, *(NOTHING if mean is None else f"{mean.value:.3f} (of {mean.n_databases})" for mean in means)
         )
     out.print(table)
+
+
+def print_judged(found: ModelEvaluation) -> None:
+    """Print the main figures of a finished model, in tables that are not wider than a terminal."""
+    from rich import box
+
+    from heartbeat_core.evaluation.finished_report import unsure_rows, warning_of
+
+    out.print(f"{found.n_rows} recordings of {found.n_patients} patients predicted, {found.n_failed} failed")
+    for error_type, count in found.failures.items():
+        out.print(f"  {count:>8} failed: {error_type}")
+    if (judged := found.judgement) is not None:
+        for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+            out.print(f"{name.replace('_', ' ')}: {_interval(getattr(judged, name))}")
+    for ranks in found.against_rest:
+        table = Table(title=f"{ranks.label} against the rest", box=box.SIMPLE)
+        for head in ("recordings of", "rows (+/−)", "AUROC", "by patient", "calibr. error"):
+            table.add_column(head, overflow="fold")
+        places = [*ranks.databases.items(), *(() if len(ranks.databases) == 1 else [("all", ranks.pooled)])]
+        for name, figures in places:
+            of_patients = ranks.by_patient if name == "all" else ranks.databases_by_patient[name]
+            table.add_row(
+                name,
+                f"{figures.n_positive}/{figures.n_negative}",
+                *(_interval(one) for one in (figures.auroc, of_patients.auroc)),
+                _value(figures.calibration_error),
+            )
+        for group in (ranks.devices if len(ranks.devices) > 1 else {}, *ranks.groups.values()):
+            table.add_section()
+            for name, figures in group.items():
+                if figures.auroc is not None:
+                    rows = f"{figures.n_positive}/{figures.n_negative}"
+                    table.add_row(name, rows, _interval(figures.auroc), "", _value(figures.calibration_error))
+        out.print(table, width=min(out.width, _TERMINAL))
+    table = Table("database", "right: marked", "wrong: marked", title="marked as unsure", box=box.SIMPLE)
+    for row in unsure_rows(found):
+        table.add_row(*row)
+    out.print(table, width=min(out.width, _TERMINAL))
+    out.print("95 % intervals over patients. Not a medical device.")
+    out.print(warning_of(found), soft_wrap=False)
+    out.print(f"model {found.model_id}")
+
+
+def _interval(figure: Interval | None) -> str:
+    from heartbeat_core.evaluation.markdown import NOTHING
+
+    return NOTHING if figure is None else f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"
+
+
+def _value(figure: Interval | None) -> str:
+    from heartbeat_core.evaluation.markdown import NOTHING
+
+    return NOTHING if figure is None else f"{figure.value:.3f}"
 
 
 def print_predictions(rows: list[dict[str, Any]]) -> None:
