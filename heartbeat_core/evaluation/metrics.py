@@ -34,7 +34,7 @@ def calibration_error(confidence: Values, correct: NDArray[np.bool_]) -> float:
 
 
 def bins_of(probabilities: Values) -> Codes:
-    """Return the number of the bin of each probability, from 0 to 14: [n] int64; ``calibration_error`` has the edges."""
+    """Return the bin of each probability, from 0 to 14: [n] int64; ``calibration_error`` has the edges."""
     return np.digitize(probabilities, np.arange(1, N_BINS) / N_BINS, right=True).astype(np.int64)
 
 

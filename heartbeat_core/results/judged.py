@@ -99,7 +99,7 @@ def judged_table(labelled: Labelled, outcomes: Outcomes, model_id: str) -> pa.Ta
     """Return one row per predicted recording, with its labels, as the model knows them, and its prediction."""
     labels, index = labelled.targets.labels, outcomes.rows.tolist()
     cells = labelled.targets.cells()
-    identity = {
+    identity: dict[str, Sequence[str | None]] = {
         "recording_id": labelled.recording_id,
         "uri": labelled.uri,
         "audio_sha256": labelled.audio_sha256,

@@ -186,7 +186,7 @@ def evaluate(
     """
     with exit_codes():
         if model is not None:
-            training = {"--recipe": recipe, "--without": without, "--protocol": protocol}
+            training: dict[str, object] = {"--recipe": recipe, "--without": without, "--protocol": protocol}
             training |= {"--folds": n_folds, "--seeds": n_seeds}
             if given := [name for name, value in training.items() if value is not None]:
                 raise UsageError(f"--model judges a model as it is, and {given[0]} is for training: leave one out")

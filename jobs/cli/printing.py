@@ -180,33 +180,36 @@ def print_judged(found: ModelEvaluation) -> None:
     for error_type, count in found.failures.items():
         out.print(f"  {count:>8} failed: {error_type}")
     if (judged := found.judgement) is not None:
-        for name in ("accuracy", "balanced_accuracy", "macro_f1"):
-            out.print(f"{name.replace('_', ' ')}: {_interval(getattr(judged, name))}")
+        out.print(f"accuracy: {_interval(judged.accuracy)}")
+        out.print(f"balanced accuracy: {_interval(judged.balanced_accuracy)}")
+        out.print(f"macro-F1: {_interval(judged.macro_f1)}")
     for ranks in found.against_rest:
-        table = Table(title=f"{ranks.label} against the rest", box=box.SIMPLE)
-        for head in ("recordings of", "rows (+/−)", "AUROC", "by patient", "calibr. error"):
+        table = Table(title=f"{ranks.label} against the rest", box=box.SIMPLE, show_edge=False, pad_edge=False)
+        for head in ("within", "+/−", "AUROC", "AUROC by patient", "ECE"):
             table.add_column(head, overflow="fold")
-        places = [*ranks.databases.items(), *(() if len(ranks.databases) == 1 else [("all", ranks.pooled)])]
-        for name, figures in places:
-            of_patients = ranks.by_patient if name == "all" else ranks.databases_by_patient[name]
-            table.add_row(
-                name,
-                f"{figures.n_positive}/{figures.n_negative}",
-                *(_interval(one) for one in (figures.auroc, of_patients.auroc)),
-                _value(figures.calibration_error),
-            )
-        for group in (ranks.devices if len(ranks.devices) > 1 else {}, *ranks.groups.values()):
+        places = [(name, one, ranks.databases_by_patient[name]) for name, one in ranks.databases.items()]
+        if len(places) > 1:
+            places.append(("all databases", ranks.pooled, ranks.by_patient))
+        for name, figures, of_patients in places:
+            cells = (_interval(figures.auroc), _interval(of_patients.auroc), _value(figures.calibration_error))
+            table.add_row(name, f"{figures.n_positive}/{figures.n_negative}", *cells)
+        devices = ranks.devices if len(ranks.devices) > 1 else {}
+        for kind, group in (("device", devices), *ranks.groups.items()):
             table.add_section()
             for name, figures in group.items():
                 if figures.auroc is not None:
                     rows = f"{figures.n_positive}/{figures.n_negative}"
-                    table.add_row(name, rows, _interval(figures.auroc), "", _value(figures.calibration_error))
+                    table.add_row(
+                        f"{kind} {name}", rows, _interval(figures.auroc), "", _value(figures.calibration_error)
+                    )
         out.print(table, width=min(out.width, _TERMINAL))
+        out.print()
     table = Table("database", "right: marked", "wrong: marked", title="marked as unsure", box=box.SIMPLE)
     for row in unsure_rows(found):
         table.add_row(*row)
     out.print(table, width=min(out.width, _TERMINAL))
-    out.print("95 % intervals over patients. Not a medical device.")
+    out.print("+/−: recordings with the label and without it. ECE: calibration error.")
+    out.print("In brackets: 95 % intervals over patients. Not a medical device.")
     out.print(warning_of(found), soft_wrap=False)
     out.print(f"model {found.model_id}")
 
