@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,21 @@ import pytest
 import sklearn.metrics
 from rich.console import Console
 
+from heartbeat_core import storage
 from heartbeat_core.bundles.bundle import load
 from heartbeat_core.bundles.predict import predict
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.errors import DatasetError, InputError, NothingSucceeded, OutputError
 from heartbeat_core.evaluation.finished import ModelEvaluation
 from heartbeat_core.recipe import Recipe
+from heartbeat_core.settings import Limits
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.judge import judge
 from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import LabelWords, read_labels
 from jobs.output.status import read_status
 from jobs.settings import JobSettings
+from jobs.tasks.outcomes import OutcomesJob, batch_in_isolation, make_batches, predict_batch
 from tests.commands import done, heartbeat, refused
 from tests.conftest import quiet_console
 from tests.helpers import WARD_ROWS, tree, write_csv
@@ -45,14 +49,14 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def build(ward: Path, out: Path, recipe: Recipe, **columns: list[str]) -> Path:
+def build(ward: Path, out: Path, recipe: Recipe, words: LabelWords | None = None, **columns: list[str]) -> Path:
     """Build the ward's dataset with other or more columns of the label file."""
     with (ward / "labels.csv").open() as file:
         head, *lines = [line.strip().split(",") for line in file]
     table = {name: [line[place] for line in lines] for place, name in enumerate(head)} | columns
     labels = write_csv(out.parent / f"{out.name}.csv", list(table), list(zip(*table.values(), strict=True)))
     keep = tuple(name for name in columns if name not in head)
-    options = DatasetOptions(recipe, labels=read_labels(str(labels), words=LabelWords(), keep_columns=keep))
+    options = DatasetOptions(recipe, labels=read_labels(str(labels), words=words or LabelWords(), keep_columns=keep))
     job = JobSettings.model_validate({"keep_columns": keep})
     build_dataset([str(ward)], str(out), options, job, quiet_console())
     return out
@@ -209,14 +213,20 @@ def test_ages_sexes_and_sites_that_the_dataset_kept_are_groups(
     assert "| sex f |" in (tmp_path / "out/REPORT.md").read_text()
 
 
+def judged_rows(dataset: Path, model: Path, folder: Path) -> list[dict[str, Any]]:
+    judge([str(dataset)], str(folder / "rows"), settings(model), quiet_console())
+    return rows_of(folder / "rows")
+
+
 def test_labels_are_matched_by_name(
     ward: Path, statistics_bundle: Path, recipe: Recipe, tmp_path: Path, console: Console
 ) -> None:
     cells = [("Murmur", "normal")[number % 2] for number in range(WARD_ROWS)]
-    fewer = build(ward, tmp_path / "fewer", recipe, label=cells)
-    assert "Murmur" in Dataset(str(fewer)).labelled().targets.labels
+    fewer = build(ward, tmp_path / "fewer", recipe, LabelWords(("Murmur", "normal")), label=cells)
+    assert Dataset(str(fewer)).facts.labels == ("Murmur", "normal")
     found = judge([str(fewer)], None, settings(statistics_bundle), console)
     assert [ranks.label for ranks in found.against_rest] == ["normal", "murmur"]
+    assert {row["label"] for row in judged_rows(fewer, statistics_bundle, tmp_path)} == {"normal", "murmur"}
     unknown = build(ward, tmp_path / "unknown", recipe, label=[("AS", "normal")[row % 2] for row in range(WARD_ROWS)])
     with pytest.raises(InputError, match=r"labels that the model does not know: AS; it knows normal, .*--label-map"):
         judge([str(unknown)], str(tmp_path / "out"), settings(statistics_bundle), console)
@@ -268,6 +278,24 @@ def test_another_model_in_the_folder_is_refused(
 ) -> None:
     with pytest.raises(OutputError, match=r"holds another job \(--model: tiny-statistics@.* there, tiny@.* here\)"):
         judge([str(ward_dataset)], str(judged[0]), settings(bundle), console)
+
+
+def test_a_batch_whose_worker_died_is_predicted_in_a_process_that_may_die(
+    ward_dataset: Path, statistics_bundle: Path
+) -> None:
+    labelled = Dataset(str(ward_dataset)).labelled()
+    batches = make_batches(labelled.uri, labelled.audio_sha256)
+    assert [(batch.first_row, len(batch.recordings)) for batch in batches] == [(0, 32), (32, 28)]
+    isolated = batch_in_isolation(batches[1])
+    assert isolated == replace(batches[1], isolated=True)
+    assert batch_in_isolation(isolated) is None, "it is no help twice"
+    digest = load(statistics_bundle).manifest.digest
+    job = OutcomesJob("", str(statistics_bundle), digest, Limits(), "cpu", storage.FROM_ENVIRONMENT, 1.0)
+    (_, here), (index, alone) = predict_batch(batches[1], job), predict_batch(isolated, job)
+    assert index == 1
+    assert alone.rows.tolist() == here.rows.tolist() == list(range(32, 60))
+    assert np.array_equal(alone.probabilities, here.probabilities)
+    assert alone.unsure == here.unsure
 
 
 # The command.
