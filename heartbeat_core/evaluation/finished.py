@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from heartbeat_core.evaluation.rank_figures import LabelRanks
 from heartbeat_core.evaluation.unsure import UnsureShares, marked, rightness, shares_of
 from heartbeat_core.settings import Settings
 
+MODEL_EVALUATION: Final = "heartbeat-model-evaluation"
+"""Tells its figures from those of an ``Evaluation``."""
 Overlap = Literal["all", "some", "likely", "unknown"]
 """Which recordings are known to be in a model's training data: all; those of a dataset; some are likely to be, because
 the recording that the model is aligned with is among them; or nothing is known."""
@@ -49,7 +51,7 @@ class ModelEvaluation(Settings):
     ``labels`` are those of the model.
     """
 
-    format: Literal["heartbeat-model-evaluation"] = "heartbeat-model-evaluation"
+    format: Literal["heartbeat-model-evaluation"] = MODEL_EVALUATION
     model_id: str
     labels: tuple[str, ...]
     data_fingerprint: str

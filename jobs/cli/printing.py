@@ -185,8 +185,9 @@ def print_judged(found: ModelEvaluation) -> None:
         out.print(f"macro-F1: {_interval(judged.macro_f1)}")
     for ranks in found.against_rest:
         table = Table(title=f"{ranks.label} against the rest", box=box.SIMPLE, show_edge=False, pad_edge=False)
-        for head in ("within", "+/−", "AUROC", "AUROC by patient", "ECE"):
-            table.add_column(head, overflow="fold")
+        table.add_column("within", overflow="fold")
+        for head in ("+/−", "AUROC", "AUROC by patient", "ECE"):
+            table.add_column(head, no_wrap=True)
         places = [(name, one, ranks.databases_by_patient[name]) for name, one in ranks.databases.items()]
         if len(places) > 1:
             places.append(("all databases", ranks.pooled, ranks.by_patient))

@@ -273,6 +273,37 @@ def test_training_data_is_recognised(
     assert judge([str(half)], None, settings(tmp_path / "model"), console).overlap == ("likely" if kept else "unknown")
 
 
+def test_its_figures_are_not_those_of_a_cross_validation(
+    judged: tuple[Path, ModelEvaluation],
+    ward_dataset: Path,
+    statistics_recipe: Recipe,
+    tmp_path: Path,
+    console: Console,
+) -> None:
+    options = TrainOptions(statistics_recipe, evaluation=str(judged[0]))
+    with pytest.raises(InputError, match="figures of a finished model, and not of a cross-validation"):
+        train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_dataset_of_the_training_data_among_others_is_recognised(
+    ward_dataset: Path,
+    dataset: Path,
+    evaluation: Path,
+    statistics_recipe: Recipe,
+    tmp_path: Path,
+    console: Console,
+) -> None:
+    options = TrainOptions(statistics_recipe, ("artifact",), evaluation=str(evaluation))
+    train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
+    for places in ([dataset, ward_dataset], [ward_dataset, dataset]):
+        found = judge([str(place) for place in places], None, settings(tmp_path / "model"), console)
+        assert found.overlap == "some"
+        assert found.unsure.keys() == {"ward-dataset", "dataset"}
+        assert found.n_rows == WARD_ROWS + 31
+    assert judge([str(dataset)], None, settings(tmp_path / "model"), console).overlap == "unknown"
+
+
 def test_another_model_in_the_folder_is_refused(
     judged: tuple[Path, ModelEvaluation], ward_dataset: Path, bundle: Path, console: Console
 ) -> None:
