@@ -100,11 +100,17 @@ def test_rows_count_where_their_labels_decide() -> None:
         ("y", "–", "1.000 of 1"),
         ("all databases", "0.000 of 2", "1.000 of 2"),
     ]
-    # The model was never trained on artifacts, so that it has no figure there.
-    assert [ranks.label for ranks in found.against_rest] == ["normal", "murmur"]
     # 'murmur|artifact' is not normal.
     assert (found.against_rest[0].pooled.n_positive, found.against_rest[0].pooled.n_negative) == (2, 2)
     assert found.against_rest[0].groups["sex"]["f"].n_negative == 1
+
+
+def test_a_label_that_the_model_was_not_trained_on_has_no_figure() -> None:
+    found = judged(cells=["normal", "murmur", "artifact", "murmur", "normal", "normal"])
+    assert [ranks.label for ranks in found.against_rest] == ["normal", "murmur"]
+    # It is known not to be a murmur, and what is predicted is wrong.
+    assert found.against_rest[1].pooled.n_negative == 3
+    assert found.unsure_pooled.n_wrong == 3
 
 
 def test_without_a_known_label_there_is_no_confusion() -> None:

@@ -193,20 +193,23 @@ def test_what_fails_is_counted_and_named(
 
 
 def test_ages_sexes_and_sites_that_the_dataset_kept_are_groups(
-    ward: Path, statistics_bundle: Path, recipe: Recipe, tmp_path: Path, console: Console
+    ward: Path, dataset: Path, statistics_bundle: Path, recipe: Recipe, tmp_path: Path, console: Console
 ) -> None:
     ages = [("8", "71", "")[number % 3] for number in range(WARD_ROWS)]
     sexes = [("f", "m")[number // 30] for number in range(WARD_ROWS)]
-    dataset = build(ward, tmp_path / "dataset", recipe, age=ages, sex=sexes)
-    labelled = Dataset(str(dataset)).labelled()
+    kept = build(ward, tmp_path / "kept", recipe, age=ages, sex=sexes)
+    labelled = Dataset(str(kept)).labelled()
     assert labelled.traits.keys() == {"age", "sex"}
-    found = judge([str(dataset)], str(tmp_path / "out"), settings(statistics_bundle), console)
+    found = judge([str(kept)], str(tmp_path / "out"), settings(statistics_bundle), console)
     for ranks in found.against_rest:
         counts = {
             name: {value: one.n_positive + one.n_negative for value, one in values.items()}
             for name, values in ranks.groups.items()
         }
         assert counts == {"age": {"2-12": 20, "65+": 20}, "sex": {"f": 30, "m": 30}}
+    both = judge([str(kept), str(dataset)], None, settings(statistics_bundle), console)
+    for ranks in both.against_rest:
+        assert sum(one.n_positive + one.n_negative for one in ranks.groups["sex"].values()) == WARD_ROWS
     rows = rows_of(tmp_path / "out")
     numbers = [int(row["uri"].rpartition("/")[2].partition(".")[0]) for row in rows]
     assert [row["age"] for row in rows] == [ages[number] for number in numbers]
