@@ -283,6 +283,32 @@ class Targets:
         return np.flatnonzero((n_allowed > 0) & (n_allowed < len(self.present)))
 
 
+def as_labels(targets: Targets, labels: Labels) -> Targets:
+    """Return the same rows with codes of other labels, which are found by their names as ``find_label`` finds them.
+
+    Raises
+    ------
+    InputError
+        A row may have a label that is none of them.
+
+    Examples
+    --------
+    >>> as_labels(Targets.of_cells(["Murmur", None], ("AS", "Murmur")), ("normal", "murmur")).cells()
+    ['murmur', None]
+    """
+    folded = [label.casefold() for label in labels]
+    occurring = np.flatnonzero(targets.possible.any(axis=0)).tolist()
+    if unknown := [targets.labels[code] for code in occurring if targets.labels[code].casefold() not in folded]:
+        raise InputError(
+            f"the rows have labels that the model does not know: {', '.join(unknown)}; it knows {', '.join(labels)}: "
+            "build the dataset with a --label-map that turns each into one of these, or into none"
+        )
+    possible = np.zeros((len(targets), len(labels)), bool)
+    for code in occurring:
+        possible[:, folded.index(targets.labels[code].casefold())] = targets.possible[:, code]
+    return Targets(labels, possible)
+
+
 def joined(parts: Sequence[Targets], labels: Labels) -> Targets:
     """Return the targets of all parts, one after the other, with codes of ``labels``, which has the labels of each."""
     rows = [np.zeros((0, len(labels)), bool)]

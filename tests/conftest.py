@@ -64,9 +64,10 @@ def _run_tasks(connection: Any, tasks: Any, items: Iterable[Any]) -> None:
 
 def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the drivers run their tasks one after the other in this process."""
-    for module in ("jobs.drivers.run", "jobs.drivers.train"):
+    for module in ("jobs.drivers.run", "jobs.drivers.train", "jobs.drivers.judge"):
         monkeypatch.setattr(f"{module}.connect", _connect)
-    for module in ("jobs.drivers.run", "jobs.drivers.build_dataset", "jobs.drivers.train", "jobs.drivers.evaluate"):
+    drivers = ("run", "build_dataset", "train", "evaluate", "judge")
+    for module in (f"jobs.drivers.{name}" for name in drivers):
         monkeypatch.setattr(f"{module}.run_tasks", _run_tasks)
 
 

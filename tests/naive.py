@@ -6,7 +6,7 @@ They are slow on purpose and share no code with what they judge.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import librosa
@@ -163,7 +163,24 @@ def rank_figures(rows: Ranked) -> tuple[float, float, float]:
     return float(found[0]), float(found[1]), float(found[2])
 
 
-def rank_intervals(rows: Ranked, persons: Sequence[int], seed: int) -> list[tuple[float, float]]:
+def calibration_error_of(rows: Ranked) -> float:
+    """Return the mean over rows of |share of positive rows - mean score| of the row's bin, in 15 bins."""
+    gaps = []
+    for number in range(15):
+        low, high = number / 15, (number + 1) / 15
+        here = [row for row in rows if low < row[0] <= high or (number == 0 and row[0] == 0)]
+        if here:
+            share = sum(has_it for _, has_it in here) / len(here)
+            gaps.append(len(here) * abs(share - math.fsum(score for score, _ in here) / len(here)))
+    return math.fsum(gaps) / len(rows)
+
+
+def rank_intervals(
+    rows: Ranked,
+    persons: Sequence[int],
+    seed: int,
+    figures: Callable[[Ranked], tuple[float, ...]] = rank_figures,
+) -> list[tuple[float, float]]:
     """Put the rows of each resample's persons together; leave out a resample that lacks rows of one kind."""
     names = sorted(set(persons))
     rng = np.random.default_rng(seed)
@@ -172,7 +189,7 @@ def rank_intervals(rows: Ranked, persons: Sequence[int], seed: int) -> list[tupl
         drawn = [names[place] for place in rng.integers(len(names), size=len(names)).tolist()]
         expanded = [row for name in drawn for row, person in zip(rows, persons, strict=True) if person == name]
         if {has_it for _, has_it in expanded} == {True, False}:
-            found.append(rank_figures(expanded))
+            found.append(figures(expanded))
     return [(percentile(each, 0.025), percentile(each, 0.975)) for each in zip(*found, strict=True)]
 
 

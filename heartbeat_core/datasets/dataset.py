@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.arrays import Frames
 from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError
 from heartbeat_core.formats.columns import list_values, numbers
-from heartbeat_core.formats.parquet import Table, from_parquet
+from heartbeat_core.formats.parquet import Table, from_parquet, parquet_schema
 from heartbeat_core.labels import ORIGINAL_LABELS, SEPARATOR, Labels, Targets, joined
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import Settings, fingerprint, parse_settings
@@ -39,6 +39,9 @@ FACTS_NAME = "_dataset.json"
 REFERENCE_NAME = "_reference.safetensors"
 SCALER_NAME = "_scaler.safetensors"
 SEGMENTS_NAME = "segments.parquet"
+
+TRAITS = ("age", "sex", "site")
+"""Kept columns that say of whom and where a recording is: models are judged within their values."""
 
 Layout = Literal["compact", "padded"]
 
@@ -136,6 +139,8 @@ class Labelled:
     targets : Targets
     groups, devices, databases : [n] text
         As in ``Rows``.
+    traits : dict[str, list[str]]
+        The cells of those of ``TRAITS`` that the dataset kept, [n] text each; empty where a cell is.
     """
 
     recording_id: list[str]
@@ -145,6 +150,7 @@ class Labelled:
     groups: list[str]
     devices: list[str]
     databases: list[str]
+    traits: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.recording_id)
@@ -254,7 +260,7 @@ class Dataset:
     def labelled(self) -> Labelled:
         """Return the recordings that have a label, without reading their frames."""
         columns = ["recording_id", "uri", "audio_sha256", "label", *self._people]
-        rows = [row for uri in self.part_uris() for row in read_part(uri, columns).to_pylist()]
+        rows = [row for uri in self.part_uris() for row in read_part(uri, columns, TRAITS).to_pylist()]
         targets = self._targets([row["label"] for row in rows])
         labelled = targets.labelled()
         rows = [rows[i] for i in labelled.tolist()]
@@ -266,6 +272,7 @@ class Dataset:
             [_group(row["audio_sha256"], row["patient_id"]) for row in rows],
             [_device(row["device"], row["sample_rate_hz"]) for row in rows],
             [row.get("database") or self.name for row in rows],
+            {name: [_cell(row[name]) for row in rows] for name in TRAITS if rows and name in rows[0]},
         )
 
     def names_databases(self) -> bool:
@@ -344,8 +351,12 @@ def _device(device: str | None, sample_rate_hz: int) -> str:
     return f"{sample_rate_hz} Hz" if device is None else device
 
 
-def read_part(uri: str, columns: list[str]) -> Table:
-    """Read columns of one part.
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def read_part(uri: str, columns: list[str], optional: Sequence[str] = ()) -> Table:
+    """Read columns of one part, and those of ``optional`` that it has.
 
     Raises
     ------
@@ -353,7 +364,9 @@ def read_part(uri: str, columns: list[str]) -> Table:
         The part does not exist, is damaged, or lacks a column.
     """
     try:
-        return from_parquet(storage.read(uri), columns)
+        data = storage.read(uri)
+        there = set(parquet_schema(data).names) if optional else set()
+        return from_parquet(data, [*columns, *(name for name in optional if name in there)])
     except (FileNotFoundError, InputError) as error:
         raise DatasetError(f"{storage.display(uri)}: {error}") from None
 

@@ -38,7 +38,16 @@ def read_labelled(datasets: Sequence[Dataset]) -> Labelled:
         groups=list(chain.from_iterable(part.groups for part in parts)),
         devices=list(chain.from_iterable(part.devices for part in parts)),
         databases=list(chain.from_iterable(part.databases for part in parts)),
+        traits=_join_traits(parts),
     )
+
+
+def _join_traits(parts: Sequence[Labelled]) -> dict[str, list[str]]:
+    """Return the traits that at least one part knows; the rows of the others have empty texts."""
+    names = dict.fromkeys(name for part in parts for name in part.traits)
+    return {
+        name: list(chain.from_iterable(part.traits.get(name, [""] * len(part)) for part in parts)) for name in names
+    }
 
 
 def _check_recordings(parts: Sequence[Labelled], names: Sequence[str]) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Codes, Values
 from heartbeat_core.evaluation.intervals import IntervalOverSeeds
-from heartbeat_core.evaluation.rank_figures import DatabaseMean, DatabaseMeans, LabelRanks, RankFigures
+from heartbeat_core.evaluation.metrics import bins_of
+from heartbeat_core.evaluation.rank_figures import DatabaseMean, DatabaseMeans, LabelRanks, RankFigures, ReliabilityBin
+from heartbeat_core.evaluation.reliability import merge_bins, reliability_bins
+from heartbeat_core.evaluation.traits import in_order, values_of
 from heartbeat_core.labels import Targets
 
 N_RESAMPLES = 1_000
 PERCENTILES = (2.5, 97.5)
 POSITIVE, NEGATIVE, UNDECIDED = 1, 0, -1
-NAMES = ("auroc", "auprc", "sensitivity")
+NAMES = ("auroc", "auprc", "sensitivity", "calibration_error")
 _BLOCK_CELLS = 2**14
 """Resamples x rows that are worked on at once: few enough for the processor's cache."""
 
@@ -54,6 +58,7 @@ def rank(
     databases: Sequence[str],
     devices: Sequence[str],
     seed: int = 0,
+    traits: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[LabelRanks]:
     """Compute the figures of each label against the rest, for the predictions of one seed.
 
@@ -71,6 +76,8 @@ def rank(
         The recording device of each row.
     seed : int
         The seed of the bootstrap.
+    traits : Mapping[str, Sequence[str]]
+        Further facts about each row by name (age, sex, site); empty text where they are not known.
 
     Returns
     -------
@@ -79,6 +86,7 @@ def rank(
     """
     persons = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
     of_devices = np.asarray(devices)
+    known = {name: values_of(name, texts) for name, texts in traits.items()}
     found = []
     for code, label in enumerate(targets.labels):
         is_judged = ~np.isnan(probabilities[:, code])
@@ -99,6 +107,9 @@ def rank(
                 devices=_within(rows, of_devices, seed),
                 mean_over_databases=_means(within),
                 mean_over_databases_by_patient=_means(patients_within),
+                groups={name: _within_known(rows, values, seed) for name, values in known.items()},
+                reliability={str(name): _bins(rows.where(rows.databases == name)) for name in within},
+                reliability_pooled=_bins(rows),
             )
         )
     return found
@@ -147,10 +158,11 @@ def rank_figures(rows: Scored, seed: int = 0) -> RankFigures:
         descending = np.argsort(-decided.scores, kind="stable")
         is_positive = decided.outcomes[descending] == POSITIVE
         ends = np.flatnonzero(np.diff(decided.scores[descending], append=-np.inf))
-        points = _curve_figures(np.ones((1, len(descending)), np.int64), is_positive, ends)[0].tolist()
+        scores = decided.scores[descending[ends]]
+        points = _curve_figures(np.ones((1, len(descending)), np.int64), is_positive, ends, scores)[0].tolist()
         resampled = np.concatenate(
             [
-                _curve_figures(times.take(person[descending], axis=1), is_positive, ends)
+                _curve_figures(times.take(person[descending], axis=1), is_positive, ends, scores)
                 for times in _draws(len(persons), max(1, _BLOCK_CELLS // len(descending)), seed)
             ]
         )
@@ -187,8 +199,10 @@ def _draws(n_persons: int, n_at_once: int, seed: int) -> Iterator[NDArray[np.int
         )
 
 
-def _curve_figures(times: NDArray[np.int64], is_positive: NDArray[np.bool_], ends: NDArray[np.int64]) -> Values:
-    """Compute the three figures of each resample.
+def _curve_figures(
+    times: NDArray[np.int64], is_positive: NDArray[np.bool_], ends: NDArray[np.int64], scores: Values
+) -> Values:
+    """Compute the figures of each resample.
 
     Parameters
     ----------
@@ -197,11 +211,13 @@ def _curve_figures(times: NDArray[np.int64], is_positive: NDArray[np.bool_], end
     is_positive : ndarray, [n] bool
     ends : ndarray, [n_scores] int64
         The last row of each run of equal scores.
+    scores : ndarray, [n_scores] float64
+        The score of each run.
 
     Returns
     -------
-    ndarray, [n_resamples, 3] float64
-        AUROC, AUPRC and sensitivity; NaN for a resample without positive or without negative rows.
+    ndarray, [n_resamples, 4] float64
+        The figures of ``NAMES``; those of ranks are NaN for a resample without positive or without negative rows.
     """
     # For each threshold, from the highest: the rows at or above it, and those that have exactly this score.
     hits = (times * is_positive).cumsum(axis=1).take(ends, axis=1)
@@ -212,6 +228,9 @@ def _curve_figures(times: NDArray[np.int64], is_positive: NDArray[np.bool_], end
     pairs = (new_alarms * (2 * hits - new_hits)).sum(axis=1)
     # In a resample, the highest thresholds may have no rows; they add nothing.
     precision = hits / np.maximum(hits + alarms, 1)
+    # Scores that descend fill one bin after the other.
+    first_of_bins = np.flatnonzero(np.diff(bins_of(scores), prepend=-1))
+    gaps = np.add.reduceat(new_hits - (new_hits + new_alarms) * scores, first_of_bins, axis=1)
     # Whole numbers, so that a specificity of exactly 0.9 counts.
     best_hits = np.where(10 * alarms <= n_negative[:, np.newaxis], hits, 0).max(axis=1)
     with np.errstate(invalid="ignore"):
@@ -220,6 +239,7 @@ def _curve_figures(times: NDArray[np.int64], is_positive: NDArray[np.bool_], end
                 pairs / (2 * n_positive * n_negative),
                 (new_hits * precision).sum(axis=1) / n_positive,
                 best_hits / n_positive,
+                np.abs(gaps).sum(axis=1) / (n_positive + n_negative),
             ],
             axis=1,
         )
@@ -227,6 +247,16 @@ def _curve_figures(times: NDArray[np.int64], is_positive: NDArray[np.bool_], end
 
 def _within(rows: Scored, names: NDArray[np.str_], seed: int) -> dict[str, RankFigures]:
     return {str(name): rank_figures(rows.where(names == name), seed) for name in np.unique(names)}
+
+
+def _within_known(rows: Scored, values: Sequence[str], seed: int) -> dict[str, RankFigures]:
+    of_rows = np.asarray(values)
+    return {name: rank_figures(rows.where(of_rows == name), seed) for name in in_order({*values} - {""})}
+
+
+def _bins(rows: Scored) -> tuple[ReliabilityBin, ...]:
+    decided = rows.where(rows.outcomes != UNDECIDED)
+    return reliability_bins(decided.scores, decided.outcomes == POSITIVE)
 
 
 def _means(within: Mapping[str, RankFigures]) -> DatabaseMeans:
@@ -252,6 +282,9 @@ def _pool_label(ranks: Sequence[LabelRanks]) -> LabelRanks:
         devices=_pool_within([each.devices for each in ranks]),
         mean_over_databases=_means(databases),
         mean_over_databases_by_patient=_means(databases_by_patient),
+        groups={name: _pool_within([each.groups[name] for each in ranks]) for name in first.groups},
+        reliability={name: merge_bins([each.reliability[name] for each in ranks]) for name in first.reliability},
+        reliability_pooled=merge_bins([each.reliability_pooled for each in ranks]),
     )
 
 

@@ -78,6 +78,10 @@ class Truth(Protocol):
     def databases(self) -> Sequence[str]:
         """Return the database of each row."""
 
+    @property
+    def traits(self) -> Mapping[str, Sequence[str]]:
+        """Return the age, sex and site of each row, where they are known; see ``evaluation.traits``."""
+
 
 @dataclass(frozen=True)
 class OutOfFold:
@@ -160,7 +164,7 @@ def judge_recipe(
     ranks = pool_ranks([_rank_folds(truth, results, leaves_out) for results in of_seeds])
     judgement = pool(
         [
-            _judge_rows(
+            judge_rows(
                 truth,
                 np.concatenate([fold.rows for fold in results]),
                 np.concatenate([fold.predicted for fold in results]),
@@ -189,12 +193,17 @@ def judge_recipe(
 def _rank_folds(truth: Truth, results: Sequence[FoldResult], leaves_out: bool) -> list[LabelRanks]:
     """Return the figures of each label against the rest, for the predictions of one seed."""
     rows = np.concatenate([fold.rows for fold in results])
+    return rank_rows(truth, rows, np.concatenate([_where_trained(fold.probabilities, leaves_out) for fold in results]))
+
+
+def rank_rows(truth: Truth, rows: Codes, probabilities: Values) -> list[LabelRanks]:
+    """Return the figures of each label against the rest for the rows with these numbers; see ``rank``."""
     index = rows.tolist()
     groups, databases, devices = (
         [values[i] for i in index] for values in (truth.groups, truth.databases, truth.devices)
     )
-    probabilities = np.concatenate([_where_trained(fold.probabilities, leaves_out) for fold in results])
-    return rank(truth.targets.take(rows), probabilities, groups, databases, devices)
+    traits = {name: [values[i] for i in index] for name, values in truth.traits.items()}
+    return rank(truth.targets.take(rows), probabilities, groups, databases, devices, traits=traits)
 
 
 def _where_trained(probabilities: Values, leaves_out: bool) -> Values:
@@ -239,7 +248,7 @@ def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -
             task=task.name,
             dropped_labels=task.dropped,
             judgement=pool(
-                [_judge_rows(truth, kept, codes, np.eye(n_labels)[codes]) for codes in seeds],
+                [judge_rows(truth, kept, codes, np.eye(n_labels)[codes]) for codes in seeds],
                 truth.targets.labels,
             ),
         )
@@ -247,8 +256,8 @@ def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -
     ]
 
 
-def _judge_rows(truth: Truth, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
-    """Judge predictions for the rows with these numbers; only those count whose label is known.
+def judge_rows(truth: Truth, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
+    """Judge predictions for the rows with these numbers; only those count whose label is known: at least one must be.
 
     A row that may also have a label that the task leaves out is not known to have the other one.
     """

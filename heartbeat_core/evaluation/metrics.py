@@ -30,9 +30,12 @@ def calibration_error(confidence: Values, correct: NDArray[np.bool_]) -> float:
         ``sum over bins of |rows right - sum of their confidences| / n``. Each bin includes its upper edge; the first
         bin also includes its lower edge.
     """
-    inner_edges = np.arange(1, N_BINS) / N_BINS
-    bins = np.digitize(confidence, inner_edges, right=True)
-    return float(np.abs(np.bincount(bins, correct - confidence)).sum() / len(confidence))
+    return float(np.abs(np.bincount(bins_of(confidence), correct - confidence)).sum() / len(confidence))
+
+
+def bins_of(probabilities: Values) -> Codes:
+    """Return the bin of each probability, from 0 to 14: [n] int64; ``calibration_error`` has the edges."""
+    return np.digitize(probabilities, np.arange(1, N_BINS) / N_BINS, right=True).astype(np.int64)
 
 
 def brier_score(true: Codes, probabilities: Values) -> float:

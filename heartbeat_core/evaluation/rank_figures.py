@@ -5,6 +5,8 @@ Overall figures never stand alone: ``LabelRanks`` holds those within each databa
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from heartbeat_core.evaluation.intervals import IntervalOverSeeds
 from heartbeat_core.settings import Settings
 
@@ -32,6 +34,23 @@ class RankFigures(Settings):
     random scores is the share of positive rows."""
     sensitivity: IntervalOverSeeds | None
     """The largest sensitivity of any threshold "score >= t" whose specificity is at least 0.9."""
+    calibration_error: IntervalOverSeeds | None = None
+    """Expected calibration error of the score as a probability: the mean over rows of |share of positive rows - mean
+    score| of the row's bin, in 15 bins of equal width (Guo et al., 2017, arXiv:1706.04599). None in figures of earlier
+    versions as well."""
+
+
+class ReliabilityBin(Settings):
+    """The rows whose score lies in one of 15 bins of equal width.
+
+    The bins are numbered from 0. Each includes its upper edge; the first also includes 0.
+    """
+
+    number: int
+    n: int
+    """Rows; with several seeds, each row counts once for each seed."""
+    mean_probability: float
+    share_positive: float
 
 
 class DatabaseMean(Settings):
@@ -47,6 +66,7 @@ class DatabaseMeans(Settings):
     auroc: DatabaseMean | None
     auprc: DatabaseMean | None
     sensitivity: DatabaseMean | None
+    calibration_error: DatabaseMean | None = None
 
 
 class LabelRanks(Settings):
@@ -67,3 +87,9 @@ class LabelRanks(Settings):
     devices: dict[str, RankFigures]
     mean_over_databases: DatabaseMeans
     mean_over_databases_by_patient: DatabaseMeans
+    groups: dict[str, dict[str, RankFigures]] = Field(default_factory=dict)
+    """For each of age, sex and site that the dataset knows: the figures within each of its values, by recording. Rows
+    where it is not known are left out."""
+    reliability: dict[str, tuple[ReliabilityBin, ...]] = Field(default_factory=dict)
+    """The bins that have rows, for each database; see ``calibration_error``."""
+    reliability_pooled: tuple[ReliabilityBin, ...] = ()

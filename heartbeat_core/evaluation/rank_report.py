@@ -15,23 +15,36 @@ RANK_HEAD = (
     "AUROC",
     "AUPRC",
     "sensitivity at 0.9 specificity",
+    "calibration error",
     "AUROC by patient",
 )
 
 
+RANK_NOTE = (
+    "Each label against the rest: recordings that are known to have the label (+) against those that are known not "
+    "to have it (−); all others are left out. By patient: the score is the mean over a patient's recordings in one "
+    "database; the patient is + if one recording is +, and − if none is + and at least one is −. Devices, ages, sexes "
+    "and sites are judged by recording only. In brackets: the 95 % interval over patients (bootstrap), and for "
+    "the plain mean over databases the number of databases that have the figure. Random scores have an AUROC of "
+    "0.5, and an AUPRC equal to the share of + rows. The sensitivity is the largest of any threshold with a "
+    "specificity of at least 0.9. The calibration error is the mean distance of the label's probability from the "
+    f"share of + rows, in 15 bins. {NOTHING}: there are no + rows, no − rows, or only one patient."
+)
+"""Explains ``rank_tables``."""
+
+
 def rank_section(ranks: Sequence[LabelRanks]) -> str:
-    """Return the figures of one recipe: a note, and one table a label with a row a database and a row a device."""
-    note = (
-        "Each label against the rest: recordings that are known to have the label (+) against those that are known not "
-        "to have it (−); all others are left out. By patient: the score is the mean over a patient's recordings in one "
-        "database; the patient is + if one recording is +, and − if none is + and at least one is −. Devices are "
-        "judged by recording only. Means over seeds; in brackets the 95 % interval over patients (bootstrap), and for "
-        "the plain mean over databases the number of databases that have the figure. Random scores have an AUROC of "
-        "0.5, and an AUPRC equal to the share of + rows. The sensitivity is the largest of any threshold with a "
-        f"specificity of at least 0.9. {NOTHING}: there are no + rows, no − rows, or only one patient. A database or "
-        "device that was left out of the training has 0/0 rows for a label that no other database or device has."
+    """Return the figures of one recipe: a note, and the tables of ``rank_tables``."""
+    more = (
+        "All figures are means over seeds. A database or device that was left out of the training has 0/0 rows for a "
+        "label that no other database or device has."
     )
-    return "\n\n".join([note, *(f"### {each.label} against the rest\n\n{_label_table(each)}" for each in ranks)]) + "\n"
+    return f"{RANK_NOTE} {more}\n\n{rank_tables(ranks)}"
+
+
+def rank_tables(ranks: Sequence[LabelRanks]) -> str:
+    """Return one table a label, with a row for each database, each device, and each age, sex and site."""
+    return "\n\n".join(f"### {each.label} against the rest\n\n{_label_table(each)}" for each in ranks) + "\n"
 
 
 def rank_leaderboard(of_recipes: Mapping[str, Sequence[LabelRanks]]) -> str:
@@ -66,10 +79,11 @@ def _label_table(ranks: LabelRanks) -> str:
     if len(rows) > 1:
         means = ranks.mean_over_databases
         means_by_patient = ranks.mean_over_databases_by_patient
-        of_recordings = [_mean(mean) for mean in (means.auroc, means.auprc, means.sensitivity)]
+        of_recordings = [_mean(mean) for mean in (means.auroc, means.auprc, means.sensitivity, means.calibration_error)]
         rows.append(["mean over databases", "", "", *of_recordings, _mean(means_by_patient.auroc)])
         rows.append(_cells("all databases pooled", ranks.pooled, _interval(ranks.by_patient.auroc)))
-    rows += [_cells(f"device {name}", figures, "") for name, figures in ranks.devices.items()]
+    for kind, within in (("device", ranks.devices), *ranks.groups.items()):
+        rows += [_cells(f"{kind} {name}", figures, "") for name, figures in within.items()]
     return markdown_table(RANK_HEAD, rows)
 
 
@@ -78,9 +92,13 @@ def _cells(name: str, figures: RankFigures, auroc_by_patient: str) -> list[str]:
         name,
         f"{figures.n_positive}/{figures.n_negative}",
         str(figures.n_patients),
-        *(_interval(figure) for figure in (figures.auroc, figures.auprc, figures.sensitivity)),
+        *(_interval(figure) for figure in _figures_of(figures)),
         auroc_by_patient,
     ]
+
+
+def _figures_of(figures: RankFigures) -> list[Interval | None]:
+    return [figures.auroc, figures.auprc, figures.sensitivity, figures.calibration_error]
 
 
 def _leaderboard_table(of_recipes: Mapping[str, Sequence[LabelRanks]], label: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heartbeat_core.evaluation.figures import Evaluation, Figures, PooledJudgement, RecipeFigures
+from heartbeat_core.evaluation.figures import Evaluation, Figures, Judgement, PooledJudgement, RecipeFigures
 from heartbeat_core.evaluation.intervals import Interval, OverSeeds
 from heartbeat_core.evaluation.markdown import NOTHING, markdown_table, one_line
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT
@@ -124,7 +124,7 @@ def _label_table(judgement: PooledJudgement) -> str:
     return markdown_table(("label", "rows", "recall", "precision"), rows)
 
 
-def confusion_table(judgement: Figures | PooledJudgement) -> str:
+def confusion_table(judgement: Figures | Judgement | PooledJudgement) -> str:
     """Return a confusion matrix as Markdown; rows are labels, columns predictions."""
     rows = zip(judgement.labels, judgement.confusion_matrix, strict=True)
     return markdown_table(("", *judgement.labels), [(label, *map(str, counts)) for label, counts in rows])

@@ -14,7 +14,6 @@ from jobs.cli.options import (
     Cluster,
     Config,
     FormatChoice,
-    Output,
     ProtocolChoice,
     StoreConfig,
     Workers,
@@ -23,6 +22,7 @@ from jobs.cli.options import (
 from jobs.cli.printing import (
     log,
     out,
+    print_judged,
     print_leaderboard,
     print_places,
 )
@@ -117,15 +117,33 @@ def evaluate(
             show_default=False,
         ),
     ],
-    output: Output,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Folder or URL: new, empty, or begun by this same command. With --model it may be left out: then the "
+            "figures are only printed.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|URI",
+            help="Judge this finished model, and train nothing: a shipped one, or where a bundle is.",
+        ),
+    ] = None,
     recipe: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--recipe",
             metavar="NAME|FILE.yaml",
             help="A shipped recipe or your own. May be repeated; 'all' stands for all shipped ones.",
         ),
-    ],
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,51 +151,84 @@ def evaluate(
         ),
     ] = None,
     protocol: Annotated[
-        ProtocolChoice,
-        typer.Option("--protocol", help="Folds grouped by person, or one database or device left out of the training."),
-    ] = ProtocolChoice.grouped_folds,
+        ProtocolChoice | None,
+        typer.Option(
+            "--protocol",
+            help="Folds grouped by person, or one database or device left out of the training. "
+            "[default: grouped-folds]",
+        ),
+    ] = None,
     n_folds: Annotated[
         int | None,
         typer.Option("--folds", metavar="N", min=2, help="How many folds, grouped by person. [default: 5]"),
     ] = None,
     n_seeds: Annotated[
-        int, typer.Option("--seeds", metavar="N", min=1, help="How many repetitions, each with another seed.")
-    ] = 3,
+        int | None,
+        typer.Option("--seeds", metavar="N", min=1, help="How many repetitions, each with another seed. [default: 3]"),
+    ] = None,
     cluster: Cluster = None,
     workers: Workers = None,
     config: Config = None,
 ) -> None:
-    """Judge recipes by cross-validation on the cluster, beside rules that do not listen to the sound.
+    """Judge recipes by cross-validation, beside rules that do not listen to the sound, or judge a finished model.
 
-    No person is in training and test rows, and everything is fitted on the training rows alone. The output holds the
-    pooled predictions of the test rows, all figures (figures.json) and a leaderboard (LEADERBOARD.md). The same command
-    again goes on where it stopped.
+    With --recipe, no person is in training and test rows, and everything is fitted on the training rows alone. With
+    --model, nothing is fitted: do this on your own recordings before you trust a model.
+
+    The output holds the predictions, all figures (figures.json), reliability diagrams, and LEADERBOARD.md or, of a
+    model, REPORT.md. The same command again goes on where it stopped.
+
+    Example: **heartbeat evaluate dataset/ --model cycles**
 
     Example: **heartbeat evaluate dataset/ --recipe cycles --recipe seed-small --without artifact -o evaluation/**
 
     Example: **heartbeat evaluate a/ b/ c/ --recipe cycles --protocol leave-one-database-out -o evaluation/**
     """
     with exit_codes():
+        if model is not None:
+            training: dict[str, object] = {"--recipe": recipe, "--without": without, "--protocol": protocol}
+            training |= {"--folds": n_folds, "--seeds": n_seeds}
+            if given := [name for name, value in training.items() if value is not None]:
+                raise UsageError(f"--model judges a model as it is, and {given[0]} is for training: leave one out")
+            _judge_model(datasets, output, model, cluster, workers, config)
+            return
+        if not recipe or output is None:
+            raise UsageError("name what to judge: --recipe and the folder --output, or a finished model with --model")
+        chosen = protocol or ProtocolChoice.grouped_folds
+        if n_folds is not None and chosen is not ProtocolChoice.grouped_folds:
+            raise UsageError(f"--folds goes with --protocol grouped-folds, and not with {chosen.value}")
         prepare_workers(cluster, "heartbeat_core.learning.fit")
         from heartbeat_core.evaluation.figures import FIGURES_NAME
         from heartbeat_core.evaluation.report import LEADERBOARD_NAME
         from jobs.drivers import evaluate as job
         from jobs.settings import load_recipe, shipped_recipes
 
-        if n_folds is not None and protocol is not ProtocolChoice.grouped_folds:
-            raise UsageError(f"--folds goes with --protocol grouped-folds, and not with {protocol.value}")
-
         names = [name for text in recipe for name in (shipped_recipes() if text == "all" else [text])]
         options = job.EvaluateOptions(
             tuple(load_recipe(name) for name in dict.fromkeys(names)),
             tuple(without or ()),
-            protocol.value,
+            chosen.value,
             n_folds or 5,
-            n_seeds,
+            n_seeds or 3,
         )
         found = job.evaluate(datasets, output, options, job_settings(config, cluster, workers), log)
         print_leaderboard(found)
-        print_places(output, (job.PREDICTIONS_FOLDER, FIGURES_NAME, LEADERBOARD_NAME))
+        print_places(output, (job.PREDICTIONS_FOLDER, FIGURES_NAME, LEADERBOARD_NAME, job.RELIABILITY_FOLDER))
+
+
+def _judge_model(
+    datasets: list[str], output: str | None, model: str, cluster: str | None, workers: int | None, config: str | None
+) -> None:
+    """Judge a finished model and print its figures."""
+    prepare_workers(cluster, "heartbeat_core.bundles.bundle")
+    from heartbeat_core.evaluation.figures import FIGURES_NAME
+    from heartbeat_core.evaluation.finished_report import REPORT_NAME
+    from jobs.drivers import judge as job
+
+    found = job.judge(datasets, output, job_settings(config, cluster, workers, model=model), log)
+    print_judged(found)
+    if output is not None:
+        print_places(output, (job.PREDICTIONS_NAME, job.FAILURES_NAME, FIGURES_NAME, REPORT_NAME))
 
 
 @app.command(epilog="Exit codes: 0 written, 1 it could not be written, 2 wrong usage, 130 interrupted.")

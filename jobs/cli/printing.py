@@ -11,6 +11,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
+    from heartbeat_core.evaluation.finished import ModelEvaluation
+    from heartbeat_core.evaluation.intervals import Interval
     from heartbeat_core.evaluation.leave_one_out import Place
     from heartbeat_core.evaluation.rank_figures import LabelRanks, RankFigures
     from jobs.drivers.classify import ClassifySummary
@@ -25,8 +27,14 @@ log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr
 
 MOST_DEVICES = 2
 """The columns of more devices do not fit a terminal; they get tables of their own."""
+_TERMINAL = 80
+"""Columns of a terminal that a table may take."""
 _MEAN_ROW = "mean over databases"
-_STEPS = {"inputs": "parts of the models' inputs computed", "folds": "folds judged"}
+_STEPS = {
+    "inputs": "parts of the models' inputs computed",
+    "folds": "folds judged",
+    "outcomes": "parts of the recordings predicted",
+}
 
 
 def print_status(found: Status) -> None:
@@ -160,6 +168,63 @@ def _print_rank_table(title: str, of_recipes: Mapping[str, LabelRanks], place: P
             _MEAN_ROW, *(NOTHING if mean is None else f"{mean.value:.3f} (of {mean.n_databases})" for mean in means)
         )
     out.print(table)
+
+
+def print_judged(found: ModelEvaluation) -> None:
+    """Print the main figures of a finished model, in tables that are not wider than a terminal."""
+    from rich import box
+
+    from heartbeat_core.evaluation.finished_report import unsure_rows, warning_of
+
+    out.print(f"{found.n_rows} recordings of {found.n_patients} patients predicted, {found.n_failed} failed")
+    for error_type, count in found.failures.items():
+        out.print(f"  {count:>8} failed: {error_type}")
+    if (judged := found.judgement) is not None:
+        out.print(f"accuracy: {_interval(judged.accuracy)}")
+        out.print(f"balanced accuracy: {_interval(judged.balanced_accuracy)}")
+        out.print(f"macro-F1: {_interval(judged.macro_f1)}")
+    for ranks in found.against_rest:
+        table = Table(title=f"{ranks.label} against the rest", box=box.SIMPLE, show_edge=False, pad_edge=False)
+        table.add_column("within", overflow="fold")
+        for head in ("+/−", "AUROC", "AUROC by patient", "ECE"):
+            table.add_column(head, no_wrap=True)
+        places = [(name, one, ranks.databases_by_patient[name]) for name, one in ranks.databases.items()]
+        if len(places) > 1:
+            places.append(("all databases", ranks.pooled, ranks.by_patient))
+        for name, figures, of_patients in places:
+            cells = (_interval(figures.auroc), _interval(of_patients.auroc), _value(figures.calibration_error))
+            table.add_row(name, f"{figures.n_positive}/{figures.n_negative}", *cells)
+        devices = ranks.devices if len(ranks.devices) > 1 else {}
+        for kind, group in (("device", devices), *ranks.groups.items()):
+            table.add_section()
+            for name, figures in group.items():
+                if figures.auroc is not None:
+                    rows = f"{figures.n_positive}/{figures.n_negative}"
+                    table.add_row(
+                        f"{kind} {name}", rows, _interval(figures.auroc), "", _value(figures.calibration_error)
+                    )
+        out.print(table, width=min(out.width, _TERMINAL))
+        out.print()
+    table = Table("database", "right: marked", "wrong: marked", title="marked as unsure", box=box.SIMPLE)
+    for row in unsure_rows(found):
+        table.add_row(*row)
+    out.print(table, width=min(out.width, _TERMINAL))
+    out.print("+/−: recordings with the label and without it. ECE: calibration error.")
+    out.print("In brackets: 95 % intervals over patients. Not a medical device.")
+    out.print(warning_of(found), soft_wrap=False)
+    out.print(f"model {found.model_id}")
+
+
+def _interval(figure: Interval | None) -> str:
+    from heartbeat_core.evaluation.markdown import NOTHING
+
+    return NOTHING if figure is None else f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"
+
+
+def _value(figure: Interval | None) -> str:
+    from heartbeat_core.evaluation.markdown import NOTHING
+
+    return NOTHING if figure is None else f"{figure.value:.3f}"
 
 
 def print_predictions(rows: list[dict[str, Any]]) -> None:

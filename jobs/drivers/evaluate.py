@@ -5,6 +5,7 @@ On disk, or under any URL::
     OUT/predictions/RECIPE.parquet   the pooled out-of-fold predictions of all tasks and seeds
     OUT/figures.json                 the figures of every recipe and of the trivial rules (``figures.Evaluation``)
     OUT/LEADERBOARD.md               the same for people
+    OUT/reliability/RECIPE/TASK/LABEL.svg   a reliability diagram of each label
     OUT/_inputs/  OUT/_folds/        what the models read, and each fold's predictions
     OUT/_run.json  OUT/_SUCCESS      as every job has them
 
@@ -23,6 +24,7 @@ from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, UsageError
+from heartbeat_core.evaluation.diagram import reliability_svg
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.judging import judge_recipe, judge_rules
 from heartbeat_core.evaluation.protocols import HELD_OUT, Protocol, make_splits, protocol_text
@@ -44,7 +46,7 @@ from jobs.tasks.context import TASK_PATIENCE_S
 from jobs.tasks.extract import INPUTS_FOLDER, Chunk, ExtractJob, extract, input_key, make_chunks
 from jobs.tasks.folds import FOLDS_FOLDER, Fold, FoldsJob, read_fold, run_fold
 
-PREDICTIONS_FOLDER = "predictions"
+PREDICTIONS_FOLDER, RELIABILITY_FOLDER = "predictions", "reliability"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,9 @@ def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out:
             of_seeds = [results[task, seed] for seed in range(options.n_seeds)]
             leaves_out = options.protocol in HELD_OUT
             recipes.append(judge_recipe(labelled, task, recipe, of_seeds, rules, leaves_out))
+            for one in recipes[-1].against_rest:
+                place = (RELIABILITY_FOLDER, recipe.name, task.folder, f"{one.label}.svg")
+                _create(out, place, reliability_svg(one.label, one.reliability).encode())
     evaluation = Evaluation(
         protocol=protocol_text(options.protocol, options.n_folds, options.n_seeds),
         data_fingerprint=labelled.fingerprint(),

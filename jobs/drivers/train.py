@@ -26,6 +26,7 @@ from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, InputError, OutputError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
+from heartbeat_core.evaluation.finished import MODEL_EVALUATION
 from heartbeat_core.evaluation.splits import Task, holdout_split
 from heartbeat_core.features.catalogue import shape_read
 from heartbeat_core.formats.parquet import to_parquet
@@ -185,7 +186,10 @@ def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], labelled
     """
     uri = storage.join(storage.to_uri(place), FIGURES_NAME)
     try:
-        found = parse_settings(Evaluation, json.loads(storage.read(uri)), storage.display(uri))
+        content = json.loads(storage.read(uri))
+        if isinstance(content, dict) and content.get("format") == MODEL_EVALUATION:
+            raise InputError(f"{place}: figures of a finished model, and not of a cross-validation: evaluate --recipe")
+        found = parse_settings(Evaluation, content, storage.display(uri))
     except FileNotFoundError:
         raise InputError(
             f"{place}: no evaluation there ({FIGURES_NAME} is missing): make it with 'heartbeat evaluate'"

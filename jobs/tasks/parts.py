@@ -31,7 +31,6 @@ from heartbeat_core.results.schema import (
 )
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import ROWS_FOLDER
-from jobs.listing.shards import Shard
 from jobs.tasks.context import Stopped
 from jobs.tasks.isolation import Here, Place, child
 
@@ -173,9 +172,9 @@ def process_recordings(
     return results, failures
 
 
-def working_place(stack: ExitStack, shard: Shard, limits: Limits) -> Place:
+def working_place(stack: ExitStack, limits: Limits, *, isolated: bool) -> Place:
     """Return where a task processes its recordings: here, or in a child process that ends when the stack closes."""
-    if shard.isolated:
+    if isolated:
         return stack.enter_context(child(limits))
     return Here(limits, limits.deadline_s)
 

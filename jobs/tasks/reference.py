@@ -84,7 +84,7 @@ class Claim:
 def claim_shard(shard: Shard, job: ScanJob) -> Claim:
     """Return the largest claim of a shard's headers."""
     with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
-        place = working_place(stack, shard, job.run.limits)
+        place = working_place(stack, job.run.limits, isolated=shard.isolated)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
         claims, errors = _claimed_frames(recordings, job, place)
         return Claim(shard.index, max((n for n, _ in claims), default=0), dict(errors))
@@ -96,7 +96,7 @@ def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
     One recording is decoded, and one more for each claim that proves false.
     """
     with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
-        place = working_place(stack, shard, job.run.limits)
+        place = working_place(stack, job.run.limits, isolated=shard.isolated)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
         return _scan(shard.index, recordings, job, place)
 

@@ -70,7 +70,7 @@ def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
     return _once(
         shard,
         job.run,
-        lambda: ClassifyWork(_load_bundle(job.model, job.model_digest, job.run.device), job.features),
+        lambda: ClassifyWork(load_bundle(job.model, job.model_digest, job.run.device), job.features),
     )
 
 
@@ -130,7 +130,7 @@ def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFact
             recordings,
             work,
             limits,
-            working_place(stack, shard, limits),
+            working_place(stack, limits, isolated=shard.isolated),
             lambda: is_stopped(run.driver),
         )
     begin_commit(run.driver, shard.index)
@@ -145,7 +145,8 @@ def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFact
 
 
 @lru_cache(maxsize=1)
-def _load_bundle(model: str, digest: str, device: Device) -> Bundle:
+def load_bundle(model: str, digest: str, device: Device) -> Bundle:
+    """Load a bundle, once in each process for the jobs that follow each other."""
     # Imported here because torch takes seconds to load and dataset tasks do not need it.
     from heartbeat_core.bundles import bundle
 

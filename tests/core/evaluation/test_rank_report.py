@@ -23,6 +23,7 @@ def figures(auroc: float | None, n_positive: int = 10) -> RankFigures:
         auroc=None if auroc is None else figure(auroc),
         auprc=None if auroc is None else figure(auroc / 2),
         sensitivity=None if auroc is None else figure(0.25),
+        calibration_error=None if auroc is None else figure(0.15),
     )
 
 
@@ -41,6 +42,7 @@ def ranks(label: str, auroc: float | None, **changed: object) -> LabelRanks:
         devices={"phone": figures(0.625, 12)},
         mean_over_databases=means(auroc),
         mean_over_databases_by_patient=means(0.75),
+        groups={"age": {"2-12": figures(0.6, 4)}, "sex": {"Male": figures(None, 0)}},
     )
     return made.model_copy(update=changed)
 
@@ -51,15 +53,20 @@ def test_one_table_a_label() -> None:
     assert "the score is the mean over a patient's recordings in one database" in note
     assert heading == "### murmur against the rest"
     assert table.splitlines() == [
-        "| recordings of | rows (+/−) | patients | AUROC | AUPRC | sensitivity at 0.9 specificity | AUROC by patient |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| recordings of | rows (+/−) | patients | AUROC | AUPRC | sensitivity at 0.9 specificity | calibration error "
+        "| AUROC by patient |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
         "| database cinc-a | 10/20 | 25 | 0.700 (0.60 to 0.80) | 0.350 (0.25 to 0.45) | 0.250 (0.15 to 0.35) "
-        "| 0.750 (0.65 to 0.85) |",
-        "| database circor | 0/20 | 25 | – | – | – | – |",
-        "| mean over databases |  |  | 0.700 (of 1) | 0.700 (of 1) | 0.700 (of 1) | 0.750 (of 1) |",
+        "| 0.150 (0.05 to 0.25) | 0.750 (0.65 to 0.85) |",
+        "| database circor | 0/20 | 25 | – | – | – | – | – |",
+        "| mean over databases |  |  | 0.700 (of 1) | 0.700 (of 1) | 0.700 (of 1) | – | 0.750 (of 1) |",
         "| all databases pooled | 11/20 | 25 | 0.800 (0.70 to 0.90) | 0.400 (0.30 to 0.50) | 0.250 (0.15 to 0.35) "
-        "| 0.875 (0.78 to 0.97) |",
-        "| device phone | 12/20 | 25 | 0.625 (0.53 to 0.72) | 0.312 (0.21 to 0.41) | 0.250 (0.15 to 0.35) |  |",
+        "| 0.150 (0.05 to 0.25) | 0.875 (0.78 to 0.97) |",
+        "| device phone | 12/20 | 25 | 0.625 (0.53 to 0.72) | 0.312 (0.21 to 0.41) | 0.250 (0.15 to 0.35) "
+        "| 0.150 (0.05 to 0.25) |  |",
+        "| age 2-12 | 4/20 | 25 | 0.600 (0.50 to 0.70) | 0.300 (0.20 to 0.40) | 0.250 (0.15 to 0.35) "
+        "| 0.150 (0.05 to 0.25) |  |",
+        "| sex Male | 0/20 | 25 | – | – | – | – |  |",
     ]
     assert others[0] == "### normal against the rest"
     assert len(others) == 2
@@ -68,7 +75,7 @@ def test_one_table_a_label() -> None:
 def test_the_figures_of_one_database_are_not_repeated() -> None:
     one = ranks("murmur", 0.7, databases={"a": figures(0.7)}, databases_by_patient={"a": figures(0.75)})
     rows = rank_section([one]).split("\n\n")[-1].splitlines()[2:]
-    assert [row.split(" | ")[0] for row in rows] == ["| database a", "| device phone"]
+    assert [row.split(" | ")[0] for row in rows] == ["| database a", "| device phone", "| age 2-12", "| sex Male"]
 
 
 def test_the_leaderboard_has_a_row_a_recipe_the_best_mean_first() -> None:
@@ -103,6 +110,9 @@ def test_what_is_judged_can_be_shown() -> None:
     names = [f"{i}" for i in range(40)]
     judged = rank(targets, np.eye(2)[codes], names, ["a", "b"] * 10 + ["b", "a"] * 10, ["phone"] * 40)
     perfect = "1.000 (1.00 to 1.00)"
-    assert f"| database a | 10/10 | 20 | {' | '.join([perfect] * 4)} |" in rank_section(judged)
+    never_wrong = "0.000 (0.00 to 0.00)"
+    assert f"| database a | 10/10 | 20 | {' | '.join([perfect] * 3)} | {never_wrong} | {perfect} |" in rank_section(
+        judged
+    )
     assert "| cycles | 1.000 | 1.000 | 1.000 (of 2) |" in rank_leaderboard({"cycles": judged})
-    assert len(RANK_HEAD) == 7
+    assert len(RANK_HEAD) == 8

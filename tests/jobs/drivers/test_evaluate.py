@@ -20,8 +20,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.errors import DatasetError, JobError, OutputError, UsageError
+from heartbeat_core.evaluation.diagram import reliability_svg
 from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
 from heartbeat_core.evaluation.judging import DEVICE_RULE, MAJORITY_RULE
+from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import parse_settings
@@ -286,6 +288,22 @@ def test_the_leaderboard_tells_the_same(evaluation: Path, figures: Evaluation) -
         accuracies = next(line for line in section if line.startswith("| balanced accuracy |")).split(" | ")
         for cell, name in zip(accuracies[1:], (one.name, MAJORITY_RULE, DEVICE_RULE), strict=True):
             assert cell.startswith(f"{figures_of(figures, name, one.task).judgement.balanced_accuracy.value:.3f} (")
+
+
+def test_each_label_has_a_reliability_diagram(evaluation: Path, figures: Evaluation) -> None:
+    wanted = {
+        f"reliability/{one.name}/{folder}/{ranks.label}.svg": (ranks.label, ranks.reliability)
+        for one in figures.recipes
+        for folder in [Task(one.task, one.dropped_labels).folder]
+        for ranks in one.against_rest
+    }
+    assert len(wanted) == 2 * (5 + 4)
+    assert {str(path.relative_to(evaluation)) for path in evaluation.rglob("*.svg")} == wanted.keys()
+    for name, (label, tables) in wanted.items():
+        assert (evaluation / name).read_text() == reliability_svg(label, tables)
+    for one in figures.recipes:
+        for ranks in one.against_rest:
+            assert sum(each.n for each in ranks.reliability_pooled) == one.judgement.n_rows * one.judgement.n_seeds
 
 
 # A recipe that has learned nothing.

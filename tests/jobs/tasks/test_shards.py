@@ -473,7 +473,7 @@ def test_a_committed_shard_is_not_done_again(
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("a committed shard was worked on")
 
-    for name in ("settle_failures", "commit_shard", "_load_bundle", "_load_reference"):
+    for name in ("settle_failures", "commit_shard", "load_bundle", "_load_reference"):
         monkeypatch.setattr(f"jobs.tasks.shards.{name}", refuse)
     monkeypatch.setattr("jobs.tasks.parts.read_recordings", refuse)
     shutil.rmtree(tmp_path / "in")
