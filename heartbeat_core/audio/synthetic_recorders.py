@@ -1,0 +1,90 @@
+"""What a recorder makes of a sound at the chest: its response, and the noise of room, skin and lungs.
+
+* A phone's microphone is made for speech: it rolls off below 60 to 100 Hz with 12 dB an octave and is raised in the
+  speech band, and its gain control compresses what is loud. C. Kardous and P. Shaw, "Evaluation of smartphone sound
+  measurement applications", J. Acoust. Soc. Am. 135 (2014), EL186-EL192, on how far phones differ.
+* A digital stethoscope has a bell mode (20 to 200 Hz) and a diaphragm mode (20 to 1000 Hz): S. Leng et al., "The
+  electronic stethoscope", Biomed. Eng. Online 14 (2015), 66.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Values
+from heartbeat_core.audio.synthetic_artifacts import add_knock
+from heartbeat_core.audio.synthetic_waves import band_noise, coloured_noise, filtered
+
+PHONE_FROM_HZ = 16_000
+"""From this sample rate on a recording is a phone's, below it a digital stethoscope's."""
+
+_NOISE_DB = (15.0, 35.0)
+_BREATH_DB = (25.0, 45.0)
+"""Noise of the room and of the lungs, below the loud parts of the heart."""
+_KNOCKED = 0.15
+
+
+def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> Values:
+    """Return [n] as the recorder that such a sample rate has gives a sound back, with a peak of 1.
+
+    Parameters
+    ----------
+    sound : ndarray, [n] float64
+        The sound at the recorder.
+    rate_hz : int
+        Its sample rate, which tells the recorder: see ``PHONE_FROM_HZ``.
+    rng : numpy.random.Generator
+        The source of randomness.
+    """
+    is_phone = rate_hz >= PHONE_FROM_HZ
+    response = _draw_phone(rng) if is_phone else _draw_stethoscope(rng)
+    n_samples = len(sound)
+    heard = filtered(sound, rate_hz, response)
+    loud = max(float(np.percentile(np.abs(heard), 98)), 1e-9)
+    floor = filtered(coloured_noise(rng.uniform(0.8, 1.8), 15, rate_hz, n_samples, rng), rate_hz, response)
+    heard += loud * _decibels(rng.uniform(*_NOISE_DB)) * floor / _rms(floor)
+    time_s = np.arange(n_samples) / rate_hz
+    breath = np.sin(np.pi * rng.uniform(0.2, 0.3) * time_s + rng.uniform(0, np.pi)) ** 4
+    lungs = breath * band_noise(100, 400, rate_hz, n_samples, rng)
+    heard += loud * _decibels(rng.uniform(*_BREATH_DB)) * filtered(lungs, rate_hz, response)
+    if rng.random() < _KNOCKED:
+        add_knock(heard, rate_hz, rng.uniform(0, n_samples / rate_hz), rng.uniform(0.5, 2) * loud, rng)
+    if is_phone:
+        drive = rng.uniform(0.3, 1.5) / max(float(np.abs(heard).max()), 1e-12)
+        heard = np.tanh(drive * heard)
+    return heard / max(float(np.abs(heard).max()), 1e-12)
+
+
+class _Response:
+    """A Butterworth band of second order at both edges, and a resonance in it."""
+
+    def __init__(self, low_hz: float, high_hz: float, resonance_hz: float = 1.0, resonance_gain: float = 0.0) -> None:
+        self.low_hz, self.high_hz = low_hz, high_hz
+        self.resonance_hz, self.resonance_gain = resonance_hz, resonance_gain
+
+    def __call__(self, frequency_hz: Values) -> NDArray[np.complex128]:
+        above, below = 1j * frequency_hz / self.low_hz, 1j * frequency_hz / self.high_hz
+        high_pass = above**2 / (1 + np.sqrt(2) * above + above**2)
+        low_pass = 1 / (1 + np.sqrt(2) * below + below**2)
+        place = 1j * frequency_hz / self.resonance_hz
+        found: NDArray[np.complex128] = (
+            high_pass * low_pass * (1 + self.resonance_gain * place / (1 + place + place**2))
+        )
+        return found
+
+
+def _draw_phone(rng: np.random.Generator) -> _Response:
+    return _Response(rng.uniform(60, 100), rng.uniform(2_000, 8_000), rng.uniform(150, 350), rng.uniform(0, 2))
+
+
+def _draw_stethoscope(rng: np.random.Generator) -> _Response:
+    return _Response(20, 200 if rng.random() < 0.3 else 1_000)
+
+
+def _decibels(below: float) -> float:
+    return float(10 ** (-below / 20))
+
+
+def _rms(signal: Values) -> float:
+    return max(float(np.sqrt(np.square(signal).mean())), 1e-12)

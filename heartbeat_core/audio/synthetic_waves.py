@@ -1,0 +1,89 @@
+"""The waves that synthetic recordings are made of: damped chirps, and noise of a given spectrum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Values
+
+_N_DECAYS = 7
+"""A transient ends after so many decay times, at a thousandth of its amplitude."""
+_SETTLE_S = 0.3
+"""Zeros after a signal that is filtered, in which the lowest resonance dies away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transient:
+    """A damped chirp.
+
+    ``amplitude * (1 - exp(-t / attack_s)) * exp(-t / decay_s) * sin(phase(t))``, where the frequency goes from
+    ``start_hz`` to ``end_hz`` with the decay time as its time constant.
+
+    Attributes
+    ----------
+    start_hz, end_hz : float
+        The frequency at the onset, and the one that it approaches.
+    attack_s, decay_s : float
+        Time constants of the rise and of the fall.
+    amplitude : float
+        Linear; the peak is lower, as the wave falls while it rises.
+    delay_s : float
+        From the onset of the sound that the transient is a part of.
+    """
+
+    start_hz: float
+    end_hz: float
+    attack_s: float
+    decay_s: float
+    amplitude: float = 1.0
+    delay_s: float = 0.0
+
+
+def add(signal: Values, rate_hz: int, at_s: float, transient: Transient, gain: float = 1.0) -> None:
+    """Add a transient in place, between samples where it falls there; the part outside the signal is dropped."""
+    onset_s = at_s + transient.delay_s
+    first = max(math.ceil(onset_s * rate_hz), 0)
+    last = min(math.ceil((onset_s + _N_DECAYS * transient.decay_s) * rate_hz), len(signal))
+    time_s = np.arange(first, last) / rate_hz - onset_s
+    fall = np.exp(-time_s / transient.decay_s)
+    glide = (transient.start_hz - transient.end_hz) * transient.decay_s * (1 - fall)
+    wave = (1 - np.exp(-time_s / transient.attack_s)) * fall * np.sin(2 * np.pi * (transient.end_hz * time_s + glide))
+    signal[first : first + len(wave)] += gain * transient.amplitude * wave
+
+
+def band_noise(low_hz: float, high_hz: float, rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    """Return [n] Gaussian noise with an RMS of 1; at both edges it falls with 24 dB an octave."""
+
+    def gain(frequency_hz: Values) -> Values:
+        return 1 / np.sqrt(1 + (low_hz / frequency_hz) ** 8) / np.sqrt(1 + (frequency_hz / high_hz) ** 8)
+
+    return _noise(gain, rate_hz, n_samples, rng)
+
+
+def coloured_noise(slope: float, low_hz: float, rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    """Return [n] Gaussian noise with an RMS of 1, whose power falls with ``frequency ** -slope`` above ``low_hz``."""
+    return _noise(lambda frequency_hz: np.maximum(frequency_hz, low_hz) ** (-slope / 2), rate_hz, n_samples, rng)
+
+
+def filtered(signal: Values, rate_hz: int, response: Callable[[Values], NDArray[Any]]) -> Values:
+    """Return the signal [n] after a filter with a response, real or complex, to frequencies in Hz.
+
+    The response of an analog filter, sampled at the frequencies of a transform: zeros after the signal take up what
+    rings on, so that nothing wraps around.
+    """
+    length = 1 << (len(signal) + math.ceil(_SETTLE_S * rate_hz)).bit_length()
+    frequency_hz: Values = np.fft.rfftfreq(length, 1 / rate_hz)
+    frequency_hz[0] = frequency_hz[1] / 2
+    spectrum = np.fft.rfft(signal, length) * response(frequency_hz)
+    return np.fft.irfft(spectrum, length)[: len(signal)]
+
+
+def _noise(gain: Callable[[Values], Values], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    noise = filtered(rng.standard_normal(n_samples), rate_hz, gain)
+    return noise / max(float(np.sqrt(np.square(noise).mean())), 1e-12)
