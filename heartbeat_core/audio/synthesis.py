@@ -104,7 +104,7 @@ def _heart(label: str, sample_rate_hz: int, n_samples: int, rng: np.random.Gener
     """Return [n], the sounds of a heart at the chest."""
     beats = draw_beats(n_samples / sample_rate_hz, rng, with_premature=label == "extrastole")
     extra = str(rng.choice(EXTRA_SOUNDS)) if label == "extrahls" else None
-    signal = valves(draw_voice(rng, extra), beats, sample_rate_hz, n_samples)
+    signal = valves(draw_voice(rng, extra), beats, sample_rate_hz, n_samples, rng)
     if extra is not None:
         signal += extra_sounds(extra, beats, sample_rate_hz, n_samples, rng)
     if label == "murmur":

@@ -24,7 +24,7 @@ import numpy as np
 
 from heartbeat_core.arrays import Values
 from heartbeat_core.audio.synthetic_beats import Beat
-from heartbeat_core.audio.synthetic_waves import Transient, add, band_noise
+from heartbeat_core.audio.synthetic_waves import Transient, add, add_envelope, band_noise, coloured_noise
 
 EXTRA_SOUNDS = ("s3", "s4", "ejection click", "mid-systolic click", "split s1", "split s2")
 
@@ -102,6 +102,8 @@ class Voice:
     aortic: Sequence[Transient]
     pulmonary: Sequence[Transient]
     split_s: tuple[float, float]
+    roughness: float
+    slope: float
 
 
 def draw_voice(rng: np.random.Generator, extra: str | None = None) -> Voice:
@@ -127,12 +129,12 @@ def draw_voice(rng: np.random.Generator, extra: str | None = None) -> Voice:
         ),
     )
     split_s = (rng.uniform(0.05, 0.06), 0.02) if extra == "split s2" else (rng.uniform(0, 0.02), rng.uniform(0, 0.04))
-    return Voice(s1, aortic, pulmonary, split_s)
+    return Voice(s1, aortic, pulmonary, split_s, np.exp(rng.uniform(*np.log((0.1, 0.6)))), rng.uniform(1.5, 3.5))
 
 
-def valves(voice: Voice, beats: Sequence[Beat], rate_hz: int, n_samples: int) -> Values:
-    """Return [n] of S1 and S2 of all beats."""
-    signal = np.zeros(n_samples)
+def valves(voice: Voice, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    """Return [n] of S1 and S2 of all beats: the components, and over them what differs from beat to beat."""
+    signal, envelope = np.zeros(n_samples), np.zeros(n_samples)
     for beat in beats:
         pulmonary_s = beat.s2_s + voice.split_s[0] + voice.split_s[1] * beat.inspiration
         for sounds, at_s, gain in (
@@ -142,7 +144,9 @@ def valves(voice: Voice, beats: Sequence[Beat], rate_hz: int, n_samples: int) ->
         ):
             for sound in sounds:
                 add(signal, rate_hz, at_s, sound, gain)
-    return signal
+                if sound.attack_s < 0.01:
+                    add_envelope(envelope, rate_hz, at_s, sound, gain)
+    return signal + voice.roughness * envelope * coloured_noise(voice.slope, 80, rate_hz, n_samples, rng)
 
 
 def extra_sounds(kind: str, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:

@@ -42,7 +42,7 @@ def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> V
     n_samples = len(sound)
     heard = filtered(sound, rate_hz, response)
     loud = max(float(np.percentile(np.abs(heard), 98)), 1e-9)
-    floor = filtered(coloured_noise(rng.uniform(0.8, 1.8), 15, rate_hz, n_samples, rng), rate_hz, response)
+    floor = filtered(coloured_noise(rng.uniform(2, 4), 30, rate_hz, n_samples, rng), rate_hz, response)
     heard += loud * _decibels(rng.uniform(*_NOISE_DB)) * floor / _rms(floor)
     time_s = np.arange(n_samples) / rate_hz
     breath = np.sin(np.pi * rng.uniform(0.2, 0.3) * time_s + rng.uniform(0, np.pi)) ** 4
@@ -75,7 +75,7 @@ class _Response:
 
 
 def _draw_phone(rng: np.random.Generator) -> _Response:
-    return _Response(rng.uniform(60, 100), rng.uniform(2_000, 8_000), rng.uniform(150, 350), rng.uniform(0, 2))
+    return _Response(rng.uniform(60, 100), rng.uniform(2_000, 8_000), rng.uniform(120, 300), rng.uniform(1, 5))
 
 
 def _draw_stethoscope(rng: np.random.Generator) -> _Response:

@@ -44,17 +44,34 @@ class Transient:
     amplitude: float = 1.0
     delay_s: float = 0.0
 
+    def envelope(self, time_s: Values) -> Values:
+        """Return the envelope at times [n] from the onset."""
+        rise = 1 - np.exp(-time_s / self.attack_s)
+        found: Values = self.amplitude * rise * np.exp(-time_s / self.decay_s)
+        return found
+
 
 def add(signal: Values, rate_hz: int, at_s: float, transient: Transient, gain: float = 1.0) -> None:
     """Add a transient in place, between samples where it falls there; the part outside the signal is dropped."""
+    inside, time_s = _extent(len(signal), rate_hz, at_s, transient)
+    fall = 1 - np.exp(-time_s / transient.decay_s)
+    glide = (transient.start_hz - transient.end_hz) * transient.decay_s * fall
+    wave = np.sin(2 * np.pi * (transient.end_hz * time_s + glide))
+    signal[inside] += gain * transient.envelope(time_s) * wave
+
+
+def add_envelope(signal: Values, rate_hz: int, at_s: float, transient: Transient, gain: float = 1.0) -> None:
+    """Add the envelope of a transient in place."""
+    inside, time_s = _extent(len(signal), rate_hz, at_s, transient)
+    signal[inside] += gain * transient.envelope(time_s)
+
+
+def _extent(n_samples: int, rate_hz: int, at_s: float, transient: Transient) -> tuple[slice, Values]:
+    """Return which samples a transient reaches, and their times from its onset."""
     onset_s = at_s + transient.delay_s
-    first = max(math.ceil(onset_s * rate_hz), 0)
-    last = min(math.ceil((onset_s + _N_DECAYS * transient.decay_s) * rate_hz), len(signal))
-    time_s = np.arange(first, last) / rate_hz - onset_s
-    fall = np.exp(-time_s / transient.decay_s)
-    glide = (transient.start_hz - transient.end_hz) * transient.decay_s * (1 - fall)
-    wave = (1 - np.exp(-time_s / transient.attack_s)) * fall * np.sin(2 * np.pi * (transient.end_hz * time_s + glide))
-    signal[first : first + len(wave)] += gain * transient.amplitude * wave
+    first = min(max(math.ceil(onset_s * rate_hz), 0), n_samples)
+    last = min(max(math.ceil((onset_s + _N_DECAYS * transient.decay_s) * rate_hz), first), n_samples)
+    return slice(first, last), np.arange(first, last) / rate_hz - onset_s
 
 
 def band_noise(low_hz: float, high_hz: float, rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
@@ -78,7 +95,7 @@ def filtered(signal: Values, rate_hz: int, response: Callable[[Values], NDArray[
     rings on, so that nothing wraps around.
     """
     length = 1 << (len(signal) + math.ceil(_SETTLE_S * rate_hz)).bit_length()
-    frequency_hz: Values = np.fft.rfftfreq(length, 1 / rate_hz)
+    frequency_hz = np.arange(length // 2 + 1, dtype=np.float64) * (rate_hz / length)
     frequency_hz[0] = frequency_hz[1] / 2
     spectrum = np.fft.rfft(signal, length) * response(frequency_hz)
     return np.fft.irfft(spectrum, length)[: len(signal)]
