@@ -129,7 +129,7 @@ def draw_voice(rng: np.random.Generator, extra: str | None = None) -> Voice:
         ),
     )
     split_s = (rng.uniform(0.05, 0.06), 0.02) if extra == "split s2" else (rng.uniform(0, 0.02), rng.uniform(0, 0.04))
-    return Voice(s1, aortic, pulmonary, split_s, np.exp(rng.uniform(*np.log((0.1, 0.6)))), rng.uniform(1.5, 3.5))
+    return Voice(s1, aortic, pulmonary, split_s, np.exp(rng.uniform(*np.log((0.1, 0.4)))), rng.uniform(1.5, 3.5))
 
 
 def valves(voice: Voice, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:

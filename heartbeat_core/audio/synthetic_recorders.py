@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
 from heartbeat_core.audio.synthetic_artifacts import add_knock
-from heartbeat_core.audio.synthetic_waves import band_noise, coloured_noise, filtered
+from heartbeat_core.audio.synthetic_waves import Transient, add_envelope, band_noise, coloured_noise, filtered
 
 PHONE_FROM_HZ = 16_000
 """From this sample rate on a recording is a phone's, below it a digital stethoscope's."""
 
 _NOISE_DB = (15.0, 35.0)
-_BREATH_DB = (25.0, 45.0)
-"""Noise of the room and of the lungs, below the loud parts of the heart."""
+_LUNGS_DB = (25.0, 45.0)
+_CRACKLES_DB = (15.0, 35.0)
+"""How far noises are below the loud parts of the heart."""
 _KNOCKED = 0.15
 
 
@@ -42,12 +43,12 @@ def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> V
     n_samples = len(sound)
     heard = filtered(sound, rate_hz, response)
     loud = max(float(np.percentile(np.abs(heard), 98)), 1e-9)
-    floor = filtered(coloured_noise(rng.uniform(2, 4), 30, rate_hz, n_samples, rng), rate_hz, response)
-    heard += loud * _decibels(rng.uniform(*_NOISE_DB)) * floor / _rms(floor)
-    time_s = np.arange(n_samples) / rate_hz
-    breath = np.sin(np.pi * rng.uniform(0.2, 0.3) * time_s + rng.uniform(0, np.pi)) ** 4
-    lungs = breath * band_noise(100, 400, rate_hz, n_samples, rng)
-    heard += loud * _decibels(rng.uniform(*_BREATH_DB)) * filtered(lungs, rate_hz, response)
+    for noise, decibels in (
+        (_floor(rate_hz, n_samples, rng), _NOISE_DB),
+        (_lungs(rate_hz, n_samples, rng), _LUNGS_DB),
+        (_crackles(rate_hz, n_samples, rng), _CRACKLES_DB),
+    ):
+        heard += loud * 10 ** (-rng.uniform(*decibels) / 20) * filtered(noise, rate_hz, response)
     if rng.random() < _KNOCKED:
         add_knock(heard, rate_hz, rng.uniform(0, n_samples / rate_hz), rng.uniform(0.5, 2) * loud, rng)
     if is_phone:
@@ -82,9 +83,26 @@ def _draw_stethoscope(rng: np.random.Generator) -> _Response:
     return _Response(20, 200 if rng.random() < 0.3 else 1_000)
 
 
-def _decibels(below: float) -> float:
-    return float(10 ** (-below / 20))
+def _floor(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    """Return noise of the room and the hand, which falls with frequency, and white noise of the electronics."""
+    white = 10 ** (-rng.uniform(15, 35) / 20)
+    room = coloured_noise(rng.uniform(1, 2.5), 30, rate_hz, n_samples, rng)
+    floor: Values = room + white * rng.standard_normal(n_samples)
+    return floor
 
 
-def _rms(signal: Values) -> float:
-    return max(float(np.sqrt(np.square(signal).mean())), 1e-12)
+def _lungs(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    time_s = np.arange(n_samples) / rate_hz
+    breath = np.sin(np.pi * rng.uniform(0.2, 0.3) * time_s + rng.uniform(0, np.pi)) ** 4
+    sound: Values = breath * band_noise(100, 400, rate_hz, n_samples, rng)
+    return sound
+
+
+def _crackles(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
+    """Return skin and hair that rub the recorder: short bursts of noise at random moments."""
+    duration_s = n_samples / rate_hz
+    envelope = np.zeros(n_samples)
+    for at_s in rng.uniform(0, duration_s, rng.poisson(rng.uniform(1, 8) * duration_s)):
+        burst = Transient(0, 0, 0.001, rng.uniform(0.002, 0.02), rng.lognormal(0, 1))
+        add_envelope(envelope, rate_hz, at_s, burst)
+    return envelope * coloured_noise(rng.uniform(0, 2), 100, rate_hz, n_samples, rng)
