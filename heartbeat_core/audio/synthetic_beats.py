@@ -78,7 +78,7 @@ def draw_beats(duration_s: float, rng: np.random.Generator, *, with_premature: b
     systole_s = _SYSTOLE_S - _SYSTOLE_S_PER_BPM * bpm + rng.uniform(-1, 1) * _SYSTOLE_SPREAD_S
     interval_s = 60 / bpm
     breath_hz, breath_start = rng.uniform(0.2, 0.3), rng.uniform(0, 2 * np.pi)
-    arrhythmia, depth = rng.uniform(0.01, 0.05), rng.uniform(0.03, 0.15)
+    arrhythmia, depth = rng.uniform(0.01, 0.07), rng.uniform(0.05, 0.25)
     latest = max(2, min(4, int(duration_s / interval_s) - 1))
     next_premature = int(rng.integers(2, latest + 1)) if with_premature else -1
     beats: list[Beat] = []
@@ -93,7 +93,7 @@ def draw_beats(duration_s: float, rng: np.random.Generator, *, with_premature: b
             coupling = rng.uniform(*COUPLING) if len(beats) + 1 == next_premature else 1.0
         wander = 1 - arrhythmia * math.sin(phase) + 0.01 * rng.standard_normal()
         end_s = s1_s + interval_s * coupling * wander
-        gain = (1 + depth * math.sin(phase)) * rng.uniform(0.93, 1.07)
+        gain = (1 + depth * math.sin(phase)) * rng.uniform(0.85, 1.15)
         filling = rng.uniform(0.2, 0.5) if is_premature else rng.uniform(1.1, 1.3) if follows_premature else 1.0
         beats.append(
             Beat(

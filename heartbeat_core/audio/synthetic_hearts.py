@@ -82,7 +82,7 @@ MURMURS = {
     "aortic regurgitation": Murmur("diastole", (200, 500), (0.05, 0.8), _decrescendo, 0.12),
     "mitral stenosis": Murmur("diastole", (40, 150), (0.2, 1.0), _rumble, 0.08),
 }
-_LOUDNESS = (0.08, 0.6)
+_LOUDNESS = (0.06, 0.45)
 """RMS of a murmur at its loudest over the amplitude of S1: from a soft one of grade 2 to a loud one of grade 4 or 5."""
 
 
@@ -143,9 +143,10 @@ def valves(voice: Voice, beats: Sequence[Beat], rate_hz: int, n_samples: int, rn
             (voice.pulmonary, pulmonary_s, beat.s2_gain),
         ):
             for sound in sounds:
-                add(signal, rate_hz, at_s, sound, gain)
+                varied_gain, varied_s = gain * rng.uniform(0.8, 1.2), at_s + rng.uniform(-0.002, 0.002)
+                add(signal, rate_hz, varied_s, sound, varied_gain)
                 if sound.attack_s < 0.01:
-                    add_envelope(envelope, rate_hz, at_s, sound, gain)
+                    add_envelope(envelope, rate_hz, varied_s, sound, varied_gain)
     return signal + voice.roughness * envelope * coloured_noise(voice.slope, 80, rate_hz, n_samples, rng)
 
 

@@ -70,7 +70,7 @@ class _Response:
         low_pass = 1 / (1 + np.sqrt(2) * below + below**2)
         place = 1j * frequency_hz / self.resonance_hz
         found: NDArray[np.complex128] = (
-            high_pass * low_pass * (1 + self.resonance_gain * place / (1 + place + place**2))
+            high_pass * low_pass * (1 + self.resonance_gain * place / (1 + place / 2 + place**2) / 2)
         )
         return found
 
