@@ -18,7 +18,7 @@ Sources of the figures:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,9 +86,13 @@ _LOUDNESS = (0.06, 0.45)
 """RMS of a murmur at its loudest over the amplitude of S1: from a soft one of grade 2 to a loud one of grade 4 or 5."""
 
 
+_SHARP_S = 0.01
+"""Components that rise in this time or less are of valves, not of muscle; noise up to several 100 Hz goes with them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How the valves of one heart sound; beats differ in loudness and split alone.
+    """How the valves of one heart sound.
 
     Attributes
     ----------
@@ -96,6 +100,8 @@ class Voice:
         The components of S1, A2 and P2.
     split_s : tuple of float
         From A2 to P2 with all air out, and how much longer it is with all air in.
+    roughness, slope : float
+        RMS of the noise that goes with the valves, over their envelope, and how its power falls with frequency.
     """
 
     s1: Sequence[Transient]
@@ -129,7 +135,7 @@ def draw_voice(rng: np.random.Generator, extra: str | None = None) -> Voice:
         ),
     )
     split_s = (rng.uniform(0.05, 0.06), 0.02) if extra == "split s2" else (rng.uniform(0, 0.02), rng.uniform(0, 0.04))
-    return Voice(s1, aortic, pulmonary, split_s, np.exp(rng.uniform(*np.log((0.1, 0.4)))), rng.uniform(1.5, 3.5))
+    return Voice(s1, aortic, pulmonary, split_s, np.exp(rng.uniform(*np.log((0.12, 0.4)))), rng.uniform(1.5, 3.5))
 
 
 def valves(voice: Voice, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
@@ -146,7 +152,9 @@ def valves(voice: Voice, beats: Sequence[Beat], rate_hz: int, n_samples: int, rn
                 varied_gain, varied_s = gain * rng.uniform(0.8, 1.2), at_s + rng.uniform(-0.002, 0.002)
                 add(signal, rate_hz, varied_s, sound, varied_gain)
                 if sound.attack_s < 0.01:
-                    add_envelope(envelope, rate_hz, varied_s, sound, varied_gain)
+                    add_envelope(
+                        envelope, rate_hz, varied_s, replace(sound, decay_s=0.5 * sound.decay_s), 2 * varied_gain
+                    )
     return signal + voice.roughness * envelope * coloured_noise(voice.slope, 80, rate_hz, n_samples, rng)
 
 

@@ -1,6 +1,6 @@
 """What a recorder makes of a sound at the chest: its response, and the noise of room, skin and lungs.
 
-* A phone's microphone is made for speech: it rolls off below 60 to 100 Hz with 12 dB an octave and is raised in the
+* A phone's microphone is made for speech: it rolls off below 60 to 120 Hz with 12 dB an octave and is raised in the
   speech band, and its gain control compresses what is loud. C. Kardous and P. Shaw, "Evaluation of smartphone sound
   measurement applications", J. Acoust. Soc. Am. 135 (2014), EL186-EL192, on how far phones differ.
 * A digital stethoscope has a bell mode (20 to 200 Hz) and a diaphragm mode (20 to 1000 Hz): S. Leng et al., "The
@@ -9,21 +9,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
 from heartbeat_core.audio.synthetic_artifacts import add_knock
-from heartbeat_core.audio.synthetic_waves import Transient, add_envelope, band_noise, coloured_noise, filtered
+from heartbeat_core.audio.synthetic_waves import (
+    Transient,
+    add_envelope,
+    band_noise,
+    coloured_noise,
+    filtered,
+    normalised,
+)
 
 PHONE_FROM_HZ = 16_000
 """From this sample rate on a recording is a phone's, below it a digital stethoscope's."""
 
-_NOISE_DB = (15.0, 35.0)
-_LUNGS_DB = (25.0, 45.0)
-_CRACKLES_DB = (15.0, 35.0)
-"""How far noises are below the loud parts of the heart."""
+_FLOOR_DB, _LUNGS_DB, _CRACKLES_DB = (15.0, 35.0), (30.0, 50.0), (25.0, 45.0)
+"""How far the RMS of a noise is below the loud parts of the heart, both as recorded."""
 _KNOCKED = 0.15
+"""The share of recordings with a knock."""
+_BELL = 0.3
+_RESONANCE_QUALITY = 2.0
 
 
 def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> Values:
@@ -43,12 +53,13 @@ def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> V
     n_samples = len(sound)
     heard = filtered(sound, rate_hz, response)
     loud = max(float(np.percentile(np.abs(heard), 98)), 1e-9)
-    for noise, decibels in (
-        (_floor(rate_hz, n_samples, rng), _NOISE_DB),
-        (_lungs(rate_hz, n_samples, rng), _LUNGS_DB),
-        (_crackles(rate_hz, n_samples, rng), _CRACKLES_DB),
+    for make, decibels in (
+        (_floor, _FLOOR_DB),
+        (_lungs, _LUNGS_DB),
+        (_crackles, _CRACKLES_DB),
     ):
-        heard += loud * 10 ** (-rng.uniform(*decibels) / 20) * filtered(noise, rate_hz, response)
+        noise = normalised(filtered(make(rate_hz, n_samples, rng), rate_hz, response))
+        heard += loud * 10 ** (-rng.uniform(*decibels) / 20) * noise
     if rng.random() < _KNOCKED:
         add_knock(heard, rate_hz, rng.uniform(0, n_samples / rate_hz), rng.uniform(0.5, 2) * loud, rng)
     if is_phone:
@@ -57,37 +68,36 @@ def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> V
     return heard / max(float(np.abs(heard).max()), 1e-12)
 
 
+@dataclass(frozen=True, slots=True)
 class _Response:
-    """A Butterworth band of second order at both edges, and a resonance in it."""
+    """A Butterworth band of second order at both edges, raised around a resonance by up to ``1 + resonance_gain``."""
 
-    def __init__(self, low_hz: float, high_hz: float, resonance_hz: float = 1.0, resonance_gain: float = 0.0) -> None:
-        self.low_hz, self.high_hz = low_hz, high_hz
-        self.resonance_hz, self.resonance_gain = resonance_hz, resonance_gain
+    low_hz: float
+    high_hz: float
+    resonance_hz: float = 1.0
+    resonance_gain: float = 0.0
 
     def __call__(self, frequency_hz: Values) -> NDArray[np.complex128]:
-        above, below = 1j * frequency_hz / self.low_hz, 1j * frequency_hz / self.high_hz
-        high_pass = above**2 / (1 + np.sqrt(2) * above + above**2)
-        low_pass = 1 / (1 + np.sqrt(2) * below + below**2)
-        place = 1j * frequency_hz / self.resonance_hz
-        found: NDArray[np.complex128] = (
-            high_pass * low_pass * (1 + self.resonance_gain * place / (1 + place / 2 + place**2) / 2)
-        )
+        above, below, place = (1j * frequency_hz / hz for hz in (self.low_hz, self.high_hz, self.resonance_hz))
+        band = above**2 / (1 + np.sqrt(2) * above + above**2) / (1 + np.sqrt(2) * below + below**2)
+        damping = place / _RESONANCE_QUALITY
+        found: NDArray[np.complex128] = band * (1 + self.resonance_gain * damping / (1 + damping + place**2))
         return found
 
 
 def _draw_phone(rng: np.random.Generator) -> _Response:
-    return _Response(rng.uniform(60, 100), rng.uniform(2_000, 8_000), rng.uniform(120, 300), rng.uniform(1, 5))
+    return _Response(rng.uniform(60, 120), rng.uniform(2_000, 8_000), rng.uniform(120, 250), rng.uniform(1, 5))
 
 
 def _draw_stethoscope(rng: np.random.Generator) -> _Response:
-    return _Response(20, 200 if rng.random() < 0.3 else 1_000)
+    return _Response(20, 200 if rng.random() < _BELL else 1_000)
 
 
 def _floor(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    """Return noise of the room and the hand, which falls with frequency, and white noise of the electronics."""
-    white = 10 ** (-rng.uniform(15, 35) / 20)
-    room = coloured_noise(rng.uniform(1, 2.5), 30, rate_hz, n_samples, rng)
-    floor: Values = room + white * rng.standard_normal(n_samples)
+    """Return noise of room and hand, which wavers and falls with frequency, and white noise of the electronics."""
+    wavering = np.exp(rng.uniform(0, 0.8) * band_noise(0.3, 3, rate_hz, n_samples, rng))
+    room = normalised(wavering * coloured_noise(rng.uniform(1.5, 3.5), 30, rate_hz, n_samples, rng))
+    floor: Values = room + 10 ** (-rng.uniform(22, 42) / 20) * rng.standard_normal(n_samples)
     return floor
 
 
@@ -103,6 +113,6 @@ def _crackles(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
     duration_s = n_samples / rate_hz
     envelope = np.zeros(n_samples)
     for at_s in rng.uniform(0, duration_s, rng.poisson(rng.uniform(1, 8) * duration_s)):
-        burst = Transient(0, 0, 0.001, rng.uniform(0.002, 0.02), rng.lognormal(0, 1))
+        burst = Transient(0, 0, 0.001, 0.002 * 30 ** rng.random(), rng.lognormal(0, 1))
         add_envelope(envelope, rate_hz, at_s, burst)
-    return envelope * coloured_noise(rng.uniform(0, 2), 100, rate_hz, n_samples, rng)
+    return envelope * coloured_noise(rng.uniform(1, 3), 40, rate_hz, n_samples, rng)

@@ -101,6 +101,10 @@ def filtered(signal: Values, rate_hz: int, response: Callable[[Values], NDArray[
     return np.fft.irfft(spectrum, length)[: len(signal)]
 
 
+def normalised(signal: Values) -> Values:
+    """Return the signal [n] with an RMS of 1; silence stays silent."""
+    return signal / max(float(np.sqrt(np.square(signal).mean())), 1e-12)
+
+
 def _noise(gain: Callable[[Values], Values], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    noise = filtered(rng.standard_normal(n_samples), rate_hz, gain)
-    return noise / max(float(np.sqrt(np.square(noise).mean())), 1e-12)
+    return normalised(filtered(rng.standard_normal(n_samples), rate_hz, gain))
