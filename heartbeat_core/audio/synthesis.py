@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Values
 from heartbeat_core.audio.synthetic_artifacts import artifact
 from heartbeat_core.audio.synthetic_beats import draw_beats
-from heartbeat_core.audio.synthetic_hearts import EXTRA_SOUNDS, draw_murmur, draw_voice, extra_sounds, murmur, valves
+from heartbeat_core.audio.synthetic_hearts import (
+    EXTRA_SOUNDS,
+    draw_murmur,
+    draw_valves,
+    extra_sounds,
+    murmur,
+    valve_sounds,
+)
 from heartbeat_core.audio.synthetic_recorders import through_recorder
 from heartbeat_core.labels import ORIGINAL_LABELS
 
@@ -104,7 +111,7 @@ def _heart(label: str, sample_rate_hz: int, n_samples: int, rng: np.random.Gener
     """Return [n], the sounds of a heart at the chest."""
     beats = draw_beats(n_samples / sample_rate_hz, rng, with_premature=label == "extrastole")
     extra = str(rng.choice(EXTRA_SOUNDS)) if label == "extrahls" else None
-    signal = valves(draw_voice(rng, extra), beats, sample_rate_hz, n_samples, rng)
+    signal = valve_sounds(draw_valves(rng, extra), beats, sample_rate_hz, n_samples, rng)
     if extra is not None:
         signal += extra_sounds(extra, beats, sample_rate_hz, n_samples, rng)
     if label == "murmur":

@@ -91,7 +91,7 @@ _SHARP_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class Valves:
     """How the valves of one heart sound.
 
     Attributes
@@ -100,8 +100,10 @@ class Voice:
         The components of S1, A2 and P2.
     split_s : tuple of float
         From A2 to P2 with all air out, and how much longer it is with all air in.
-    roughness, slope : float
-        RMS of the noise that goes with the valves, over their envelope, and how its power falls with frequency.
+    roughness : float
+        RMS of the noise that goes with the valves, over their envelope.
+    slope : float
+        The power of this noise falls with ``frequency ** -slope``.
     """
 
     s1: Sequence[Transient]
@@ -112,50 +114,51 @@ class Voice:
     slope: float
 
 
-def draw_voice(rng: np.random.Generator, extra: str | None = None) -> Voice:
+def draw_valves(rng: np.random.Generator, extra: str | None = None) -> Valves:
     """Draw the valves of one heart; with ``split s1`` or ``split s2`` as the extra sound they close far apart."""
-    tricuspid_s = rng.uniform(0.05, 0.07) if extra == "split s1" else rng.uniform(0.02, 0.03)
-    tricuspid = rng.uniform(0.6, 0.9) if extra == "split s1" else rng.uniform(0.35, 0.6)
+    wide_s1, wide_s2 = extra == "split s1", extra == "split s2"
     mitral_hz, tricuspid_hz, muscle_hz = rng.uniform(60, 110), rng.uniform(60, 100), rng.uniform(25, 45)
-    s1 = (
-        Transient(muscle_hz, muscle_hz, 0.02, 0.028, rng.uniform(0.7, 1.6)),
-        Transient(0.8 * mitral_hz, mitral_hz, 0.006, rng.uniform(0.012, 0.02), 1.6, 0.005),
-        Transient(0.9 * tricuspid_hz, tricuspid_hz, 0.006, rng.uniform(0.012, 0.018), 1.6 * tricuspid, tricuspid_s),
-    )
-    loudness = rng.uniform(0.6, 1.2)
-    aortic = (
-        Transient(rng.uniform(100, 150), rng.uniform(50, 80), 0.005, rng.uniform(0.012, 0.018), 1.5 * loudness),
-        Transient(rng.uniform(30, 50), rng.uniform(30, 50), 0.012, 0.02, rng.uniform(0.3, 0.7) * loudness),
-    )
-    pulmonary_gain = rng.uniform(0.7, 0.9) if extra == "split s2" else rng.uniform(0.3, 0.6)
-    pulmonary = (
-        Transient(
-            *(rng.uniform(80, 120), rng.uniform(40, 65), 0.006, rng.uniform(0.012, 0.018)),
-            1.5 * loudness * pulmonary_gain,
+    tricuspid_s = rng.uniform(0.05, 0.07) if wide_s1 else rng.uniform(0.02, 0.03)
+    tricuspid = rng.uniform(0.6, 0.9) if wide_s1 else rng.uniform(0.35, 0.6)
+    s2 = rng.uniform(0.6, 1.2)
+    pulmonary = rng.uniform(0.7, 0.9) if wide_s2 else rng.uniform(0.3, 0.6)
+    a2_hz, p2_hz, low_hz = rng.uniform((100, 50), (150, 80)), rng.uniform((80, 40), (120, 65)), rng.uniform(30, 50)
+    return Valves(
+        s1=(
+            Transient(muscle_hz, muscle_hz, 0.02, 0.028, rng.uniform(0.7, 1.6)),
+            Transient(0.8 * mitral_hz, mitral_hz, 0.006, rng.uniform(0.012, 0.02), 1.6, 0.005),
+            Transient(0.9 * tricuspid_hz, tricuspid_hz, 0.006, rng.uniform(0.012, 0.018), 1.6 * tricuspid, tricuspid_s),
         ),
+        aortic=(
+            Transient(*a2_hz, 0.005, rng.uniform(0.012, 0.018), 1.5 * s2),
+            Transient(low_hz, low_hz, 0.012, 0.02, rng.uniform(0.3, 0.7) * s2),
+        ),
+        pulmonary=(Transient(*p2_hz, 0.006, rng.uniform(0.012, 0.018), 1.5 * s2 * pulmonary),),
+        split_s=(rng.uniform(0.05, 0.06), 0.02) if wide_s2 else (rng.uniform(0, 0.02), rng.uniform(0, 0.04)),
+        roughness=float(np.exp(rng.uniform(*np.log((0.12, 0.4))))),
+        slope=rng.uniform(1.5, 3.5),
     )
-    split_s = (rng.uniform(0.05, 0.06), 0.02) if extra == "split s2" else (rng.uniform(0, 0.02), rng.uniform(0, 0.04))
-    return Voice(s1, aortic, pulmonary, split_s, np.exp(rng.uniform(*np.log((0.12, 0.4)))), rng.uniform(1.5, 3.5))
 
 
-def valves(voice: Voice, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    """Return [n] of S1 and S2 of all beats: the components, and over them what differs from beat to beat."""
+def valve_sounds(
+    valves: Valves, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator
+) -> Values:
+    """Return [n] of S1 and S2 of all beats; loudness, onset and noise of the components vary from beat to beat."""
     signal, envelope = np.zeros(n_samples), np.zeros(n_samples)
     for beat in beats:
-        pulmonary_s = beat.s2_s + voice.split_s[0] + voice.split_s[1] * beat.inspiration
-        for sounds, at_s, gain in (
-            (voice.s1, beat.s1_s, beat.s1_gain),
-            (voice.aortic, beat.s2_s, beat.s2_gain),
-            (voice.pulmonary, pulmonary_s, beat.s2_gain),
+        pulmonary_s = beat.s2_s + valves.split_s[0] + valves.split_s[1] * beat.inspiration
+        for sounds, onset_s, loudness in (
+            (valves.s1, beat.s1_s, beat.s1_gain),
+            (valves.aortic, beat.s2_s, beat.s2_gain),
+            (valves.pulmonary, pulmonary_s, beat.s2_gain),
         ):
             for sound in sounds:
-                varied_gain, varied_s = gain * rng.uniform(0.8, 1.2), at_s + rng.uniform(-0.002, 0.002)
-                add(signal, rate_hz, varied_s, sound, varied_gain)
-                if sound.attack_s < 0.01:
-                    add_envelope(
-                        envelope, rate_hz, varied_s, replace(sound, decay_s=0.5 * sound.decay_s), 2 * varied_gain
-                    )
-    return signal + voice.roughness * envelope * coloured_noise(voice.slope, 80, rate_hz, n_samples, rng)
+                gain, at_s = loudness * rng.uniform(0.8, 1.2), onset_s + rng.uniform(-0.002, 0.002)
+                add(signal, rate_hz, at_s, sound, gain)
+                if sound.attack_s <= _SHARP_S:
+                    # Its noise dies sooner: the higher the frequency, the stronger the damping.
+                    add_envelope(envelope, rate_hz, at_s, replace(sound, decay_s=sound.decay_s / 2), 2 * gain)
+    return signal + valves.roughness * envelope * coloured_noise(valves.slope, 80, rate_hz, n_samples, rng)
 
 
 def extra_sounds(kind: str, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
