@@ -122,7 +122,8 @@ def draw_valves(rng: np.random.Generator, extra: str | None = None) -> Valves:
     tricuspid = rng.uniform(0.6, 0.9) if wide_s1 else rng.uniform(0.35, 0.6)
     s2 = rng.uniform(0.6, 1.2)
     pulmonary = rng.uniform(0.7, 0.9) if wide_s2 else rng.uniform(0.3, 0.6)
-    a2_hz, p2_hz, low_hz = rng.uniform((100, 50), (150, 80)), rng.uniform((80, 40), (120, 65)), rng.uniform(30, 50)
+    a2_hz, p2_hz = (rng.uniform(100, 150), rng.uniform(50, 80)), (rng.uniform(80, 120), rng.uniform(40, 65))
+    low_hz = rng.uniform(30, 50)
     return Valves(
         s1=(
             Transient(muscle_hz, muscle_hz, 0.02, 0.028, rng.uniform(0.7, 1.6)),
@@ -130,13 +131,13 @@ def draw_valves(rng: np.random.Generator, extra: str | None = None) -> Valves:
             Transient(0.9 * tricuspid_hz, tricuspid_hz, 0.006, rng.uniform(0.012, 0.018), 1.6 * tricuspid, tricuspid_s),
         ),
         aortic=(
-            Transient(*a2_hz, 0.005, rng.uniform(0.012, 0.018), 1.5 * s2),
+            Transient(*a2_hz, 0.005, rng.uniform(0.014, 0.02), 1.5 * s2),
             Transient(low_hz, low_hz, 0.012, 0.02, rng.uniform(0.3, 0.7) * s2),
         ),
-        pulmonary=(Transient(*p2_hz, 0.006, rng.uniform(0.012, 0.018), 1.5 * s2 * pulmonary),),
+        pulmonary=(Transient(*p2_hz, 0.006, rng.uniform(0.014, 0.02), 1.5 * s2 * pulmonary),),
         split_s=(rng.uniform(0.05, 0.06), 0.02) if wide_s2 else (rng.uniform(0, 0.02), rng.uniform(0, 0.04)),
-        roughness=float(np.exp(rng.uniform(*np.log((0.12, 0.4))))),
-        slope=rng.uniform(1.5, 3.5),
+        roughness=float(np.exp(rng.uniform(*np.log((0.1, 0.3))))),
+        slope=rng.uniform(2, 3.5),
     )
 
 
