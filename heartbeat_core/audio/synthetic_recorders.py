@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Values
 from heartbeat_core.audio.synthetic_artifacts import add_knock
 from heartbeat_core.audio.synthetic_waves import (
+    Filter,
     Transient,
     add_envelope,
     band_noise,
     coloured_noise,
-    filtered,
     normalised,
 )
 
@@ -51,14 +51,15 @@ def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> V
     is_phone = rate_hz >= PHONE_FROM_HZ
     response = _draw_phone(rng) if is_phone else _draw_stethoscope(rng)
     n_samples = len(sound)
-    heard = filtered(sound, rate_hz, response)
+    record = Filter(response, rate_hz, n_samples)
+    heard = record(sound)
     loud = max(float(np.percentile(np.abs(heard), 98)), 1e-9)
     for make, decibels in (
         (_floor, _FLOOR_DB),
         (_lungs, _LUNGS_DB),
         (_crackles, _CRACKLES_DB),
     ):
-        noise = normalised(filtered(make(rate_hz, n_samples, rng), rate_hz, response))
+        noise = normalised(record(make(rate_hz, n_samples, rng)))
         heard += loud * 10 ** (-rng.uniform(*decibels) / 20) * noise
     if rng.random() < _KNOCKED:
         add_knock(heard, rate_hz, rng.uniform(0, n_samples / rate_hz), rng.uniform(0.5, 2) * loud, rng)
@@ -78,10 +79,13 @@ class _Response:
     resonance_gain: float = 0.0
 
     def __call__(self, frequency_hz: Values) -> NDArray[np.complex128]:
-        above, below, place = (1j * frequency_hz / hz for hz in (self.low_hz, self.high_hz, self.resonance_hz))
-        band = above**2 / (1 + np.sqrt(2) * above + above**2) / (1 + np.sqrt(2) * below + below**2)
-        damping = place / _RESONANCE_QUALITY
-        found: NDArray[np.complex128] = band * (1 + self.resonance_gain * damping / (1 + damping + place**2))
+        above, below, place = (frequency_hz / hz for hz in (self.low_hz, self.high_hz, self.resonance_hz))
+        # With s = i f / f0, so that s ** 2 is real.
+        high_pass = -above * above / (1 - above * above + 1j * np.sqrt(2) * above)
+        low_pass = 1 / (1 - below * below + 1j * np.sqrt(2) * below)
+        damping = 1j * place / _RESONANCE_QUALITY
+        resonance = self.resonance_gain * damping / (1 - place * place + damping)
+        found: NDArray[np.complex128] = high_pass * low_pass * (1 + resonance)
         return found
 
 

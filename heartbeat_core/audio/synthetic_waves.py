@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
@@ -78,7 +78,8 @@ def band_noise(low_hz: float, high_hz: float, rate_hz: int, n_samples: int, rng:
     """Return [n] Gaussian noise with an RMS of 1; at both edges it falls with 24 dB an octave."""
 
     def gain(frequency_hz: Values) -> Values:
-        return 1 / np.sqrt(1 + (low_hz / frequency_hz) ** 8) / np.sqrt(1 + (frequency_hz / high_hz) ** 8)
+        below, above = (low_hz / frequency_hz) ** 2, (frequency_hz / high_hz) ** 2
+        return 1 / np.sqrt((1 + (below * below) ** 2) * (1 + (above * above) ** 2))
 
     return _noise(gain, rate_hz, n_samples, rng)
 
@@ -88,17 +89,30 @@ def coloured_noise(slope: float, low_hz: float, rate_hz: int, n_samples: int, rn
     return _noise(lambda frequency_hz: np.maximum(frequency_hz, low_hz) ** (-slope / 2), rate_hz, n_samples, rng)
 
 
-def filtered(signal: Values, rate_hz: int, response: Callable[[Values], NDArray[Any]]) -> Values:
-    """Return the signal [n] after a filter with a response, real or complex, to frequencies in Hz.
+class Filter:
+    """The response of an analog filter, sampled at the frequencies of a transform.
 
-    The response of an analog filter, sampled at the frequencies of a transform: zeros after the signal take up what
-    rings on, so that nothing wraps around.
+    Zeros after the signal take up what rings on, so that nothing wraps around.
+
+    Parameters
+    ----------
+    response : Callable
+        The complex response to frequencies [m] in Hz.
+    rate_hz : int
+        The sample rate.
+    n_samples : int
+        The length of what is filtered.
     """
-    length = 1 << (len(signal) + math.ceil(_SETTLE_S * rate_hz)).bit_length()
-    frequency_hz = np.arange(length // 2 + 1, dtype=np.float64) * (rate_hz / length)
-    frequency_hz[0] = frequency_hz[1] / 2
-    spectrum = np.fft.rfft(signal, length) * response(frequency_hz)
-    return np.fft.irfft(spectrum, length)[: len(signal)]
+
+    def __init__(self, response: Callable[[Values], NDArray[np.complex128]], rate_hz: int, n_samples: int) -> None:
+        self._length = scipy.fft.next_fast_len(n_samples + math.ceil(_SETTLE_S * rate_hz), real=True)
+        self._gain = response(_frequencies_hz(rate_hz, self._length))
+
+    def __call__(self, signal: Values) -> Values:
+        """Return the signal [n] after the filter."""
+        spectrum = scipy.fft.rfft(signal, self._length) * self._gain
+        passed: Values = scipy.fft.irfft(spectrum, self._length)[: len(signal)]
+        return passed
 
 
 def normalised(signal: Values) -> Values:
@@ -107,4 +121,14 @@ def normalised(signal: Values) -> Values:
 
 
 def _noise(gain: Callable[[Values], Values], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    return normalised(filtered(rng.standard_normal(n_samples), rate_hz, gain))
+    length = scipy.fft.next_fast_len(max(n_samples, 2), real=True)
+    gains = gain(_frequencies_hz(rate_hz, length))
+    spectrum = gains * rng.standard_normal((len(gains), 2)).view(np.complex128)[:, 0]
+    return normalised(scipy.fft.irfft(spectrum, length)[:n_samples])
+
+
+def _frequencies_hz(rate_hz: int, length: int) -> Values:
+    """Return the frequencies [length // 2 + 1] of a transform; half a step stands for 0, by which responses divide."""
+    places = np.arange(length // 2 + 1, dtype=np.float64)
+    places[0] = 0.5
+    return places * (rate_hz / length)

@@ -69,20 +69,18 @@ def diastoles(beats: Sequence[Beat]) -> list[tuple[float, float]]:
 
 
 def test_s1_and_s2_last_as_published() -> None:
-    for seed in SEEDS:
-        s1, s2 = sounds_apart(seed)
-        assert 0.07 < length_s(s1) < 0.15
-        assert 0.05 < length_s(s2) < 0.12
-    assert median(length_s(sounds_apart(seed)[0]) for seed in SEEDS) > median(
-        length_s(sounds_apart(seed)[1]) for seed in SEEDS
-    )
+    lengths_s = [(length_s(s1), length_s(s2)) for s1, s2 in map(sounds_apart, SEEDS)]
+    assert all(0.08 < s1_s < 0.15 for s1_s, _ in lengths_s)
+    assert all(0.04 < s2_s < 0.12 for _, s2_s in lengths_s)
+    assert median(s1_s - s2_s for s1_s, s2_s in lengths_s) > 0.01
 
 
 def test_s1_and_s2_have_the_published_spectra() -> None:
     for seed in SEEDS:
         s1, s2 = sounds_apart(seed)
         assert band_share(s1, 10, 140) > 0.85
-        assert band_share(s2, 20, 200) > 0.85
+        assert band_share(s1, 20, 45) > 0.05
+        assert band_share(s2, 20, 200) > 0.7
     # Of S2 more lies above 70 Hz.
     higher = [band_share(s2, 70, 200) - band_share(s1, 70, 200) for s1, s2 in map(sounds_apart, SEEDS)]
     assert median(higher) > 0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartbeat_core.arrays import Values
-from heartbeat_core.audio.synthetic_waves import Transient, add, add_envelope, band_noise, coloured_noise, filtered
+from heartbeat_core.audio.synthetic_waves import Filter, Transient, add, add_envelope, band_noise, coloured_noise
 
 RATE_HZ = 2_000
 CHIRP = Transient(start_hz=120, end_hz=60, attack_s=0.005, decay_s=0.015, amplitude=1.5, delay_s=0.02)
@@ -69,5 +69,5 @@ def test_coloured_noise_falls_with_its_slope(slope: float) -> None:
 def test_what_rings_after_the_end_does_not_come_back_at_the_start() -> None:
     impulse = np.zeros(500)
     impulse[-1] = 1.0
-    rung = filtered(impulse, RATE_HZ, lambda frequency_hz: 1 / (1 + 1j * frequency_hz / 20))
+    rung = Filter(lambda frequency_hz: 1 / (1 + 1j * frequency_hz / 20), RATE_HZ, 500)(impulse)
     assert np.abs(rung[:250]).max() < 1e-2 * np.abs(rung).max()
