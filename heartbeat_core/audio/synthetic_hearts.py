@@ -126,17 +126,17 @@ def draw_valves(rng: np.random.Generator, extra: str | None = None) -> Valves:
     low_hz = rng.uniform(30, 50)
     return Valves(
         s1=(
-            Transient(muscle_hz, muscle_hz, 0.02, 0.034, rng.uniform(0.7, 1.6)),
-            Transient(0.8 * mitral_hz, mitral_hz, 0.006, rng.uniform(0.016, 0.026), 1.4, 0.005),
-            Transient(0.9 * tricuspid_hz, tricuspid_hz, 0.006, rng.uniform(0.016, 0.024), 1.4 * tricuspid, tricuspid_s),
+            Transient(muscle_hz, muscle_hz, 0.015, 0.025, rng.uniform(0.7, 1.6)),
+            Transient(0.8 * mitral_hz, mitral_hz, 0.006, rng.uniform(0.014, 0.022), 1.5, 0.005),
+            Transient(0.9 * tricuspid_hz, tricuspid_hz, 0.006, rng.uniform(0.014, 0.022), 1.5 * tricuspid, tricuspid_s),
         ),
         aortic=(
-            Transient(*a2_hz, 0.005, rng.uniform(0.018, 0.026), 1.4 * s2),
+            Transient(*a2_hz, 0.005, rng.uniform(0.016, 0.022), 1.5 * s2),
             Transient(low_hz, low_hz, 0.012, 0.02, rng.uniform(0.3, 0.7) * s2),
         ),
-        pulmonary=(Transient(*p2_hz, 0.006, rng.uniform(0.018, 0.026), 1.4 * s2 * pulmonary),),
+        pulmonary=(Transient(*p2_hz, 0.006, rng.uniform(0.016, 0.022), 1.5 * s2 * pulmonary),),
         split_s=(rng.uniform(0.05, 0.06), 0.02) if wide_s2 else (rng.uniform(0, 0.02), rng.uniform(0, 0.04)),
-        roughness=float(np.exp(rng.uniform(*np.log((0.1, 0.3))))),
+        roughness=float(np.exp(rng.uniform(*np.log((0.12, 0.35))))),
         slope=rng.uniform(2, 3.5),
     )
 

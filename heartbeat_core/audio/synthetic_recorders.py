@@ -101,7 +101,7 @@ def _floor(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
     """Return noise of room and hand, which wavers and falls with frequency, and white noise of the electronics."""
     wavering = np.exp(rng.uniform(0, 0.8) * band_noise(0.3, 3, rate_hz, n_samples, rng))
     room = normalised(wavering * coloured_noise(rng.uniform(1.5, 3.5), 30, rate_hz, n_samples, rng))
-    floor: Values = room + 10 ** (-rng.uniform(22, 42) / 20) * rng.standard_normal(n_samples)
+    floor: Values = room + 10 ** (-rng.uniform(14, 36) / 20) * rng.standard_normal(n_samples)
     return floor
 
 
