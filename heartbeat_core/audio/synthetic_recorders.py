@@ -1,8 +1,9 @@
 """What a recorder makes of a sound at the chest: its response, and the noise of room, skin and lungs.
 
-* A phone's microphone is made for speech: it rolls off below 60 to 120 Hz with 12 dB an octave and is raised in the
-  speech band, and its gain control compresses what is loud. C. Kardous and P. Shaw, "Evaluation of smartphone sound
-  measurement applications", J. Acoust. Soc. Am. 135 (2014), EL186-EL192, on how far phones differ.
+* A phone's microphone is made for speech. Here it rolls off below 60 to 120 Hz with 12 dB an octave and is raised at
+  120 to 250 Hz, and its gain control compresses what is loud: the spectra of PASCAL's ``set_a`` have this shape. How far
+  phones differ: C. Kardous, P. Shaw, "Evaluation of smartphone sound measurement applications", J. Acoust. Soc. Am. 135
+  (2014), EL186-EL192.
 * A digital stethoscope has a bell mode (20 to 200 Hz) and a diaphragm mode (20 to 1000 Hz): S. Leng et al., "The
   electronic stethoscope", Biomed. Eng. Online 14 (2015), 66.
 """
@@ -28,7 +29,7 @@ from heartbeat_core.audio.synthetic_waves import (
 PHONE_FROM_HZ = 16_000
 """From this sample rate on a recording is a phone's, below it a digital stethoscope's."""
 
-_FLOOR_DB, _LUNGS_DB, _CRACKLES_DB = (15.0, 35.0), (30.0, 50.0), (25.0, 45.0)
+_FLOOR_DB, _LUNGS_DB, _CRACKLES_DB = (15.0, 35.0), (30.0, 50.0), (18.0, 40.0)
 """How far the RMS of a noise is below the loud parts of the heart, both as recorded."""
 _KNOCKED = 0.15
 """The share of recordings with a knock."""
@@ -116,7 +117,7 @@ def _crackles(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
     """Return skin and hair that rub the recorder: short bursts of noise at random moments."""
     duration_s = n_samples / rate_hz
     envelope = np.zeros(n_samples)
-    for at_s in rng.uniform(0, duration_s, rng.poisson(rng.uniform(1, 8) * duration_s)):
+    for at_s in rng.uniform(0, duration_s, rng.poisson(rng.uniform(0.5, 6) * duration_s)):
         burst = Transient(0, 0, 0.001, 0.002 * 30 ** rng.random(), rng.lognormal(0, 1))
         add_envelope(envelope, rate_hz, at_s, burst)
     return envelope * coloured_noise(rng.uniform(1, 3), 40, rate_hz, n_samples, rng)
