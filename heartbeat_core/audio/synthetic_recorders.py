@@ -1,7 +1,7 @@
 """What a recorder makes of a sound at the chest: its response, and the noise of room, skin and lungs.
 
 * A phone's microphone is made for speech. Here it rolls off below 60 to 120 Hz with 12 dB an octave and is raised at
-  120 to 250 Hz, and its gain control compresses what is loud: the spectra of PASCAL's ``set_a`` have this shape. How far
+  120 to 250 Hz, and its gain control compresses what is loud: the spectra of PASCAL's ``set_a`` are alike. How far
   phones differ: C. Kardous, P. Shaw, "Evaluation of smartphone sound measurement applications", J. Acoust. Soc. Am. 135
   (2014), EL186-EL192.
 * A digital stethoscope has a bell mode (20 to 200 Hz) and a diaphragm mode (20 to 1000 Hz): S. Leng et al., "The
