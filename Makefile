@@ -14,7 +14,7 @@ PASCAL := "PASCAL CHSC2011 (Bentley, Nordehn, Coimbra, Mannor 2011), set_a and s
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-BENCHMARKS := alignment stages engines scale training-input prediction
+BENCHMARKS := alignment stages engines scale training-input prediction demo-hearts
 
 .PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets models leaderboard databases pages lock clean
 

@@ -51,19 +51,36 @@ def test_shape_type_and_range(label: str, sample_rate_hz: int, duration_s: float
     samples = generate(label, 1, sample_rate_hz, duration_s)
     assert samples.shape == (round(duration_s * sample_rate_hz),)
     assert samples.dtype == np.float32
-    assert 0.19 < np.abs(samples).max() < 0.951
+    assert np.isfinite(samples).all()
+    assert 0.19 < np.abs(samples).max() <= 0.9501
 
 
 @pytest.mark.parametrize("label", ORIGINAL_LABELS)
-def test_chance_comes_from_the_generator_alone(label: str) -> None:
-    assert np.array_equal(generate(label, 5), generate(label, 5))
-    assert not np.array_equal(generate(label, 5), generate(label, 6))
+@pytest.mark.parametrize("sample_rate_hz", [4_000, 44_100])
+def test_no_seed_breaks_a_recording(label: str, sample_rate_hz: int) -> None:
+    for seed in range(25):
+        samples = generate(label, seed, sample_rate_hz, 3.0)
+        assert np.isfinite(samples).all()
+        assert 0.19 < np.abs(samples).max() <= 0.9501
+
+
+@pytest.mark.parametrize("label", ORIGINAL_LABELS)
+@pytest.mark.parametrize("sample_rate_hz", [4_000, 44_100])
+def test_chance_comes_from_the_generator_alone(label: str, sample_rate_hz: int) -> None:
+    assert np.array_equal(generate(label, 5, sample_rate_hz, 2.0), generate(label, 5, sample_rate_hz, 2.0))
+    assert not np.array_equal(generate(label, 5, sample_rate_hz, 2.0), generate(label, 6, sample_rate_hz, 2.0))
+
+
+def test_a_phone_hears_less_of_the_low_frequencies_than_a_stethoscope() -> None:
+    phone = np.median([band_energy(generate("normal", seed, 44_100), 44_100, 20, 50) for seed in range(9)])
+    stethoscope = np.median([band_energy(generate("normal", seed, 4_000), 4_000, 20, 50) for seed in range(9)])
+    assert stethoscope > 3 * phone
 
 
 def test_beats_are_regular_and_artifacts_are_not() -> None:
     beating = np.median([rhythm(generate("normal", seed), 2_000) for seed in range(15)])
     noise = np.median([rhythm(generate("artifact", seed), 2_000) for seed in range(15)])
-    assert beating > 0.5
+    assert beating > 0.4
     assert noise < 0.35
 
 

@@ -75,9 +75,10 @@ def test_statistics_are_those_of_the_recording_and_then_of_its_copies(
     for path, row in zip(paths, found, strict=True):
         waveform = decode(path.read_bytes())
         assert np.array_equal(row[0], statistics_of(waveform.samples, waveform.sample_rate_hz))
-        assert not np.array_equal(row[0], row[1])
         # A cluster's workers give the same copies.
         assert np.array_equal(row, compute_inputs(waveform, statistics_recipe))
+    # One copy in 65 is as the recording was: each change has its own probability.
+    assert sum(np.array_equal(row[0], row[1]) for row in found) < len(found) / 2
 
 
 def test_what_is_handed_back_is_what_is_stored(paths: list[Path], recipe: Recipe, tmp_path: Path) -> None:
