@@ -11,6 +11,7 @@ import pytest
 
 from heartbeat_core import registry
 from heartbeat_core.errors import ConfigError
+from heartbeat_core.features.analysis import Analysis
 from heartbeat_core.features.catalogue import (
     CYCLES,
     FEATURE_SETS,
@@ -22,7 +23,6 @@ from heartbeat_core.features.catalogue import (
     vectors_read,
 )
 from heartbeat_core.features.feature_set import Column, FeatureSet, described
-from heartbeat_core.features.signal import Analysis
 from heartbeat_core.registry import Registry
 from tests.pages import pages
 
