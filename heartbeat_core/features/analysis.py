@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
 from heartbeat_core.features.decoding import Segmentation, segment
-from heartbeat_core.features.segmenter import log_posteriors, network_for, standardised_envelopes
+from heartbeat_core.features.segmenter import band_envelopes, log_posteriors, network_for, standardise
 from heartbeat_core.features.signal import Signal, power_spectra, prepare
 
 
@@ -45,7 +45,7 @@ class Analysis:
     @cached_property
     def segmentation(self) -> Segmentation:
         """Return the states of the heart, every 20 ms."""
-        levels = standardised_envelopes(self.signal)
+        envelopes = band_envelopes(self.signal)
         if not self.signal.samples.any():
-            return Segmentation.of_silence(len(levels))
-        return segment(log_posteriors(levels, network_for(self.person)))
+            return Segmentation.of_silence(len(envelopes))
+        return segment(log_posteriors(standardise(envelopes), network_for(self.person)))

@@ -12,6 +12,10 @@ from heartbeat_core.features.series import median
 
 EARLY_RATIO, MISSING_RATIO = 0.8, 1.6
 """An interval below the first is an early beat, if a longer one follows; one above the second lacks a beat."""
+CONFIDENCE_POWER = 6
+"""Intervals count for the heart rate by their confidence to this power: noisy stretches have false beats."""
+NEAR_MEDIAN = 0.25
+"""Intervals that are farther from their median than this share of it do not count for the heart rate."""
 _NEUTRAL = {"interval_min_ratio": 1.0, "interval_max_ratio": 1.0}
 _TO_DEVIATION = 1.4826
 """Deviation of a normal distribution, in median distances from its median."""
@@ -54,7 +58,7 @@ def _summarise_cycles(segmentation: Segmentation) -> Named:
     changes = np.diff(np.log(intervals))
     is_early = (intervals[:-1] < EARLY_RATIO * middle) & (intervals[1:] > intervals[:-1])
     return {
-        "heart_rate_bpm": 60.0 / middle,
+        "heart_rate_bpm": 60.0 / _usual_interval(intervals, _confidences(segmentation, cycles)),
         "heart_rate_confidence": np.clip(segmentation.regularity, 0.0, 1.0),
         "systole_s": median(systoles),
         "systole_deviation_s": _robust_deviation(systoles),
@@ -69,6 +73,23 @@ def _summarise_cycles(segmentation: Segmentation) -> Named:
         "missing_beat_share": np.mean(intervals > MISSING_RATIO * middle),
         "cycles_share": intervals.sum() * STATE_HZ / len(segmentation.states),
     }
+
+
+def _confidences(segmentation: Segmentation, cycles: Values) -> Values:
+    """Return [k]: the mean posterior of the states in each cycle."""
+    totals = np.concatenate([[0.0], np.cumsum(segmentation.posteriors)])
+    starts, stops = np.rint(cycles[:, [0, 2]].T * STATE_HZ).astype(np.intp)
+    means: Values = (totals[stops] - totals[starts]) / (stops - starts)
+    return means
+
+
+def _usual_interval(intervals: Values, confidences: Values) -> float:
+    """Return the weighted mean of the intervals near their weighted median."""
+    weights = confidences**CONFIDENCE_POWER
+    order = np.argsort(intervals)
+    middle = intervals[order[np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)]]
+    is_near = np.abs(intervals - middle) <= NEAR_MEDIAN * middle
+    return float(np.average(intervals[is_near], weights=weights[is_near]))
 
 
 def _robust_deviation(values: Values) -> float:

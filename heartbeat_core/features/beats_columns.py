@@ -8,7 +8,7 @@ VERSION = "pcg-beats-v1"
 STATES = ("s1", "systole", "s2", "diastole")
 
 DESCRIPTIONS = {
-    "heart_rate_bpm": "heart rate, 60 over the median interval, bpm",
+    "heart_rate_bpm": "heart rate: 60 over the mean of the confident intervals near their median, bpm",
     "heart_rate_confidence": "how regularly the heart sounds return at the heart's period, 0 to 1",
     "segmentation_confidence": "mean probability of the states that were found; low where there are no heart sounds",
     "n_beats": "number of S1 that begin in the recording",
@@ -38,7 +38,9 @@ The recording is resampled, band-passed and scaled as for `pcg-stats-v1`. Every 
 estimates from the envelopes of six bands whether the heart is in S1, systole, S2 or diastole
 (`heartbeat_core/features/segmenter.py`); a duration-dependent Viterbi algorithm finds the most likely sequence
 (`heartbeat_core/features/decoding.py`). A sound that begins before the recording is not counted. A heart cycle reaches
-from one S1 to the next. A robust deviation is 1.4826 of the median distance from the median.
+from one S1 to the next. The
+heart rate is 60 over the mean of the intervals within 25 % of their median; both are weighted by the sixth power of the
+mean probability of the states in an interval. A robust deviation is 1.4826 of the median distance from the median.
 
 Where there are not two S1, all that comes from intervals is neutral: the ratios are 1, and the heart rate, its
 confidence, the times, their deviations, the changes and the shares of beats and cycles are 0. Silence has no beats.

@@ -70,19 +70,19 @@ def read_network(name: str) -> Network:
     return Network(layers, _layer(tensors, "head"))
 
 
-def standardised_envelopes(signal: Signal) -> Levels:
-    """Return [n, 6] float32 at 50 Hz: the log envelopes of the bands, each with mean 0 and deviation 1.
-
-    Each envelope is floored at 0.001 of its mean, so that pauses without any noise do not outweigh all else.
-    """
+def band_envelopes(signal: Signal) -> Levels:
+    """Return [n, 6] float32 at 50 Hz: the envelopes of the bands."""
     envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ], axis=1)
     if len(envelopes) % 2:
         envelopes = envelopes[:-1]
-    return standardise(envelopes.reshape(-1, 2, len(BANDS_HZ)).mean(axis=1).astype(np.float32))
+    return envelopes.reshape(-1, 2, len(BANDS_HZ)).mean(axis=1).astype(np.float32)
 
 
 def standardise(envelopes: Levels) -> Levels:
-    """Return [n, 6] float32: the logarithms of envelopes [n, 6], each band with mean 0 and deviation 1."""
+    """Return [n, 6] float32: the logarithms of envelopes [n, 6], each band with mean 0 and deviation 1.
+
+    Each envelope is floored at 0.001 of its mean, so that pauses without any noise do not outweigh all else.
+    """
     levels = np.log(envelopes + np.float32(1e-3) * envelopes.mean(axis=0) + np.float32(1e-9))
     levels = levels - levels.mean(axis=0)
     result: Levels = levels / (levels.std(axis=0) + np.float32(1e-3))
@@ -95,7 +95,7 @@ def log_posteriors(levels: Levels, network: Network) -> LogPosteriors:
     Parameters
     ----------
     levels : ndarray, [n, 6] float32
-        As ``standardised_envelopes`` returns them.
+        As ``standardise`` returns them.
     network : Network
     """
     n, x = len(levels), levels
