@@ -75,7 +75,8 @@ def band_envelopes(signal: Signal) -> Levels:
     envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ], axis=1)
     if len(envelopes) % 2:
         envelopes = envelopes[:-1]
-    return envelopes.reshape(-1, 2, len(BANDS_HZ)).mean(axis=1).astype(np.float32)
+    halved: Levels = envelopes.reshape(-1, 2, len(BANDS_HZ)).mean(axis=1).astype(np.float32)
+    return halved
 
 
 def standardise(envelopes: Levels) -> Levels:

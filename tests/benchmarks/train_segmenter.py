@@ -46,9 +46,8 @@ def main() -> None:
         print(f"{len(examples)} recordings of {len({one.person for one in recordings})} persons", flush=True)
         chosen = ([examples[i] for i in np.flatnonzero(rows)] for rows in kept.values())
         networks = pool.map(partial(_network, epochs=arguments.epochs), kept, chosen)
-        tensors = {
-            f"{name}.{key}": value for name, one in zip(kept, networks, strict=True) for key, value in one.items()
-        }
+        weights = dict(zip(kept, networks, strict=True))
+    tensors = {f"{name}.{key}": value for name, one in weights.items() for key, value in one.items()}
     arguments.output.write_bytes(safetensors.numpy.save(tensors))
     print(f"wrote {arguments.output}, {arguments.output.stat().st_size / 1000:.0f} kB")
 
