@@ -59,7 +59,7 @@ def _summarise_cycles(segmentation: Segmentation) -> Named:
     is_early = (intervals[:-1] < EARLY_RATIO * middle) & (intervals[1:] > intervals[:-1])
     return {
         "heart_rate_bpm": 60.0 / _usual_interval(intervals, _confidences(segmentation, cycles)),
-        "heart_rate_confidence": np.clip(segmentation.regularity, 0.0, 1.0),
+        "heart_rate_confidence": segmentation.confidence * np.clip(segmentation.regularity, 0.0, 1.0),
         "systole_s": median(systoles),
         "systole_deviation_s": _robust_deviation(systoles),
         "diastole_s": median(diastoles),

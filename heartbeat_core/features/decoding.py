@@ -164,7 +164,8 @@ def viterbi(emissions: Values, lengths: list[Values]) -> tuple[NDArray[np.int8],
     backwards = [score[:, np.newaxis, : shortest - 1 : -1] for score, shortest in zip(lengths, SHORTEST, strict=True)]
     windows = [sliding_window_view(begun[:, state], score.shape[-1], axis=1) for state, score in enumerate(backwards)]
     done = [0, 0, 0, 0]
-    for start in range(0, n, CYCLE_MIN):
+    # One block more than there are frames: in the last, the states catch up with one another.
+    for start in range(0, n + CYCLE_MIN, CYCLE_MIN):
         known = start
         for state, (shortest, longest) in enumerate(zip(SHORTEST, LONGEST, strict=True)):
             known = min(known + shortest, n)

@@ -64,17 +64,17 @@ class FeatureSet:
         The shape of the values for one recording.
     columns : tuple[Column, ...]
         The columns of single values, in order; none if only models read the set.
-    lists : tuple[Column, ...]
-        Columns that hold a list for each recording. They are stored behind the others; models do not read them.
     needs : tuple[Need, ...]
         The arguments of ``function``, in order. Empty for frames, which depend on the recipe.
     function : str | Callable[..., ndarray] | None
         Returns [len(columns)] or [n, width] float32. ``module:name`` is loaded at its first call, so a process that
         only needs names does not load its libraries. None for frames.
-    lists_function : str | Callable[..., tuple[ndarray, ...]] | None
-        Returns one [k_i] float32 for each of ``lists``; its arguments and its loading are those of ``function``.
     introduction : str
         The text of its page before the table of columns.
+    lists : tuple[Column, ...]
+        Columns that hold a list for each recording. They are stored behind the others; models do not read them.
+    lists_function : str | Callable[..., tuple[ndarray, ...]] | None
+        Returns one [k_i] float32 for each of ``lists``; its arguments and its loading are those of ``function``.
 
     Examples
     --------
@@ -89,11 +89,11 @@ class FeatureSet:
     version: str
     shape: Shape
     columns: tuple[Column, ...] = ()
-    lists: tuple[Column, ...] = ()
     needs: tuple[Need, ...] = ()
     function: str | Callable[..., NDArray[np.float32]] | None = None
-    lists_function: str | Callable[..., tuple[NDArray[np.float32], ...]] | None = None
     introduction: str = ""
+    lists: tuple[Column, ...] = ()
+    lists_function: str | Callable[..., tuple[NDArray[np.float32], ...]] | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
-from heartbeat_core.audio.decode import decode
+from heartbeat_core.audio.decode import Waveform, decode
 from heartbeat_core.datasets.dataset import Labelled
 from heartbeat_core.errors import JobError
 from heartbeat_core.features.extract import compute_inputs
@@ -113,6 +113,21 @@ def test_a_part_that_is_there_is_not_computed_again(
     assert extract(chunk_of(paths[2:], 1), job) == 3
     assert len(computed) == 3
     assert before.items() <= tree(tmp_path / "out").items()
+
+
+def test_each_row_is_computed_as_its_persons(
+    paths: list[Path], statistics_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    persons = []
+
+    def noted(waveform: Waveform, recipe: Recipe, person: str) -> Inputs:
+        persons.append(person)
+        return compute_inputs(waveform, recipe, person)
+
+    monkeypatch.setattr("jobs.tasks.extract.compute_inputs", noted)
+    rows = [(uri, digest, f"patient:{number}") for number, (uri, digest, _) in enumerate(chunk_of(paths).recordings)]
+    compute_chunk(Chunk(0, tuple(rows)), statistics_recipe, Limits())
+    assert persons == [f"patient:{number}" for number in range(len(paths))]
 
 
 def test_a_recording_that_has_changed_is_refused(paths: list[Path], recipe: Recipe, tmp_path: Path) -> None:
