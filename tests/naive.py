@@ -409,3 +409,98 @@ def row_weights(
         else:
             found.append(sum(label_weights[code] * counts[code] for code in allowed) / total if total else 0.0)
     return found
+
+
+def segment_score(
+    states: Sequence[int], emissions: Sequence[Sequence[float]], lengths: Sequence[Sequence[float]]
+) -> float:
+    """Return the score of a sequence of states: that of every frame, and that of the length of every run.
+
+    A run that touches an end of the recording may be cut: it scores as its likeliest length that is long enough.
+    """
+    runs: list[tuple[int, int, int]] = []
+    for frame, state in enumerate(states):
+        if runs and runs[-1][0] == state:
+            runs[-1] = (state, runs[-1][1], frame + 1)
+        else:
+            runs.append((state, frame, frame + 1))
+    total = math.fsum(emissions[frame][state] for frame, state in enumerate(states))
+    for state, start, stop in runs:
+        scores = lengths[state]
+        is_cut = start == 0 or stop == len(states)
+        n = stop - start
+        possible = scores[n:] if is_cut else scores[n : n + 1]
+        total += max(possible, default=-math.inf)
+    return total
+
+
+def most_likely_states(
+    emissions: Sequence[Sequence[float]], lengths: Sequence[Sequence[float]]
+) -> tuple[list[int], float]:
+    """Try every length of the last run at every frame: the Viterbi algorithm of a hidden semi-Markov model."""
+    n, n_states = len(emissions), len(lengths)
+    best: dict[tuple[int, int], tuple[float, list[int]]] = {}
+    for stop in range(1, n + 1):
+        for state in range(n_states):
+            found: tuple[float, list[int]] = (-math.inf, [])
+            for length in range(1, stop + 1):
+                start = stop - length
+                is_cut = start == 0 or stop == n
+                possible = lengths[state][length:] if is_cut else lengths[state][length : length + 1]
+                score = max(possible, default=-math.inf)
+                score += math.fsum(emissions[frame][state] for frame in range(start, stop))
+                before: list[int] = []
+                if start > 0:
+                    more, before = best[start, (state - 1) % n_states]
+                    score += more
+                if score > found[0]:
+                    found = (score, [*before, *[state] * length])
+            best[stop, state] = found
+    score, states = max((best[n, state] for state in range(n_states)), key=lambda one: one[0])
+    return states, score
+
+
+def cycle_spectrum(
+    samples: Sequence[float], cycles: Sequence[tuple[float, float, float]]
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Return level and spread [32, 16] of the log-mel power at 32 phases of the cycles (S1, S2 and next S1, in s)."""
+    n_bands, rate, window, hop, n_fft = 16, 4_000, 160, 40, 256
+
+    def mel(hz: float) -> float:
+        return 2595 * math.log10(1 + hz / 700)
+
+    edges = [
+        700 * (10 ** ((mel(25) + (mel(900) - mel(25)) * i / (n_bands + 1)) / 2595) - 1) for i in range(n_bands + 2)
+    ]
+    weights = np.zeros((n_bands, n_fft // 2 + 1))
+    for band in range(n_bands):
+        low, centre, high = edges[band : band + 3]
+        for number in range(n_fft // 2 + 1):
+            for step in range(64):
+                hz = (number + (step - 31.5) / 64) * rate / n_fft
+                height = min((hz - low) / (centre - low), (high - hz) / (high - centre))
+                weights[band, number] += max(0.0, height) / 64 * 2 / (high - low)
+
+    def levels(frame: int) -> FloatArray:
+        heard = np.zeros(window)
+        for i in range(window):
+            place = frame * hop - window // 2 + i
+            if 0 <= place < len(samples):
+                heard[i] = samples[place] * (0.5 - 0.5 * math.cos(2 * math.pi * i / window))
+        found: FloatArray = np.log(weights @ np.abs(np.fft.rfft(heard, n_fft)) ** 2 + 1e-8)
+        return found
+
+    of_cycles = []
+    for first, second, end in cycles:
+        times = [first + (second - first) * (i + 0.5) / 12 for i in range(12)]
+        times += [second + (end - second) * (i + 0.5) / 20 for i in range(20)]
+        rows = []
+        for time in times:
+            frame = math.floor(time * 100)
+            share = time * 100 - frame
+            rows.append((1 - share) * levels(frame) + share * levels(frame + 1))
+        of_cycles.append(rows)
+    middle = np.median(np.array(of_cycles), axis=0)
+    spread = np.median(np.abs(np.array(of_cycles) - middle), axis=0)
+    quiet = np.median(middle[16:30], axis=0)
+    return (middle - quiet).tolist(), spread.tolist()

@@ -44,9 +44,7 @@ def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: 
 def alter(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return one altered copy of [n] samples at 4 kHz; each change has its own probability.
 
-    The changes, in this order: a piece of three quarters or more; a speed of 0.9 to 1.1; a device's response (a random
-    curve with a tilt, and a low and a high edge of up to 12 dB per octave each); soft clipping; coloured noise at 8 to
-    40 dB.
+    The changes, in this order: a piece of three quarters or more; a speed of 0.9 to 1.1; those of ``alter_sound``.
     """
     if len(samples) > PIECE_MIN_S * RATE_HZ and rng.random() < 0.7:
         n_kept = int(len(samples) * rng.uniform(0.75, 1.0))
@@ -54,6 +52,15 @@ def alter(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
         samples = samples[start : start + n_kept]
     if rng.random() < 0.7:
         samples = np.asarray(soxr.resample(samples, RATE_HZ * rng.uniform(0.9, 1.1), RATE_HZ, quality="MQ"))
+    return alter_sound(samples, rng)
+
+
+def alter_sound(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return an altered copy [n] float32 of [n] samples at 4 kHz, in which all happens when it happened.
+
+    The changes, in this order, each with its own probability: a device's response (a random curve with a tilt, and a
+    low and a high edge of up to 12 dB per octave each); soft clipping; coloured noise at 8 to 40 dB.
+    """
     if rng.random() < 0.85:
         samples = _through_a_device(samples, rng)
     level = float(samples.std()) + _SILENCE if len(samples) else _SILENCE

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.errors import ConfigError
+from heartbeat_core.features.beats_columns import BEATS
+from heartbeat_core.features.cycle_spectrum_columns import CYCLE_SPECTRUM
 from heartbeat_core.features.cycles_columns import CYCLES
 from heartbeat_core.features.feature_set import Column, FeatureSet, Shape
 from heartbeat_core.features.statistics_columns import N_MFCC, STATISTICS
@@ -94,7 +96,7 @@ LOG_MEL = FeatureSet(
 FEATURE_SETS: Registry[FeatureSet] = Registry(
     "feature set",
     "heartbeat.feature_sets",
-    (ALIGNED, STATISTICS, CYCLES, FREQUENCY, MFCC, SPECTRAL_CONTRAST, LOG_MEL),
+    (ALIGNED, STATISTICS, CYCLES, BEATS, CYCLE_SPECTRUM, FREQUENCY, MFCC, SPECTRAL_CONTRAST, LOG_MEL),
 )
 
 
@@ -141,7 +143,7 @@ def sets_written(names: Sequence[str]) -> list[FeatureSet]:
         if not one.columns:
             writable = ", ".join(other.name for other in FEATURE_SETS.all() if other.columns)
             raise ConfigError(f"feature set '{one.name}' has no columns to write: those that have are {writable}")
-        for name in one.names:
+        for name in (column.name for column in one.stored):
             if owner.setdefault(name, one.name) != one.name:
                 raise ConfigError(f"feature sets '{owner[name]}' and '{one.name}' both have a column '{name}'")
     return chosen

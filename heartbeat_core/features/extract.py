@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio.decode import Waveform
+from heartbeat_core.features.analysis import Analysis
 from heartbeat_core.features.augmentation import altered_copies
 from heartbeat_core.features.catalogue import FEATURE_SETS, sets_read, shape_read, vectors_read
 from heartbeat_core.features.frames import compute_frames
-from heartbeat_core.features.signal import RATE_HZ, Analysis
+from heartbeat_core.features.signal import RATE_HZ
 from heartbeat_core.recipe import Recipe
 
 
 def compute_features(
-    samples: NDArray[np.float32], sample_rate_hz: int, names: Sequence[str]
+    samples: NDArray[np.float32], sample_rate_hz: int, names: Sequence[str], person: str | None = None
 ) -> dict[str, NDArray[np.float32]]:
     """Compute feature sets of one recording; shared intermediate results are computed only once.
 
@@ -30,6 +31,8 @@ def compute_features(
         Native sample rate.
     names : Sequence[str]
         Feature sets, except ``aligned`` and ``frequency``, which depend on a recipe.
+    person : str | None
+        Who was recorded, as ``Analysis`` takes it.
 
     Returns
     -------
@@ -50,12 +53,28 @@ def compute_features(
     >>> compute_features(samples, 4_000, ["statistics"])["statistics"].shape
     (392,)
     """
-    analysis = Analysis(samples, sample_rate_hz)
+    return compute_sets(Analysis(samples, sample_rate_hz, person), names)
+
+
+def compute_sets(analysis: Analysis, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Compute feature sets of one recording; returns and raises as ``compute_features``."""
     return {name: FEATURE_SETS.get(name).compute(analysis) for name in names}
 
 
-def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
+def compute_lists(analysis: Analysis, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Compute the list columns of feature sets, [k_i] float32 each by column; raises as ``compute_features``."""
+    return {column: row for name in names for column, row in FEATURE_SETS.get(name).compute_lists(analysis).items()}
+
+
+def compute_inputs(waveform: Waveform, recipe: Recipe, person: str | None = None) -> Inputs:
     """Compute the inputs of a recipe's model for one recording; nothing in them is fitted to training rows.
+
+    Parameters
+    ----------
+    waveform : Waveform
+    recipe : Recipe
+    person : str | None
+        Who was recorded, for rows that a model is trained or judged on; as ``Analysis`` takes it.
 
     Returns
     -------
@@ -72,11 +91,11 @@ def compute_inputs(waveform: Waveform, recipe: Recipe) -> Inputs:
     if shape == "frames":
         return compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
     if shape == "sequence":
-        return compute_features(waveform.samples, waveform.sample_rate_hz, [recipe.input])[recipe.input]
+        return compute_features(waveform.samples, waveform.sample_rate_hz, [recipe.input], person)[recipe.input]
     names = vectors_read(recipe.input)
     copies = altered_copies(waveform.samples, waveform.sample_rate_hz, recipe.augmentation.copies)
     recordings = [(waveform.samples, waveform.sample_rate_hz), *((copy, RATE_HZ) for copy in copies)]
-    return np.stack([join_vectors(compute_features(*one, names), recipe.input) for one in recordings])
+    return np.stack([join_vectors(compute_features(*one, names, person), recipe.input) for one in recordings])
 
 
 def join_vectors(features: Mapping[str, NDArray[np.float32]], recipe_input: str) -> NDArray[np.float32]:

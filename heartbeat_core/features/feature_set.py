@@ -6,23 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from heartbeat_core.features.signal import Analysis
+    from heartbeat_core.features.analysis import Analysis
 
 Shape = Literal["vector", "sequence", "frames"]
 """``vector``: one value for each column. ``sequence``: [n, width], one row every few milliseconds. ``frames``: [n, 2],
 the pairs of frequency and amplitude of the original project, which alignment padding places."""
-Need = Literal["samples", "sample_rate_hz", "signal", "power"]
-"""An attribute of ``signal.Analysis``."""
+Need = Literal["samples", "sample_rate_hz", "signal", "power", "segmentation"]
+"""An attribute of ``analysis.Analysis``."""
 ColumnType = Literal["float", "double", "int32", "floats"]
 """The type of a stored column; ``floats`` is a list of floats."""
 
-_UNITS = ("Hz", "s", "frames")
+_UNITS = ("Hz", "bpm", "s", "frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class FeatureSet:
     shape : Shape
         The shape of the values for one recording.
     columns : tuple[Column, ...]
-        The stored columns, in order; none if only models read the set.
+        The columns of single values, in order; none if only models read the set.
     needs : tuple[Need, ...]
         The arguments of ``function``, in order. Empty for frames, which depend on the recipe.
     function : str | Callable[..., ndarray] | None
@@ -71,6 +71,10 @@ class FeatureSet:
         only needs names does not load its libraries. None for frames.
     introduction : str
         The text of its page before the table of columns.
+    lists : tuple[Column, ...]
+        Columns that hold a list for each recording. They are stored behind the others; models do not read them.
+    lists_function : str | Callable[..., tuple[ndarray, ...]] | None
+        Returns one [k_i] float32 for each of ``lists``; its arguments and its loading are those of ``function``.
 
     Examples
     --------
@@ -88,11 +92,18 @@ class FeatureSet:
     needs: tuple[Need, ...] = ()
     function: str | Callable[..., NDArray[np.float32]] | None = None
     introduction: str = ""
+    lists: tuple[Column, ...] = ()
+    lists_function: str | Callable[..., tuple[NDArray[np.float32], ...]] | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Return the columns' names, in order."""
+        """Return the names of the columns of single values, in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        """Return all columns of the ``features`` table, in order."""
+        return (*self.columns, *self.lists)
 
     def compute(self, analysis: Analysis) -> NDArray[np.float32]:
         """Compute the set for one recording.
@@ -109,28 +120,41 @@ class FeatureSet:
         ValueError
             The function returned values that do not match the columns.
         """
-        values = self._loaded(*(getattr(analysis, need) for need in self.needs))
+        values = self._function(*self._arguments(analysis))
         if self.shape == "vector" and values.shape != (len(self.columns),):
             raise ValueError(f"feature set '{self.name}' has {len(self.columns)} columns and gave {values.shape}")
         return values.astype(np.float32, copy=False)
+
+    def compute_lists(self, analysis: Analysis) -> dict[str, NDArray[np.float32]]:
+        """Return [k_i] float32 for each column of ``lists``, by its name; raises RecordingError as ``compute``."""
+        if self.lists_function is None:
+            return {}
+        values = _loaded(self.lists_function)(*self._arguments(analysis))
+        return {column.name: row.astype(np.float32) for column, row in zip(self.lists, values, strict=True)}
 
     def page(self) -> str:
         """Return the page about the columns as Markdown: for each its place from 0, name, unit and description."""
         rows = [
             f"| {place} | `{one.name}` | {one.unit or ''} | {one.description} |"
-            for place, one in enumerate(self.columns)
+            for place, one in enumerate(self.stored)
         ]
         head = ["| place | name | unit | what it is |", "|---|---|---|---|"]
         return "\n".join([f"# {self.version}", "", self.introduction, *head, *rows, ""])
 
     @cached_property
-    def _loaded(self) -> Callable[..., NDArray[np.float32]]:
-        if not isinstance(self.function, str):
-            if self.function is None:
-                raise ValueError(f"feature set '{self.name}' cannot be computed from a recording alone")
-            return self.function
-        loaded: Callable[..., NDArray[np.float32]] = resolve_name(self.function)
-        return loaded
+    def _function(self) -> Callable[..., NDArray[np.float32]]:
+        if self.function is None:
+            raise ValueError(f"feature set '{self.name}' cannot be computed from a recording alone")
+        function: Callable[..., NDArray[np.float32]] = _loaded(self.function)
+        return function
+
+    def _arguments(self, analysis: Analysis) -> list[Any]:
+        return [getattr(analysis, need) for need in self.needs]
+
+
+def _loaded(function: str | Callable[..., Any]) -> Callable[..., Any]:
+    loaded: Callable[..., Any] = resolve_name(function) if isinstance(function, str) else function
+    return loaded
 
 
 def described(descriptions: Mapping[str, str], parts: Mapping[str, str]) -> tuple[Column, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import scipy
@@ -45,32 +45,6 @@ class Signal:
 
     samples: Values
     spectrum: NDArray[np.complex128]
-
-
-class Analysis:
-    """The data that feature sets are computed from; each part is computed once, when it is first needed.
-
-    Parameters
-    ----------
-    samples : ndarray, [n] float32
-        Mono.
-    sample_rate_hz : int
-        Native sample rate.
-    """
-
-    def __init__(self, samples: NDArray[np.float32], sample_rate_hz: int) -> None:
-        self.samples = samples
-        self.sample_rate_hz = sample_rate_hz
-
-    @cached_property
-    def signal(self) -> Signal:
-        """Return the recording at the common rate and level; raises NonFiniteSamples as ``prepare``."""
-        return prepare(self.samples, self.sample_rate_hz)
-
-    @cached_property
-    def power(self) -> Values:
-        """Return [n_frames, 129] float64, the ``power_spectra`` of the signal."""
-        return power_spectra(self.signal.samples)
 
 
 def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
@@ -130,17 +104,17 @@ def mfcc(power: Values) -> Values:
     return coefficients
 
 
-@lru_cache(maxsize=1)
-def mel_filters() -> Values:
-    """Return [40, 129] float64: triangles on the mel scale of O'Shaughnessy (1987), each of unit area in Hz."""
-    top_mel = 2595.0 * np.log10(1.0 + MEL_MAX_HZ / 700.0)
-    edges_hz = 700.0 * (10.0 ** (np.linspace(0.0, top_mel, N_MELS + 2) / 2595.0) - 1.0)
-    low, centre, high = (edges_hz[i : i + N_MELS, np.newaxis] for i in range(3))
+@lru_cache(maxsize=2)
+def mel_filters(n_mels: int = N_MELS, low_hz: float = 0.0, high_hz: float = MEL_MAX_HZ) -> Values:
+    """Return [n_mels, 129] float64: triangles on the mel scale of O'Shaughnessy (1987), each of unit area in Hz."""
+    low_mel, high_mel = (2595.0 * np.log10(1.0 + hz / 700.0) for hz in (low_hz, high_hz))
+    edges_hz = 700.0 * (10.0 ** (np.linspace(low_mel, high_mel, n_mels + 2) / 2595.0) - 1.0)
+    low, centre, high = (edges_hz[i : i + n_mels, np.newaxis] for i in range(3))
     bin_hz = RATE_HZ / N_FFT
     # Averaged over each bin, because the lowest triangles are narrower than a bin.
     points = ((np.arange(N_FFT // 2 + 1)[:, np.newaxis] + (np.arange(64) - 31.5) / 64) * bin_hz).reshape(-1)
     triangles = np.clip(np.minimum((points - low) / (centre - low), (high - points) / (high - centre)), 0.0, None)
-    filters: Values = triangles.reshape(N_MELS, -1, 64).mean(axis=2) * (2.0 / (high - low))
+    filters: Values = triangles.reshape(n_mels, -1, 64).mean(axis=2) * (2.0 / (high - low))
     return filters
 
 

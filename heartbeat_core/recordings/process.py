@@ -14,7 +14,8 @@ from heartbeat_core.arrays import Frames
 from heartbeat_core.audio import decode, quality
 from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.features.extract import compute_features
+from heartbeat_core.features.analysis import Analysis
+from heartbeat_core.features.extract import compute_lists, compute_sets
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
@@ -39,6 +40,8 @@ class RecordingResult:
         Number of frames beyond the length of the reference.
     features : Mapping[str, ndarray of float32]
         The requested vectors, [n_columns] each, by feature set.
+    lists : Mapping[str, ndarray of float32]
+        The list columns of the requested sets, [k_i] each, by column.
     """
 
     recording: Recording
@@ -57,6 +60,7 @@ class RecordingResult:
     n_frames_cut: int
     placement: Placement
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    lists: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def process(
@@ -101,6 +105,7 @@ def process_waveform(
     """Compute the facts, aligned frames and features of one decoded recording; raises as ``process``."""
     frames = compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
     placement = place(frames, reference, recipe.alignment.pad_mode)
+    analysis = Analysis(waveform.samples, waveform.sample_rate_hz)
     return RecordingResult(
         recording=recording,
         audio_sha256=hashlib.sha256(data).hexdigest(),
@@ -117,5 +122,6 @@ def process_waveform(
         frames=frames[: placement.n_frames],
         n_frames_cut=len(frames) - placement.n_frames,
         placement=placement,
-        features=compute_features(waveform.samples, waveform.sample_rate_hz, feature_sets),
+        features=compute_sets(analysis, feature_sets),
+        lists=compute_lists(analysis, feature_sets),
     )

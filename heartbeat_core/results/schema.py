@@ -85,7 +85,7 @@ _TYPES: dict[ColumnType, pa.DataType] = {
 
 
 def _columns_of(feature_set: FeatureSet) -> dict[str, pa.DataType]:
-    return {column.name: _TYPES[column.type] for column in feature_set.columns}
+    return {column.name: _TYPES[column.type] for column in feature_set.stored}
 
 
 def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
@@ -197,6 +197,7 @@ def features_table(
             raise ValueError(f"{one.name} are to be written, and a result has none")
         rows = np.stack([result.features[one.name] for result in results]) if results else np.zeros((0, len(one.names)))
         columns |= dict(zip(one.names, rows.astype(np.float32, copy=False).T, strict=True))
+        columns |= {column.name: list_column([result.lists[column.name] for result in results]) for column in one.lists}
     columns |= {"generation": [generation] * len(results), **_listed(results, kept)}
     return make_table(columns, with_kept(features_schema(feature_sets), kept))
 

@@ -57,8 +57,8 @@ def classify(
         typer.Option(
             "--features",
             metavar="SET,...",
-            help="Feature sets to write: aligned, statistics, cycles, mfcc, spectral-contrast, and those of other "
-            "packages. [default: aligned,statistics]",
+            help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, mfcc, spectral-contrast, "
+            "and those of other packages. [default: aligned,statistics]",
         ),
     ] = None,
     update: Annotated[

@@ -96,7 +96,7 @@ def evaluate(
         }
         ledger = Ledger(out)
         identity = _identity(datasets, labelled, options)
-        chunks = make_chunks(labelled.uri, labelled.audio_sha256)
+        chunks = make_chunks(labelled)
         work = [
             Fold(recipe, task, seed, number)
             for recipe in options.recipes

@@ -158,7 +158,7 @@ def _inputs(
         return [
             rows.frames[i] for dataset in datasets for rows in dataset.iter_parts() for i in rows.targets.labelled()
         ]
-    chunks = make_chunks(labelled.uri, labelled.audio_sha256)
+    chunks = make_chunks(labelled)
     parts: dict[int, list[Inputs]] = {}
     access = storage.Access(settings.s3)
     with (

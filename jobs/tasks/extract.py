@@ -10,12 +10,12 @@ Invariants: one winner stores a whole part, which then never changes. Rows keep 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio import decode
+from heartbeat_core.datasets.dataset import Labelled
 from heartbeat_core.errors import JobError, RecordingError
 from heartbeat_core.features.extract import compute_inputs, input_settings
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
@@ -33,10 +33,16 @@ RECORDINGS_A_CHUNK = 32
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One task: recordings by URI, with the SHA-256 of the content from which the dataset was built."""
+    """One task.
+
+    Attributes
+    ----------
+    recordings : tuple[tuple[str, str, str], ...]
+        The URI of each recording, the SHA-256 of the content from which the dataset was built, and the person.
+    """
 
     index: int
-    recordings: tuple[tuple[str, str], ...]
+    recordings: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,11 @@ def input_key(recipe: Recipe) -> str:
     return f"{settings['kind']}-{fingerprint(settings)[:12]}"
 
 
-def make_chunks(uris: Sequence[str], digests: Sequence[str]) -> list[Chunk]:
-    """Divide the rows of a dataset into tasks."""
-    pairs = list(zip(uris, digests, strict=True))
-    starts = range(0, len(pairs), RECORDINGS_A_CHUNK)
-    return [Chunk(index, tuple(pairs[start : start + RECORDINGS_A_CHUNK])) for index, start in enumerate(starts)]
+def make_chunks(labelled: Labelled) -> list[Chunk]:
+    """Divide the labelled rows of datasets into tasks."""
+    rows = list(zip(labelled.uri, labelled.audio_sha256, labelled.groups, strict=True))
+    starts = range(0, len(rows), RECORDINGS_A_CHUNK)
+    return [Chunk(index, tuple(rows[start : start + RECORDINGS_A_CHUNK])) for index, start in enumerate(starts)]
 
 
 def extract(chunk: Chunk, job: ExtractJob) -> int:
@@ -95,16 +101,17 @@ def compute(chunk: Chunk, job: ExtractJob) -> Computed:
 
 def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
     """Return the inputs of the recordings of a chunk; raises JobError as ``extract``."""
-    recordings = [Recording(uri, "") for uri, _ in chunk.recordings]
+    recordings = [Recording(uri, "") for uri, _, _ in chunk.recordings]
     rows: list[Inputs] = []
-    for (recording, data), (_, digest) in zip(read_recordings(recordings, limits), chunk.recordings, strict=True):
+    read = read_recordings(recordings, limits)
+    for (recording, data), (_, digest, person) in zip(read, chunk.recordings, strict=True):
         shown = storage.display(recording.public_uri)
         if isinstance(data, RecordingError):
             raise JobError(f"{shown}: a recording of the dataset can't be read any more: {data}")
         if hashlib.sha256(data).hexdigest() != digest:
             raise JobError(f"{shown}: changed since the dataset was built: build it again in a new folder")
         with computing():
-            rows.append(compute_inputs(decode.decode(data, limits), recipe))
+            rows.append(compute_inputs(decode.decode(data, limits), recipe, person))
     return rows
 
 

@@ -16,6 +16,6 @@ from jobs.tasks.extract import compute_chunk, make_chunks
 def read_examples(place: str, recipe: Recipe) -> tuple[Examples, NDArray[np.str_]]:
     """Return all n labelled recordings of a dataset, and [n] the device of each."""
     labelled = Dataset(place).labelled()
-    chunks = track(make_chunks(labelled.uri, labelled.audio_sha256), "inputs", transient=True)
+    chunks = track(make_chunks(labelled), "inputs", transient=True)
     inputs = [row for chunk in chunks for row in compute_chunk(chunk, recipe, Limits())]
     return Examples(inputs, labelled.targets, labelled.groups), np.array(labelled.devices)

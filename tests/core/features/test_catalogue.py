@@ -11,6 +11,7 @@ import pytest
 
 from heartbeat_core import registry
 from heartbeat_core.errors import ConfigError
+from heartbeat_core.features.analysis import Analysis
 from heartbeat_core.features.catalogue import (
     CYCLES,
     FEATURE_SETS,
@@ -22,7 +23,6 @@ from heartbeat_core.features.catalogue import (
     vectors_read,
 )
 from heartbeat_core.features.feature_set import Column, FeatureSet, described
-from heartbeat_core.features.signal import Analysis
 from heartbeat_core.registry import Registry
 from tests.pages import pages
 
@@ -44,15 +44,15 @@ def test_the_pages_of_the_columns_are_up_to_date(path: Path) -> None:
 @pytest.mark.parametrize("one", [one for one in FEATURE_SETS.all() if one.columns], ids=lambda one: one.name)
 def test_a_page_names_every_column_with_its_unit(one: FeatureSet) -> None:
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.*) \| (.+) \|$", one.page(), re.MULTILINE)
-    assert [(int(place), name) for place, name, _, _ in rows] == list(enumerate(one.names))
-    assert [(unit, text) for _, _, unit, text in rows] == [(c.unit or "", c.description) for c in one.columns]
+    assert [(int(place), name) for place, name, _, _ in rows] == list(enumerate(c.name for c in one.stored))
+    assert [(unit, text) for _, _, unit, text in rows] == [(c.unit or "", c.description) for c in one.stored]
     assert one.introduction
 
 
 @pytest.mark.parametrize("one", FEATURE_SETS.all(), ids=lambda one: one.name)
 def test_names_units_and_values_agree(one: FeatureSet) -> None:
-    assert len(set(one.names)) == len(one.names)
-    for column in one.columns:
+    assert len({column.name for column in one.stored}) == len(one.stored)
+    for column in one.stored:
         assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", column.name)
         if column.unit not in (None, "frames"):
             assert column.name.endswith(f"_{column.unit.lower()}")

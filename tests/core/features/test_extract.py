@@ -10,15 +10,17 @@ import scipy.fft
 from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.errors import TooShort
 from heartbeat_core.features import cycles_columns, statistics_columns
+from heartbeat_core.features.analysis import Analysis
+from heartbeat_core.features.augmentation import altered_copies
 from heartbeat_core.features.catalogue import columns_read
-from heartbeat_core.features.extract import compute_inputs
+from heartbeat_core.features.extract import compute_features, compute_inputs, compute_lists
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.features.signal import mel_filters, prepare
-from heartbeat_core.recipe import Recipe
+from heartbeat_core.recipe import AugmentationSettings, Recipe
 from tests.helpers import statistics_of
 
 MODELS = {"log-mel": "cnn"}
-KINDS = ("aligned", "frequency", "statistics", "mfcc", "spectral-contrast", "log-mel")
+KINDS = ("aligned", "frequency", "statistics", "beats", "cycle-spectrum", "mfcc", "spectral-contrast", "log-mel")
 
 
 def recipe(kind: str) -> Recipe:
@@ -51,7 +53,8 @@ def power(one: Waveform) -> np.ndarray:
 def test_every_kind_is_finite_and_of_its_shape(kind: str, sample_rate_hz: int, duration_s: float) -> None:
     found = compute_inputs(waveform(duration_s, sample_rate_hz), recipe(kind))
     n_frames = (int(duration_s * 4_000) - 256) // 80 + 1
-    shape = {"statistics": (1, 392), "mfcc": (1, 40), "spectral-contrast": (1, 8), "log-mel": (n_frames, 40)}
+    widths = {"statistics": 392, "beats": 20, "cycle-spectrum": 1024, "mfcc": 40, "spectral-contrast": 8}
+    shape = {"log-mel": (n_frames, 40), **{name: (1, width) for name, width in widths.items()}}
     assert found.dtype == np.float32
     assert found.shape == shape.get(kind, (len(found), 2))
     assert np.isfinite(found).all()
@@ -116,6 +119,29 @@ def test_spectral_contrast_is_peaks_against_valleys_in_octaves() -> None:
     track = librosa.power_to_db(np.stack(peaks, axis=1)) - librosa.power_to_db(np.stack(valleys, axis=1))
     expected = np.concatenate([track.mean(axis=0), track.std(axis=0)])
     np.testing.assert_allclose(compute_inputs(one, recipe("spectral-contrast"))[0], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_person_is_heard_by_a_network_that_never_saw_that_person() -> None:
+    one = waveform(5.0)
+    chosen = recipe("cycle-spectrum").model_copy(update={"augmentation": AugmentationSettings(copies=1)})
+    served, held_out = compute_inputs(one, chosen), compute_inputs(one, chosen, "patient:1")
+    assert not np.array_equal(served, held_out)
+    assert np.array_equal(compute_inputs(one, chosen, "patient:1"), held_out)
+    [alone] = compute_features(one.samples, one.sample_rate_hz, ["cycle-spectrum"], "patient:1").values()
+    assert np.array_equal(held_out[0], alone)
+    # The copies are of the same person.
+    [copy] = altered_copies(one.samples, one.sample_rate_hz, 1)
+    assert np.array_equal(held_out[1], compute_features(copy, 4_000, ["cycle-spectrum"], "patient:1")["cycle-spectrum"])
+
+
+def test_lists_are_computed_of_the_sets_that_have_any() -> None:
+    one = waveform(5.0)
+    analysis = Analysis(one.samples, one.sample_rate_hz)
+    lists = compute_lists(analysis, ["statistics", "beats"])
+    assert list(lists) == ["s1_s", "s2_s"]
+    assert lists["s1_s"].dtype == np.float32
+    assert len(lists["s1_s"]) == compute_features(one.samples, one.sample_rate_hz, ["beats"])["beats"][3] > 0
+    assert compute_lists(analysis, ["statistics"]) == {}
 
 
 @pytest.mark.parametrize("kind", KINDS[2:])

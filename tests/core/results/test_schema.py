@@ -20,6 +20,7 @@ from heartbeat_core.alignment.placement import Placement
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.bundles.servable import Holdout
+from heartbeat_core.features.catalogue import FEATURE_SETS
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats import columns
 from heartbeat_core.formats.kept import KeptColumn
@@ -218,7 +219,11 @@ def result(n_frames: int = 3, *, label: str | None = "murmur", patient_id: str |
         frames=rng.random((n_frames, 2), np.float32),
         n_frames_cut=1,
         placement=Placement(2, n_frames, 12.5),
-        features={"statistics": rng.standard_normal(len(NAMES)).astype(np.float32)},
+        features={
+            "statistics": rng.standard_normal(len(NAMES)).astype(np.float32),
+            "beats": rng.standard_normal(len(FEATURE_SETS.get("beats").names)).astype(np.float32),
+        },
+        lists={"s1_s": rng.random(n_frames, np.float32), "s2_s": np.empty(0, np.float32)},
     )
 
 
@@ -239,7 +244,8 @@ def predictions(results: list[RecordingResult], now: datetime = NOW, kept: Seque
     )
 
 
-SETS = {"aligned": ("aligned",), "statistics": ("statistics",), "both": ("aligned", "statistics")}
+BEATS = FEATURE_SETS.get("beats")
+SETS = {"beats": ("beats",), "aligned": ("aligned",), "statistics": ("statistics",), "both": ("aligned", "statistics")}
 
 
 def features(results: list[RecordingResult], which: str = "aligned", kept: Sequence[KeptColumn] = ()) -> pa.Table:
@@ -430,6 +436,17 @@ def test_each_statistic_is_a_column_of_its_name(which: str) -> None:
     for row, one in zip(features(results, which).to_pylist(), results, strict=True):
         assert {name: row[name] for name in NAMES} == dict(zip(NAMES, one.features["statistics"].tolist(), strict=True))
         assert ("frequency_hz" in row) == (which == "both")
+
+
+def test_lists_are_columns_behind_the_single_values() -> None:
+    results = [result(3), result(4)]
+    assert features([], "beats").schema == features(results, "beats").schema
+    columns = [name for name in features([], "beats").column_names if name in {column.name for column in BEATS.stored}]
+    assert columns == [*BEATS.names, "s1_s", "s2_s"]
+    for row, one in zip(features(results, "beats").to_pylist(), results, strict=True):
+        assert row["heart_rate_bpm"] == one.features["beats"][0]
+        assert row["s1_s"] == one.lists["s1_s"].tolist()
+        assert row["s2_s"] == []
 
 
 def test_the_order_in_which_sets_are_named_does_not_matter() -> None:

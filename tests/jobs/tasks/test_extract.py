@@ -11,15 +11,18 @@ import pytest
 
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
-from heartbeat_core.audio.decode import decode
+from heartbeat_core.audio.decode import Waveform, decode
+from heartbeat_core.datasets.dataset import Labelled
 from heartbeat_core.errors import JobError
 from heartbeat_core.features.extract import compute_inputs
 from heartbeat_core.features.frames import compute_frames
+from heartbeat_core.labels import Targets
 from heartbeat_core.recipe import FramesSettings, Recipe
 from heartbeat_core.settings import Limits
 from jobs.tasks.extract import Chunk, ExtractJob, compute, compute_chunk, extract, input_key, make_chunks, read_inputs
 from tests.helpers import heart_bytes, statistics_of, tree
 
+PERSON = "circor_1"
 LENGTHS_S = (1.0, 0.6, 1.4, 0.8, 1.2)
 
 
@@ -34,7 +37,8 @@ def paths(tmp_path: Path) -> list[Path]:
 
 
 def chunk_of(paths: list[Path], index: int = 0) -> Chunk:
-    return Chunk(index, tuple((f"file://{path}", hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths))
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    return Chunk(index, tuple((f"file://{path}", digest, PERSON) for path, digest in zip(paths, digests, strict=True)))
 
 
 def job_of(out: Path, recipe: Recipe) -> ExtractJob:
@@ -105,11 +109,26 @@ def test_a_part_that_is_there_is_not_computed_again(
     monkeypatch.setattr("jobs.tasks.extract.compute_inputs", counted)
     for path in paths[:2]:
         path.unlink()
-    assert extract(Chunk(0, (("file:///gone.wav", "0"), ("file:///gone.wav", "0"))), job) == 2
+    assert extract(Chunk(0, (("file:///gone.wav", "0", "p"), ("file:///gone.wav", "0", "p"))), job) == 2
     assert not computed
     assert extract(chunk_of(paths[2:], 1), job) == 3
     assert len(computed) == 3
     assert before.items() <= tree(tmp_path / "out").items()
+
+
+def test_each_row_is_computed_as_its_persons(
+    paths: list[Path], statistics_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    persons = []
+
+    def noted(waveform: Waveform, recipe: Recipe, person: str) -> Inputs:
+        persons.append(person)
+        return compute_inputs(waveform, recipe, person)
+
+    monkeypatch.setattr("jobs.tasks.extract.compute_inputs", noted)
+    rows = [(uri, digest, f"patient:{number}") for number, (uri, digest, _) in enumerate(chunk_of(paths).recordings)]
+    compute_chunk(Chunk(0, tuple(rows)), statistics_recipe, Limits())
+    assert persons == [f"patient:{number}" for number in range(len(paths))]
 
 
 def test_a_recording_that_has_changed_is_refused(paths: list[Path], recipe: Recipe, tmp_path: Path) -> None:
@@ -134,7 +153,7 @@ def test_a_recording_that_is_gone_is_refused(paths: list[Path], recipe: Recipe) 
 
 
 def test_an_addresss_secret_is_not_told(recipe: Recipe) -> None:
-    chunk = Chunk(0, (("http://user:hunter2@127.0.0.1:9/a.wav?token=hunter2", "0" * 64),))
+    chunk = Chunk(0, (("http://user:hunter2@127.0.0.1:9/a.wav?token=hunter2", "0" * 64, "p"),))
     with pytest.raises(JobError) as caught:
         compute_chunk(chunk, recipe, Limits(deadline_s=0.2))
     assert "http://127.0.0.1:9/a.wav: a recording of the dataset can't be read any more" in str(caught.value)
@@ -143,11 +162,12 @@ def test_an_addresss_secret_is_not_told(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize(("n_rows", "sizes"), [(0, []), (1, [1]), (32, [32]), (33, [32, 1]), (70, [32, 32, 6])])
 def test_chunks_hold_each_recording_once_in_order(n_rows: int, sizes: list[int]) -> None:
-    uris, digests = ([f"{kind}{number}" for number in range(n_rows)] for kind in ("u", "d"))
-    chunks = make_chunks(uris, digests)
+    uris, digests, persons = ([f"{kind}{number}" for number in range(n_rows)] for kind in ("u", "d", "p"))
+    targets = Targets.of_cells(["a"] * n_rows, ("a", "b"))
+    chunks = make_chunks(Labelled(uris, uris, digests, targets, persons, persons, persons))
     assert [chunk.index for chunk in chunks] == list(range(len(sizes)))
     assert [len(chunk.recordings) for chunk in chunks] == sizes
-    assert [pair for chunk in chunks for pair in chunk.recordings] == list(zip(uris, digests, strict=True))
+    assert [row for chunk in chunks for row in chunk.recordings] == list(zip(uris, digests, persons, strict=True))
 
 
 def test_recipes_that_read_the_same_share_it(recipe: Recipe, statistics_recipe: Recipe) -> None:

@@ -1,0 +1,51 @@
+"""The data that feature sets are computed from."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Values
+from heartbeat_core.features.decoding import Segmentation, segment
+from heartbeat_core.features.segmenter import band_envelopes, log_posteriors, network_for, standardise
+from heartbeat_core.features.signal import Signal, power_spectra, prepare
+
+
+class Analysis:
+    """The data that feature sets are computed from; each part is computed once, when it is first needed.
+
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono.
+    sample_rate_hz : int
+        Native sample rate.
+    person : str | None
+        Who was recorded, where that may be a person of the segmenter's training data: the heart sounds are then found
+        by a network that never saw that person. None, as in serving, takes the network trained on all.
+    """
+
+    def __init__(self, samples: NDArray[np.float32], sample_rate_hz: int, person: str | None = None) -> None:
+        self.samples = samples
+        self.sample_rate_hz = sample_rate_hz
+        self.person = person
+
+    @cached_property
+    def signal(self) -> Signal:
+        """Return the recording at the common rate and level; raises NonFiniteSamples as ``prepare``."""
+        return prepare(self.samples, self.sample_rate_hz)
+
+    @cached_property
+    def power(self) -> Values:
+        """Return [n_frames, 129] float64, the ``power_spectra`` of the signal."""
+        return power_spectra(self.signal.samples)
+
+    @cached_property
+    def segmentation(self) -> Segmentation:
+        """Return the states of the heart, every 20 ms."""
+        envelopes = band_envelopes(self.signal)
+        if not self.signal.samples.any():
+            return Segmentation.of_silence(len(envelopes))
+        return segment(log_posteriors(standardise(envelopes), network_for(self.person)))

@@ -1,0 +1,81 @@
+"""Compute the spectrum of the heart cycle, phase by phase (``pcg-cycle-spectrum-v1``): 1024 values."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Values
+from heartbeat_core.features.cycle_spectrum_columns import BANDS_HZ, COLUMNS, N_BANDS, N_DIASTOLE, N_SYSTOLE
+from heartbeat_core.features.decoding import Segmentation
+from heartbeat_core.features.series import hann
+from heartbeat_core.features.signal import N_FFT, Signal, mel_filters
+
+WINDOW, HOP = 160, 40
+FRAMES_HZ = 100
+QUIET_PHASES = slice(N_SYSTOLE + 4, N_SYSTOLE + N_DIASTOLE - 2)
+"""The part of diastole without the end of S2 and the beginning of S1."""
+POWER_FLOOR = np.float32(1e-8)
+
+
+def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArray[np.float32]:
+    """Summarise the log-mel spectra of all heart cycles.
+
+    Returns
+    -------
+    ndarray, [1024] float32
+        Finite values in the order of ``cycle_spectrum_columns.COLUMNS``; 0 if there is no whole cycle.
+    """
+    cycles = segmentation.cycles()
+    if not len(cycles):
+        return np.zeros(len(COLUMNS), np.float32)
+    spectra = at_phases(log_mel(signal.samples), cycles)
+    middle = np.median(spectra, axis=0)
+    spread = np.median(np.abs(spectra - middle), axis=0)
+    level = middle - np.median(middle[QUIET_PHASES], axis=0)
+    return np.concatenate([level.ravel(), spread.ravel()])
+
+
+def log_mel(samples: Values) -> NDArray[np.float32]:
+    """Return [n_frames, 16] float32: log power in mel bands, in Hann-windowed frames centred every 10 ms from 0."""
+    half = WINDOW // 2
+    padded = np.pad(samples.astype(np.float32), (half, half + HOP))
+    spectra = scipy.fft.rfft(sliding_window_view(padded, WINDOW)[::HOP] * _window(), N_FFT)
+    power = np.square(spectra.real) + np.square(spectra.imag)
+    levels: NDArray[np.float32] = np.log(power @ _filters() + POWER_FLOOR)
+    return levels
+
+
+def at_phases(levels: NDArray[np.float32], cycles: Values) -> NDArray[np.float32]:
+    """Return [k, 32, n_bands] float32: levels at the middle of each phase, interpolated linearly between frames.
+
+    Parameters
+    ----------
+    levels : ndarray, [n_frames, n_bands] float32
+        At 100 Hz.
+    cycles : ndarray, [k, 3] float64
+        As ``Segmentation.cycles`` returns them.
+    """
+    first, second, end = cycles[:, :1], cycles[:, 1:2], cycles[:, 2:]
+    systole = first + (second - first) * ((np.arange(N_SYSTOLE) + 0.5) / N_SYSTOLE)
+    diastole = second + (end - second) * ((np.arange(N_DIASTOLE) + 0.5) / N_DIASTOLE)
+    places = np.concatenate([systole, diastole], axis=1) * FRAMES_HZ
+    before = np.minimum(places.astype(np.intp), len(levels) - 1)
+    after = np.minimum(before + 1, len(levels) - 1)
+    share = (places - before).astype(np.float32)[..., np.newaxis]
+    found: NDArray[np.float32] = levels[before] * (1 - share) + levels[after] * share
+    return found
+
+
+@lru_cache(maxsize=1)
+def _window() -> NDArray[np.float32]:
+    return hann(WINDOW).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _filters() -> NDArray[np.float32]:
+    return np.ascontiguousarray(mel_filters(N_BANDS, *BANDS_HZ).T, np.float32)

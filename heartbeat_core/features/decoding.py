@@ -1,0 +1,200 @@
+"""Decode log posteriors of heart-sound states into a segmentation, with a duration-dependent Viterbi algorithm.
+
+The model is a hidden semi-Markov model: the four states follow one another in a circle, and the length of each has its
+own distribution, which depends on the heart's period (Schmidt et al., Physiol. Meas. 31, 2010; Springer et al., IEEE
+TBME 63, 2016). As there, the period comes from an autocorrelation, here of the posteriors of S1 and S2. Other than
+there, a state at either end of the recording may be cut: its length is then any that is at least what is seen.
+
+The states have least lengths. A whole cycle is thus never shorter than ``CYCLE_MIN`` frames, and so that many frames
+are computed at once, state after state, which is exact and needs no compiled loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from heartbeat_core.arrays import Values
+
+STATE_HZ = 50
+S1, SYSTOLE, S2, DIASTOLE = range(4)
+SHORTEST = (3, 4, 3, 4)
+LONGEST = (13, 30, 12, 100)
+"""Least and greatest lengths of the states, in frames."""
+CYCLE_MIN = sum(SHORTEST)
+PRIOR = np.log(np.array([0.17, 0.23, 0.13, 0.47]))
+"""Shares of time of the states, by which posteriors are divided."""
+EMISSION_WEIGHT = 0.5
+"""Neighbouring frames are not independent, so their evidence counts half."""
+DEGREES_OF_FREEDOM = 4.0
+"""Of Student's t distribution of the lengths: one odd beat must not shift its neighbours."""
+PERIOD_RANGE_S = (0.28, 1.9)
+USUAL_PERIOD_S, PERIOD_OCTAVES = 0.7, 1.2
+"""Centre and deviation of the weight that periods get."""
+_LONGEST_LAG = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """The states of a recording.
+
+    Attributes
+    ----------
+    states : ndarray, [n] int8
+        At 50 Hz: 0 S1, 1 systole, 2 S2, 3 diastole.
+    posteriors : ndarray, [n] float64
+        Of these states.
+    regularity : float
+        Autocorrelation of the posteriors of S1 and S2 at the heart's period; 0 if there is no period.
+    """
+
+    states: NDArray[np.int8]
+    posteriors: Values
+    regularity: float
+
+    @classmethod
+    def of_silence(cls, n: int) -> Segmentation:
+        """Return the segmentation of n frames without any sound: one long diastole of posterior 0."""
+        return cls(np.full(n, DIASTOLE, np.int8), np.zeros(n), 0.0)
+
+    def onsets(self, state: int) -> Values:
+        """Return [k] float64: the times in seconds at which a state begins, except at the recording's start."""
+        begins = (self.states[1:] == state) & (self.states[:-1] != state)
+        return (np.flatnonzero(begins) + 1) / STATE_HZ
+
+    @property
+    def confidence(self) -> float:
+        """Return the mean posterior of the states: near 1 for clean heart sounds."""
+        return float(self.posteriors.mean())
+
+    def cycles(self) -> Values:
+        """Return [k, 3] float64: onsets in seconds of S1, of S2, and of the next S1, for each whole cycle."""
+        first, second = self.onsets(S1), self.onsets(S2)
+        if len(first) < 2:
+            return np.zeros((0, 3))
+        # The states follow one another in a circle: just one S2 lies between two S1.
+        return np.stack([first[:-1], second[np.searchsorted(second, first[:-1])], first[1:]], axis=1)
+
+
+def segment(log_posteriors: NDArray[np.floating]) -> Segmentation:
+    """Return the most likely segmentation.
+
+    The autocorrelation of a fast heart can be higher at two periods than at one, so half of the period is tried too.
+
+    Parameters
+    ----------
+    log_posteriors : ndarray, [n, 4] float
+        At 50 Hz, n at least 1: natural logarithms.
+    """
+    period_s, regularity = heart_period(log_posteriors)
+    tried = [period_s, *(half for half in (period_s / 2,) if half >= PERIOD_RANGE_S[0])]
+    lengths = [np.stack(of_state) for of_state in zip(*map(length_scores, tried), strict=True)]
+    states, _ = viterbi((log_posteriors - PRIOR) * EMISSION_WEIGHT, lengths)
+    posteriors = np.exp(log_posteriors[np.arange(len(states)), states].astype(np.float64))
+    return Segmentation(states, posteriors, regularity)
+
+
+def heart_period(log_posteriors: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the heart's period in seconds, and the autocorrelation of the S1 and S2 posteriors there.
+
+    Of a recording that is too short for any period, 0.8 s and 0.
+    """
+    low, high = int(PERIOD_RANGE_S[0] * STATE_HZ), int(PERIOD_RANGE_S[1] * STATE_HZ)
+    n = len(log_posteriors)
+    high = min(high, n - 2)
+    if high <= low:
+        return 0.8, 0.0
+    sounds = np.exp(log_posteriors[:, [S1, S2]].T.astype(np.float64))
+    sounds -= sounds.mean(axis=1, keepdims=True)
+    length = scipy.fft.next_fast_len(n + _LONGEST_LAG, real=True)
+    spectrum = scipy.fft.rfft(sounds, length)
+    raw = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), length)[:, :high]
+    # Each lag is averaged over as many frames as it has, but over a quarter of the recording at least.
+    overlap = np.maximum(n - np.arange(high), n / 4) / n
+    correlation = (raw / (raw[:, :1] + 1e-9)).mean(axis=0) / overlap
+    lags = np.arange(low, high)
+    weight = np.exp(-0.5 * np.square(np.log2(lags / STATE_HZ / USUAL_PERIOD_S) / PERIOD_OCTAVES))
+    period = low + int((correlation[low:] * weight).argmax())
+    return period / STATE_HZ, float(correlation[period])
+
+
+def length_scores(period_s: float) -> list[Values]:
+    """Return for each state [LONGEST + 1] float64: log probabilities of lengths in frames; -inf below ``SHORTEST``."""
+    s1_s, s2_s = 0.10 + 0.03 * period_s, 0.09 + 0.02 * period_s
+    systole_s = max(0.06, 0.23 + 0.16 * min(period_s, 1.1) - s1_s)
+    means_s = (s1_s, systole_s, s2_s, max(0.08, period_s - s1_s - systole_s - s2_s))
+    deviations_s = (0.03, 0.045, 0.03, max(0.05, 0.12 * period_s))
+    scores = []
+    for mean_s, deviation_s, shortest, longest in zip(means_s, deviations_s, SHORTEST, LONGEST, strict=True):
+        distance = (np.arange(longest + 1) / STATE_HZ - mean_s) / deviation_s
+        score = -0.5 * (DEGREES_OF_FREEDOM + 1) * np.log1p(np.square(distance) / DEGREES_OF_FREEDOM)
+        score -= np.log(np.exp(score[shortest:]).sum())
+        score[:shortest] = -np.inf
+        scores.append(score)
+    return scores
+
+
+def viterbi(emissions: Values, lengths: list[Values]) -> tuple[NDArray[np.int8], float]:
+    """Return [n] int8, the states of the path with the greatest score, and that score.
+
+    Parameters
+    ----------
+    emissions : ndarray, [n, 4] float
+        Score of each frame in each state, n at least 1.
+    lengths : list[ndarray]
+        For each state [n_rhythms, LONGEST + 1] float64: score of each length in frames, -inf below ``SHORTEST``. A path
+        keeps to one of the rhythms.
+
+    Notes
+    -----
+    ``begun[r, s, b]`` is the best score of all before frame b if state s begins there, less the emissions of s before
+    b. The best path that ends state s at frame e then scores ``max over d of begun[r, s, e - d] + lengths[s][r, d]``,
+    plus the emissions of s before e. A state that is cut at the start began at any frame before it, at no cost.
+    """
+    n, n_rhythms, pad = len(emissions), len(lengths[0]), max(LONGEST)
+    totals = np.zeros((4, n + 1))
+    np.cumsum(emissions.T, axis=1, out=totals[:, 1:])
+    begun = np.zeros((n_rhythms, 4, pad + n + 1))
+    # From the end of one state to the beginning of the next: from the totals of one to those of the other.
+    turns = totals - np.roll(totals, -1, axis=0)
+    backwards = [score[:, np.newaxis, : shortest - 1 : -1] for score, shortest in zip(lengths, SHORTEST, strict=True)]
+    windows = [sliding_window_view(begun[:, state], score.shape[-1], axis=1) for state, score in enumerate(backwards)]
+    done = [0, 0, 0, 0]
+    # One block more than there are frames: in the last, the states catch up with one another.
+    for start in range(0, n + CYCLE_MIN, CYCLE_MIN):
+        known = start
+        for state, (shortest, longest) in enumerate(zip(SHORTEST, LONGEST, strict=True)):
+            known = min(known + shortest, n)
+            low, high = done[state] + 1, known + 1
+            if low < high:
+                first = pad - longest
+                ends = (windows[state][:, first + low : first + high] + backwards[state]).max(axis=2)
+                begun[:, (state + 1) % 4, pad + low : pad + high] = ends + turns[state, low:high]
+            done[state] = known
+    paths = [_trace(begun[rhythm], totals, [score[rhythm] for score in lengths]) for rhythm in range(n_rhythms)]
+    return max(paths, key=lambda path: path[1])
+
+
+def _trace(begun: Values, totals: Values, lengths: list[Values]) -> tuple[NDArray[np.int8], float]:
+    """Walk back from the best last state, which may be cut: it scores as its likeliest length that is long enough."""
+    n, pad = totals.shape[1] - 1, max(LONGEST)
+    states = np.empty(n, np.int8)
+    best = -np.inf
+    for state, scores in enumerate(lengths):
+        enough = np.maximum.accumulate(scores[::-1])[::-1][1:]
+        found = begun[state, pad + n - len(enough) : pad + n][::-1] + enough + totals[state, n]
+        seen = int(found.argmax())
+        if found[seen] > best:
+            best, last, start = float(found[seen]), state, n - 1 - seen
+    states[max(start, 0) :] = last
+    while start > 0:
+        end, last = start, (last - 1) % 4
+        scores = lengths[last]
+        found = begun[last, pad + end - len(scores) + 1 : pad + end + 1][::-1] + scores
+        start = end - int(found.argmax())
+        states[max(start, 0) : end] = last
+    return states, best
