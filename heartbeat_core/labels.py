@@ -188,10 +188,13 @@ class Targets:
     possible : ndarray, [n, n_labels] bool
         The labels that each row may have: one where the label is known, several for "one of these". A row of all
         labels, or of none, says nothing.
+    weights : ndarray, [n] float64 | None
+        What each row counts in training; None leaves that to the model.
     """
 
     labels: Labels
     possible: NDArray[np.bool_]
+    weights: NDArray[np.float64] | None = None
 
     @classmethod
     def of_codes(cls, codes: NDArray[np.int64], labels: Labels = ORIGINAL_LABELS) -> Targets:
@@ -266,13 +269,13 @@ class Targets:
 
     def take(self, index: NDArray[np.int64]) -> Targets:
         """Return the rows at ``index``, in that order."""
-        return Targets(self.labels, self.possible[index])
+        return Targets(self.labels, self.possible[index], None if self.weights is None else self.weights[index])
 
     def without(self, dropped: Iterable[int]) -> Targets:
         """Return the same rows without the possibility of the labels with these codes."""
         possible = self.possible.copy()
         possible[:, list(dropped)] = False
-        return Targets(self.labels, possible)
+        return Targets(self.labels, possible, self.weights)
 
     def informative(self) -> NDArray[np.int64]:
         """Return the numbers of the rows that say something: they allow a label, and not all labels, that occur.

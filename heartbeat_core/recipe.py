@@ -12,12 +12,17 @@ RESULTS_VERSION = 6
 """Increased with every code change that changes a result; part of the fingerprint of each job."""
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
+InnerFolds = Literal["persons", "databases"]
 
 Name = Annotated[
     str,
     text_like(r"[a-z0-9][a-z0-9._-]{0,63}", "up to 64 small letters, digits, '.', '_' and '-', such as 'seed-small-2'"),
 ]
 """The name of a recipe, a feature set or a model kind."""
+
+
+CLIP = 5.0
+"""In standard deviations. Larger values hardly occur in training rows, so scaled inputs are clipped."""
 
 
 class FramesSettings(Settings):
@@ -44,6 +49,8 @@ class AugmentationSettings(Settings):
     """Altered copies of each training recording: another device, noise, another speed, or only a piece."""
 
     copies: Annotated[int, Field(ge=0, le=64)] = 0
+    harsh: Annotated[bool, Field(exclude_if=lambda harsh: not harsh)] = False
+    """Devices with narrower bands, louder noise, and the noise of recordings without a heart."""
 
 
 class CompressionSettings(Settings):
@@ -64,6 +71,9 @@ class DecisionSettings(Settings):
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The threshold of a label is its share of the training rows to this power: 0 is best for accuracy, 1 for balanced
     accuracy. It applies before the temperature, so the temperature changes no label."""
+    inner: Annotated[InnerFolds, Field(exclude_if=lambda inner: inner == "persons")] = "persons"
+    """What an inner fold holds out: persons, or whole databases, as a device that the model has not met. With
+    databases, the limits of what counts as sure are fitted there as well."""
 
 
 class TrainingSettings(Settings):
@@ -80,6 +90,8 @@ class TrainingSettings(Settings):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: each label has the same weight in the loss, for any number of rows."""
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    within_databases: Annotated[bool, Field(exclude_if=lambda within: not within)] = False
+    """Labels are balanced within each database (``learning.weighting``), by the ``balance`` of ``bagging``."""
 
 
 class BaggingSettings(Settings):
@@ -93,6 +105,10 @@ class BaggingSettings(Settings):
     input_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     """Deviation of the noise on each input, which has a deviation of about 1."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    input_share: Annotated[float, Field(gt=0, le=1, exclude_if=lambda share: share == 1)] = 1.0
+    """The share of its inputs that each network reads, drawn at random (random subspaces; Ho, IEEE TPAMI 20, 1998)."""
+    clip: Annotated[PositiveFloat, Field(exclude_if=lambda clip: clip == CLIP)] = CLIP
+    """Scaled inputs are clipped here, in standard deviations."""
 
 
 class Recipe(Settings):

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from heartbeat_core.features.beats_columns import BEATS, SEGMENTATION_CONFIDENCE
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Settings
 
 LOW_CONFIDENCE = "low_confidence"
 POOR_QUALITY = "poor_quality"
 OUT_OF_DISTRIBUTION = "out_of_distribution"
+UNLIKE_TRAINING_DATA = "unlike_training_data"
+NO_HEART_FOUND = "no_heart_found"
+
+_PLACE = BEATS.names.index(SEGMENTATION_CONFIDENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,11 @@ class Sureness(Settings):
     min_confidence : float
         The lowest probability of the predicted label that counts as sure.
     max_distance : float | None
-        The largest distance of the recording from the training rows, as the model measures it.
+        The largest distance of the recording from the training rows, as the model measures it, by those rows.
+    max_unlike : float | None
+        The same distance, by databases that were left out of the training.
+    min_segmentation : float | None
+        The lowest ``segmentation_confidence`` of the feature set ``beats`` with which a heart is found.
     max_clipped_fraction, max_silent_fraction : float
         The largest values of these figures in ``quality.Quality``.
     min_duration_s : float
@@ -55,6 +66,8 @@ class Sureness(Settings):
 
     min_confidence: float = 0.0
     max_distance: float | None = None
+    max_unlike: Annotated[float | None, Field(exclude_if=lambda limit: limit is None)] = None
+    min_segmentation: Annotated[float | None, Field(exclude_if=lambda limit: limit is None)] = None
     max_clipped_fraction: float = 0.1
     max_silent_fraction: float = 0.5
     min_duration_s: float = 1.0
@@ -73,4 +86,8 @@ class Sureness(Settings):
             found.append(POOR_QUALITY)
         if self.max_distance is not None and distance is not None and distance > self.max_distance:
             found.append(OUT_OF_DISTRIBUTION)
+        if self.max_unlike is not None and distance is not None and distance > self.max_unlike:
+            found.append(UNLIKE_TRAINING_DATA)
+        if self.min_segmentation is not None and result.features[BEATS.name][_PLACE] < self.min_segmentation:
+            found.append(NO_HEART_FOUND)
         return ",".join(found) or None

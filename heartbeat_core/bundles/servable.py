@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -145,7 +145,7 @@ def train_bundle(
         "reference": trainable.reference_facts,
         "training_data": _describe(trainable, description),
         "decision": fitted.decision,
-        "sureness": Sureness(min_confidence=fitted.min_confidence, max_distance=fitted.max_distance),
+        "sureness": Sureness(**asdict(fitted.limits)),
         "cross_validation": evaluation,
         "packages": {"python": ".".join(map(str, sys.version_info[:3]))} | {n: version(n) for n in PACKAGES},
     }

@@ -8,6 +8,7 @@ ICASSP 2022); noise and speed change as in Ko et al. (INTERSPEECH 2015, ICASSP 2
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import scipy  # scipy.fft is loaded when it is used first: a driver does without
@@ -15,6 +16,7 @@ import soxr
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
+from heartbeat_core.audio.synthetic_artifacts import artifact
 from heartbeat_core.features.signal import RATE_HZ
 
 PIECE_MIN_S = 4.0
@@ -24,7 +26,54 @@ _POINTS_HZ = np.array([20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2000.0])
 _SILENCE = 1e-12
 
 
-def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: int) -> list[NDArray[np.float32]]:
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far copies may differ from the recording.
+
+    Attributes
+    ----------
+    curve_db, tilt_db : float
+        Deviation of a device's response at each of its points, and of its slope an octave.
+    upper_edge_hz : tuple[float, float]
+        Range of the highest frequency that a device passes.
+    upper_orders : int
+        Its steepness: up to this many times 6 dB an octave.
+    noisy : float
+        Share of the copies with noise.
+    noise_exponent : float
+        Noise power falls by up to this power of the frequency.
+    noise_db : tuple[float, float]
+        Range of the recording's level over that of the noise.
+    foreign : float
+        Share of the noisy copies whose noise is a recording without a heart: speech, rubbing, music, knocks.
+    """
+
+    curve_db: float = 4.0
+    tilt_db: float = 3.0
+    upper_edge_hz: tuple[float, float] = (300.0, 2000.0)
+    upper_orders: int = 2
+    noisy: float = 0.6
+    noise_exponent: float = 2.0
+    noise_db: tuple[float, float] = (8.0, 40.0)
+    foreign: float = 0.0
+
+
+MILD = Extent()
+HARSH = Extent(
+    curve_db=5.0,
+    tilt_db=4.0,
+    upper_edge_hz=(180.0, 2000.0),
+    upper_orders=4,
+    noisy=0.7,
+    noise_exponent=2.5,
+    noise_db=(5.0, 40.0),
+    foreign=0.25,
+)
+
+
+def altered_copies(
+    samples: NDArray[np.float32], sample_rate_hz: int, n_copies: int, extent: Extent = MILD
+) -> list[NDArray[np.float32]]:
     """Return altered copies [n_i] float32 at 4 kHz; the same samples always give the same copies.
 
     Parameters
@@ -35,13 +84,14 @@ def altered_copies(samples: NDArray[np.float32], sample_rate_hz: int, n_copies: 
         Native sample rate.
     n_copies : int
         Number of copies.
+    extent : Extent
     """
     resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
     seed = zlib.crc32(np.ascontiguousarray(samples).tobytes())
-    return [alter(resampled, np.random.default_rng([seed, copy])) for copy in range(n_copies)]
+    return [alter(resampled, np.random.default_rng([seed, copy]), extent) for copy in range(n_copies)]
 
 
-def alter(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
+def alter(samples: Values, rng: np.random.Generator, extent: Extent = MILD) -> NDArray[np.float32]:
     """Return one altered copy of [n] samples at 4 kHz; each change has its own probability.
 
     The changes, in this order: a piece of three quarters or more; a speed of 0.9 to 1.1; those of ``alter_sound``.
@@ -52,24 +102,28 @@ def alter(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
         samples = samples[start : start + n_kept]
     if rng.random() < 0.7:
         samples = np.asarray(soxr.resample(samples, RATE_HZ * rng.uniform(0.9, 1.1), RATE_HZ, quality="MQ"))
-    return alter_sound(samples, rng)
+    return alter_sound(samples, rng, extent)
 
 
-def alter_sound(samples: Values, rng: np.random.Generator) -> NDArray[np.float32]:
+def alter_sound(samples: Values, rng: np.random.Generator, extent: Extent = MILD) -> NDArray[np.float32]:
     """Return an altered copy [n] float32 of [n] samples at 4 kHz, in which all happens when it happened.
 
     The changes, in this order, each with its own probability: a device's response (a random curve with a tilt, and a
-    low and a high edge of up to 12 dB per octave each); soft clipping; coloured noise at 8 to 40 dB.
+    low and a high edge, the low one of up to 12 dB per octave); soft clipping; noise.
     """
     if rng.random() < 0.85:
-        samples = _through_a_device(samples, rng)
+        samples = _through_a_device(samples, rng, extent)
     level = float(samples.std()) + _SILENCE if len(samples) else _SILENCE
     if rng.random() < 0.15:
         ceiling = level * rng.uniform(2.0, 5.0)
         samples = np.tanh(samples / ceiling) * ceiling
-    if rng.random() < 0.6:
-        noise = coloured_noise(len(samples), rng.uniform(0.0, 2.0), rng)
-        samples = samples + noise * (level * 10 ** (-rng.uniform(8.0, 40.0) / 20))
+    if rng.random() < extent.noisy:
+        if extent.foreign and rng.random() < extent.foreign:
+            foreign = artifact(RATE_HZ, len(samples), rng)
+            noise = foreign / (foreign.std() + _SILENCE)
+        else:
+            noise = coloured_noise(len(samples), rng.uniform(0.0, extent.noise_exponent), rng)
+        samples = samples + noise * (level * 10 ** (-rng.uniform(*extent.noise_db) / 20))
     return samples.astype(np.float32)
 
 
@@ -82,11 +136,13 @@ def coloured_noise(n_samples: int, exponent: float, rng: np.random.Generator) ->
     return noise / (noise.std() + _SILENCE) if n_samples else noise
 
 
-def _through_a_device(samples: Values, rng: np.random.Generator) -> Values:
+def _through_a_device(samples: Values, rng: np.random.Generator, extent: Extent) -> Values:
     octaves = np.log2(_POINTS_HZ)
-    curve_db = rng.normal(0.0, 4.0, len(octaves)) + rng.normal(0.0, 3.0) * (octaves - np.log2(160.0))
-    low_hz, high_hz = (2 ** rng.uniform(np.log2(least), np.log2(most)) for least, most in ((15, 70), (300, 2000)))
-    low_order, high_order = rng.integers(0, 3, 2).tolist()
+    slope_octaves = octaves - np.log2(160.0)
+    curve_db = rng.normal(0.0, extent.curve_db, len(octaves)) + rng.normal(0.0, extent.tilt_db) * slope_octaves
+    edges_hz = ((15.0, 70.0), extent.upper_edge_hz)
+    low_hz, high_hz = (2 ** rng.uniform(np.log2(least), np.log2(most)) for least, most in edges_hz)
+    low_order, high_order = rng.integers(0, [3, extent.upper_orders + 1]).tolist()
     length = scipy.fft.next_fast_len(len(samples) + RATE_HZ // 2, real=True)
     frequencies_hz = np.maximum(np.arange(length // 2 + 1) * (RATE_HZ / length), 1.0)
     gain = 10 ** (np.interp(np.log2(frequencies_hz), octaves, curve_db) / 20)

@@ -6,11 +6,12 @@ from heartbeat_core.features.feature_set import Column, FeatureSet, described
 
 VERSION = "pcg-beats-v1"
 STATES = ("s1", "systole", "s2", "diastole")
+SEGMENTATION_CONFIDENCE = "segmentation_confidence"
 
 DESCRIPTIONS = {
     "heart_rate_bpm": "heart rate: 60 over the mean of the confident intervals near their median, bpm",
     "heart_rate_confidence": "the next value times the autocorrelation of the heart sounds at their period, 0 to 1",
-    "segmentation_confidence": "mean probability of the states that were found; low where there are no heart sounds",
+    SEGMENTATION_CONFIDENCE: "mean probability of the states that were found; low where there are no heart sounds",
     "n_beats": "number of S1 that begin in the recording",
     "systole_s": "median time from S1 to S2, s",
     "systole_deviation_s": "robust deviation of the time from S1 to S2, s",

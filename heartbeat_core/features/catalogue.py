@@ -149,6 +149,12 @@ def sets_written(names: Sequence[str]) -> list[FeatureSet]:
     return chosen
 
 
+def column_place(name: str, recipe_input: str) -> int | None:
+    """Return the place of a column among the values that a recipe's ``input`` names; None if it is not one of them."""
+    names = [column.name for one in sets_read(recipe_input) for column in one.columns]
+    return names.index(name) if name in names else None
+
+
 def columns_read(part: str, recipe_input: str) -> NDArray[np.bool_]:
     """Return [width] bool: which values of a recipe's vectors belong to a part; ``all`` selects every value.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.features.analysis import Analysis
-from heartbeat_core.features.augmentation import altered_copies
+from heartbeat_core.features.augmentation import HARSH, MILD, altered_copies
 from heartbeat_core.features.catalogue import FEATURE_SETS, sets_read, shape_read, vectors_read
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.features.signal import RATE_HZ
@@ -93,7 +93,8 @@ def compute_inputs(waveform: Waveform, recipe: Recipe, person: str | None = None
     if shape == "sequence":
         return compute_features(waveform.samples, waveform.sample_rate_hz, [recipe.input], person)[recipe.input]
     names = vectors_read(recipe.input)
-    copies = altered_copies(waveform.samples, waveform.sample_rate_hz, recipe.augmentation.copies)
+    extent = HARSH if recipe.augmentation.harsh else MILD
+    copies = altered_copies(waveform.samples, waveform.sample_rate_hz, recipe.augmentation.copies, extent)
     recordings = [(waveform.samples, waveform.sample_rate_hz), *((copy, RATE_HZ) for copy in copies)]
     return np.stack([join_vectors(compute_features(*one, names, person), recipe.input) for one in recordings])
 
@@ -117,4 +118,4 @@ def input_settings(recipe: Recipe) -> dict[str, Any]:
     if shape_read(recipe.input) == "frames":
         return {"kind": "frames", **recipe.frames.model_dump(mode="json")}
     versions = "+".join(one.version for one in sets_read(recipe.input))
-    return {"kind": recipe.input, "versions": versions, "copies": recipe.augmentation.copies}
+    return {"kind": recipe.input, "versions": versions, **recipe.augmentation.model_dump(mode="json")}

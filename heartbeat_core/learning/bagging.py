@@ -118,7 +118,8 @@ def train_bagged(
     rows : ndarray, [n, n_copies, n_inputs] float32
         Scaled values of each recording and its altered copies.
     targets : Targets
-        Their labels; each row allows at least one label that is known of some row.
+        Their labels; each row allows at least one label that is known of some row. Without weights, labels are
+        balanced over all rows.
     reads : ndarray of bool_
         [n_members, n_inputs]: the inputs that each member reads.
     recipe : Recipe
@@ -143,11 +144,9 @@ def train_bagged(
     settings, bagging = recipe.training, recipe.bagging
     n_rows, n_copies, _ = rows.shape
     inputs = torch.from_numpy(rows)
-    label_weights = tempered_label_weights(targets, bagging.balance)
-    offsets = torch.where(label_weights > 0, label_weights, 1.0).log()
     possible = torch.from_numpy(targets.possible)
     is_known = possible.sum(dim=1, keepdim=True) == 1
-    weights = row_weights(possible, label_weights, torch.from_numpy(targets.counts.astype(np.float32)))
+    weights, offsets = _weights(targets, possible, bagging.balance)
     wanted = (possible & is_known).float() * (1 - bagging.label_smoothing) + bagging.label_smoothing / len(
         targets.labels
     )
@@ -189,6 +188,19 @@ def train_bagged(
             on_step()
         members.settle(inputs)
         return members.merged(recipe.network.dropout)
+
+
+def _weights(targets: Targets, possible: torch.Tensor, balance: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weights [n] float32 of the rows, and what to add to the logits [n_labels] float32 in training.
+
+    Weights by label are undone by the offsets. Given weights are not: the probabilities then hold in a world in which
+    rows are as common as they weigh.
+    """
+    if targets.weights is not None:
+        return torch.from_numpy(targets.weights.astype(np.float32)), torch.zeros(len(targets.labels))
+    label_weights = tempered_label_weights(targets, balance)
+    weights = row_weights(possible, label_weights, torch.from_numpy(targets.counts.astype(np.float32)))
+    return weights, torch.where(label_weights > 0, label_weights, 1.0).log()
 
 
 def tempered_label_weights(targets: Targets, balance: float) -> torch.Tensor:

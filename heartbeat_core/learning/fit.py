@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.model_selection import GroupKFold
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.arrays import Codes, Inputs, Values
 from heartbeat_core.evaluation.splits import folds
+from heartbeat_core.features.beats_columns import SEGMENTATION_CONFIDENCE
+from heartbeat_core.features.catalogue import column_place
 from heartbeat_core.labels import Targets
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
 from heartbeat_core.learning.kinds import implementation_of
+from heartbeat_core.learning.limits import Inner, Limits, limits_across, limits_within
 from heartbeat_core.learning.model import Model, OnStep
+from heartbeat_core.learning.weighting import weights_within
 from heartbeat_core.recipe import Recipe
-
-UNSURE_SHARE = 0.2
-"""Share of the training rows whose inner out-of-fold prediction has a confidence below the limit for "sure"."""
-FAR_SHARE = 0.005
-"""Share of the training rows that lie beyond the largest distance that counts as near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,14 @@ class Examples:
         The labels of the rows.
     groups : [n] text
         The patient of each row.
+    databases : [n] text
+        The database of each row; empty stands for one database.
     """
 
     inputs: Sequence[Inputs]
     targets: Targets
     groups: Sequence[str]
+    databases: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -51,7 +54,12 @@ class Examples:
     def take(self, index: Codes) -> Examples:
         """Return the rows at ``index``, in that order."""
         chosen = index.tolist()
-        return Examples([self.inputs[i] for i in chosen], self.targets.take(index), [self.groups[i] for i in chosen])
+        return Examples(
+            [self.inputs[i] for i in chosen],
+            self.targets.take(index),
+            [self.groups[i] for i in chosen],
+            [self.databases[i] for i in chosen] if self.databases else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +70,14 @@ class Fitted:
     ----------
     trained : ndarray of int64
         Codes of the labels that a training row is known to have, ascending.
-    min_confidence : float
-        A prediction with a lower confidence is unsure. A fifth of the out-of-fold predictions of the training rows are
-        below this limit. 0 without inner folds.
-    max_distance : float | None
-        A prediction with a larger distance is unsure. One in 200 training rows lies beyond this limit. None if the
-        model does not measure distances.
+    limits : Limits
+        When a prediction counts as sure.
     """
 
     model: Model
     decision: Decision
     trained: Codes
-    min_confidence: float
-    max_distance: float | None
+    limits: Limits
 
     def predict(self, inputs: Sequence[Inputs]) -> tuple[Values, Codes]:
         """Return probabilities [n, n_labels] float64 and predicted codes [n] int64."""
@@ -100,7 +103,7 @@ def fit(
     reference : Reference | None
         Frames are aligned with it; None aligns them with the longest row. Inner folds always take their own reference.
     on_step : OnStep
-        Called ``n_steps(recipe)`` times.
+        Called at most ``n_steps(recipe)`` times.
 
     Raises
     ------
@@ -110,20 +113,23 @@ def fit(
         There are too few rows.
     """
     rows = _informative(rows)
-    model = implementation_of(recipe).fit(recipe, rows.inputs, rows.targets, seed, reference, on_step)
-    decision, confidence = _fit_decision(recipe, rows, seed, on_step)
+    weighted = _weighted(recipe, rows)
+    model = implementation_of(recipe).fit(recipe, weighted.inputs, weighted.targets, seed, reference, on_step)
     distances = model.distances(rows.inputs)
-    return Fitted(
-        model=model,
-        decision=decision,
-        trained=rows.targets.present,
-        min_confidence=0.0 if confidence is None else float(np.quantile(confidence, UNSURE_SHARE)),
-        max_distance=None if distances is None else float(np.quantile(distances, 1.0 - FAR_SHARE)),
-    )
+    if not recipe.decision.calibrated:
+        decision = Decision(thresholds=balanced_thresholds(rows.targets, recipe.decision.balance))
+        return Fitted(model, decision, rows.targets.present, limits_within(None, distances))
+    inner = _predict_inner(recipe, rows, seed, on_step)
+    decision, confidence = _fit_decision(recipe, rows, inner)
+    if recipe.decision.inner == "persons":
+        limits = limits_within(confidence, distances)
+    else:
+        limits = limits_across(rows.targets, inner, decision, _segmentation_confidences(recipe, rows))
+    return Fitted(model, decision, rows.targets.present, limits)
 
 
 def n_steps(recipe: Recipe) -> int:
-    """Return how often ``fit`` calls ``on_step``."""
+    """Return how often ``fit`` calls ``on_step`` at most: there may be fewer databases than inner folds."""
     n_fits = 1 + (recipe.decision.inner_folds if recipe.decision.calibrated else 0)
     return n_fits * implementation_of(recipe).n_steps(recipe)
 
@@ -138,28 +144,63 @@ def _informative(rows: Examples) -> Examples:
     return replace(rows.take(kept), targets=targets.without(unknown).take(kept))
 
 
-def _fit_decision(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) -> tuple[Decision, Values | None]:
-    """Fit the thresholds to the labels, and the temperature to the out-of-fold outputs of the rows (inner folds).
+def _weighted(recipe: Recipe, rows: Examples) -> Examples:
+    """Give the rows weights, if the recipe balances the labels within each database."""
+    if not recipe.training.within_databases:
+        return rows
+    databases = rows.databases or [""] * len(rows)
+    weights = weights_within(rows.targets, databases, recipe.bagging.balance)
+    return replace(rows, targets=replace(rows.targets, weights=weights))
+
+
+def _predict_inner(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) -> Inner:
+    """Predict each row by a model that was trained without its inner fold."""
+    logits = np.full(rows.targets.possible.shape, np.nan)
+    distances = np.full(len(rows), np.nan)
+    implementation = implementation_of(recipe)
+    for number, (training, held_out) in enumerate(_inner_folds(recipe, rows, seed)):
+        inner = _informative(rows.take(training))
+        if len(inner.targets.present) < 2:
+            continue  # The other databases say too little.
+        weighted = _weighted(recipe, inner)
+        model = implementation.fit(recipe, weighted.inputs, weighted.targets, seed + 1 + number, None, on_step)
+        inputs = [rows.inputs[i] for i in held_out.tolist()]
+        logits[held_out] = model.logits(inputs)
+        found = model.distances(inputs)
+        if found is not None:
+            distances[held_out] = found
+    return Inner(logits, distances)
+
+
+def _inner_folds(recipe: Recipe, rows: Examples, seed: int) -> list[tuple[Codes, Codes]]:
+    """Return training and held-out rows. Folds of databases need two of them: otherwise, persons are held out."""
+    settings = recipe.decision
+    n_databases = len(set(rows.databases))
+    if settings.inner == "persons" or n_databases < 2:
+        return list(folds(rows.targets.strata, rows.groups, settings.inner_folds, seed))
+    splitter = GroupKFold(min(settings.inner_folds, n_databases))
+    return list(splitter.split(rows.targets.codes, groups=np.asarray(rows.databases)))
+
+
+def _fit_decision(recipe: Recipe, rows: Examples, inner: Inner) -> tuple[Decision, Values]:
+    """Fit the thresholds to the labels, and the temperature to the inner out-of-fold outputs of the rows.
 
     Returns
     -------
-    tuple[Decision, ndarray of float64 | None]
+    tuple[Decision, ndarray of float64]
         The decision, and the confidence [n] of each row's out-of-fold prediction with this decision.
     """
-    settings = recipe.decision
-    if not settings.calibrated:
-        return Decision(thresholds=balanced_thresholds(rows.targets, settings.balance)), None
-    logits = np.zeros(rows.targets.possible.shape)
-    present = rows.targets.present
-    implementation = implementation_of(recipe)
-    for number, (training, held_out) in enumerate(folds(rows.targets.strata, rows.groups, settings.inner_folds, seed)):
-        inner = _informative(rows.take(training))
-        model = implementation.fit(recipe, inner.inputs, inner.targets, seed + 1 + number, None, on_step)
-        logits[held_out] = model.logits([rows.inputs[i] for i in held_out.tolist()])
-    temperature = fit_temperature(logits, rows.targets, present)
+    present, known = rows.targets.present, inner.rows
+    temperature = fit_temperature(inner.logits[known], rows.targets.take(known), present) if len(known) else 1.0
     # The temperature raises the ratio of two probabilities to the power of 1 / temperature. The thresholds get the same
     # power, so that the predicted labels stay the same.
-    thresholds = balanced_thresholds(rows.targets, settings.balance / temperature)
+    thresholds = balanced_thresholds(rows.targets, recipe.decision.balance / temperature)
     decision = Decision(temperature=temperature, thresholds=thresholds)
-    probabilities = decision.probabilities(logits, present)
-    return decision, probabilities[np.arange(len(rows)), decision.codes(probabilities)]
+    probabilities = decision.probabilities(inner.logits[known], present)
+    return decision, probabilities[np.arange(len(known)), decision.codes(probabilities)]
+
+
+def _segmentation_confidences(recipe: Recipe, rows: Examples) -> Values | None:
+    """Return [n]: how sure the segmenter is of each recording; None if the model does not read it."""
+    place = column_place(SEGMENTATION_CONFIDENCE, recipe.input)
+    return None if place is None else np.array([one[0, place] for one in rows.inputs], np.float64)

@@ -19,7 +19,7 @@ from heartbeat_core.learning.compression import cannot_pack, compress, stored_by
 from heartbeat_core.learning.fcnn import FCNN, describe_network, restored_network, stored_tensors
 from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed
 from heartbeat_core.learning.training import MatrixRows, train_network
-from heartbeat_core.recipe import CompressionSettings, Recipe
+from heartbeat_core.recipe import CLIP, CompressionSettings, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,13 @@ class VectorScaler:
     mean : ndarray, [width] float64
     scale : ndarray, [width] float64
         The standard deviation, or 1 where it is 0.
+    clip : float
+        Scaled values are clipped here.
     """
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
+    clip: float = CLIP
 
     @property
     def n_bytes(self) -> int:
@@ -42,20 +45,16 @@ class VectorScaler:
         return self.mean.nbytes + self.scale.nbytes
 
     def transform(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``(rows - mean) / scale`` for rows [n, width], clipped at ``CLIP``, as float32."""
-        scaled = np.clip((rows - self.mean) / self.scale, -CLIP, CLIP)
+        """Return ``(rows - mean) / scale`` for rows [n, width], clipped, as float32."""
+        scaled = np.clip((rows - self.mean) / self.scale, -self.clip, self.clip)
         return scaled.astype(np.float32)
 
 
-CLIP = 5.0
-"""In standard deviations. Larger values hardly occur in training rows, so they are clipped."""
-
-
-def fit_vector_scaler(rows: NDArray[np.float32]) -> VectorScaler:
+def fit_vector_scaler(rows: NDArray[np.float32], clip: float = CLIP) -> VectorScaler:
     """Fit the scaler to rows [n, width]."""
     exact = rows.astype(np.float64)
     deviation = exact.std(axis=0)
-    return VectorScaler(exact.mean(axis=0), np.where(deviation > 1e-9, deviation, 1.0))
+    return VectorScaler(exact.mean(axis=0), np.where(deviation > 1e-9, deviation, 1.0), clip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class VectorModel:
 
     def form(self) -> NetworkForm:
         """Return the network, with the scaler before it; scaled values are clipped."""
-        return NetworkForm(self.network, self.scaler.mean, self.scaler.scale, CLIP)
+        return NetworkForm(self.network, self.scaler.mean, self.scaler.scale, self.scaler.clip)
 
     def _scaled(self, vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         return self.scaler.transform(np.stack(vectors)) if vectors else np.zeros((0, self.scaler.mean.size), np.float32)
@@ -146,7 +145,7 @@ class VectorFCNN(Implementation):
     ) -> VectorModel:
         """Return the model that a bundle holds; it serves on the CPU."""
         network, mean, scale = restored_network(tensors, self.widths(recipe), recipe)
-        return VectorModel(VectorScaler(mean, scale), network, recipe.input, recipe.compression)
+        return VectorModel(VectorScaler(mean, scale, recipe.bagging.clip), network, recipe.input, recipe.compression)
 
     def describe(self, recipe: Recipe) -> str:
         """Return a description of the network."""
@@ -171,14 +170,26 @@ class BaggedFCNN(VectorFCNN):
     ) -> VectorModel:
         """Fit the scaler to all rows of all inputs; train the members on a random copy of each recording."""
         rows = np.stack(inputs)
-        scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]))
-        reads = np.stack([columns_read(part, recipe.input) for part in recipe.bagging.members])
+        scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]), recipe.bagging.clip)
+        reads = _members_read(recipe, seed)
         network = train_bagged(scaler.transform(rows), targets, reads, recipe, seed, on_step)
         return VectorModel(scaler, network, recipe.input)
 
     def widths(self, recipe: Recipe) -> tuple[int, ...]:
         """Return the total width of the hidden layers of all members."""
         return tuple(len(recipe.bagging.members) * width for width in recipe.network.hidden)
+
+
+def _members_read(recipe: Recipe, seed: int) -> NDArray[np.bool_]:
+    """Return [n_members, width]: what each member reads, a random share of its part of the columns."""
+    reads = np.stack([columns_read(part, recipe.input) for part in recipe.bagging.members])
+    share = recipe.bagging.input_share
+    if share < 1:
+        rng = np.random.default_rng(seed)
+        for row in reads:
+            part = np.flatnonzero(row)
+            row[rng.permutation(part)[max(1, round(share * len(part))) :]] = False
+    return reads
 
 
 def all_rows(inputs: Sequence[Inputs], targets: Targets) -> tuple[Inputs, Targets]:

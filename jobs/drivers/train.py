@@ -116,7 +116,9 @@ def train(
             storage.check_writable(target)
         inputs = _inputs(datasets, recipe, labelled, settings, console)
         trainable = Trainable(
-            Examples([inputs[i] for i in kept.tolist()], targets, groups),
+            Examples(
+                [inputs[i] for i in kept.tolist()], targets, groups, [labelled.databases[i] for i in kept.tolist()]
+            ),
             [labelled.audio_sha256[i] for i in kept.tolist()],
             *split,
             longest.reference,

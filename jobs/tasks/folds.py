@@ -76,7 +76,7 @@ def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: P
     from heartbeat_core.learning.fit import Examples, fit
 
     kept = fold.task.rows(labelled.targets)
-    rows = Examples(inputs, fold.task.targets(labelled.targets), labelled.groups).take(kept)
+    rows = Examples(inputs, fold.task.targets(labelled.targets), labelled.groups, labelled.databases).take(kept)
     split = make_splits(protocol, labelled, fold.task, n_folds, fold.seed)[fold.number]
     started = time.perf_counter()
     fitted = fit(fold.recipe, rows.take(split.training), fold.seed)

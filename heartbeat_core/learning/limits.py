@@ -1,0 +1,115 @@
+"""When a prediction counts as sure: limits of confidence, distance and segmentation, fitted to training rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from heartbeat_core.arrays import Codes, Logits, Values
+from heartbeat_core.labels import Targets
+from heartbeat_core.learning.decision import Decision
+
+UNSURE_SHARE = 0.2
+"""Share of the training rows whose inner out-of-fold prediction has a confidence below the limit for "sure"."""
+FAR_SHARE = 0.005
+"""Share of the training rows that lie beyond the largest distance that counts as near."""
+UNSURE_RIGHT_SHARE = 0.15
+"""Share of the right predictions for databases left out that have a confidence below the limit for "sure"."""
+UNLIKE_RIGHT_SHARE = 0.02
+"""Share of the right predictions for databases left out that lie beyond the distance of what the model has met."""
+NO_HEART_SHARE = 0.01
+"""Share of the recordings of hearts in which the segmenter is less sure than where a heart is found."""
+NO_HEART_LABEL = "artifact"
+"""The label of recordings without a heart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a prediction counts as sure; a limit of None or 0 marks no prediction.
+
+    Attributes
+    ----------
+    min_confidence : float
+        A prediction with a lower confidence is unsure.
+    max_distance : float | None
+        A prediction with a larger distance is unsure: it lies farther than 199 of 200 training rows.
+    max_unlike : float | None
+        The same, by the rows of databases that a model was not trained on.
+    min_segmentation : float | None
+        No heart is found if the segmenter is less sure.
+    """
+
+    min_confidence: float = 0.0
+    max_distance: float | None = None
+    max_unlike: float | None = None
+    min_segmentation: float | None = None
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What models say of rows that they were not trained on.
+
+    Attributes
+    ----------
+    logits : ndarray, [n, n_labels] float64
+        NaN for rows that no model predicted.
+    distances : ndarray, [n] float64
+        NaN where no distance was measured.
+    """
+
+    logits: Logits
+    distances: Values
+
+    @cached_property
+    def rows(self) -> Codes:
+        """The numbers of the rows that were predicted, ascending."""
+        return np.flatnonzero(~np.isnan(self.logits[:, 0]))
+
+
+def limits_within(confidence: Values | None, distances: Values | None) -> Limits:
+    """Return the limits by the confidence [n] of out-of-fold predictions, and the distances [n] of training rows."""
+    return Limits(
+        min_confidence=0.0 if confidence is None else float(np.quantile(confidence, UNSURE_SHARE)),
+        max_distance=None if distances is None else float(np.quantile(distances, 1.0 - FAR_SHARE)),
+    )
+
+
+def limits_across(targets: Targets, inner: Inner, decision: Decision, segmentation: Values | None) -> Limits:
+    """Return the limits by predictions for databases that the model was not trained on.
+
+    Parameters
+    ----------
+    targets : Targets
+        The labels of n training rows.
+    inner : Inner
+        Predictions for them, by models that were trained without their database.
+    decision : Decision
+    segmentation : ndarray, [n] float64 | None
+        How sure the segmenter is of each recording.
+    """
+    found = Limits(min_segmentation=_min_segmentation(targets, segmentation))
+    if not len(inner.rows):
+        return found
+    probabilities = decision.probabilities(inner.logits[inner.rows], targets.present)
+    codes = decision.codes(probabilities)
+    confidence = probabilities[np.arange(len(codes)), codes]
+    is_right = targets.possible[inner.rows, codes]
+    if not is_right.any():
+        return found
+    distances = inner.distances[inner.rows][is_right]
+    return Limits(
+        min_confidence=float(np.quantile(confidence[is_right], UNSURE_RIGHT_SHARE)),
+        max_unlike=None if np.isnan(distances).any() else float(np.quantile(distances, 1.0 - UNLIKE_RIGHT_SHARE)),
+        min_segmentation=found.min_segmentation,
+    )
+
+
+def _min_segmentation(targets: Targets, segmentation: Values | None) -> float | None:
+    if segmentation is None:
+        return None
+    has_heart = np.ones(len(targets), np.bool_)
+    if NO_HEART_LABEL in targets.labels:
+        has_heart = ~targets.possible[:, targets.labels.index(NO_HEART_LABEL)]
+    return float(np.quantile(segmentation[has_heart], NO_HEART_SHARE)) if has_heart.any() else None
