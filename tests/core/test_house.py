@@ -67,6 +67,8 @@ PURE = (
     "features.series",
     *("features.signal", "features.similarity", "features.statistics", "features.statistics_columns"),
     "audio.quality",
+    "audio.synthetic_artifacts",
+    "audio.synthetic_waves",
 )
 """Arrays in, arrays out."""
 

@@ -126,14 +126,14 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     fitted = fit(chosen, rows, seed=7, on_step=lambda: steps.append(None))
     assert len(steps) == n_steps(chosen) == len(spy.calls)
     # Of the training rows' distances, 0 to 47, one in 200 lies beyond.
-    assert fitted.max_distance == pytest.approx(47 * 0.995)
+    assert fitted.limits.max_distance == pytest.approx(47 * 0.995)
     assert spy.calls[0] == (list(range(48)), 7)
     plain = balanced_thresholds(rows.targets, balance)
     if not calibrated:
         assert fitted.decision.thresholds == pytest.approx(plain)
         assert len(spy.calls) == 1
         assert fitted.decision.temperature == 1.0
-        assert fitted.min_confidence == 0.0
+        assert fitted.limits.min_confidence == 0.0
         return
     inner = folds(rows.targets.codes, rows.groups, 4, 7)
     assert [rows for rows, _ in spy.calls[1:]] == [training.tolist() for training, _ in inner]
@@ -155,4 +155,4 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     probabilities = np.zeros((48, 5))
     probabilities[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)
     said = (probabilities / np.array(fitted.decision.thresholds)).argmax(axis=1)
-    assert fitted.min_confidence == pytest.approx(np.quantile(probabilities[np.arange(48), said], 0.2))
+    assert fitted.limits.min_confidence == pytest.approx(np.quantile(probabilities[np.arange(48), said], 0.2))

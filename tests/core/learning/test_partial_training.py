@@ -72,7 +72,7 @@ def mixed(rows: Examples, others: Examples) -> Examples:
 def content(fitted: Fitted, probes: list[Inputs]) -> list[bytes]:
     """Return the bytes of all that was fitted, and of its outputs."""
     model: Any = fitted.model
-    found = [repr((fitted.decision, fitted.min_confidence, fitted.max_distance)).encode()]
+    found = [repr((fitted.decision, fitted.limits.min_confidence, fitted.limits.max_distance)).encode()]
     found += [model.logits(probes).tobytes(), fitted.predict(probes)[0].tobytes(), fitted.trained.tobytes()]
     if isinstance(model, SequenceModel):
         tensors = model.network.state_dict()

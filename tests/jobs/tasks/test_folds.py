@@ -114,8 +114,8 @@ def answers(fitted: fit.Fitted, probes: list[Inputs]) -> tuple[Any, ...]:
         fitted.model.logits(probes).tolist(),
         probabilities.tolist(),
         codes.tolist(),
-        fitted.min_confidence,
-        fitted.max_distance,
+        fitted.limits.min_confidence,
+        fitted.limits.max_distance,
     )
 
 
