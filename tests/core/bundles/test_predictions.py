@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.bundles.predictions import LOW_CONFIDENCE, OUT_OF_DISTRIBUTION, POOR_QUALITY, Sureness
+from heartbeat_core.bundles.predictions import (
+    LOW_CONFIDENCE,
+    NO_HEART_FOUND,
+    OUT_OF_DISTRIBUTION,
+    POOR_QUALITY,
+    UNLIKE_TRAINING_DATA,
+    Sureness,
+)
 from heartbeat_core.errors import ConfigError
+from heartbeat_core.features.beats_columns import BEATS
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import parse_settings
 from tests.core.conftest import make_result
@@ -46,6 +54,23 @@ def recording(clipped: float = 0.0, silent: float = 0.0, **changes: Any) -> Reco
 )
 def test_reasons(result: RecordingResult, confidence: float, distance: float | None, reasons: str | None) -> None:
     assert STRICT.reasons(result, confidence, distance) == reasons
+
+
+def test_reasons_by_databases_left_out_and_by_the_segmenter() -> None:
+    limits = Sureness(max_unlike=2.0, min_segmentation=0.6)
+    place = BEATS.names.index("segmentation_confidence")
+
+    def heard(confidence: float) -> RecordingResult:
+        beats = np.zeros(len(BEATS.names), np.float32)
+        beats[place] = confidence
+        return recording(features={"beats": beats})
+
+    assert limits.reasons(heard(0.7), 0.9, 2.0) is None
+    assert limits.reasons(heard(0.7), 0.9, 2.001) == UNLIKE_TRAINING_DATA
+    assert limits.reasons(heard(0.59), 0.9, 1.0) == NO_HEART_FOUND
+    assert limits.reasons(heard(0.59), 0.9, 3.0) == "unlike_training_data,no_heart_found"
+    # What is not set is not stored: bundles of before keep their bytes.
+    assert not {"max_unlike", "min_segmentation"} & set(Sureness().model_dump(mode="json"))
 
 
 def test_by_default_only_the_quality_counts() -> None:

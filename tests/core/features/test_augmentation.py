@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.audio.synthesis import synthesise
-from heartbeat_core.features.augmentation import alter, altered_copies, coloured_noise
+from heartbeat_core.features.augmentation import (
+    HARSH,
+    MILD,
+    Extent,
+    alter,
+    alter_sound,
+    altered_copies,
+    coloured_noise,
+)
+from heartbeat_core.features.extract import compute_features, compute_inputs, input_settings
 from heartbeat_core.features.signal import RATE_HZ
+from heartbeat_core.recipe import AugmentationSettings, Recipe
 
 
 def heart(seed: int = 0, duration_s: float = 6.0, sample_rate_hz: int = RATE_HZ) -> np.ndarray:
@@ -69,3 +83,44 @@ def test_copies_of_anything_are_finite(n_samples: int, seed: int, level: float) 
     samples = (level * rng.standard_normal(n_samples)).astype(np.float32)
     for copy in altered_copies(samples, RATE_HZ, 2):
         assert np.isfinite(copy).all()
+
+
+def test_harsh_devices_pass_less_of_the_high_frequencies() -> None:
+    white = np.random.default_rng(0).standard_normal(8_000)
+
+    def share_above_1_khz(extent: Extent) -> float:
+        extent = replace(extent, noisy=0.0)
+        copies = [alter_sound(white, np.random.default_rng(seed), extent) for seed in range(80)]
+        power = [np.abs(np.fft.rfft(copy)) ** 2 for copy in copies]
+        return float(np.mean([one[len(one) // 2 :].sum() / one.sum() for one in power]))
+
+    assert share_above_1_khz(HARSH) < 0.8 * share_above_1_khz(MILD)
+
+
+def test_copies_are_mild_unless_the_recipe_wants_harsh_ones() -> None:
+    samples = heart()
+    waveform = Waveform(samples, RATE_HZ, 1, "array", "float32", len(samples), False)
+    recipe = Recipe(name="x", input="mfcc", model="vote", augmentation=AugmentationSettings(copies=1))
+    harsh = recipe.model_copy(update={"augmentation": AugmentationSettings(copies=1, harsh=True)})
+    for one, extent in ((recipe, MILD), (harsh, HARSH)):
+        [copy] = altered_copies(samples, RATE_HZ, 1, extent)
+        expected = compute_features(copy, RATE_HZ, ["mfcc"])["mfcc"]
+        assert np.array_equal(compute_inputs(waveform, one)[1], expected)
+    assert input_settings(recipe) != input_settings(harsh)
+
+
+def test_some_noise_is_of_recordings_without_a_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[int] = []
+
+    def constant(rate_hz: int, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        heard.append(n_samples)
+        return np.sin(np.arange(n_samples))
+
+    monkeypatch.setattr("heartbeat_core.features.augmentation.artifact", constant)
+    for seed in range(200):
+        alter(heart(), np.random.default_rng(seed), HARSH)
+    assert 15 <= len(heard) <= 60
+    heard.clear()
+    for seed in range(50):
+        alter(heart(), np.random.default_rng(seed), MILD)
+    assert not heard

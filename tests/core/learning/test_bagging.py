@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.errors import DatasetError
+from heartbeat_core.features.catalogue import columns_read
 from heartbeat_core.labels import Targets
 from heartbeat_core.learning.bagging import _Members, train_bagged
 from heartbeat_core.learning.fcnn import FCNN
-from heartbeat_core.learning.vectors import BaggedFCNN
+from heartbeat_core.learning.vectors import BaggedFCNN, _members_read
 from heartbeat_core.recipe import Recipe
 
 WIDTH = 6
@@ -139,3 +142,64 @@ def test_any_number_of_rows_from_two_on_trains(n: int) -> None:
     codes = np.arange(n) % 2
     network = train(rows, codes, recipe(training={"epochs": 2, "batch_size": 16, "learning_rate": 0.01}), 0)
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())
+
+
+def test_rows_without_weight_say_nothing() -> None:
+    rows, codes = made_up()
+    everything = np.ones((3, WIDTH), np.bool_)
+    weights = np.where(np.arange(len(codes)) < 60, 1.0, 0.0)
+    others = codes.copy()
+    others[60:] = codes[60:][::-1]
+    first, again = (
+        train_bagged(rows, replace(Targets.of_codes(one), weights=weights), everything, recipe(), 1).state_dict()
+        for one in (codes, others)
+    )
+    assert any((codes != others).tolist())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_probabilities_hold_where_rows_are_as_common_as_they_weigh() -> None:
+    # Nothing can be told from the inputs: the probabilities are the shares of the weights.
+    rng = np.random.default_rng(0)
+    rows = (0.01 * rng.standard_normal((400, 1, WIDTH))).astype(np.float32)
+    codes = np.repeat([0, 2], [300, 100])
+    weights = np.where(codes == 2, 3.0, 1.0)
+    settings = recipe(
+        training={"epochs": 40, "batch_size": 64, "learning_rate": 0.02},
+        bagging={"members": ["all"] * 3, "label_smoothing": 0.0},
+    )
+    targets = replace(Targets.of_codes(codes), weights=weights)
+    network = train_bagged(rows, targets, np.ones((3, WIDTH), np.bool_), settings, 0)
+    with torch.inference_mode():
+        chances = torch.softmax(network(torch.from_numpy(rows[:, 0]))[:, [0, 2]], dim=1).mean(dim=0)
+    assert chances[1].item() == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_each_member_reads_its_own_random_share_of_its_part(share: float) -> None:
+    settings = recipe(bagging={"members": ["all", "all", "rhythm"], "input_share": share})
+    reads, again, other = (_members_read(settings, seed) for seed in (0, 0, 1))
+    parts = [columns_read(part, "statistics") for part in ("all", "all", "rhythm")]
+    for row, part in zip(reads, parts, strict=True):
+        assert row.sum() == max(1, round(share * part.sum()))
+        assert not (row & ~part).any()
+    assert np.array_equal(reads, again)
+    assert (share == 1) == np.array_equal(reads, other) == np.array_equal(reads[0], reads[1])
+
+
+def test_inputs_are_clipped_as_the_recipe_says_in_training_and_serving() -> None:
+    rows, codes = made_up(n_copies=1)
+    settings = recipe(bagging={"members": ["all"] * 2, "clip": 0.5}, input="statistics")
+    wide = np.zeros((len(rows), 1, 392), np.float32)
+    wide[:, :, :WIDTH] = rows
+    model = BaggedFCNN().fit(settings, list(wide), Targets.of_codes(codes), 0)
+    restored = BaggedFCNN().restore(settings, model.tensors(), Reference(np.ones((3, 2), np.float32)))
+    far = [wide[0], wide[0] + np.where(wide[0] > 0, 100, 0).astype(np.float32)]
+    edge = model.scaler.mean + 0.5 * model.scaler.scale
+    beyond = (model.scaler.mean + 9 * model.scaler.scale).astype(np.float32)
+    for one in (model, restored):
+        assert one.scaler.clip == 0.5
+        np.testing.assert_allclose(one.logits([beyond[None]]), one.logits([edge[None].astype(np.float32)]), atol=1e-5)
+    assert np.array_equal(model.logits(far), restored.logits(far))
+    form = model.form()
+    assert form.clip == 0.5

@@ -13,8 +13,9 @@ from heartbeat_core.arrays import Inputs
 from heartbeat_core.evaluation.splits import folds
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
-from heartbeat_core.learning.fit import Examples, fit, n_steps
+from heartbeat_core.learning.fit import Examples, _weighted, fit, n_steps
 from heartbeat_core.learning.model import Implementation
+from heartbeat_core.learning.weighting import weights_within
 from heartbeat_core.recipe import Recipe
 
 SHAPES = {"aligned": 2, "frequency": 2, "statistics": 6, "mfcc": 6, "spectral-contrast": 6, "log-mel": 40}
@@ -156,3 +157,56 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     probabilities[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)
     said = (probabilities / np.array(fitted.decision.thresholds)).argmax(axis=1)
     assert fitted.limits.min_confidence == pytest.approx(np.quantile(probabilities[np.arange(48), said], 0.2))
+
+
+def test_inner_folds_hold_out_whole_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy()
+    monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)
+    rows = examples("statistics", 96)
+    databases = ["a"] * 40 + ["b"] * 30 + ["c"] * 26
+    for number, one in enumerate(rows.inputs):
+        one[0, 5] = number
+    rows = Examples(rows.inputs, rows.targets, rows.groups, databases)
+    settings = {"calibrated": True, "inner": "databases", "inner_folds": 4}
+    fitted = fit(recipe("mfcc", "fcnn", {"decision": settings}), rows, seed=7)
+    trained_on = [{databases[i] for i in numbers} for numbers, _ in spy.calls]
+    assert trained_on[0] == {"a", "b", "c"}
+    # There are three databases: one is held out at a time.
+    assert sorted("".join(sorted(names)) for names in trained_on[1:]) == ["ab", "ac", "bc"]
+    logits = spy.logits(rows.inputs)
+    assert fitted.decision.temperature == pytest.approx(fit_temperature(logits, rows.targets, np.array([0, 2, 4])))
+    assert fitted.limits.max_distance is None
+    assert fitted.limits.max_unlike is not None
+    # Without databases, persons are held out.
+    spy.calls.clear()
+    fit(recipe("mfcc", "fcnn", {"decision": settings}), Examples(rows.inputs, rows.targets, rows.groups), seed=7)
+    assert len(spy.calls) == 5
+
+
+def test_a_database_without_whose_rows_one_label_is_left_is_not_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy()
+    monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)
+    rows = examples("statistics", 30)
+    # Only normal hearts are in the second database.
+    databases = ["b" if code == 0 else "a" for code in rows.targets.codes.tolist()]
+    settings = {"calibrated": True, "inner": "databases", "inner_folds": 4}
+    rows = Examples(rows.inputs, rows.targets, rows.groups, databases)
+    fitted = fit(recipe("mfcc", "fcnn", {"decision": settings}), rows, seed=7)
+    assert len(spy.calls) == 2
+    held_out = np.flatnonzero(np.array(databases) == "b")
+    expected = fit_temperature(spy.logits(rows.inputs)[held_out], rows.targets.take(held_out), np.array([0, 2, 4]))
+    assert fitted.decision.temperature == pytest.approx(expected)
+
+
+def test_rows_are_weighed_within_their_databases_only_where_the_recipe_says_so() -> None:
+    rows = examples("statistics", 60)
+    rows = Examples(rows.inputs, rows.targets, rows.groups, ["a"] * 50 + ["b"] * 10)
+    weights = []
+    for within in (False, True):
+        chosen = recipe(
+            "statistics", "bagged-fcnn", {"training": {"within_databases": within}, "network": {"hidden": [4]}}
+        )
+        weights.append(_weighted(chosen, rows).targets.weights)
+    assert weights[0] is None
+    assert weights[1] is not None
+    np.testing.assert_allclose(weights[1], weights_within(rows.targets, rows.databases, 0.75))
