@@ -11,6 +11,8 @@ PIP    := -m pip --quiet --quiet --disable-pip-version-check
 ARGS   ?=
 
 PASCAL := "PASCAL CHSC2011 (Bentley, Nordehn, Coimbra, Mannor 2011), set_a and set_b"
+DATABASES := "PASCAL CHSC2011 (Bentley et al. 2011); parts of PhysioNet/CinC Challenge 2016 1.0.0 (Liu et al. 2016) and of CirCor DigiScope 1.0.3 (Oliveira et al. 2022), both under the Open Data Commons Attribution License 1.0"
+THREE := build/models/pascal build/models/cinc2016 build/models/circor
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -60,19 +62,34 @@ offsets: $(STAMP) ## compare the alignment with the plain loop: make offsets DAT
 	@test -n "$(DATA)" || { echo "which recordings? make offsets DATA=FOLDER" >&2; exit 2; }
 	$(BIN)/python -m tests.benchmarks.check_offsets "$(DATA)" $(ARGS)
 
-models: $(STAMP) ## train the shipped models again: make models DATA=FOLDER (PASCAL CHSC2011 with its labels.csv)
-	@test -n "$(DATA)" || { echo "which recordings? make models DATA=FOLDER" >&2; exit 2; }
+# First the models of PASCAL alone, then the segmenter, which the default model reads, then the default model.
+models: $(STAMP) ## train the shipped models again: make models DATA=FOLDER (PASCAL, CinC 2016, CirCor)
+	@test -n "$(DATA)" || { echo "which recordings? make models DATA=FOLDER with pascal-chsc2011, cinc2016, circor" >&2; exit 2; }
 	rm -rf build/models
-	$(BIN)/heartbeat build-dataset "$(DATA)" -o build/models/dataset --recipe seed-small --labels "$(DATA)/labels.csv"
+	$(BIN)/heartbeat build-dataset "$(DATA)/pascal-chsc2011" -o build/models/dataset --recipe seed-small \
+		--labels "$(DATA)/pascal-chsc2011/labels.csv"
 	$(BIN)/heartbeat train build/models/dataset -o build/models/seed-small --drop-label artifact --data $(PASCAL)
 	$(BIN)/python -m tests.benchmarks.other_seeds build/models/dataset seed-small --drop-label artifact \
 		>> build/models/seed-small/MODEL_CARD.md
 	$(BIN)/heartbeat evaluate build/models/dataset --recipe cycles --without artifact -o build/models/evaluation
 	$(BIN)/heartbeat train build/models/dataset -o build/models/cycles --recipe cycles \
 		--evaluation build/models/evaluation --data $(PASCAL)
+	$(BIN)/heartbeat build-dataset "$(DATA)/pascal-chsc2011" -o build/models/pascal --recipe seed-small \
+		--database pascal --label-map pascal
+	for one in cinc2016:cinc2016 circor:circor-murmur; do \
+		$(BIN)/heartbeat build-dataset "$(DATA)/$${one%:*}" -o "build/models/$${one%:*}" --recipe seed-small \
+			--labels "$(DATA)/$${one%:*}/labels.csv" --label-map "$${one#*:}" --keep-columns age,sex,site || exit 1; \
+	done
+	$(BIN)/python -m tests.benchmarks.train_segmenter build/models/circor \
+		--segments "$(DATA)/circor/segments.csv" -o heartbeat_core/features/segmenter.safetensors
+	$(BIN)/heartbeat evaluate $(THREE) --recipe cycle-spectrum -o build/models/within
+	$(BIN)/heartbeat evaluate $(THREE) --recipe cycle-spectrum --protocol leave-one-database-out \
+		-o build/models/left-out
+	$(BIN)/heartbeat train $(THREE) -o build/models/cycle-spectrum --recipe cycle-spectrum \
+		--evaluation build/models/within --evaluation build/models/left-out --data $(DATABASES)
 	rm -rf heartbeat_core/models
 	mkdir -p heartbeat_core/models
-	cp -R build/models/seed-small build/models/cycles heartbeat_core/models/
+	cp -R build/models/seed-small build/models/cycles build/models/cycle-spectrum heartbeat_core/models/
 
 leaderboard: $(STAMP) ## judge all recipes: make leaderboard DATA=FOLDER (PASCAL CHSC2011 with its labels.csv)
 	@test -n "$(DATA)" || { echo "which recordings? make leaderboard DATA=FOLDER" >&2; exit 2; }
@@ -89,7 +106,7 @@ databases: $(STAMP) ## train without one database and judge on it: make database
 			--labels "$(DATA)/$${one%:*}/labels.csv" --label-map "$${one#*:}" || exit 1; \
 	done
 	$(BIN)/heartbeat evaluate build/databases/pascal build/databases/cinc2016 build/databases/circor \
-		--recipe cycles --recipe statistics --recipe cnn --protocol leave-one-database-out --seeds 1 \
+		--recipe cycle-spectrum --recipe cycles --recipe statistics --recipe cnn --protocol leave-one-database-out --seeds 1 \
 		-o build/databases/evaluation
 
 pages: $(STAMP) ## write the pages of the feature sets' columns in configs/ again

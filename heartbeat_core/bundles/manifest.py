@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
@@ -64,6 +64,8 @@ class BundleManifest(Settings):
     """Figures on the held-out rows, of a model that was trained on the other rows."""
     cross_validation: Evaluation | None = None
     """Figures of the same recipe on the same data, from ``evaluate``; this model was trained on all rows."""
+    left_out: Annotated[tuple[Evaluation, ...], Field(exclude_if=lambda evaluations: not evaluations)] = ()
+    """The same by other protocols, where ``cross_validation`` is not all: each leaves databases or devices out."""
     packages: dict[str, str]
     weights_sha256: str
     digest: str
@@ -78,6 +80,11 @@ class BundleManifest(Settings):
     def model_id(self) -> str:
         """Name and digest; every prediction row carries it."""
         return f"{self.name}@{self.digest}"
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """The figures by each protocol: ``cross_validation`` and ``left_out``."""
+        return () if self.cross_validation is None else (self.cross_validation, *self.left_out)
 
     @property
     def trained_codes(self) -> Codes:

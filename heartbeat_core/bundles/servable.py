@@ -109,7 +109,7 @@ def usable_rows(targets: Targets, drop_labels: Sequence[str]) -> Codes:
 def train_bundle(
     recipe: Recipe,
     trainable: Trainable,
-    evaluation: Evaluation | None,
+    evaluations: Sequence[Evaluation],
     description: str | None,
     on_step: OnStep = lambda: None,
 ) -> tuple[Bundle, bytes, Holdout | None]:
@@ -120,8 +120,9 @@ def train_bundle(
     recipe : Recipe
         A recipe that ``check_servable`` accepts.
     trainable : Trainable
-    evaluation : Evaluation | None
-        The cross-validation of the recipe on these rows; None judges the model on the held-out rows.
+    evaluations : Sequence[Evaluation]
+        Evaluations of the recipe on these rows, by different protocols, the grouped folds first; without any, the model
+        is judged on the held-out rows.
     description : str | None
         A description of the recordings.
     on_step : OnStep
@@ -136,7 +137,7 @@ def train_bundle(
     fitted = fit(recipe, rows.take(training), recipe.training.seed, trainable.reference, on_step)
     if not isinstance(fitted.model, ServableModel):
         raise ConfigError(f"recipe '{recipe.name}': models of the kind '{recipe.model}' cannot be served")
-    holdout = _hold_out(fitted, trainable) if evaluation is None else None
+    holdout = None if evaluations else _hold_out(fitted, trainable)
     facts: dict[str, Any] = {
         "name": recipe.name,
         "recipe": recipe,
@@ -146,7 +147,8 @@ def train_bundle(
         "training_data": _describe(trainable, description),
         "decision": fitted.decision,
         "sureness": Sureness(**asdict(fitted.limits)),
-        "cross_validation": evaluation,
+        "cross_validation": evaluations[0] if evaluations else None,
+        "left_out": tuple(evaluations[1:]),
         "packages": {"python": ".".join(map(str, sys.version_info[:3]))} | {n: version(n) for n in PACKAGES},
     }
     if holdout is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from heartbeat_core.evaluation.calls import Calls
 from heartbeat_core.evaluation.intervals import Interval, IntervalOverSeeds, OverSeeds
 from heartbeat_core.evaluation.rank_figures import LabelRanks
+from heartbeat_core.evaluation.unsure import UnsureShares
 from heartbeat_core.settings import Settings
 
 
@@ -136,6 +138,12 @@ class RecipeFigures(Settings):
     no_better_than: tuple[str, ...] = ()
     against_rest: tuple[LabelRanks, ...] = ()
     """The figures of each label against the rest; a rule has none."""
+    unsure: dict[str, UnsureShares] = Field(default_factory=dict, exclude_if=lambda shares: not shares)
+    """For each database; each row counts once for each seed. Empty for a rule, and in figures of earlier versions."""
+    unsure_pooled: UnsureShares | None = Field(default=None, exclude_if=lambda shares: shares is None)
+    """The same for all databases."""
+    calls: Calls = Field(default_factory=dict, exclude_if=lambda calls: not calls)
+    """Empty where ``unsure`` is."""
     fit_s: float | None = None
     weights_bytes: int | None = None
 

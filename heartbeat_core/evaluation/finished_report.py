@@ -12,7 +12,7 @@ from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT, N_BINS
 from heartbeat_core.evaluation.rank_figures import LabelRanks, ReliabilityBin
 from heartbeat_core.evaluation.rank_report import RANK_NOTE, rank_tables
 from heartbeat_core.evaluation.report import confusion_table
-from heartbeat_core.evaluation.unsure import UnsureShares
+from heartbeat_core.evaluation.row_report import shares_rows, unsure_table
 
 REPORT_NAME = "REPORT.md"
 
@@ -53,7 +53,7 @@ def model_report(evaluation: ModelEvaluation) -> str:
         "## Marked as unsure",
         "How many right and how many wrong predictions the model marks as unsure. Right is a prediction that the label "
         "allows.",
-        _unsure_table(evaluation),
+        unsure_table(evaluation.unsure, evaluation.unsure_pooled),
         "## Each label against the rest",
         RANK_NOTE,
     ]
@@ -69,10 +69,7 @@ def model_report(evaluation: ModelEvaluation) -> str:
 
 def unsure_rows(evaluation: ModelEvaluation) -> list[tuple[str, str, str]]:
     """Return for each database how many right and wrong predictions are marked, as text for a table."""
-    rows = [(name, *_unsure_cells(shares)) for name, shares in evaluation.unsure.items()]
-    if len(rows) > 1:
-        rows.append(("all databases", *_unsure_cells(evaluation.unsure_pooled)))
-    return rows
+    return shares_rows(evaluation.unsure, evaluation.unsure_pooled)
 
 
 def _known_labels(judgement: Judgement) -> list[str]:
@@ -115,17 +112,6 @@ def _known_labels(judgement: Judgement) -> list[str]:
             [("error rate", *(f"{risk:.3f}" for risk in judgement.risk_coverage))],
         ),
     ]
-
-
-def _unsure_table(evaluation: ModelEvaluation) -> str:
-    return markdown_table(("database", "right: marked", "wrong: marked"), unsure_rows(evaluation))
-
-
-def _unsure_cells(shares: UnsureShares) -> tuple[str, str]:
-    return (
-        NOTHING if shares.of_right is None else f"{shares.of_right:.3f} of {shares.n_right}",
-        NOTHING if shares.of_wrong is None else f"{shares.of_wrong:.3f} of {shares.n_wrong}",
-    )
 
 
 def _reliability_table(ranks: LabelRanks) -> str:

@@ -14,6 +14,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from heartbeat_core.arrays import Codes, Values
 from heartbeat_core.evaluation.against_rest import pool_ranks, rank
 from heartbeat_core.evaluation.baselines import device_rule, majority, majority_rule
+from heartbeat_core.evaluation.calls import count_calls
 from heartbeat_core.evaluation.figures import (
     DeviceFigures,
     HoldoutReport,
@@ -27,6 +28,7 @@ from heartbeat_core.evaluation.metrics import brier_score, calibration_error, co
 from heartbeat_core.evaluation.pooling import pool
 from heartbeat_core.evaluation.rank_figures import LabelRanks
 from heartbeat_core.evaluation.splits import Split, Task
+from heartbeat_core.evaluation.unsure import UnsureShares, marked, rightness, shares_of
 from heartbeat_core.labels import Labels, Targets
 from heartbeat_core.recipe import Recipe
 
@@ -46,6 +48,9 @@ class FoldResult:
     predicted : ndarray, [n] int64
         Codes.
     probabilities : ndarray, [n, n_labels] float64
+    unsure : ndarray, [n] bool
+        Whether the prediction is unsure by its confidence, its distance or the segmentation. The quality of the
+        recording, by which a bundle marks predictions as well, is not known in folds.
     fit_s : float
         Seconds that fitting took.
     n_bytes : int | None
@@ -55,6 +60,7 @@ class FoldResult:
     rows: Codes
     predicted: Codes
     probabilities: Values
+    unsure: NDArray[np.bool_]
     fit_s: float
     n_bytes: int | None
 
@@ -175,6 +181,7 @@ def judge_recipe(
         truth.targets.labels,
     )
     results = [fold for seed in of_seeds for fold in seed]
+    unsure, unsure_pooled = _unsure_shares(truth, results)
     sizes = [fold.n_bytes for fold in results if fold.n_bytes is not None]
     beside = {rule.name: rule.judgement for rule in rules if rule.task == task.name}
     return RecipeFigures(
@@ -185,9 +192,26 @@ def judge_recipe(
         recipe_fingerprint=recipe.fingerprint(),
         no_better_than=tuple(no_better(judgement, beside)),
         against_rest=tuple(ranks),
+        unsure=unsure,
+        unsure_pooled=unsure_pooled,
+        calls=count_calls(truth.targets, truth.databases, ((fold.rows, fold.predicted) for fold in results)),
         fit_s=fmean(fold.fit_s for fold in results),
         weights_bytes=max(sizes) if sizes else None,
     )
+
+
+def _unsure_shares(truth: Truth, results: Sequence[FoldResult]) -> tuple[dict[str, UnsureShares], UnsureShares]:
+    """Return the shares by database and of all rows; each row counts once for each seed."""
+    right, unsure, databases = [], [], list[str]()
+    for fold in results:
+        # A model gives a label that it was not trained on a probability of exactly 0.
+        trained = np.flatnonzero((fold.probabilities > 0).any(axis=0))
+        decides, is_right = rightness(truth.targets.take(fold.rows), fold.predicted, trained)
+        right.append(is_right)
+        unsure.append(fold.unsure[decides])
+        databases += [truth.databases[row] for row in fold.rows[decides].tolist()]
+    all_right, all_unsure = np.concatenate(right), np.concatenate(unsure)
+    return marked(all_right, all_unsure, databases), shares_of(all_right, all_unsure)
 
 
 def _rank_folds(truth: Truth, results: Sequence[FoldResult], leaves_out: bool) -> list[LabelRanks]:

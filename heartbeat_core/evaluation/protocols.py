@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.evaluation.judging import Truth
@@ -13,6 +13,7 @@ Protocol = Literal["grouped-folds", "leave-one-database-out", "leave-one-device-
 
 HELD_OUT: dict[Protocol, Place] = {"leave-one-database-out": "database", "leave-one-device-out": "device"}
 """What each protocol other than the grouped folds holds out."""
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
 def make_splits(protocol: Protocol, truth: Truth, task: Task, n_folds: int, seed: int) -> list[Split]:
@@ -60,6 +61,20 @@ def make_splits(protocol: Protocol, truth: Truth, task: Task, n_folds: int, seed
     return splits
 
 
+def protocol_of(text: str) -> Protocol:
+    """Return the protocol of an evaluation from its text, as ``protocol_text`` writes it.
+
+    Examples
+    --------
+    >>> protocol_of(protocol_text("leave-one-device-out", 5, 3))
+    'leave-one-device-out'
+    """
+    for protocol, place in HELD_OUT.items():
+        if text.startswith(_held_out_text(place)):
+            return protocol
+    return "grouped-folds"
+
+
 def protocol_text(protocol: Protocol, n_folds: int, n_seeds: int) -> str:
     """Return a text that says how an evaluation splits its rows, and on which rows it fits what.
 
@@ -75,8 +90,12 @@ def protocol_text(protocol: Protocol, n_folds: int, n_seeds: int) -> str:
     place = HELD_OUT[protocol]
     seeds = seeds_text(n_seeds) + ", each with the same splits" * (n_seeds > 1)
     return (
-        f"Protocol: leave one {place} out: each {place} is predicted by a model that was trained on all other "
+        f"{_held_out_text(place)} each {place} is predicted by a model that was trained on all other "
         f"{place}s, without any recording of its patients; {seeds}; "
         "reference, scaler, weights, thresholds and temperature fitted in the training rows only (the "
         f"last by inner folds of these); predictions of all {place}s pooled."
     )
+
+
+def _held_out_text(place: Place) -> str:
+    return f"Protocol: leave one {place} out:"

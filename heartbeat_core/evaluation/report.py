@@ -9,6 +9,7 @@ from heartbeat_core.evaluation.intervals import Interval, OverSeeds
 from heartbeat_core.evaluation.markdown import NOTHING, markdown_table, one_line
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT
 from heartbeat_core.evaluation.rank_report import rank_leaderboard, rank_section
+from heartbeat_core.evaluation.row_report import calls_section, unsure_section
 
 HEAD = (
     "task",
@@ -85,6 +86,7 @@ def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
             [("error rate", *(f"{risk.value:.3f}" for risk in judgement.risk_coverage))],
         ),
     ]
+    paragraphs += [*calls_section(entry), *unsure_section(entry)]
     if entry.against_rest:
         paragraphs.append(rank_section(entry.against_rest).rstrip())
     return "\n\n".join(paragraphs) + "\n"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
 from heartbeat_core.alignment.placement import Reference
@@ -84,6 +85,16 @@ class Fitted:
         probabilities = self.decision.probabilities(self.model.logits(inputs), self.trained)
         return probabilities, self.decision.codes(probabilities)
 
+    def unsure(
+        self, recipe: Recipe, inputs: Sequence[Inputs], probabilities: Values, predicted: Codes
+    ) -> NDArray[np.bool_]:
+        """Tell which predictions, as ``predict`` returns them, are unsure: [n] bool.
+
+        They are by confidence, distance and segmentation; see ``Limits.marks``. ``recipe`` is the recipe of the model.
+        """
+        confidence = probabilities[np.arange(len(predicted)), predicted]
+        return self.limits.marks(confidence, self.model.distances(inputs), _segmentation_confidences(recipe, inputs))
+
 
 def fit(
     recipe: Recipe,
@@ -124,7 +135,7 @@ def fit(
     if recipe.decision.inner == "persons":
         limits = limits_within(confidence, distances)
     else:
-        limits = limits_across(rows.targets, inner, decision, _segmentation_confidences(recipe, rows))
+        limits = limits_across(rows.targets, inner, decision, _segmentation_confidences(recipe, rows.inputs))
     return Fitted(model, decision, rows.targets.present, limits)
 
 
@@ -200,7 +211,7 @@ def _fit_decision(recipe: Recipe, rows: Examples, inner: Inner) -> tuple[Decisio
     return decision, probabilities[np.arange(len(known)), decision.codes(probabilities)]
 
 
-def _segmentation_confidences(recipe: Recipe, rows: Examples) -> Values | None:
+def _segmentation_confidences(recipe: Recipe, inputs: Sequence[Inputs]) -> Values | None:
     """Return [n]: how sure the segmenter is of each recording; None if the model does not read it."""
     place = column_place(SEGMENTATION_CONFIDENCE, recipe.input)
-    return None if place is None else np.array([one[0, place] for one in rows.inputs], np.float64)
+    return None if place is None else np.array([one[0, place] for one in inputs], np.float64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Codes, Logits, Values
 from heartbeat_core.labels import Targets
@@ -45,6 +46,34 @@ class Limits:
     max_distance: float | None = None
     max_unlike: float | None = None
     min_segmentation: float | None = None
+
+    def marks(self, confidence: Values, distances: Values | None, segmentation: Values | None) -> NDArray[np.bool_]:
+        """Tell which predictions are unsure, [n] bool.
+
+        The quality of the recording, which marks predictions of a bundle as well, is no part of this.
+
+        Parameters
+        ----------
+        confidence : ndarray, [n] float64
+            The probability of the predicted label.
+        distances : ndarray, [n] float64 | None
+            None if the model measures none: then no prediction is marked by it.
+        segmentation : ndarray, [n] float64 | None
+            How sure the segmenter is of each recording; None as for ``distances``.
+
+        Examples
+        --------
+        >>> limits = Limits(min_confidence=0.5, max_distance=2.0)
+        >>> limits.marks(np.array([0.4, 0.5, 0.9]), np.array([1.0, 2.0, 3.0]), None)
+        array([ True, False,  True])
+        """
+        marked = confidence < self.min_confidence
+        for limit in (self.max_distance, self.max_unlike):
+            if limit is not None and distances is not None:
+                marked = marked | (distances > limit)
+        if self.min_segmentation is not None and segmentation is not None:
+            marked = marked | (segmentation < self.min_segmentation)
+        return marked
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,14 @@ from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
 
 INPUTS = make_schema(width=pa.int32(), values=FLOATS)
 """One row per recording: an array [n, width], row by row."""
+FOLD_VERSION = 2
+"""Of ``fold_schema``: an evaluation goes on with folds of this version alone."""
 
 
 def fold_schema(labels: Labels) -> pa.Schema:
     """Return the columns of a fold: one row per recording; ``row`` is its number among the labelled rows."""
-    return make_schema(row=pa.int32(), predicted_code=pa.int8(), **dict.fromkeys(_probabilities(labels), pa.float64()))
+    probabilities = dict.fromkeys(_probabilities(labels), pa.float64())
+    return make_schema(row=pa.int32(), predicted_code=pa.int8(), unsure=pa.bool_(), **probabilities)
 
 
 def out_of_fold_schema(labels: Labels) -> pa.Schema:
@@ -30,6 +33,7 @@ def out_of_fold_schema(labels: Labels) -> pa.Schema:
         **dict.fromkeys(("recipe", "task"), TEXT),
         **dict.fromkeys(("seed", "fold"), pa.int32()),
         **dict.fromkeys(identity, TEXT),
+        unsure=pa.bool_(),
         **dict.fromkeys(_probabilities(labels), pa.float64()),
     )
 
@@ -61,6 +65,7 @@ def fold_table(result: FoldResult, labels: Labels) -> pa.Table:
     arrays = [
         column(result.rows, pa.int32()),
         column(result.predicted, pa.int8()),
+        column(result.unsure, pa.bool_()),
         *(column(values, pa.float64()) for values in result.probabilities.T),
     ]
     n_bytes = "" if result.n_bytes is None else str(result.n_bytes)
@@ -76,6 +81,7 @@ def table_fold(table: pa.Table) -> FoldResult:
         numbers(table.column("row")).astype(np.int64),
         numbers(table.column("predicted_code")).astype(np.int64),
         np.stack([numbers(table.column(PROBABILITY_PREFIX + label)) for label in labels_of(table.schema)], axis=1),
+        np.array(table.column("unsure").to_pylist(), np.bool_),
         float(metadata[b"heartbeat.fit_s"]),
         int(n_bytes) if n_bytes else None,
     )
@@ -92,10 +98,11 @@ def out_of_fold_table(labelled: Labelled, recipe: str, folds: Iterable[tuple[str
     parts = []
     for task, seed, number, fold in folds:
         index = fold.rows.tolist()
-        columns: list[Sequence[object] | NDArray[np.float64]] = [
+        columns: list[Sequence[object] | NDArray[np.float64] | NDArray[np.bool_]] = [
             *([value] * len(index) for value in (recipe, task, seed, number)),
             *([values[i] for i in index] for values in identity),
             [labels[code] for code in fold.predicted.tolist()],
+            fold.unsure,
             *fold.probabilities.T,
         ]
         arrays = [column(values, field.type) for values, field in zip(columns, schema, strict=True)]

@@ -57,12 +57,12 @@ def train(
         str | None, typer.Option("--data", metavar="TEXT", help="A description of the recordings, for the model card.")
     ] = None,
     evaluation: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--evaluation",
             metavar="FOLDER",
             help="The output of 'evaluate' for this recipe and dataset: its figures go into the bundle, and no row is "
-            "held out.",
+            "held out. May be repeated, once for each protocol.",
         ),
     ] = None,
     cluster: Cluster = None,
@@ -83,12 +83,13 @@ def train(
         from jobs.settings import load_recipe
 
         loaded = None if recipe is None else load_recipe(recipe)
-        options = TrainOptions(loaded, tuple(drop_label or ()), data, evaluation)
+        options = TrainOptions(loaded, tuple(drop_label or ()), data, tuple(evaluation or ()))
         manifest = run_job(datasets, output, options, job_settings(config, cluster, workers), log).manifest
         names = ["bundle.json", "weights.safetensors", "MODEL_CARD.md"]
-        if manifest.cross_validation is not None:
+        if manifest.evaluations:
             out.print(f"trained on {manifest.training_data.n_rows} rows, none held out; by cross-validation:")
-            print_leaderboard(manifest.cross_validation)
+        for judged in manifest.evaluations:
+            print_leaderboard(judged)
         if (report := manifest.holdout) is not None:
             out.print(
                 f"trained on {report.n_training_rows} rows; held out {report.n_holdout_rows} rows "

@@ -33,7 +33,7 @@ from heartbeat_core.evaluation.splits import Split, Task
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import Labels, find_label
 from heartbeat_core.recipe import RESULTS_VERSION, Recipe
-from heartbeat_core.results.evaluation import out_of_fold_table
+from heartbeat_core.results.evaluation import FOLD_VERSION, out_of_fold_table
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
@@ -163,6 +163,7 @@ def _identity(datasets: Sequence[Dataset], labelled: Labelled, options: Evaluate
         "folds": options.n_folds if options.protocol == "grouped-folds" else None,
         "seeds": options.n_seeds,
         "results_version": RESULTS_VERSION,
+        "fold_version": FOLD_VERSION,
     }
 
 

@@ -27,6 +27,7 @@ from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, InputError, OutputError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.finished import MODEL_EVALUATION
+from heartbeat_core.evaluation.protocols import PROTOCOLS, Protocol, protocol_of
 from heartbeat_core.evaluation.splits import Task, holdout_split
 from heartbeat_core.features.catalogue import shape_read
 from heartbeat_core.formats.parquet import to_parquet
@@ -59,14 +60,15 @@ class TrainOptions:
         Rows of these are left out.
     data : str | None
         What the recordings are, in words, for the model card.
-    evaluation : str | None
-        What ``evaluate`` wrote of this recipe and these datasets; then no row is held out.
+    evaluations : tuple[str, ...]
+        What ``evaluate`` wrote of this recipe and these datasets, at most once by each protocol; with any, no row is
+        held out.
     """
 
     recipe: Recipe | None = None
     drop_labels: tuple[str, ...] = ()
     data: str | None = None
-    evaluation: str | None = None
+    evaluations: tuple[str, ...] = ()
 
 
 def train(
@@ -101,8 +103,9 @@ def train(
         targets = Task("", dropped).targets(labelled.targets).take(kept)
         groups = [labelled.groups[i] for i in kept.tolist()]
         longest = max(datasets, key=lambda dataset: len(dataset.reference))
-        split, evaluation = (np.arange(len(kept)), np.empty(0, np.int64)), None
-        if options.evaluation is None:
+        split = np.arange(len(kept)), np.empty(0, np.int64)
+        evaluations = _evaluations(options.evaluations, recipe, dropped, labelled)
+        if not evaluations:
             n_folds, seed = recipe.training.holdout_folds, recipe.training.seed
             split = holdout_split(targets.strata, groups, n_folds, seed, longest.reference_group())
             if not len(targets.take(split[1]).definite):
@@ -110,8 +113,6 @@ def train(
                     f"none of the {len(split[1])} rows that would be held out has a known label, and so there would be "
                     "no figures: add rows with one label each, or judge with 'heartbeat evaluate' and give --evaluation"
                 )
-        else:
-            evaluation = _evaluation(options.evaluation, recipe, dropped, labelled)
         with as_output_errors():
             storage.check_writable(target)
         inputs = _inputs(datasets, recipe, labelled, settings, console)
@@ -129,7 +130,7 @@ def train(
             ),
         )
         with meter(console, "train", n_steps(recipe), "steps") as shown:
-            bundle, weights, holdout = train_bundle(recipe, trainable, evaluation, options.data, shown.advance)
+            bundle, weights, holdout = train_bundle(recipe, trainable, evaluations, options.data, shown.advance)
         files = {WEIGHTS_NAME: weights}
         if holdout is not None:
             files[HOLDOUT_NAME] = to_parquet(holdout_table(holdout))
@@ -176,6 +177,26 @@ def _inputs(
         job = ExtractJob("", recipe, settings.limits, access, TASK_PATIENCE_S)
         run_tasks(connection, Tasks(compute, job, settings.task_retries, take), chunks)
     return [row for index in sorted(parts) for row in parts[index]]
+
+
+def _evaluations(
+    places: Sequence[str], recipe: Recipe, drop_labels: Sequence[str], labelled: Labelled
+) -> list[Evaluation]:
+    """Read evaluations, at most one by each protocol, and return them in the order of the protocols.
+
+    Raises
+    ------
+    InputError
+        Two are by one protocol, or ``_evaluation`` refuses one.
+    """
+    found: dict[Protocol, tuple[str, Evaluation]] = {}
+    for place in places:
+        evaluation = _evaluation(place, recipe, drop_labels, labelled)
+        protocol = protocol_of(evaluation.protocol)
+        if protocol in found:
+            raise InputError(f"{found[protocol][0]} and {place} are both evaluations by {protocol}: give one of them")
+        found[protocol] = place, evaluation
+    return [found[protocol][1] for protocol in PROTOCOLS if protocol in found]
 
 
 def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], labelled: Labelled) -> Evaluation:

@@ -81,8 +81,10 @@ def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: P
     started = time.perf_counter()
     fitted = fit(fold.recipe, rows.take(split.training), fold.seed)
     fit_s = time.perf_counter() - started
-    probabilities, predicted = fitted.predict([rows.inputs[i] for i in split.test.tolist()])
-    return FoldResult(kept[split.test], predicted, probabilities, fit_s, fitted.model.n_bytes)
+    test = [rows.inputs[i] for i in split.test.tolist()]
+    probabilities, predicted = fitted.predict(test)
+    unsure = fitted.unsure(fold.recipe, test, probabilities, predicted)
+    return FoldResult(kept[split.test], predicted, probabilities, unsure, fit_s, fitted.model.n_bytes)
 
 
 def read_fold(out: str, fold: Fold) -> FoldResult:

@@ -59,7 +59,7 @@ PURE = (
     *("evaluation.splits", "evaluation.leave_one_out", "evaluation.against_rest", "evaluation.rank_figures"),
     *("evaluation.rank_report", "evaluation.protocols", "evaluation.intervals", "evaluation.markdown"),
     *("evaluation.pooling", "evaluation.reliability", "evaluation.diagram", "evaluation.traits", "evaluation.unsure"),
-    *("evaluation.finished", "evaluation.finished_report"),
+    *("evaluation.calls", "evaluation.finished", "evaluation.finished_report", "evaluation.row_report"),
     *("challenges.answers", "challenges.challenge", "challenges.cinc2016", "challenges.moody2022"),
     *("features.augmentation", "features.catalogue", "features.cycles", "features.cycles_columns"),
     *("features.beats", "features.beats_columns", "features.cycle_spectrum", "features.cycle_spectrum_columns"),

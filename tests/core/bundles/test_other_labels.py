@@ -76,7 +76,7 @@ def trained() -> Trained:
         Reference(make_frames(30, rng)),
         ReferenceFacts(audio_sha256="ab" * 32, n_frames=30, sample_rate_hz=4_000),
     )
-    bundle, weights, holdout = train_bundle(recipe, trainable, None, None)
+    bundle, weights, holdout = train_bundle(recipe, trainable, (), None)
     assert holdout is not None
     return Trained(bundle, weights, holdout, rows)
 

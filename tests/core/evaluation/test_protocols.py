@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from heartbeat_core.datasets.dataset import Labelled
 from heartbeat_core.errors import DatasetError
-from heartbeat_core.evaluation.protocols import Protocol, make_splits, protocol_text
+from heartbeat_core.evaluation.protocols import PROTOCOLS, Protocol, make_splits, protocol_of, protocol_text
 from heartbeat_core.evaluation.splits import Task, folds, folds_protocol
 from heartbeat_core.labels import Labels, Targets
 
 VALVES: Labels = ("AS", "MR", "MS")
-PROTOCOLS: tuple[Protocol, ...] = ("grouped-folds", "leave-one-database-out", "leave-one-device-out")
 ALL = Task("3 classes")
 
 
@@ -127,3 +126,9 @@ def test_what_is_left_out_is_named() -> None:
     assert "each database is predicted by a model that was trained" in of_one_seed
     assert "; seed 0; reference" in of_one_seed
     assert "own group; seed 0; reference" in protocol_text("grouped-folds", 5, 1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_a_protocol_is_known_by_its_text(protocol: Protocol, n_seeds: int) -> None:
+    assert protocol_of(protocol_text(protocol, 5, n_seeds)) == protocol

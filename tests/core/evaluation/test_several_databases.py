@@ -48,7 +48,8 @@ def trained_results(truth: Labelled, splits: Sequence[Split], seed: int = 0) -> 
         for row, (number, code) in enumerate(zip(split.test, truth.codes[split.test], strict=True)):
             if number % 2 and code in trained:
                 chances[row] = np.eye(3)[code] * 0.75 + chances[row] * 0.25
-        found.append(FoldResult(split.test, chances.argmax(axis=1), chances, 1.5, 1_000))
+        unsure = chances.max(axis=1) < 0.6
+        found.append(FoldResult(split.test, chances.argmax(axis=1), chances, unsure, 1.5, 1_000))
     return found
 
 
@@ -122,6 +123,72 @@ def test_a_report_of_one_database_shows_its_devices() -> None:
     assert "| database north |" in text
 
 
+# What is marked, and what recordings are called
+
+
+def test_marked_and_called_by_a_plain_loop() -> None:
+    """Partial labels count where they decide; a left-out label of a fold's model is none that its rows can refute."""
+    truth = labelled(["AS", "MR", "MS", "AS|MR"] * 10 + ["AS", "MR", "AS|MR"] * 6, ["north"] * 40 + ["south"] * 18)
+    splits = make_splits("leave-one-database-out", truth, TASK, 3, 0)
+    of_seeds = [trained_results(truth, splits, seed) for seed in range(2)]
+    entry = judge_recipe(truth, TASK, RECIPE, of_seeds, [], leaves_out=True)
+    counts: dict[tuple[str, bool, bool], int] = {}
+    calls: dict[str, dict[str, dict[str, int]]] = {}
+    for fold in (fold for results in of_seeds for fold in results):
+        trained = {code for chances in fold.probabilities for code in range(3) if chances[code] > 0}
+        for row, code, is_unsure in zip(fold.rows.tolist(), fold.predicted.tolist(), fold.unsure, strict=True):
+            possible = {VALVES.index(name) for name in (truth.targets.cells()[row] or "").split("|")}
+            database = truth.databases[row]
+            if not trained <= possible:
+                key = (database, code in possible, bool(is_unsure))
+                counts[key] = counts.get(key, 0) + 1
+            if len(possible) == 1:
+                said = calls.setdefault(database, {}).setdefault(VALVES[possible.pop()], {})
+                said[VALVES[code]] = said.get(VALVES[code], 0) + 1
+    assert entry.calls == calls
+    assert entry.unsure.keys() == {"north", "south"}
+    for database, shares in entry.unsure.items():
+        right, wrong = (
+            [counts.get((database, is_right, is_unsure), 0) for is_unsure in (False, True)]
+            for is_right in (True, False)
+        )
+        assert (shares.n_right, shares.n_wrong) == (sum(right), sum(wrong))
+        assert shares.of_right == pytest.approx(right[1] / sum(right))
+        assert shares.of_wrong == pytest.approx(wrong[1] / sum(wrong))
+    assert entry.unsure_pooled is not None
+    assert entry.unsure_pooled.n_wrong == sum(shares.n_wrong for shares in entry.unsure.values()) > 0
+    assert any(is_unsure for *_, is_unsure in counts)
+    # The north's model does not know MS, so that "AS or MR" says nothing of it.
+    assert entry.unsure["north"].n_right + entry.unsure["north"].n_wrong == 2 * 30
+
+
+def test_a_section_shows_what_is_called_and_marked() -> None:
+    truth = labelled(["AS", "MR", "MS"] * 10 + ["AS", "MR"] * 9, ["north"] * 30 + ["south"] * 18)
+    entry, rules = judged(truth, "grouped-folds")
+    section = recipe_section(entry, rules)
+    assert "|  | rows | called AS | called MR | called MS |" in section
+    n_seeds = entry.judgement.n_seeds
+    for database, label, n in (("north", "AS", 10), ("north", "MS", 10), ("south", "MR", 9)):
+        said = entry.calls[database][label]
+        shares = [f"{said[other] / (n * n_seeds):.3f}" if other in said else "–" for other in VALVES]
+        assert f"| {label} recordings of {database} | {n} | {' | '.join(shares)} |" in section
+    assert "MS recordings of south" not in section
+    north = entry.unsure["north"]
+    assert f"| north | {north.of_right:.3f} of {north.n_right} | {north.of_wrong:.3f} of {north.n_wrong} |" in section
+    assert "| all databases |" in section
+
+
+def test_figures_of_earlier_versions_are_read_and_written_as_they_were() -> None:
+    entry, rules = judged(labelled(["AS", "MR", "MS"] * 15, ["north"] * 45), "grouped-folds")
+    assert entry.calls
+    assert entry.unsure
+    for rule in rules:
+        assert rule.model_dump(mode="json").keys().isdisjoint({"calls", "unsure", "unsure_pooled"})
+        assert RecipeFigures.model_validate(rule.model_dump(mode="json")) == rule
+        assert "marked as unsure" not in recipe_section(rule, [])
+    assert RecipeFigures.model_validate(entry.model_dump(mode="json")) == entry
+
+
 # Labels that a model was not trained on
 
 
@@ -189,7 +256,7 @@ def test_a_dropped_label_is_left_out_of_training_and_of_figures() -> None:
     kept = task.rows(truth.targets)
     assert kept.tolist() == [row for row in range(36) if row % 4 < 2]
     chances = np.eye(3)[truth.codes[kept]]
-    results = [FoldResult(kept, truth.codes[kept], chances, 1.0, None)]
+    results = [FoldResult(kept, truth.codes[kept], chances, np.zeros(len(kept), bool), 1.0, None)]
     entry = judge_recipe(truth, task, RECIPE, [results], rules)
     assert (entry.task, entry.dropped_labels, entry.weights_bytes) == ("2 classes", ("MS",), None)
     assert entry.judgement.labels == ("AS", "MR")

@@ -41,6 +41,7 @@ OUT_OF_FOLD_COLUMNS = """
     database: string
     label: string
     predicted_label: string
+    unsure: bool
     prob_normal: double
     prob_extrahls: double
     prob_murmur: double
@@ -61,7 +62,8 @@ LABELLED = Labelled(
 
 def result(rows: tuple[int, ...], predicted: tuple[int, ...], seed: int = 0, n_bytes: int | None = 1_234) -> FoldResult:
     probabilities = np.random.default_rng(seed).dirichlet(np.ones(5), len(rows))
-    return FoldResult(np.array(rows), np.array(predicted), probabilities, 1.25, n_bytes)
+    unsure = np.array(rows, np.int64) % 2 == 1
+    return FoldResult(np.array(rows), np.array(predicted), probabilities, unsure, 1.25, n_bytes)
 
 
 def described(schema: pa.Schema) -> list[str]:
@@ -101,6 +103,8 @@ def test_a_fold_is_read_back_as_it_was(n_bytes: int | None) -> None:
     found = table_fold(from_parquet(to_parquet(fold_table(one, ORIGINAL_LABELS))))
     assert found.rows.tolist() == [3, 0, 2]
     assert found.predicted.tolist() == [2, 4, 0]
+    assert found.unsure.tolist() == [True, False, False]
+    assert found.unsure.dtype == np.bool_
     assert found.rows.dtype == found.predicted.dtype == np.int64
     # Not a digit is lost: figures are computed from what is read back.
     assert np.array_equal(found.probabilities, one.probabilities)
@@ -135,6 +139,7 @@ def test_the_pooled_rows_by_hand() -> None:
         ("5 classes", 0, 1, "c", "normal"),
         ("4 classes", 1, 0, "c", "extrastole"),
     ]
+    assert [row["unsure"] for row in rows] == [True, True, False, False, False]
     chances = result((1, 3), (2, 0), 1).probabilities[1].tolist()
     assert rows[1] == {
         "recipe": "r",
@@ -149,6 +154,7 @@ def test_the_pooled_rows_by_hand() -> None:
         "database": "ward",
         "label": "murmur",
         "predicted_label": "normal",
+        "unsure": True,
         **dict(zip((f"prob_{label}" for label in ORIGINAL_LABELS), chances, strict=True)),
     }
 

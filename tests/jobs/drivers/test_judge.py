@@ -261,7 +261,7 @@ def test_training_data_is_recognised(
 ) -> None:
     # Rows were held out, so that not all were trained on.
     assert judged[1].overlap == "likely"
-    options = TrainOptions(statistics_recipe, ("artifact",), evaluation=str(evaluation))
+    options = TrainOptions(statistics_recipe, ("artifact",), evaluations=(str(evaluation),))
     train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     found = judge([str(ward_dataset)], None, settings(tmp_path / "model"), console)
     assert found.overlap == "all"
@@ -283,7 +283,7 @@ def test_its_figures_are_not_those_of_a_cross_validation(
     tmp_path: Path,
     console: Console,
 ) -> None:
-    options = TrainOptions(statistics_recipe, evaluation=str(judged[0]))
+    options = TrainOptions(statistics_recipe, evaluations=(str(judged[0]),))
     with pytest.raises(InputError, match="figures of a finished model, and not of a cross-validation"):
         train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     assert not (tmp_path / "model").exists()
@@ -297,7 +297,7 @@ def test_a_dataset_of_the_training_data_among_others_is_recognised(
     tmp_path: Path,
     console: Console,
 ) -> None:
-    options = TrainOptions(statistics_recipe, ("artifact",), evaluation=str(evaluation))
+    options = TrainOptions(statistics_recipe, ("artifact",), evaluations=(str(evaluation),))
     train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     for places in ([dataset, ward_dataset], [ward_dataset, dataset]):
         found = judge([str(place) for place in places], None, settings(tmp_path / "model"), console)

@@ -118,7 +118,11 @@ def study(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Study:
             *("--protocol", "leave-one-database-out"),
         )
         persons["left-out"], spy.persons = spy.persons, []
-        trained = done("train", east, west, "-o", tmp / "model", "--recipe", statistics, "--evaluation", tmp / "folds")
+        trained = done(
+            *("train", east, west, "-o", tmp / "model", "--recipe", statistics),
+            # In the bundle, the grouped folds come first.
+            *("--evaluation", tmp / "left-out", "--evaluation", tmp / "folds"),
+        )
     return Study(tmp, east, west, folds, left_out, trained, persons)
 
 
@@ -328,6 +332,29 @@ def test_a_model_of_both_is_trained_on_the_rows_of_both(study: Study) -> None:
     assert "| recipe | east | west | mean over databases |" not in study.trained.stdout
 
 
+def test_a_model_has_the_figures_by_each_protocol(study: Study) -> None:
+    manifest = load(str(study.tmp / "model")).manifest
+    of_folds, of_left_out = manifest.evaluations
+    assert (manifest.cross_validation, manifest.left_out) == (of_folds, (of_left_out,))
+    for evaluation, folder in ((of_folds, "folds"), (of_left_out, "left-out")):
+        found = parse_settings(Evaluation, json.loads((study.tmp / folder / "figures.json").read_text()), folder)
+        ours = tuple(one.model_copy(update={"fit_s": None}) for one in found.recipes if one.name == "tiny-statistics")
+        assert evaluation == found.model_copy(update={"recipes": ours})
+        assert evaluation.protocol in study.trained.stdout
+
+
+def test_two_evaluations_by_one_protocol_are_refused(
+    study: Study, statistics_recipe: Recipe, tmp_path: Path, console: Console
+) -> None:
+    folds, again = str(study.tmp / "folds"), str(tmp_path / "again")
+    shutil.copytree(folds, again)
+    options = TrainOptions(statistics_recipe, evaluations=(folds, str(study.tmp / "left-out"), again))
+    with pytest.raises(InputError) as caught:
+        train(study.datasets, str(tmp_path / "model"), options, JobSettings(), console)
+    assert str(caught.value) == f"{folds} and {again} are both evaluations by grouped-folds: give one of them"
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_model_of_frames_holds_out_persons_of_both(
     study: Study, recipe: Recipe, tmp_path: Path, console: Console
 ) -> None:
@@ -345,7 +372,7 @@ def test_a_model_of_frames_holds_out_persons_of_both(
 def test_an_evaluation_of_one_of_them_is_not_of_both(
     study: Study, statistics_recipe: Recipe, tmp_path: Path, console: Console
 ) -> None:
-    options = TrainOptions(statistics_recipe, evaluation=str(study.tmp / "folds"))
+    options = TrainOptions(statistics_recipe, evaluations=(str(study.tmp / "folds"),))
     with pytest.raises(InputError, match="an evaluation of other recordings, labels, patients or devices"):
         train([str(study.east)], str(tmp_path / "model"), options, JobSettings(), console)
 

@@ -381,7 +381,7 @@ def test_what_is_fitted_is_fitted_to_the_training_rows(
     assert of_statistics.manifest.decision == expected.decision
     assert expected.decision.temperature != 1.0
     sureness = of_statistics.manifest.sureness
-    assert 0 < sureness.min_confidence == expected.min_confidence
+    assert 0 < sureness.min_confidence == expected.limits.min_confidence
     distances = model.distances(training.inputs)
     assert sureness.max_distance is not None
     assert np.mean(distances > sureness.max_distance) == pytest.approx(0.005, abs=1 / len(training))
@@ -449,7 +449,7 @@ def judged(
     """Return a bundle that was trained on all rows."""
     out = tmp_path_factory.mktemp("judged") / "model"
     options = TrainOptions(
-        {"tiny": recipe, "tiny-statistics": statistics_recipe}[request.param], evaluation=str(evaluation)
+        {"tiny": recipe, "tiny-statistics": statistics_recipe}[request.param], evaluations=(str(evaluation),)
     )
     with pytest.MonkeyPatch.context() as monkeypatch:
         without_cluster(monkeypatch)
@@ -486,7 +486,7 @@ def test_how_long_fitting_took_is_not_in_the_digest(
         one["fit_s"] += 1.0
     (tmp_path / "figures.json").write_text(json.dumps(figures))
     manifest = load(str(judged)).manifest
-    options = TrainOptions(manifest.recipe, evaluation=str(tmp_path))
+    options = TrainOptions(manifest.recipe, evaluations=(str(tmp_path),))
     again = train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     assert again.manifest.digest == manifest.digest
 
@@ -510,7 +510,7 @@ def test_its_model_is_that_of_all_rows(
 def refused(
     dataset: Path, place: Path, recipe: Recipe, out: Path, console: Console, drop_labels: tuple[str, ...] = ()
 ) -> str:
-    options = TrainOptions(recipe, drop_labels, evaluation=str(place))
+    options = TrainOptions(recipe, drop_labels, evaluations=(str(place),))
     with pytest.raises(InputError) as caught:
         train([str(dataset)], str(out), options, JobSettings(), console)
     assert not out.exists()
@@ -544,7 +544,7 @@ def test_evaluations_that_are_not_of_this_model(
         (b"{}", "figures.json: protocol: Field required"),
     ):
         (tmp_path / "nothing/figures.json").write_bytes(content)
-        options = TrainOptions(recipe, evaluation=str(tmp_path / "nothing"))
+        options = TrainOptions(recipe, evaluations=(str(tmp_path / "nothing"),))
         with pytest.raises((InputError, ConfigError), match=told):
             train([str(ward_dataset)], str(out), options, JobSettings(), console)
 
@@ -552,7 +552,7 @@ def test_evaluations_that_are_not_of_this_model(
 def test_a_label_that_was_left_out_of_the_evaluation_may_be_dropped(
     ward_dataset: Path, evaluation: Path, recipe: Recipe, tmp_path: Path, console: Console
 ) -> None:
-    options = TrainOptions(recipe, ("artifact",), evaluation=str(evaluation))
+    options = TrainOptions(recipe, ("artifact",), evaluations=(str(evaluation),))
     trained = train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     assert trained.manifest.trained_labels == tuple(label for label in ORIGINAL_LABELS if label != "artifact")
     assert trained.manifest.cross_validation is not None

@@ -60,6 +60,7 @@ def assert_same(found: FoldResult, expected: FoldResult) -> None:
     assert np.array_equal(found.rows, expected.rows)
     assert np.array_equal(found.predicted, expected.predicted)
     assert np.array_equal(found.probabilities, expected.probabilities)
+    assert np.array_equal(found.unsure, expected.unsure)
     assert found.n_bytes == expected.n_bytes
 
 
@@ -103,6 +104,10 @@ def test_fitting_is_given_training_rows_and_the_seed(
     assert list(rows.groups) == [labelled.groups[i] for i in training]
     assert not set(rows.groups) & {labelled.groups[i] for i in result.rows}
     assert result.n_bytes == fitted.model.n_bytes
+    limits, distances = fitted.limits, fitted.model.distances([inputs[i] for i in result.rows.tolist()])
+    for place, code in enumerate(result.predicted.tolist()):
+        is_far = limits.max_distance is not None and distances is not None and distances[place] > limits.max_distance
+        assert result.unsure[place] == (result.probabilities[place, code] < limits.min_confidence or is_far)
 
 
 def answers(fitted: fit.Fitted, probes: list[Inputs]) -> tuple[Any, ...]:
