@@ -77,7 +77,7 @@ def train(
     Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**
     """
     with exit_codes("interrupted"):
-        from heartbeat_core.bundles.card import figure_rows
+        from heartbeat_core.bundles.card_figures import figure_rows
         from jobs.drivers.train import TrainOptions
         from jobs.drivers.train import train as run_job
         from jobs.settings import load_recipe
