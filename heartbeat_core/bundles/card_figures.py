@@ -28,9 +28,9 @@ _MEANINGS: dict[Protocol, str] = {
 _RANK_NOTE = (
     "Each label against the rest: the AUROC of its probability, and the mean distance of the probability from the "
     "share of recordings with the label (calibration error, in 15 bins). +: recordings that are known to have the "
-    "label, −: recordings that are known not to have it. By patient: the mean over a patient's recordings in one database. In "
-    "brackets: the 95 % interval over patients (bootstrap), and for means over databases how many have the figure. All "
-    f"are means over seeds. {NOTHING}: not judged."
+    "label, −: recordings that are known not to have it. By patient: the mean over a patient's recordings in one "
+    "database. In brackets: the 95 % interval over patients (bootstrap), and for means over databases how many have "
+    f"the figure. All are means over seeds. {NOTHING}: not judged."
 )
 
 
@@ -143,11 +143,12 @@ def _overall(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> list[str]:
 def _rank_table(ranks: LabelRanks) -> list[str]:
     """Return the table of one label, and a line that names what has no figure."""
     within = [("database", ranks.databases), ("device", ranks.devices), *ranks.groups.items()]
-    rows, without = [], []
+    rows: list[list[str]] = []
+    without: dict[str, list[str]] = {}
     for kind, places in within:
         for name, figures in places.items():
             if figures.auroc is None:
-                without.append(f"{kind} {name}")
+                without.setdefault(kind, []).append(one_line(name))
                 continue
             by_patient = _interval(ranks.databases_by_patient[name].auroc) if kind == "database" else ""
             rows.append(_rank_cells(f"{kind} {name}", figures, by_patient))
@@ -160,7 +161,8 @@ def _rank_table(ranks: LabelRanks) -> list[str]:
     head = ("recordings of", "rows (+/−)", "patients", "AUROC", "calibration error", "AUROC by patient")
     told = [markdown_table(head, rows)] if rows else []
     if without:
-        told.append(f"No figure, for want of + rows, of − rows or of patients: {', '.join(map(one_line, without))}.")
+        names = "; ".join(f"{kind} {', '.join(places)}" for kind, places in without.items())
+        told.append(f"No figure, for want of + rows, of − rows or of patients: {names}.")
     return told
 
 
