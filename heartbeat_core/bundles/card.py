@@ -24,7 +24,7 @@ def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequen
         f"# Model card: {manifest.name}",
         f"{recipe.description}. {_reads(manifest)} {_labels(manifest)} Not a medical device.",
         "## Data",
-        f"{data.description or 'The recordings were not described'}.",
+        f"{data.description or 'The recordings were not described'}. No recording is part of this bundle.",
         f"Trained on {data.n_rows} rows: {rows}. Fingerprint of their content and labels: `{data.fingerprint}`.",
         *misuse_section(manifest, drop_labels),
         *decision_section(manifest),

@@ -54,7 +54,10 @@ def train(
         typer.Option("--drop-label", metavar="LABEL", help="Leave out rows with this label. May be repeated."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="TEXT", help="A description of the recordings, for the model card.")
+        str | None,
+        typer.Option(
+            "--data", metavar="TEXT", help="What the recordings are, with their licences, for the model card."
+        ),
     ] = None,
     evaluation: Annotated[
         list[str] | None,

@@ -161,6 +161,12 @@ def test_what_the_data_lack_is_said(card: str) -> None:
     assert "- normal" not in text
 
 
+def test_the_data_are_what_the_description_says(manifest: BundleManifest) -> None:
+    described = manifest.training_data.model_copy(update={"description": "Hearts 1.0 (ODC-By 1.0)"})
+    text = section(model_card(manifest.model_copy(update={"training_data": described}), 1_000, ()), "Data")
+    assert "Hearts 1.0 (ODC-By 1.0). No recording is part of this bundle." in text
+
+
 def test_one_database_binds_no_label(manifest: BundleManifest) -> None:
     evaluation = manifest.evaluations[0]
     entry = evaluation.recipes[0]
