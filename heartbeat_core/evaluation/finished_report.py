@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from heartbeat_core.evaluation.diagram import diagram_name
 from heartbeat_core.evaluation.figures import Judgement
 from heartbeat_core.evaluation.finished import ModelEvaluation, Overlap
 from heartbeat_core.evaluation.intervals import Interval
@@ -15,11 +16,6 @@ from heartbeat_core.evaluation.report import confusion_table
 from heartbeat_core.evaluation.row_report import shares_rows, unsure_table
 
 REPORT_NAME = "REPORT.md"
-
-
-def diagram_name(label: str) -> str:
-    """Return the file name of a label's reliability diagram."""
-    return f"reliability-{label}.svg"
 
 
 _WARNINGS: dict[Overlap, str] = {

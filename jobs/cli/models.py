@@ -54,7 +54,10 @@ def train(
         typer.Option("--drop-label", metavar="LABEL", help="Leave out rows with this label. May be repeated."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="TEXT", help="A description of the recordings, for the model card.")
+        str | None,
+        typer.Option(
+            "--data", metavar="TEXT", help="What the recordings are, with their licences, for the model card."
+        ),
     ] = None,
     evaluation: Annotated[
         list[str] | None,
@@ -77,7 +80,7 @@ def train(
     Example: **heartbeat train dataset/ -o my-model/ --drop-label artifact**
     """
     with exit_codes("interrupted"):
-        from heartbeat_core.bundles.card import figure_rows
+        from heartbeat_core.bundles.card_figures import figure_rows
         from jobs.drivers.train import TrainOptions
         from jobs.drivers.train import train as run_job
         from jobs.settings import load_recipe

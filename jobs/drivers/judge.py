@@ -28,10 +28,10 @@ from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resol
 from heartbeat_core.datasets.dataset import Dataset, Labelled, content_fingerprint
 from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, NothingSucceeded
-from heartbeat_core.evaluation.diagram import reliability_svg
+from heartbeat_core.evaluation.diagram import diagram_name, reliability_svg
 from heartbeat_core.evaluation.figures import FIGURES_NAME
 from heartbeat_core.evaluation.finished import ModelEvaluation, ModelPredictions, Overlap, judge_model
-from heartbeat_core.evaluation.finished_report import REPORT_NAME, diagram_name, model_report
+from heartbeat_core.evaluation.finished_report import REPORT_NAME, model_report
 from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import as_labels

@@ -13,6 +13,7 @@ from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.bundles.bundle import Bundle
 from heartbeat_core.bundles.card import model_card
+from heartbeat_core.bundles.card_figures import card_diagrams
 from heartbeat_core.bundles.manifest import (
     CARD_NAME,
     HOLDOUT_NAME,
@@ -134,6 +135,8 @@ def train(
         files = {WEIGHTS_NAME: weights}
         if holdout is not None:
             files[HOLDOUT_NAME] = to_parquet(holdout_table(holdout))
+        diagrams = card_diagrams(bundle.manifest, dropped)
+        files |= {name: svg.encode() for name, svg in diagrams.items()}
         files[CARD_NAME] = model_card(bundle.manifest, len(weights), dropped).encode()
         _write(target, files)
         # The manifest last: a bundle without it is not a bundle.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartbeat_core.evaluation.against_rest import Scored, pool_ranks, rank, rank_figures
-from heartbeat_core.evaluation.diagram import MIN_ROWS, reliability_svg
+from heartbeat_core.evaluation.diagram import MIN_ROWS, reliability_panels, reliability_svg
 from heartbeat_core.evaluation.rank_figures import LabelRanks, ReliabilityBin
 from heartbeat_core.evaluation.reliability import merge_bins, reliability_bins
 from heartbeat_core.evaluation.traits import in_order, values_of
@@ -202,3 +202,27 @@ def test_a_diagram_has_a_line_a_database_and_a_point_a_bin_of_enough_rows() -> N
         assert text in texts
     assert "small: no bin of 5 rows" in texts
     assert len({line.get("fill") for line in lines}) == 2
+
+
+def test_more_databases_than_colours_can_be_told_apart() -> None:
+    root = ElementTree.fromstring(reliability_svg("murmur", {str(number): bins(7) for number in range(9)}))
+    looks = [
+        (line.get("fill"), line.get("stroke"), dict(line.find(f"{SVG}polyline").items()).get("stroke-dasharray"))  # type: ignore[union-attr]
+        for line in root.findall(f"{SVG}g")
+    ]
+    assert len(looks) == len(set(looks)) == 9
+    assert [dashes is None for *_, dashes in looks] == [True] * 6 + [False] * 3
+
+
+def test_panels_stand_side_by_side() -> None:
+    tables = {"circor": bins(9)}
+    root = ElementTree.fromstring(
+        reliability_panels("murmur", {"folds": tables, "left <out>": {**tables, "b": bins(8)}})
+    )
+    first, second = root.findall(f"{SVG}g")
+    assert (first.get("transform"), second.get("transform")) == ("translate(0 0)", "translate(320 0)")
+    assert [panel.findtext(f"{SVG}text") for panel in (first, second)] == ["murmur: folds", "murmur: left <out>"]
+    assert [len(panel.findall(f"{SVG}g")) for panel in (first, second)] == [1, 2]
+    # As wide as both, and as high as the panel with more databases.
+    alone = ElementTree.fromstring(reliability_svg("murmur", {"a": bins(9), "b": bins(8)}))
+    assert (root.get("width"), root.get("height")) == ("640", alone.get("height"))

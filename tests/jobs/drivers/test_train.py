@@ -458,8 +458,11 @@ def judged(
 
 
 def test_with_an_evaluation_no_row_is_held_out(judged: Path, evaluation: Path) -> None:
-    assert sorted(tree(judged)) == [name for name in FILES if name != "holdout.parquet"]
     manifest = load(str(judged)).manifest
+    [one, *_] = [one for one in manifest.evaluations[0].recipes if not one.dropped_labels]
+    diagrams = [f"reliability-{ranks.label}.svg" for ranks in one.against_rest]
+    assert diagrams
+    assert sorted(tree(judged)) == sorted([*diagrams, *(name for name in FILES if name != "holdout.parquet")])
     assert manifest.holdout is None
     assert manifest.training_data.n_rows == WARD_ROWS
     found = parse_settings(Evaluation, json.loads((evaluation / "figures.json").read_text()), "figures.json")
@@ -467,7 +470,7 @@ def test_with_an_evaluation_no_row_is_held_out(judged: Path, evaluation: Path) -
     assert len(ours) == 2
     assert manifest.cross_validation == found.model_copy(update={"recipes": ours})
     card = (judged / "MODEL_CARD.md").read_text()
-    assert "Of the recipe, not of this very model, which was trained on all rows." in card
+    assert "They are of the recipe, not of this very model, which was trained on all rows." in card
     assert found.protocol in card
     assert "--evaluation EVALUATION" in card
     assert f"heartbeat evaluate DATASET --recipe {manifest.recipe.name} --without artifact -o EVALUATION" in card
