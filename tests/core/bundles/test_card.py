@@ -25,7 +25,7 @@ TASKS = (Task("3 classes"), Task("2 classes", ("extrahls",)))
 
 
 def recordings() -> Labelled:
-    """Return recordings of one patient each: only the north's phone has extrahls, and only the south knows ages."""
+    """Return recordings, two of most patients: only the north's phone has extrahls, and only the south knows ages."""
     names = [str(number) for number in range(len(CELLS))]
     # The tube is used for normal recordings alone.
     devices = [
@@ -33,7 +33,8 @@ def recordings() -> Labelled:
     ]
     ages = [("Child", "Adult")[number % 4 < 2] if name == "south" else "" for number, name in enumerate(DATABASES)]
     targets = Targets.of_cells(CELLS, ORIGINAL_LABELS)
-    return Labelled(names, names, names, targets, names, devices, DATABASES, {"age": ages})
+    groups = [f"{number // 4}-{number % 2}" for number in range(len(CELLS))]
+    return Labelled(names, names, names, targets, groups, devices, DATABASES, {"age": ages})
 
 
 def evaluated(protocol: Protocol, tasks: Sequence[Task] = TASKS) -> Evaluation:
@@ -126,7 +127,10 @@ def test_each_protocol_has_its_figures(manifest: BundleManifest, card: str, numb
     assert named > 0
     by_patient = murmur.databases_by_patient["south"].auroc
     assert by_patient is not None
-    assert rows["database south"][4].strip().startswith(f"{by_patient.value:.3f} (")
+    assert by_patient != murmur.databases["south"].auroc
+    assert (
+        rows["database south"][4].strip() == f"{by_patient.value:.3f} ({by_patient.low:.2f} to {by_patient.high:.2f})"
+    )
     south = entry.unsure["south"]
     assert f"| south | {south.of_right:.3f} of {south.n_right} | {south.of_wrong:.3f} of {south.n_wrong} |" in text
     assert "| normal recordings of south | 15 |" in text
@@ -151,6 +155,19 @@ def test_every_label_has_a_diagram_with_a_panel_a_protocol(manifest: BundleManif
     assert titles["reliability-murmur.svg"] == ["murmur: grouped folds", "murmur: one database left out"]
     # Where the north is left out, no model knows this label.
     assert titles["reliability-extrahls.svg"] == ["extrahls: grouped folds"]
+
+
+def test_figures_of_earlier_versions_have_no_diagrams(manifest: BundleManifest) -> None:
+    evaluation = manifest.evaluations[0]
+    entry = evaluation.recipes[0]
+    ranks = tuple(one.model_copy(update={"reliability": {}}) for one in entry.against_rest)
+    facts = {"recipes": (entry.model_copy(update={"against_rest": ranks, "unsure_pooled": None, "calls": {}}),)}
+    older = manifest.model_copy(update={"cross_validation": evaluation.model_copy(update=facts), "left_out": ()})
+    assert card_diagrams(older, ()) == {}
+    text = model_card(older, 1_000, ())
+    assert "## Reliability" not in text
+    assert "are marked as unsure" not in text
+    assert "called normal" not in text
 
 
 def test_what_the_data_lack_is_said(card: str) -> None:
