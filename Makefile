@@ -87,6 +87,7 @@ models: $(STAMP) ## train the shipped models again: make models DATA=FOLDER (PAS
 		-o build/models/left-out
 	$(BIN)/heartbeat train $(THREE) -o build/models/cycle-spectrum --recipe cycle-spectrum \
 		--evaluation build/models/within --evaluation build/models/left-out --data $(DATABASES)
+	{ echo; cat configs/cycle-spectrum-settings.md; } >> build/models/cycle-spectrum/MODEL_CARD.md
 	rm -rf heartbeat_core/models
 	mkdir -p heartbeat_core/models
 	cp -R build/models/seed-small build/models/cycles build/models/cycle-spectrum heartbeat_core/models/

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from heartbeat_core.errors import ConfigError
 
-DEFAULT_MODEL = "cycles"
+DEFAULT_MODEL = "cycle-spectrum"
 """The shipped model that is used where none is named."""
 
 Device = Literal["auto", "cpu", "cuda"]

@@ -26,7 +26,7 @@ def compute_beats(segmentation: Segmentation) -> NDArray[np.float32]:
 
     Returns
     -------
-    ndarray, [20] float32
+    ndarray, [19] float32
         Finite values in the order of ``beats_columns.NAMES``.
     """
     states = segmentation.states
@@ -36,7 +36,6 @@ def compute_beats(segmentation: Segmentation) -> NDArray[np.float32]:
         **_NEUTRAL,
         **_summarise_cycles(segmentation),
         "segmentation_confidence": segmentation.confidence,
-        "n_beats": len(segmentation.onsets(S1)),
         **{f"{state}_share": share for state, share in zip(STATES, shares, strict=True)},
     }
     return np.array([float(found[name]) for name in NAMES], np.float32)

@@ -12,7 +12,6 @@ DESCRIPTIONS = {
     "heart_rate_bpm": "heart rate: 60 over the mean of the confident intervals near their median, bpm",
     "heart_rate_confidence": "the next value times the autocorrelation of the heart sounds at their period, 0 to 1",
     SEGMENTATION_CONFIDENCE: "mean probability of the states that were found; low where there are no heart sounds",
-    "n_beats": "number of S1 that begin in the recording",
     "systole_s": "median time from S1 to S2, s",
     "systole_deviation_s": "robust deviation of the time from S1 to S2, s",
     "diastole_s": "median time from S2 to the next S1, s",
@@ -43,6 +42,9 @@ from one S1 to the next. The
 heart rate is 60 over the mean of the intervals within 25 % of their median; both are weighted by the sixth power of the
 mean probability of the states in an interval. A robust deviation is 1.4826 of the median distance from the median.
 
+No value grows with the length of the recording, as the number of beats would: databases cut their recordings to lengths
+that can depend on the label. The number of beats is the length of the list `s1_s`.
+
 Where there are not two S1, all that comes from intervals is neutral: the ratios are 1, and the heart rate, its
 confidence, the times, their deviations, the changes and the shares of beats and cycles are 0. Silence has no beats.
 """
@@ -51,7 +53,7 @@ BEATS = FeatureSet(
     name="beats",
     version=VERSION,
     shape="vector",
-    columns=described(DESCRIPTIONS, {}),
+    columns=described(DESCRIPTIONS, {"": "rhythm"}),
     lists=(
         Column("s1_s", "list of the times at which S1 begins", "s", "floats"),
         Column("s2_s", "list of the times at which S2 begins", "s", "floats"),

@@ -101,7 +101,8 @@ def check_recipe(recipe: Recipe) -> None:
         if section not in kind.sections and getattr(recipe, section) != default:
             raise ConfigError(f"{where}: '{section}' goes with the model '{reader}', not with '{recipe.model}'")
     if "bagging" in kind.sections:
-        for part in recipe.bagging.members:
+        shared = recipe.bagging.shared_part
+        for part in (*recipe.bagging.members, *([] if shared is None else [shared])):
             columns_read(part, recipe.input)
         if len(recipe.network.hidden) != 1:
             raise ConfigError(f"{where}: a bagged-fcnn has one hidden layer: its width is that of each member's")

@@ -16,7 +16,7 @@ UNSURE_SHARE = 0.2
 """Share of the training rows whose inner out-of-fold prediction has a confidence below the limit for "sure"."""
 FAR_SHARE = 0.005
 """Share of the training rows that lie beyond the largest distance that counts as near."""
-UNSURE_RIGHT_SHARE = 0.15
+UNSURE_RIGHT_SHARE = 0.2
 """Share of the right predictions for databases left out that have a confidence below the limit for "sure"."""
 UNLIKE_RIGHT_SHARE = 0.02
 """Share of the right predictions for databases left out that lie beyond the distance of what the model has met."""

@@ -181,14 +181,16 @@ class BaggedFCNN(VectorFCNN):
 
 
 def _members_read(recipe: Recipe, seed: int) -> NDArray[np.bool_]:
-    """Return [n_members, width]: what each member reads, a random share of its part of the columns."""
-    reads = np.stack([columns_read(part, recipe.input) for part in recipe.bagging.members])
-    share = recipe.bagging.input_share
-    if share < 1:
+    """Return [n_members, width]: what each member reads, a random share of its part of the columns, and what all share."""
+    bagging = recipe.bagging
+    reads = np.stack([columns_read(part, recipe.input) for part in bagging.members])
+    if bagging.input_share < 1:
         rng = np.random.default_rng(seed)
         for row in reads:
             part = np.flatnonzero(row)
-            row[rng.permutation(part)[max(1, round(share * len(part))) :]] = False
+            row[rng.permutation(part)[max(1, round(bagging.input_share * len(part))) :]] = False
+    if bagging.shared_part is not None:
+        reads |= columns_read(bagging.shared_part, recipe.input)
     return reads
 
 

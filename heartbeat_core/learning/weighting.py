@@ -13,6 +13,9 @@ import numpy as np
 from heartbeat_core.arrays import Values
 from heartbeat_core.labels import Targets
 
+DATABASE_POWER = 0.25
+"""A database weighs its number of rows to this power: 0 makes all databases equal, 1 all rows."""
+
 
 def weights_within(targets: Targets, databases: Sequence[str], balance: float) -> Values:
     """Balance the labels within each database.
@@ -30,14 +33,14 @@ def weights_within(targets: Targets, databases: Sequence[str], balance: float) -
     -------
     ndarray, [n] float64
         Weights with a mean of 1. Within a database, a label weighs ``(rows / its rows) ** balance``; a row with several
-        possible labels has the mean of their weights, each by its rows there. A database counts by the root of its
-        number of rows, so that small ones are heard.
+        possible labels has the mean of their weights, each by its rows there. A database counts by the fourth
+        root of its number of rows, so that small ones are heard.
 
     Examples
     --------
     >>> targets = Targets.of_codes(np.array([0, 0, 0, 1, 0, 1]), ("normal", "murmur"))
     >>> weights_within(targets, ["a", "a", "a", "a", "b", "b"], 1.0).round(2).tolist()
-    [0.59, 0.59, 0.59, 1.76, 1.24, 1.24]
+    [0.54, 0.54, 0.54, 1.63, 1.37, 1.37]
     """
     names, place = np.unique(np.asarray(databases), return_inverse=True)
     weights = np.ones(len(targets))
@@ -49,6 +52,6 @@ def weights_within(targets: Targets, databases: Sequence[str], balance: float) -
         shares = here.possible * counts
         total = shares.sum(axis=1)
         found = np.divide((shares * of_label).sum(axis=1), total, out=np.ones(len(rows)), where=total > 0)
-        weights[rows] = found * (np.sqrt(len(rows)) / found.sum())
+        weights[rows] = found * (len(rows) ** DATABASE_POWER / found.sum())
     result: Values = weights / weights.mean()
     return result

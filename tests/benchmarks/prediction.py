@@ -1,6 +1,6 @@
 """A model's size, and how long one recording takes from its bytes to its prediction, on one core.
 
-    python -m tests.benchmarks.prediction [--data FOLDER] [--model cycles] [--runs 5] [--json FILE]
+    python -m tests.benchmarks.prediction [--data FOLDER] [--model NAME] [--runs 5] [--json FILE]
 
 Recordings are in memory; each is processed and scored alone, as a phone would, and as ``predict`` does after reading.
 """
@@ -20,14 +20,14 @@ from heartbeat_core.bundles.manifest import WEIGHTS_NAME, read_file, resolve
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.recordings.process import process
 from heartbeat_core.recordings.recording import Recording
-from heartbeat_core.settings import Limits
+from heartbeat_core.settings import DEFAULT_MODEL, Limits
 from tests.benchmarks.common import arguments, audio_files, recordings, report, run_as_a_worker
 
 
 def main() -> None:
     """Time the predictions and print the table."""
     parser = arguments("Time a recording from its bytes to its prediction, on one core.")
-    parser.add_argument("--model", default="cycles", help="shipped model or a bundle's place [default: cycles]")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"shipped model or a bundle's place [default: {DEFAULT_MODEL}]")
     options = parser.parse_args()
     run_as_a_worker()
     bundle = bundles.load(options.model)

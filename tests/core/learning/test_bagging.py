@@ -185,6 +185,8 @@ def test_each_member_reads_its_own_random_share_of_its_part(share: float) -> Non
         assert not (row & ~part).any()
     assert np.array_equal(reads, again)
     assert (share == 1) == np.array_equal(reads, other) == np.array_equal(reads[0], reads[1])
+    with_rhythm = recipe(bagging={"members": ["all", "all", "rhythm"], "input_share": share, "shared_part": "rhythm"})
+    assert np.array_equal(_members_read(with_rhythm, 0), reads | columns_read("rhythm", "statistics"))
 
 
 def test_inputs_are_clipped_as_the_recipe_says_in_training_and_serving() -> None:

@@ -1,4 +1,4 @@
-"""Weights of rows: labels are equal within each database, and a database counts by the root of its rows."""
+"""Weights of rows: labels are equal within each database, and a database counts by the fourth root of its rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plain_loop(cells: list[str], databases: list[str], balance: float) -> list[f
     scaled = []
     for weight, database in zip(found, databases, strict=True):
         same = [other for other, place in zip(found, databases, strict=True) if place == database]
-        scaled.append(weight * len(same) ** 0.5 / sum(same))
+        scaled.append(weight * len(same) ** 0.25 / sum(same))
     return [weight * len(scaled) / sum(scaled) for weight in scaled]
 
 
@@ -54,5 +54,5 @@ def test_a_label_weighs_the_same_in_its_database_whatever_its_rows() -> None:
     weights = weights_within(Targets.of_codes(codes), databases, 1.0)
     assert weights[:9].sum() == pytest.approx(weights[9])
     assert weights[10:12].sum() == pytest.approx(weights[12:].sum())
-    assert weights[10:].sum() / weights[:10].sum() == pytest.approx(10**0.5)
+    assert weights[10:].sum() / weights[:10].sum() == pytest.approx(10**0.25)
     assert weights.mean() == pytest.approx(1)
