@@ -181,7 +181,7 @@ class BaggedFCNN(VectorFCNN):
 
 
 def _members_read(recipe: Recipe, seed: int) -> NDArray[np.bool_]:
-    """Return [n_members, width]: what each member reads, a random share of its part of the columns, and what all share."""
+    """Return [n_members, width]: a random share of each member's part of the columns, and the part that all read."""
     bagging = recipe.bagging
     reads = np.stack([columns_read(part, recipe.input) for part in bagging.members])
     if bagging.input_share < 1:

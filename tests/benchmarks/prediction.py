@@ -27,7 +27,9 @@ from tests.benchmarks.common import arguments, audio_files, recordings, report, 
 def main() -> None:
     """Time the predictions and print the table."""
     parser = arguments("Time a recording from its bytes to its prediction, on one core.")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"shipped model or a bundle's place [default: {DEFAULT_MODEL}]")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help=f"shipped model or a bundle's place [default: {DEFAULT_MODEL}]"
+    )
     options = parser.parse_args()
     run_as_a_worker()
     bundle = bundles.load(options.model)
