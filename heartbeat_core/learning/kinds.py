@@ -100,6 +100,8 @@ def check_recipe(recipe: Recipe) -> None:
     for section, (default, reader) in _OPTIONAL_SECTIONS.items():
         if section not in kind.sections and getattr(recipe, section) != default:
             raise ConfigError(f"{where}: '{section}' goes with the model '{reader}', not with '{recipe.model}'")
+    if recipe.training.within_databases and "bagging" not in kind.sections:
+        raise ConfigError(f"{where}: 'within_databases' goes with the model 'bagged-fcnn', not with '{recipe.model}'")
     if "bagging" in kind.sections:
         shared = recipe.bagging.shared_part
         for part in (*recipe.bagging.members, *([] if shared is None else [shared])):

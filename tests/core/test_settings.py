@@ -45,7 +45,7 @@ def test_the_defaults_are_the_originals_best() -> None:
         (
             {"training": {"lr": 1}},
             "r.yaml: unknown key 'training.lr'; allowed here: batch_size, class_weights, epochs, holdout_folds, "
-            "learning_rate, plateau_factor, plateau_patience, seed, weight_decay",
+            "learning_rate, plateau_factor, plateau_patience, seed, weight_decay, within_databases",
         ),
     ],
 )
@@ -164,6 +164,8 @@ def changed(**changes: Any) -> Recipe:
         {"training": {"seed": 41}},
         {"training": {"class_weights": "balanced"}},
         {"training": {"weight_decay": 0.1}},
+        {"training": {"within_databases": True}},
+        {"decision": {"calibrated": True, "inner": "databases"}},
         {"input": "statistics"},
         {"labels": ["absent", "present"]},
         {"model": "boosting"},
@@ -190,6 +192,9 @@ def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, An
         ("input_dropout", 0.0),
         ("input_noise", 0.0),
         ("label_smoothing", 0.0),
+        ("input_share", 0.5),
+        ("shared_part", "rhythm"),
+        ("clip", 2.0),
     ],
 )
 def test_the_fingerprint_changes_with_the_bagging(name: str, value: Any) -> None:
@@ -201,6 +206,18 @@ def test_the_fingerprint_changes_with_the_copies() -> None:
     copies = changed(input="statistics", augmentation={"copies": 2})
     assert copies.fingerprint() != changed(input="statistics").fingerprint()
     assert input_settings(copies) != input_settings(changed(input="statistics"))
+    harsh = changed(input="statistics", augmentation={"copies": 2, "harsh": True})
+    assert harsh.fingerprint() != copies.fingerprint()
+    assert input_settings(harsh) != input_settings(copies)
+
+
+def test_settings_of_later_versions_are_not_written_where_they_are_off() -> None:
+    # Recipes and bundles of earlier versions keep their fingerprints.
+    written = changed(input="statistics", model="bagged-fcnn", network={"hidden": [4]}).model_dump(mode="json")
+    assert not {"harsh"} & set(written["augmentation"])
+    assert not {"input_share", "shared_part", "clip"} & set(written["bagging"])
+    assert "within_databases" not in written["training"]
+    assert "inner" not in written["decision"]
 
 
 def test_no_setting_is_forgotten_in_the_tests_above() -> None:
@@ -209,16 +226,19 @@ def test_no_setting_is_forgotten_in_the_tests_above() -> None:
         for name in Recipe.model_fields
         if name not in ("name", "version", "description", "input", "labels", "model")
     } == {
-        "augmentation": ["copies"],
-        "bagging": ["balance", "input_dropout", "input_noise", "label_smoothing", "members"],
+        "augmentation": ["copies", "harsh"],
+        "bagging": [
+            *("balance", "clip", "input_dropout", "input_noise", "input_share", "label_smoothing", "members"),
+            "shared_part",
+        ],
         "compression": ["int8", "pruned"],
-        "decision": ["balance", "calibrated", "inner_folds"],
+        "decision": ["balance", "calibrated", "inner", "inner_folds"],
         "frames": ["delta_time_s", "method"],
         "alignment": ["pad_mode"],
         "network": ["dropout", "hidden"],
         "training": [
             *("batch_size", "class_weights", "epochs", "holdout_folds", "learning_rate"),
-            *("plateau_factor", "plateau_patience", "seed", "weight_decay"),
+            *("plateau_factor", "plateau_patience", "seed", "weight_decay", "within_databases"),
         ],
     }
 

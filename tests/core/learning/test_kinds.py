@@ -33,6 +33,10 @@ PARTS = [
         {"model": "bagged-fcnn", "input": "statistics", "network": {"hidden": [16, 8]}},
         "a bagged-fcnn has one hidden layer: its width is that of each member's",
     ),
+    (
+        {"training": {"within_databases": True}},
+        "'within_databases' goes with the model 'bagged-fcnn', not with 'fcnn'",
+    ),
     ({"bagging": {"members": ["all"]}}, "'bagging' goes with the model 'bagged-fcnn', not with 'fcnn'"),
     ({"model": "boosting", "network": {"hidden": [4]}}, "'network' goes with the model 'fcnn', not with 'boosting'"),
 ]
