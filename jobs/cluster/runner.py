@@ -1,6 +1,8 @@
 """Running tasks on a cluster: with retries, an orderly stop, and isolation of whatever kills a worker.
 
-The scheduler never holds more than a few tasks for each thread, however long the list is.
+The scheduler never holds more than a few tasks for each thread, however long the list is. Whatever ended while the
+driver was busy is fetched at once, and as many tasks are handed out at once: one exchange with the scheduler costs as
+much as the tasks in it.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
+from distributed.protocol.pickle import dumps, loads
 
 from heartbeat_core.errors import JobError, UsageError
 from jobs.cluster.connect import Connection, SchedulerGone
@@ -76,31 +80,40 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
     pending = iter(items)
     # The item of each task, and how many workers died during it although it was isolated.
     handed_out: dict[Future[ResultT], tuple[ItemT, int]] = {}
+    # Pickled once: the scheduler passes bytes on as they are.
+    shared = dumps((tasks.function, tasks.job))
+    name = getattr(tasks.function, "__name__", "task")
 
-    def submit(item: ItemT, deaths: int = 0) -> Future[ResultT]:
-        tasks.on_submit(item)
-        future = client.submit(tasks.function, item, tasks.job, pure=False, retries=tasks.retries)
-        handed_out[future] = item, deaths
-        return future
+    def submit(items: list[tuple[ItemT, int]]) -> list[Future[ResultT]]:
+        for item, _ in items:
+            tasks.on_submit(item)
+        pickled = [dumps(item) for item, _ in items]
+        futures = client.map(_call, pickled, shared=shared, key=name, pure=False, retries=tasks.retries)
+        handed_out.update(zip(futures, items, strict=True))
+        return futures
 
-    running = as_completed([submit(item) for item in islice(pending, TASKS_A_THREAD * connection.n_threads)])
+    def fresh(n_items: int) -> list[tuple[ItemT, int]]:
+        return [(item, 0) for item in islice(pending, n_items)]
+
+    running = as_completed(submit(fresh(TASKS_A_THREAD * connection.n_threads)))
     try:
-        for future in running:
-            item, deaths = handed_out.pop(future)
-            try:
-                tasks.on_result(_result(future))
-                running.update([submit(item) for item in islice(pending, 1)])
-            except KilledWorker as error:
-                isolated = tasks.isolate(item)
-                if isolated is not None:
-                    running.update([submit(isolated)])
-                elif deaths < DEATHS_IN_ISOLATION:
-                    running.update([submit(item, deaths + 1)])
-                else:
-                    raise JobError(
-                        "workers keep dying, perhaps because memory runs out: see their logs "
-                        f"(the last one was {error.last_worker.address})"
-                    ) from None
+        for batch in running.batches():
+            results = _results(client, batch)
+            again: list[tuple[ItemT, int]] = []
+            for future in batch:
+                item, deaths = handed_out.pop(future)
+                try:
+                    tasks.on_result(results[future] if future in results else _result(future))
+                except KilledWorker as error:
+                    isolated = tasks.isolate(item)
+                    if isolated is None and deaths >= DEATHS_IN_ISOLATION:
+                        raise JobError(
+                            "workers keep dying, perhaps because memory runs out: see their logs "
+                            f"(the last one was {error.last_worker.address})"
+                        ) from None
+                    again.append((item, deaths + 1) if isolated is None else (isolated, 0))
+            if items := [*again, *fresh(len(batch) - len(again))]:
+                running.update(submit(items))
     except KeyboardInterrupt:
         if tasks.stop is None:
             client.cancel(list(handed_out))
@@ -120,6 +133,28 @@ def _stop(client: Client, stop: Callable[[], int], futures: list[Future[ResultT]
     while any(client.run(stop, on_error="ignore").values()) and time.monotonic() < ends_at:
         time.sleep(STOP_LOOK_S)
     client.cancel(futures)
+
+
+def _call(item: bytes, *, shared: bytes) -> Any:
+    """Run one task on a worker."""
+    function, job = _loaded(shared)
+    return function(loads(item), job)
+
+
+@lru_cache(maxsize=2)
+def _loaded(shared: bytes) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return the function and the job of all tasks of a run, which a worker unpickles once."""
+    function, job = loads(shared)
+    return function, job
+
+
+def _results(client: Client, futures: list[Future[ResultT]]) -> dict[Future[ResultT], ResultT]:
+    """Fetch the results of those that have one, all at once; none where that fails, so that each tells its error."""
+    finished = [future for future in futures if future.status == "finished"]
+    try:
+        return dict(zip(finished, client.gather(finished), strict=True))
+    except Exception:  # Of any task, or of the cluster: each future tells its own.
+        return {}
 
 
 def _result(future: Future[ResultT]) -> ResultT:

@@ -33,12 +33,14 @@ from heartbeat_core.settings import Limits, canonical_json
 from heartbeat_core.storage.uris import FAILURES
 from jobs.cluster.connect import connect
 from jobs.drivers.run import Run, begin, finish, run_shards
-from jobs.listing.shards import Shard
 from jobs.output.ledger import COMMITS_FOLDER, Commit, part_name
+from jobs.output.plans import PlannedShard
 from jobs.settings import ClusterSettings, JobSettings
 from jobs.tasks.context import RunFacts
+from jobs.tasks.shards import planned_shard
 from tests.benchmarks.common import report
 
+ROOT = Path(__file__).parents[2]
 N_PROCESSES = 2
 QUIET = Console(quiet=True)
 
@@ -113,7 +115,7 @@ def _measured(job: Run, connection: Any, settings: JobSettings, scheduler: psuti
                 memory[name].append(process.memory_info().rss / 1e6)
 
     job.presence.finished = look  # type: ignore[method-assign]
-    run_shards(job, connection, null_shard, facts, settings, QUIET, "null")
+    run_shards(job, connection, null_task, facts, settings, QUIET, "null")
     seconds = time.perf_counter() - started
     spent = {name: _cpu_s(process) - before[name] for name, process in processes.items()}
     figures: dict[str, Any] = {"wall_s": seconds}
@@ -125,10 +127,10 @@ def _measured(job: Run, connection: Any, settings: JobSettings, scheduler: psuti
     return figures
 
 
-def null_shard(shard: Shard, facts: RunFacts) -> Commit:
+def null_task(planned: PlannedShard, facts: RunFacts) -> Commit:
     """Answer as if a shard's recordings were stored."""
-    n = len(shard.recordings)
-    return Commit(shard.index, n, {"features": n, "predictions": n, FAILURES: 0}, facts.run_id, {"normal": n})
+    n = len(planned_shard(planned, facts).recordings)
+    return Commit(planned.index, n, {"features": n, "predictions": n, FAILURES: 0}, facts.run_id, {"normal": n})
 
 
 def _shards(n_shards: int, n_recordings: int) -> Iterator[list[Recording]]:
@@ -144,19 +146,24 @@ def _cluster(folder: Path, n_threads: int) -> Iterator[psutil.Process]:
     options = ["--no-nanny", "--nthreads", str(n_threads // N_PROCESSES), "--no-dashboard"]
     commands = [["scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard"]]
     commands += [["worker", *options, "--local-directory", str(folder)] for _ in range(N_PROCESSES)]
-    started = []
+    # Settings as on any cluster; and this package for the tasks' functions.
+    variables = {"DASK_CONFIG": str(ROOT / "deploy" / "dask.yaml"), "PYTHONPATH": str(ROOT)}
+    started: list[subprocess.Popen[bytes]] = []
     with open(folder / "log", "wb") as log:
         try:
             for command, *more in commands:
                 module = f"distributed.cli.dask_{command}"
                 line = [sys.executable, "-m", module, "--scheduler-file", place, *more]
-                started.append(subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": "."}))
+                started.append(subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, **variables}))
             yield psutil.Process(started[0].pid)
         finally:
             for process in reversed(started):
                 process.terminate()
             for process in started:
-                process.wait()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:  # A worker may wait long for a scheduler that has ended.
+                    process.kill()
 
 
 def _cpu_s(process: psutil.Process) -> float:
