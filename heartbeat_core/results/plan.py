@@ -59,7 +59,8 @@ def plan_rows(table: pa.Table) -> list[tuple[int, int, int, int]]:
     found = by_shard.aggregate([("size", "count"), ("size", "sum")])
     first_row = 0
     shards = []
-    for shard, n_rows, n_bytes in zip(*(found.column(name).to_pylist() for name in ("shard", "size_count", "size_sum")), strict=True):
+    columns = (found.column(name).to_pylist() for name in ("shard", "size_count", "size_sum"))
+    for shard, n_rows, n_bytes in zip(*columns, strict=True):
         shards.append((shard, first_row, n_rows, n_bytes))
         first_row += n_rows
     return shards

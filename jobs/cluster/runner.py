@@ -23,6 +23,8 @@ from heartbeat_core.errors import JobError, UsageError
 from jobs.cluster.connect import Connection, SchedulerGone
 
 TASKS_A_THREAD = 2
+TOGETHER_S = 0.02
+"""Tasks that end within this time are fetched together: each thread has its next one in hand."""
 
 DEATHS_IN_ISOLATION = 8
 """How often a worker may die during a task that is isolated already, before the job gives up."""
@@ -112,8 +114,10 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
                             f"(the last one was {error.last_worker.address})"
                         ) from None
                     again.append((item, deaths + 1) if isolated is None else (isolated, 0))
-            if items := [*again, *fresh(len(batch) - len(again))]:
-                running.update(submit(items))
+            again.extend(fresh(len(batch) - len(again)))
+            if again:
+                running.update(submit(again))
+                time.sleep(TOGETHER_S)
     except KeyboardInterrupt:
         if tasks.stop is None:
             client.cancel(list(handed_out))

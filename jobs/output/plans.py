@@ -108,7 +108,7 @@ _reading = threading.Lock()
 
 
 # A piece never changes: each listing writes its own, and under names that no other has.
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _read_piece(uri: str) -> Table:
     return _piece_table(uri)
 
@@ -204,8 +204,10 @@ class PlanFolder:
         """Yield where the shards of a generation stand, in order, a piece at a time; raises as ``pieces``."""
         for piece in range(generation.n_pieces):
             uri = self._piece_uri(generation, piece)
-            rows = plan_rows(_piece_table(uri, ["shard", "size_bytes"]))
-            yield [PlannedShard(index, uri, *found, generation.number, limits=generation.limits) for index, *found in rows]
+            yield [
+                PlannedShard(index, uri, first_row, n_rows, n_bytes, generation.number, limits=generation.limits)
+                for index, first_row, n_rows, n_bytes in plan_rows(_piece_table(uri, ["shard", "size_bytes"]))
+            ]
 
     def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]], types: KeptTypes) -> Generation:
         n_shards = n_recordings = n_pieces = 0

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=20_000)
     parser.add_argument("--recordings", type=int, nargs="*", default=[16, 128], help="in each shard [default: 16 128]")
     parser.add_argument("--threads", type=int, nargs="*", default=[64, 256], help="of all workers [default: 64 256]")
-    parser.add_argument("--json", type=Path, help="where the figures go as JSON [default: build/benchmarks/driver.json]")
+    parser.add_argument("--json", type=Path, help="where the figures go [default: build/benchmarks/driver.json]")
     arguments = parser.parse_args()
     rows = []
     for n_recordings in arguments.recordings:
