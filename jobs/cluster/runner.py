@@ -8,8 +8,9 @@ much as the tasks in it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -81,12 +82,12 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
     client = connection.client
     pending = iter(items)
     # The item of each task, and how many workers died during it although it was isolated.
-    handed_out: dict[Future[ResultT], tuple[ItemT, int]] = {}
+    handed_out: dict[Future[tuple[ResultT]], tuple[ItemT, int]] = {}
     # Pickled once: the scheduler passes bytes on as they are.
     shared = dumps((tasks.function, tasks.job))
     name = getattr(tasks.function, "__name__", "task")
 
-    def submit(items: list[tuple[ItemT, int]]) -> list[Future[ResultT]]:
+    def submit(items: list[tuple[ItemT, int]]) -> list[Future[tuple[ResultT]]]:
         for item, _ in items:
             tasks.on_submit(item)
         pickled = [dumps(item) for item, _ in items]
@@ -131,7 +132,7 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
         raise
 
 
-def _stop(client: Client, stop: Callable[[], int], futures: list[Future[ResultT]]) -> None:
+def _stop(client: Client, stop: Callable[[], int], futures: list[Future[tuple[ResultT]]]) -> None:
     """Ask all workers to stop and wait for tasks that are committing, but no longer than ``STOP_WAIT_S``."""
     ends_at = time.monotonic() + STOP_WAIT_S
     while any(client.run(stop, on_error="ignore").values()) and time.monotonic() < ends_at:
@@ -139,10 +140,10 @@ def _stop(client: Client, stop: Callable[[], int], futures: list[Future[ResultT]
     client.cancel(futures)
 
 
-def _call(item: bytes, *, shared: bytes) -> Any:
-    """Run one task on a worker."""
+def _call(item: bytes, *, shared: bytes) -> tuple[Any]:
+    """Run one task on a worker; a result is in a tuple, so that None is one as well."""
     function, job = _loaded(shared)
-    return function(loads(item), job)
+    return (function(loads(item), job),)
 
 
 @lru_cache(maxsize=2)
@@ -152,22 +153,30 @@ def _loaded(shared: bytes) -> tuple[Callable[[Any, Any], Any], Any]:
     return function, job
 
 
-def _results(client: Client, futures: list[Future[ResultT]]) -> dict[Future[ResultT], ResultT]:
-    """Fetch the results of those that have one, all at once; none where that fails, so that each tells its error."""
-    finished = [future for future in futures if future.status == "finished"]
-    try:
-        return dict(zip(finished, client.gather(finished), strict=True))
-    except Exception:  # Of any task, or of the cluster: each future tells its own.
-        return {}
+def _results(client: Client, futures: list[Future[tuple[ResultT]]]) -> dict[Future[tuple[ResultT]], ResultT]:
+    """Fetch the results of all tasks that have one, at once."""
+    with _noticing():
+        found = client.gather({future.key: future for future in futures}, errors="skip")
+    answers = ((future, found.get(future.key)) for future in futures)
+    return {future: answer[0] for future, answer in answers if answer is not None}
 
 
-def _result(future: Future[ResultT]) -> ResultT:
+def _result(future: Future[tuple[ResultT]]) -> ResultT:
+    """Return the result of one task, or raise what it has raised."""
+    with _noticing():
+        try:
+            answer: tuple[ResultT] = future.result()
+        except UsageError as error:
+            # Before the work had begun, this would have been a usage error.
+            raise JobError(str(error)) from None
+    return answer[0]
+
+
+@contextmanager
+def _noticing() -> Iterator[None]:
+    """Notice that the scheduler is gone, whether a future tells it or the fetching of its result."""
     try:
-        result: ResultT = future.result()
-    except UsageError as error:
-        # Before the work had begun, this would have been a usage error.
-        raise JobError(str(error)) from None
+        yield
     except (CancelledError, CommClosedError):
-        # Raised by the future or by fetching its result: tasks have no connections to Dask of their own.
+        # Tasks have no connections to Dask of their own.
         raise SchedulerGone("the scheduler is gone: run the same command again to go on where it stopped") from None
-    return result

@@ -34,7 +34,7 @@ from jobs.output.ledger import Ledger, Totals
 from jobs.output.newest import read_failures
 from jobs.settings import JobSettings
 from jobs.tasks import parts as tasks
-from jobs.tasks.shards import classify_shard
+from jobs.tasks.shards import classify_task
 from tests.conftest import quiet_console, without_cluster
 from tests.helpers import (
     COUNTS,
@@ -496,11 +496,11 @@ def test_a_task_that_keeps_failing_ends_the_job_and_it_goes_on_later(
     def failing(shard: Any, job: Any) -> Any:
         if shard.index == 2:
             raise JobError("the store went away")
-        return classify_shard(shard, job)
+        return classify_task(shard, job)
 
     inputs, out = [str(library)], str(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.drivers.classify.classify_shard", failing)
+        patch.setattr("jobs.drivers.classify.classify_task", failing)
         with pytest.raises(JobError, match="the store went away"):
             classify(inputs, out, settings_for(bundle), console)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
@@ -526,9 +526,9 @@ def test_the_model_goes_to_the_tasks_as_a_place_that_all_can_open(
     def elsewhere(shard: Any, job: Any) -> Any:
         seen.append(job.model)
         monkeypatch.chdir(tmp_path)
-        return classify_shard(shard, job)
+        return classify_task(shard, job)
 
-    monkeypatch.setattr("jobs.drivers.classify.classify_shard", elsewhere)
+    monkeypatch.setattr("jobs.drivers.classify.classify_task", elsewhere)
     monkeypatch.chdir(bundle.parent)
     classify([str(library / "normal")], str(tmp_path / "out"), settings_for(Path(bundle.name)), console)
     assert seen == [f"file://{bundle}"]
@@ -721,7 +721,7 @@ def test_an_update_killed_in_the_middle_goes_on(
         def dying_shard(shard: Any, job: Any) -> Any:
             if shard.index == (1 if moment == "first-shard" else 2):
                 raise KeyboardInterrupt
-            return classify_shard(shard, job)
+            return classify_task(shard, job)
 
         match moment:
             case "plan":
@@ -737,7 +737,7 @@ def test_an_update_killed_in_the_middle_goes_on(
 
                 patch.setattr("jobs.output.ledger.Ledger.unmark_success", unmarking)
             case _:
-                patch.setattr("jobs.drivers.classify.classify_shard", dying_shard)
+                patch.setattr("jobs.drivers.classify.classify_task", dying_shard)
         with pytest.raises(KeyboardInterrupt):
             clinic.classify(update=True)
     begun = len(list((clinic.out / "_plan").glob("*.json"))) == 2
