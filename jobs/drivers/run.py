@@ -319,7 +319,7 @@ def run_shards(
 def finish(run: Run) -> Totals:
     """Check what is stored against what was listed, and write the success mark."""
     totals = count(run)
-    run.ledger.mark_success(totals)
+    run.ledger.mark_success(totals, run.commits.values())
     return totals
 
 

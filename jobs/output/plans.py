@@ -32,6 +32,8 @@ from jobs.listing.shards import RECORDING_BYTES, Shard
 from jobs.output.ledger import PLAN_FOLDER
 
 RECORDINGS_A_PIECE = 8192
+PIECES_KEPT = 2
+"""How many pieces a worker keeps: of those that it has read last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class PlannedShard:
 
 
 def read_shard(planned: PlannedShard) -> Shard:
-    """Read the recordings of a shard from the plan; a process keeps the piece that it has read last.
+    """Read the recordings of a shard from the plan; a process keeps the pieces that it has read last.
 
     Raises
     ------
@@ -108,7 +110,7 @@ _reading = threading.Lock()
 
 
 # A piece never changes: each listing writes its own, and under names that no other has.
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=PIECES_KEPT)
 def _read_piece(uri: str) -> Table:
     return _piece_table(uri)
 
