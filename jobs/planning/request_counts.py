@@ -56,7 +56,7 @@ A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
 """Listing the commit records at the end."""
 
 A_RUN = {
-    "classify": Requests(put=8, get=6, list=4, delete=3),
+    "classify": Requests(put=8, get=7, list=4, delete=3),
     "build-dataset": Requests(put=13, get=11, head=2, list=5, delete=2),
 }
 """Probing the store, announcing the driver, claiming the folder, settling the plan, journal and success mark."""

@@ -133,7 +133,7 @@ def test_a_hundred_transient_failures_become_a_hundred_predictions(share: Share)
     results = Results(share.out)
     assert (results.predictions().num_rows, results.features().num_rows, results.failures().num_rows) == (104, 104, 0)
     assert share.counts() == (104, 104, 0, 0)
-    assert json.loads((share.out / "_SUCCESS").read_text()) .items() >= {"listed": 104, "done": 104, "failed": 0}.items()
+    assert json.loads((share.out / "_SUCCESS").read_text()).items() >= {"listed": 104, "done": 104, "failed": 0}.items()
     compact(str(share.out), share.console)
     assert (len(share.rows("predictions")), share.rows("failures")) == (104, [])
     assert json.loads((share.out / "_SUCCESS").read_text()) == {"listed": 104, "done": 104, "failed": 0}
