@@ -331,7 +331,7 @@ def test_everything_grows_with_the_count() -> None:
     assert many.audio_s == 10**9
     assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 * many.n_shards + 6 * 10**8}
     assert many.times.listing_s == 1000 * few.times.listing_s
-    # A GET of each recording, four of each shard, seven of the run, and nine of each piece: of driver and eight workers.
+    # A GET of each recording, four of each shard, seven of the run, and of each piece nine: the driver and 8 workers.
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)
     assert many.requests.get == 10**8 + 4 * many.n_shards + 9 * n_pieces + 7
     beats = many.times.total_s.value // BEAT_S
