@@ -136,7 +136,7 @@ def test_a_hundred_transient_failures_become_a_hundred_predictions(share: Share)
     assert json.loads((share.out / "_SUCCESS").read_text()).items() >= {"listed": 104, "done": 104, "failed": 0}.items()
     compact(str(share.out), share.console)
     assert (len(share.rows("predictions")), share.rows("failures")) == (104, [])
-    assert json.loads((share.out / "_SUCCESS").read_text()) == {"listed": 104, "done": 104, "failed": 0}
+    assert json.loads((share.out / "_SUCCESS").read_text()).items() >= {"listed": 104, "done": 104, "failed": 0}.items()
     assert share.classify() == second
     # The files have not changed since they were taken again.
     assert share.classify(update=True) == second
