@@ -34,6 +34,7 @@ from heartbeat_core.errors import BundleError, ConfigError
 from heartbeat_core.features.catalogue import vectors_read
 from heartbeat_core.learning.kinds import implementation_of
 from heartbeat_core.learning.model import ServableModel
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Device
 
@@ -68,6 +69,11 @@ class Bundle:
     def model_id(self) -> str:
         """Name and digest; every prediction row holds it."""
         return self.manifest.model_id
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the model."""
+        return self.manifest.recipe
 
     @property
     def vectors(self) -> tuple[str, ...]:

@@ -36,9 +36,8 @@ from jobs.tasks.parts import (
     PartFacts,
     ShardWork,
     failures_part,
-    process_recordings,
-    working_place,
 )
+from jobs.tasks.processing import process_recordings, working_place
 from jobs.tasks.scalers import store_fit
 
 if TYPE_CHECKING:

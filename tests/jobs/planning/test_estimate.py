@@ -485,4 +485,4 @@ def test_it_does_without_a_cluster(library: Path, bundle: Path) -> None:
         text=True,
         env=environment(),
     )
-    assert done.stdout.splitlines()[-1] == "['torch']"
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -43,7 +43,8 @@ from jobs.tasks import reference
 from jobs.tasks import shards as tasks
 from jobs.tasks.context import RunFacts, Stopped, stop_work
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import ClassifyWork, process_recordings
+from jobs.tasks.parts import ClassifyWork
+from jobs.tasks.processing import process_recordings
 from jobs.tasks.reference import Longest, ScanJob, choose, scan_shard
 from jobs.tasks.shards import ClassifyJob, DatasetJob, classify_shard, dataset_shard, in_isolation
 from tests.helpers import audio_bytes, comparable, heart_bytes, read_rows, read_table, recording_of, tree
