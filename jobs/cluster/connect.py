@@ -12,8 +12,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import dask
@@ -46,6 +48,10 @@ LOCAL_CONFIG = {
 }
 
 PROBE_PATIENCE_S = 20.0
+
+DASHBOARD_AFTER_S = 2.0
+"""How soon the dashboard of a cluster of this machine has its pages. Bokeh takes a quarter of a second of the driver's
+time to load, and nobody looks at a job that is over by then."""
 
 
 class SchedulerGone(JobError):
@@ -197,6 +203,7 @@ def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
                     host="127.0.0.1",
                     memory_limit=settings.memory_limit,
                     dashboard_address=_free_address(settings.dashboard),
+                    scheduler_kwargs={"dashboard": False},
                     silence_logs=logging.CRITICAL,
                 )
             except RuntimeError as error:
@@ -206,7 +213,31 @@ def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
                 ) from None
             stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster))
+            stack.enter_context(_dashboard(cluster))
         yield client
+
+
+@contextmanager
+def _dashboard(cluster: LocalCluster) -> Iterator[None]:
+    """Give the scheduler's web server the pages of the dashboard, if the block takes long enough."""
+
+    scheduler: Any = cluster.scheduler
+    loop: Any = cluster.loop
+
+    def load() -> None:
+        import distributed.dashboard.scheduler as pages
+
+        add = partial(pages.connect, scheduler.http_application, scheduler.http_server, scheduler, prefix="")
+        loop.add_callback(add)
+
+    timer = Timer(DASHBOARD_AFTER_S, load)
+    with interrupts_held():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 @contextmanager
