@@ -71,7 +71,9 @@ class Connection:
 
 
 @contextmanager
-def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> Iterator[Connection]:
+def connect(
+    settings: ClusterSettings, shared: str, access: storage.Access, worth: int | None = None
+) -> Iterator[Connection]:
     """Connect to the cluster, and close at the end what this call has started.
 
     Parameters
@@ -82,6 +84,8 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
         URI of a file that every worker must be able to read.
     access : storage.Access
         How it is reached.
+    worth : int | None
+        How many workers the work is worth. On this machine no more are started, unless the settings give a number.
 
     Raises
     ------
@@ -89,7 +93,9 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
         No scheduler or worker answers in time, or a worker cannot do this job.
     """
     if settings.kind == "local":
-        with _local(settings, threads_a_worker(on_disk=storage.is_local(shared))) as client:
+        n_cores = os.cpu_count() or 1
+        n_workers = settings.workers or min(n_cores, worth or n_cores)
+        with _local(settings, n_workers, threads_a_worker(on_disk=storage.is_local(shared))) as client:
             _set_up_workers(client, WorkerSetup())
             yield _connection(client, is_local=True)
         return
@@ -187,7 +193,7 @@ def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
 
 
 @contextmanager
-def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
+def _local(settings: ClusterSettings, n_workers: int, n_threads: int) -> Iterator[Client]:
     method = start_method()
     if method == "forkserver":
         # Otherwise Dask would import every package that it knows, to preload it in a fork server that already runs.
@@ -197,7 +203,7 @@ def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
         with interrupts_held():
             try:
                 cluster = LocalCluster(
-                    n_workers=settings.workers or os.cpu_count() or 1,
+                    n_workers=n_workers,
                     threads_per_worker=n_threads,
                     processes=True,
                     host="127.0.0.1",
@@ -220,7 +226,6 @@ def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
 @contextmanager
 def _dashboard(cluster: LocalCluster) -> Iterator[None]:
     """Give the scheduler's web server the pages of the dashboard, if the block takes long enough."""
-
     scheduler: Any = cluster.scheduler
     loop: Any = cluster.loop
 

@@ -69,3 +69,11 @@ def _page(address: str) -> str | None:
         if error.code != 404:
             raise
         return None
+
+
+@pytest.mark.parametrize(("wanted", "worth", "expected"), [(None, 1, 1), (2, 1, 2)])
+def test_no_more_workers_start_than_the_work_is_worth_unless_they_are_asked_for(
+    wanted: int | None, worth: int, expected: int, tmp_path: Path
+) -> None:
+    with connect(ClusterSettings(workers=wanted), str(tmp_path), Access(), worth) as connection:
+        assert connection.n_workers == expected
