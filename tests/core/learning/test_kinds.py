@@ -40,7 +40,9 @@ PARTS = [
     *(
         (
             {
-                **{"model": "bagged-fcnn", "input": "statistics", "network": {"hidden": [4]}},
+                "model": "bagged-fcnn",
+                "input": "statistics",
+                "network": {"hidden": [4]},
                 "bagging": {"members": members, "specialists": {"part": "timbre", "labels": ["extrahls"]}},
             },
             "some members, but not all, must read the specialists' part 'timbre'",
