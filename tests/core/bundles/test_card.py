@@ -217,10 +217,8 @@ def test_labels_that_specialists_decide_on_are_told(manifest: BundleManifest, ca
     bagging = manifest.recipe.bagging.model_copy(update={"specialists": specialists})
     recipe = manifest.recipe.model_copy(update={"bagging": bagging})
     text = section(model_card(manifest.model_copy(update={"recipe": recipe}), 1_000, ()), "Decision")
-    assert (
-        "decided only by the units that read `timbre`: extrahls, extrastole. Their odds are then multiplied by 2.5"
-        in text
-    )
+    assert "Only the units that read `timbre` decide how likely these labels are: extrahls, extrastole. " in text
+    assert "multiplied by 2.5" in text
 
 
 def test_every_reason_to_be_unsure_is_explained(manifest: BundleManifest, card: str) -> None:
