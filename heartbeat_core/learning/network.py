@@ -94,6 +94,11 @@ class Network:
         weight = first.weight / scale.reshape(-1)
         return [Layer(weight, first.bias - weight @ mean.reshape(-1)), *others]
 
+    def halved(self) -> Network:
+        """Return the network with the weights of its Linear layers rounded to float16."""
+        halves = {name: value.astype(np.float16) for name, value in self.state.items() if value.ndim == 2}
+        return Network({**self.state, **halves})
+
     def _exact(self, name: str) -> Values:
         return self.state[name].astype(np.float64)
 
@@ -149,17 +154,17 @@ def _shapes(widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
 def stored_bytes(network: Network, settings: CompressionSettings) -> int:
     """Return how many bytes the values of a compressed network take in a file, without the headers of the file.
 
-    An int8 weight takes one byte, any other weight four. In a pruned layer only the weights that are not 0 count, plus
-    one bit for each weight to mark which ones these are. An int8 layer also has one float32 scale per output, and for
-    its inputs a float32 scale and one byte for the zero point. Each bias takes four bytes (int32 or float32). The
-    values of BatchNorm are added.
+    An int8 weight takes one byte, any other weight two in float16 and four in float32. In a pruned layer only the
+    weights that are not 0 count, plus one bit for each weight to mark which ones these are. An int8 layer also has one
+    float32 scale per output, and for its inputs a float32 scale and one byte for the zero point. Each bias takes four
+    bytes (int32 or float32). The values of BatchNorm are added.
     """
     total = sum(value.nbytes for value in network.state.values())
     for weight in network.state.values():
         if weight.ndim != 2:
             continue
         n_kept = int(np.count_nonzero(weight)) if settings.pruned > 0 else weight.size
-        total += n_kept * (1 if settings.int8 else 4) - weight.nbytes
+        total += n_kept * (1 if settings.int8 else weight.itemsize) - weight.nbytes
         total += math.ceil(weight.size / 8) if settings.pruned > 0 else 0
         total += 5 if settings.int8 else 0
     return total

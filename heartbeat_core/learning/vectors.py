@@ -176,8 +176,10 @@ class BaggedFCNN(VectorFCNN):
         rows = np.stack(inputs)
         scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]), recipe.bagging.clip)
         reads = _members_read(recipe, seed)
-        network = train_bagged(scaler.transform(rows), targets, reads, recipe, seed, on_step)
-        return VectorModel(scaler, as_arrays(network), recipe.input)
+        network = as_arrays(train_bagged(scaler.transform(rows), targets, reads, recipe, seed, on_step))
+        if recipe.bagging.float16:
+            network = network.halved()
+        return VectorModel(scaler, network, recipe.input)
 
     def widths(self, recipe: Recipe) -> tuple[int, ...]:
         """Return the total width of the hidden layers of all members."""
@@ -190,7 +192,9 @@ def _members_read(recipe: Recipe, seed: int) -> NDArray[np.bool_]:
     reads = np.stack([columns_read(part, recipe.input) for part in bagging.members])
     if bagging.input_share < 1:
         rng = np.random.default_rng(seed)
-        for row in reads:
+        for row, name in zip(reads, bagging.members, strict=True):
+            if bagging.specialists is not None and name == bagging.specialists.part:
+                continue
             part = np.flatnonzero(row)
             row[rng.permutation(part)[max(1, round(bagging.input_share * len(part))) :]] = False
     if bagging.shared_part is not None:
