@@ -31,7 +31,6 @@ STABILITY_WINDOW_S, STABILITY_HOP_S = 3.0, 0.5
 BEAT_DISTANCE_S = 0.15
 """Peaks that are closer count as one."""
 N_BEATS_MIN = 3
-INTERVAL_SHARES, HEIGHT_SHARES = (10, 25, 50, 75, 90), (10, 50, 90)
 ByBand = dict[str, Values]
 """[n_bands] float64 by name."""
 
@@ -67,15 +66,15 @@ def _periodicity(correlations: Values) -> ByBand:
     inner = correlations[:, 1:-1]
     is_peak = (inner > correlations[:, :-2]) & (inner >= correlations[:, 2:])
     is_peak[:, : round(BEAT_DISTANCE_S * ENVELOPE_HZ) - 1] = False
-    order = np.argsort(np.where(is_peak, -inner, np.inf), axis=1, kind="stable")[:, :N_PEAKS]
-    is_found = np.take_along_axis(is_peak, order, axis=1)
-    heights = np.where(is_found, np.take_along_axis(inner, order, axis=1), 0.0)
-    lags_s = np.where(is_found, (order + 1) / ENVELOPE_HZ, 0.0)
+    bands = np.arange(len(correlations))
+    highest = np.argsort(np.where(is_peak, -inner, np.inf), axis=1, kind="stable")[:, :N_PEAKS].T
+    is_found = is_peak[bands, highest]
+    heights, lags_s = inner[bands, highest] * is_found, (highest + 1) * is_found / ENVELOPE_HZ
     found = {}
     for rank in range(N_PEAKS):
-        found[f"autocorrelation_peak_{rank + 1}"] = heights[:, rank]
-        found[f"autocorrelation_peak_{rank + 1}_lag_s"] = lags_s[:, rank]
-    bands, period, least = np.arange(len(correlations)), _period(correlations), correlations.argmin(axis=1)
+        found[f"autocorrelation_peak_{rank + 1}"] = heights[rank]
+        found[f"autocorrelation_peak_{rank + 1}_lag_s"] = lags_s[rank]
+    period, least = _period(correlations), correlations.argmin(axis=1)
     return {
         **found,
         "period_s": period / ENVELOPE_HZ,
@@ -118,58 +117,58 @@ def _beats(relative: Values) -> ByBand:
     n_peaks = np.array([len(places) for places in peaks])
     found = {name: np.zeros(len(relative)) for name in BEATS}
     found["beat_rate_hz"] = n_peaks * ENVELOPE_HZ / relative.shape[1]
-    bands = np.flatnonzero(n_peaks >= N_BEATS_MIN)
-    if len(bands):
-        counts = np.stack([n_peaks[bands] - 1, n_peaks[bands]])
-        series = np.zeros((2, len(bands), counts.max()))
+    bands = np.flatnonzero(n_peaks >= N_BEATS_MIN).tolist()
+    if bands:
+        counts = np.array([[n_peaks[band] - less for band in bands] for less in (1, 0)])
+        rows = np.zeros((2, len(bands), counts.max() + counts.max() % 2))
         for row, band in enumerate(bands):
-            series[0, row, : counts[0, row]] = np.diff(peaks[band]) / ENVELOPE_HZ
-            series[1, row, : counts[1, row]] = smooth[band, peaks[band]]
-        for name, values in _intervals_and_heights(series, counts).items():
+            rows[0, row, : counts[0, row]] = (peaks[band][1:] - peaks[band][:-1]) / ENVELOPE_HZ
+            rows[1, row, : counts[1, row]] = smooth[band, peaks[band]]
+        for name, values in _intervals_and_heights(rows, counts).items():
             found[name][bands] = values
     return found
 
 
-def _intervals_and_heights(series: Values, counts: NDArray[np.intp]) -> ByBand:
-    """Summarise [2, n_bands, n]: intervals in seconds and heights, of which ``counts`` [2, n_bands] are, then zeros."""
-    means = series.sum(axis=-1) / counts
-    centred = np.where(np.arange(series.shape[-1]) < counts[..., np.newaxis], series - means[..., np.newaxis], 0.0)
+def _intervals_and_heights(rows: Values, counts: NDArray[np.intp]) -> ByBand:
+    """Summarise intervals in seconds and heights: [2, n_bands, n], n even, zeros after the first ``counts`` values."""
+    means = rows.sum(axis=-1) / counts
+    centred = rows - means[..., np.newaxis]
+    centred[np.arange(rows.shape[-1]) >= counts[..., np.newaxis]] = 0.0
     energies = np.square(centred).sum(axis=-1)
     deviations = np.sqrt(energies / counts)
-    of_intervals = _row_percentiles(series[0], counts[0], INTERVAL_SHARES)
-    of_heights = _row_percentiles(series[1], counts[1], HEIGHT_SHARES)
-    even = _row_percentiles(series[..., ::2], (counts + 1) // 2, (50,))[0]
-    odd = _row_percentiles(series[..., 1::2], counts // 2, (50,))[0]
-    alternation = np.maximum(even, odd) / np.maximum(np.minimum(even, odd), FLOOR)
-    varies = energies[0] > FLOOR
-    serial = {}
-    for lag in (1, 2):
-        products = (centred[0, :, lag:] * centred[0, :, :-lag]).sum(axis=-1)
-        serial[f"interval_serial_{lag}"] = np.where(varies, products / np.where(varies, energies[0], 1.0), 0.0)
+    of_intervals, of_heights = _row_percentiles(rows, counts, (10, 25, 50, 75, 90)).transpose(1, 0, 2)
+    alternate = rows.reshape(*counts.shape, -1, 2).transpose(3, 0, 1, 2)
+    [medians] = _row_percentiles(alternate, np.stack([(counts + 1) // 2, counts // 2]), (50,))
+    alternations = medians.max(axis=0) / np.maximum(medians.min(axis=0), FLOOR)
+    intervals, energy = centred[0], energies[0]
+    serial = [(intervals[:, lag:] * intervals[:, :-lag]).sum(axis=-1) / np.maximum(energy, FLOOR) for lag in (1, 2)]
+    varies = energy > FLOOR
     return {
         "interval_mean_s": means[0],
         "interval_std_s": deviations[0],
         "interval_std_ratio": deviations[0] / means[0],
-        **{f"interval_p{share:02d}_s": row for share, row in zip(INTERVAL_SHARES, of_intervals, strict=True)},
+        **{f"interval_{name}_s": row for name, row in zip(("p10", "p25", "p50", "p75", "p90"), of_intervals, strict=True)},
         "height_mean": means[1],
         "height_std_ratio": deviations[1] / means[1],
-        **{f"height_p{share:02d}": row for share, row in zip(HEIGHT_SHARES, of_heights, strict=True)},
-        "interval_alternation": alternation[0],
-        "height_alternation": alternation[1],
-        **serial,
+        **{f"height_{name}": row for name, row in zip(("p10", "p50", "p90"), of_heights[::2], strict=True)},
+        "interval_alternation": alternations[0],
+        "height_alternation": alternations[1],
+        "interval_serial_1": serial[0] * varies,
+        "interval_serial_2": serial[1] * varies,
     }
 
 
 def _row_percentiles(values: Values, counts: NDArray[np.intp], shares: Sequence[int]) -> Values:
     """Return [n_shares, ...]: percentiles of the first ``counts`` [...] values of each row of [..., n], at least 1."""
-    ordered = np.sort(np.where(np.arange(values.shape[-1]) < counts[..., np.newaxis], values, np.inf), axis=-1)
-    last = counts[..., np.newaxis] - 1
-    places = np.array(shares) / 100 * last
-    below = places.astype(np.intp)
-    lower = np.take_along_axis(ordered, below, axis=-1)
-    upper = np.take_along_axis(ordered, np.minimum(below + 1, last), axis=-1)
-    found: Values = np.moveaxis(lower + (upper - lower) * (places - below), -1, 0)
-    return found
+    n, last = values.shape[-1], counts.ravel() - 1
+    ordered = values.reshape(-1, n).copy()
+    ordered[np.arange(n) > last[:, np.newaxis]] = np.inf
+    ordered.sort(axis=-1)
+    places = np.array(shares)[:, np.newaxis] / 100 * last
+    below, rows = places.astype(np.intp), np.arange(len(ordered))
+    lower = ordered[rows, below]
+    found = lower + (ordered[rows, np.minimum(below + 1, last)] - lower) * (places - below)
+    return found.reshape(len(places), *counts.shape)
 
 
 def _modulation(relative: Values) -> ByBand:

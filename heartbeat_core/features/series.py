@@ -6,6 +6,7 @@ Percentiles and medians equal those of NumPy, which takes several times as long 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy
@@ -66,9 +67,18 @@ def median(values: Values) -> float:
     return float(ordered[middle] if len(values) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle]))
 
 
-def squared_magnitudes(spectra: NDArray[np.complex128]) -> Values:
-    """Return the squares of the magnitudes of complex numbers, [...] float64."""
-    squares = np.square(spectra.real)
+def median_row(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return [...] float32: the median along the first axis."""
+    ordered, middle = np.sort(values, axis=0), len(values) // 2
+    found: NDArray[np.float32] = (
+        ordered[middle] if len(values) % 2 else np.float32(0.5) * (ordered[middle - 1] + ordered[middle])
+    )
+    return found
+
+
+def squared_magnitudes(spectra: NDArray[np.complexfloating[Any, Any]]) -> NDArray[Any]:
+    """Return the squares of the magnitudes of complex numbers [...], in the precision of their parts."""
+    squares: NDArray[Any] = np.square(spectra.real)
     squares += np.square(spectra.imag)
     return squares
 

@@ -28,6 +28,7 @@ LEVEL_PERCENTILE = 99.0
 N_FFT, HOP_LENGTH = 256, 80
 N_MELS, MEL_MAX_HZ = 40, 1_000.0
 _STEP = RATE_HZ // ENVELOPE_HZ
+_SINES = 32
 _EDGE = 0.2
 """Half the relative width of a band's edges, which have the shape of a quarter of a sine."""
 
@@ -98,16 +99,25 @@ def power_spectra(samples: Values) -> Values:
 
 def log_mel(power: Values) -> Values:
     """Return [n_frames, 40] float64: the natural logarithm of the power in 40 mel bands to 1 kHz."""
-    filters = mel_filters()
-    # The bands end at 1 kHz, half of the bins.
-    n_bins = int(np.flatnonzero(filters.any(axis=0))[-1]) + 1
-    return np.log(power[:, :n_bins] @ filters[:, :n_bins].T + FLOOR)
+    filters = _filters()
+    return np.log(power[:, : len(filters)] @ filters + FLOOR)
 
 
 def mfcc(log_bands: Values) -> Values:
     """Return [n_frames, 20] float64, in columns: the orthonormal cosine transform of ``log_mel``."""
     coefficients: Values = (_cosines() @ log_bands.T).T
     return coefficients
+
+
+def bins_used(filters: Values) -> int:
+    """Return how many of the first bins filters [n_mels, n_bins] read: the bands end at 1 kHz, half of the bins."""
+    return int(np.flatnonzero(filters.any(axis=0))[-1]) + 1
+
+
+@lru_cache(maxsize=1)
+def _filters() -> Values:
+    filters = mel_filters()
+    return np.ascontiguousarray(filters[:, : bins_used(filters)].T)
 
 
 @lru_cache(maxsize=1)
@@ -163,16 +173,22 @@ def _fade(band: NDArray[np.complex128], first_bin: int, low_hz: float, high_hz: 
     """Multiply the edges of a band of a spectrum in place: a quarter of a sine from 0.8 to 1.2 of each edge."""
     # Between its edges the gain is 1.
     n_rise = int((1 + _EDGE) * low_hz / bin_hz) + 1 - first_bin
-    rise = np.arange(first_bin, first_bin + n_rise) * (bin_hz / low_hz) - (1 - _EDGE)
-    first_fall = max(0, int((1 - _EDGE) * high_hz / bin_hz) - first_bin)
-    fall = (1 + _EDGE) - np.arange(first_bin + first_fall, first_bin + len(band)) * (bin_hz / high_hz)
-    band[:n_rise] *= _quarter_sine(rise)
-    band[first_fall:] *= _quarter_sine(fall)
+    n_fall = first_bin + len(band) - int((1 - _EDGE) * high_hz / bin_hz) - 1
+    quarter = 0.25 * np.pi / _EDGE
+    rise, fall = quarter * bin_hz / low_hz, quarter * bin_hz / high_hz
+    band[:n_rise] *= _sines(rise * first_bin - quarter * (1 - _EDGE), rise, n_rise)
+    # The last bin first: there the sine begins.
+    last = first_bin + len(band) - 1
+    band[len(band) - n_fall :] *= _sines(quarter * (1 + _EDGE) - fall * last, fall, n_fall)[::-1]
 
 
-def _quarter_sine(height: Values) -> Values:
-    gain: Values = np.sin((0.25 * np.pi / _EDGE) * np.clip(height, 0.0, 2 * _EDGE))
-    return gain
+def _sines(start: float, step: float, n: int) -> Values:
+    """Return [n] float64: ``max(0, sin(start + k step))``, by adding angles, which takes a third of the time."""
+    coarse, fine = start + step * _SINES * np.arange(-(-n // _SINES)), step * np.arange(_SINES)
+    sines = np.outer(np.sin(coarse), np.cos(fine))
+    sines += np.outer(np.cos(coarse), np.sin(fine))
+    found: Values = sines.ravel()[:n]
+    return np.maximum(found, 0.0, out=found)
 
 
 def _length(spectrum: NDArray[np.complex128]) -> int:
