@@ -30,7 +30,7 @@ def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArra
     ndarray, [1024] float32
         Finite values in the order of ``cycle_spectrum_columns.COLUMNS``; 0 if there is no whole cycle.
     """
-    cycles = segmentation.cycles()
+    cycles = segmentation.cycles
     if not len(cycles):
         return np.zeros(len(COLUMNS), np.float32)
     spectra = at_phases(log_mel(signal.samples), cycles)

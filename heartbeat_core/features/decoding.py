@@ -12,7 +12,7 @@ are computed at once, state after state, which is exact and needs no compiled lo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy
@@ -39,7 +39,7 @@ USUAL_PERIOD_S, PERIOD_OCTAVES = 0.7, 1.2
 _LONGEST_LAG = 110
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segmentation:
     """The states of a recording.
 
@@ -72,6 +72,7 @@ class Segmentation:
         """Return the mean posterior of the states: near 1 for clean heart sounds."""
         return float(self.posteriors.mean())
 
+    @cached_property
     def cycles(self) -> Values:
         """Return [k, 3] float64: onsets in seconds of S1, of S2, and of the next S1, for each whole cycle."""
         first, second = self.onsets(S1), self.onsets(S2)
