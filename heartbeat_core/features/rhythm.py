@@ -115,18 +115,19 @@ def _beats(relative: Values) -> ByBand:
     smooth = smoothed(relative)
     peaks = [distant_maxima(row, round(BEAT_DISTANCE_S * ENVELOPE_HZ)) for row in smooth]
     n_peaks = np.array([len(places) for places in peaks])
-    found = {name: np.zeros(len(relative)) for name in BEATS}
-    found["beat_rate_hz"] = n_peaks * ENVELOPE_HZ / relative.shape[1]
-    bands = np.flatnonzero(n_peaks >= N_BEATS_MIN).tolist()
-    if bands:
-        counts = np.array([[n_peaks[band] - less for band in bands] for less in (1, 0)])
+    found = np.zeros((len(BEATS), len(relative)))
+    bands = np.flatnonzero(n_peaks >= N_BEATS_MIN)
+    if len(bands):
+        counts = n_peaks[bands] - np.array([[1], [0]])
         rows = np.zeros((2, len(bands), counts.max() + counts.max() % 2))
-        for row, band in enumerate(bands):
-            rows[0, row, : counts[0, row]] = (peaks[band][1:] - peaks[band][:-1]) / ENVELOPE_HZ
-            rows[1, row, : counts[1, row]] = smooth[band, peaks[band]]
-        for name, values in _intervals_and_heights(rows, counts).items():
-            found[name][bands] = values
-    return found
+        for row, band in enumerate(bands.tolist()):
+            places = peaks[band]
+            rows[0, row, : len(places) - 1] = places[1:] - places[:-1]
+            rows[1, row, : len(places)] = smooth[band, places]
+        rows[0] /= ENVELOPE_HZ
+        values = _intervals_and_heights(rows, counts)
+        found[:, bands] = [values[name] if name in values else 0.0 * counts[0] for name in BEATS]
+    return {**dict(zip(BEATS, found, strict=True)), "beat_rate_hz": n_peaks * ENVELOPE_HZ / relative.shape[1]}
 
 
 def _intervals_and_heights(rows: Values, counts: NDArray[np.intp]) -> ByBand:

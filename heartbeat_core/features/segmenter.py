@@ -18,7 +18,6 @@ from importlib.resources import files
 
 import numpy as np
 import safetensors.numpy
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from heartbeat_core.features.signal import Signal, envelope
@@ -40,7 +39,7 @@ class Network:
     Attributes
     ----------
     layers : tuple[tuple[ndarray, ndarray], ...]
-        Weight [24, n_in * 5] and bias [24, 1] float32 of each convolution.
+        Weight [24, 5 * n_in] and bias [24, 1] float32 of each convolution.
     head : tuple[ndarray, ndarray]
         Weight [4, 24] and bias [4, 1] float32.
     """
@@ -104,8 +103,7 @@ def log_posteriors(levels: Levels, network: Network) -> LogPosteriors:
         reach = dilation * (KERNEL // 2)
         padded = np.zeros((len(x), n + 2 * reach), np.float32)
         padded[:, reach : reach + n] = x
-        taps = sliding_window_view(padded, n, axis=1)[:, ::dilation].reshape(-1, n)
-        hidden = weight @ taps
+        hidden = weight @ np.concatenate([padded[:, k * dilation : k * dilation + n] for k in range(KERNEL)])
         hidden += bias
         np.maximum(hidden, 0, out=hidden)
         x = np.add(x, hidden, out=hidden) if i else hidden
@@ -125,6 +123,6 @@ def _tensors() -> dict[str, NDArray[np.float16]]:
 
 
 def _layer(tensors: dict[str, NDArray[np.float32]], name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a convolution's weight [n_out, n_in, kernel] as one matrix [n_out, n_in * kernel], and its bias."""
+    """Return a convolution's weight [n_out, n_in, kernel] as one matrix [n_out, kernel * n_in], and its bias."""
     weight = tensors[f"{name}.weight"]
-    return weight.reshape(len(weight), -1), tensors[f"{name}.bias"][:, np.newaxis]
+    return np.ascontiguousarray(weight.transpose(0, 2, 1)).reshape(len(weight), -1), tensors[f"{name}.bias"][:, np.newaxis]

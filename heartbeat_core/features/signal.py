@@ -28,7 +28,7 @@ LEVEL_PERCENTILE = 99.0
 N_FFT, HOP_LENGTH = 256, 80
 N_MELS, MEL_MAX_HZ = 40, 1_000.0
 _STEP = RATE_HZ // ENVELOPE_HZ
-_SINES = 32
+_FINE = 32
 _EDGE = 0.2
 """Half the relative width of a band's edges, which have the shape of a quarter of a sine."""
 
@@ -182,16 +182,15 @@ def _fade(band: NDArray[np.complex128], first_bin: int, low_hz: float, high_hz: 
 def _edge(hz: float, bin_hz: float) -> tuple[Values, Values]:
     """Return the gains at the bins of an edge, where it is a band's lower and where it is its upper edge.
 
-    Bands that touch share an edge, so edges are kept for the bands that follow. Sines and cosines come from sums of a
-    coarse and a fine angle, in a third of the time.
+    Bands that touch share an edge, so edges are kept for the bands that follow. Sines and cosines come from products of
+    a coarse and a fine turn, in a third of the time.
     """
     bins = _bins(hz, hz, bin_hz)
-    n, step = bins.stop - bins.start, 0.25 * np.pi / _EDGE * bin_hz / hz
-    coarse = step * bins.start - 0.25 * np.pi / _EDGE * (1 - _EDGE) + step * _SINES * np.arange(-(-n // _SINES))
-    fine = step * np.arange(_SINES)
-    sines, cosines, fine_sines, fine_cosines = np.sin(coarse), np.cos(coarse), np.sin(fine), np.cos(fine)
-    rise = (np.outer(sines, fine_cosines) + np.outer(cosines, fine_sines)).ravel()[:n]
-    fall = (np.outer(cosines, fine_cosines) - np.outer(sines, fine_sines)).ravel()[:n]
+    quarter, n = 0.25 * np.pi / _EDGE, bins.stop - bins.start
+    step = quarter * bin_hz / hz
+    coarse = step * np.arange(bins.start, bins.stop, _FINE) - quarter * (1 - _EDGE)
+    turns = (np.exp(1j * coarse)[:, np.newaxis] * np.exp(1j * step * np.arange(_FINE))).ravel()[:n]
+    rise, fall = turns.imag.copy(), turns.real.copy()
     # The first bin may lie a little outside of the edge.
     if rise[0] < 0.0:
         rise[0], fall[0] = 0.0, 1.0
