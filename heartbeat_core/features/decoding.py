@@ -183,7 +183,7 @@ def viterbi(emissions: Values, lengths: list[Values]) -> tuple[NDArray[np.int8],
             low, high = done[state] + 1, known + 1
             if low < high:
                 paths = np.add(windows[state][:, low:high], backwards[state], out=sums[state][:, : high - low])
-                ends = np.maximum.reduce(paths, 2, None, following[state][:, low:high])
+                ends = np.maximum.reduce(paths, axis=2, out=following[state][:, low:high])
                 ends += turns[state][low:high]
             done[state] = known
     return _trace(begun, totals, lengths)

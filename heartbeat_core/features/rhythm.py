@@ -148,7 +148,10 @@ def _intervals_and_heights(rows: Values, counts: NDArray[np.intp]) -> ByBand:
         "interval_mean_s": means[0],
         "interval_std_s": deviations[0],
         "interval_std_ratio": deviations[0] / means[0],
-        **{f"interval_{name}_s": row for name, row in zip(("p10", "p25", "p50", "p75", "p90"), of_intervals, strict=True)},
+        **{
+            f"interval_{name}_s": row
+            for name, row in zip(("p10", "p25", "p50", "p75", "p90"), of_intervals, strict=True)
+        },
         "height_mean": means[1],
         "height_std_ratio": deviations[1] / means[1],
         **{f"height_{name}": row for name, row in zip(("p10", "p50", "p90"), of_heights[::2], strict=True)},

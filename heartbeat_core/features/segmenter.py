@@ -125,4 +125,6 @@ def _tensors() -> dict[str, NDArray[np.float16]]:
 def _layer(tensors: dict[str, NDArray[np.float32]], name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return a convolution's weight [n_out, n_in, kernel] as one matrix [n_out, kernel * n_in], and its bias."""
     weight = tensors[f"{name}.weight"]
-    return np.ascontiguousarray(weight.transpose(0, 2, 1)).reshape(len(weight), -1), tensors[f"{name}.bias"][:, np.newaxis]
+    return np.ascontiguousarray(weight.transpose(0, 2, 1)).reshape(len(weight), -1), tensors[f"{name}.bias"][
+        :, np.newaxis
+    ]
