@@ -58,7 +58,7 @@ MFCC = FeatureSet(
         for summary, text in (("mean", "mean"), ("std", "standard deviation"))
         for i in range(N_MFCC)
     ),
-    needs=("power",),
+    needs=("log_mel",),
     function="heartbeat_core.features.spectra:compute_mfcc",
     introduction="""\
 Mel-frequency cepstral coefficients (MFCC); `heartbeat_core/features/spectra.py` computes them.
@@ -89,7 +89,7 @@ LOG_MEL = FeatureSet(
     name="log-mel",
     version="log-mel-v1",
     shape="sequence",
-    needs=("power",),
+    needs=("log_mel",),
     function="heartbeat_core.features.spectra:compute_log_mel",
 )
 
