@@ -39,7 +39,7 @@ from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_lab
 from jobs.output.newest import failed_recordings, read_newest
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
-from jobs.tasks.shards import ClassifyJob, classify_shard
+from jobs.tasks.shards import ClassifyJob, classify_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         run.ledger.unmark_success()
         facts = run_facts(run, settings, manifest.provenance)
         job = ClassifyJob(facts, model, manifest.digest, settings.features)
-        run_shards(run, connection, classify_shard, job, settings, console, "classify")
+        run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run)
 
 

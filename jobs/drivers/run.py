@@ -24,10 +24,10 @@ from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.listing.listing import Listing
-from jobs.listing.shards import RECORDING_BYTES, Shard, expected_cost
+from jobs.listing.shards import RECORDING_BYTES, Shard
 from jobs.output.lease import BEAT_S, Presence, present
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, as_output_errors, reconcile
-from jobs.output.plans import Generation, PlanFolder, count_retried
+from jobs.output.plans import Generation, PlanFolder, PlannedShard, count_retried
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts, stop_work
@@ -108,15 +108,20 @@ class Run(Place):
         for generation in self.generations:
             yield from self.plans.shards(generation)
 
-    def remaining(self) -> Iterator[Shard]:
+    def planned(self) -> Iterator[PlannedShard]:
+        """Yield where all shards stand in the plan, in order."""
+        for generation in self.generations:
+            yield from chain.from_iterable(self.plans.planned(generation))
+
+    def remaining(self) -> Iterator[PlannedShard]:
         """Yield the shards that were not committed when this driver began.
 
         Of those that are read from the plan together the long ones come first, so that no worker waits at the end.
         """
         for generation in self.generations:
-            for piece in self.plans.pieces(generation):
+            for piece in self.plans.planned(generation):
                 left = [shard for shard in piece if shard.index not in self.commits]
-                yield from sorted(left, key=lambda shard: -sum(map(expected_cost, shard.recordings)))
+                yield from sorted(left, key=lambda shard: -shard.expected_cost)
 
 
 def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more: Any) -> dict[str, Any]:
@@ -250,7 +255,7 @@ def worth_workers(run: Run) -> int:
     # Without reading a long plan: each recording costs at least so much.
     if n_left * RECORDING_BYTES > most * COST_A_WORKER:
         return most
-    cost = sum(expected_cost(recording) for shard in run.remaining() for recording in shard.recordings)
+    cost = sum(shard.expected_cost for shard in run.remaining())
     return max(1, math.ceil(cost / COST_A_WORKER))
 
 
@@ -305,7 +310,7 @@ def announce(connection: Connection, console: Console) -> None:
 def run_shards(
     run: Run,
     connection: Connection,
-    function: Callable[[Shard, JobT], Commit],
+    function: Callable[[PlannedShard, JobT], Commit],
     job: JobT,
     settings: JobSettings,
     console: Console,
@@ -338,7 +343,7 @@ def run_shards(
 def finish(run: Run) -> Totals:
     """Check what is stored against what was listed, and write the success mark."""
     totals = count(run)
-    run.ledger.mark_success(totals)
+    run.ledger.mark_success(totals, run.commits.values())
     return totals
 
 

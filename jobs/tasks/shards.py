@@ -28,6 +28,7 @@ from heartbeat_core.settings import Device
 from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
 from jobs.output.ledger import Commit, commit_shard, find_commit, settle_failures
+from jobs.output.plans import PlannedShard, read_shard
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
 from jobs.tasks.isolation import computing
 from jobs.tasks.parts import (
@@ -65,6 +66,16 @@ class DatasetJob:
     padded: bool
 
 
+def classify_task(planned: PlannedShard, job: ClassifyJob) -> Commit:
+    """Run ``classify_shard`` on a shard of the plan."""
+    return classify_shard(planned_shard(planned, job.run), job)
+
+
+def dataset_task(planned: PlannedShard, job: DatasetJob) -> Commit:
+    """Run ``dataset_shard`` on a shard of the plan."""
+    return dataset_shard(planned_shard(planned, job.run), job)
+
+
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
     """Store the predictions, features and failures of one shard."""
     return _once(
@@ -88,7 +99,13 @@ def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     )
 
 
-def in_isolation(shard: Shard) -> Shard | None:
+def planned_shard(planned: PlannedShard, run: RunFacts) -> Shard:
+    """Read a shard from the plan; raises as ``read_shard``."""
+    with storage.using(run.access, TASK_PATIENCE_S):
+        return read_shard(planned)
+
+
+def in_isolation(shard: PlannedShard) -> PlannedShard | None:
     """Return what to run instead of a shard whose worker died; None if that has not helped."""
     return None if shard.isolated else replace(shard, isolated=True)
 
