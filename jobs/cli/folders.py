@@ -16,6 +16,7 @@ from jobs.cli.options import (
 )
 from jobs.cli.printing import (
     log,
+    out,
     print_compacted,
     print_status,
 )

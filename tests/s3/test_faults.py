@@ -200,9 +200,9 @@ def test_ctrl_c_lets_what_is_committing_end(s3: Store, bucket: str, tmp_path: Pa
     there = names_in(s3, out)
     assert "_SUCCESS" not in there
     # Each shard that had begun to write is committed; the others have left nothing.
-    parts = {name.rpartition("/")[2] for name in there if name.startswith("failures/")}
-    committed = {name.rpartition("/")[2].replace(".json", ".parquet") for name in there if name.startswith("_commits/")}
-    assert parts == committed
+    begun = {name.rpartition("/")[2] for name in there if name.startswith("_settled/")}
+    committed = {name.rpartition("/")[2].removesuffix(".json") for name in there if name.startswith("_commits/")}
+    assert begun == committed
     assert not [name for name in there if name.startswith("_drivers/")]
     assert start(*command, log=tmp_path / "again", variables=s3.variables()).wait(120) == 0
     assert len(read_rows(s3, out, "predictions")) == 600
