@@ -434,7 +434,8 @@ def test_over_http_and_without_secrets(
     assert rows[f"{address}/gone.wav"]["error_type"] == "not_found"
     assert rows[f"{address}/labels.csv"]["error_type"] == "not_audio"
     files = tree(tmp_path / "out")
-    assert {name.partition("/")[0] for name in files} == {"_run.json", "_plan", "_commits", "_SUCCESS", *TABLES}
+    ours = {"_run.json", "_plan", "_settled", "_commits", "_SUCCESS"}
+    assert {name.partition("/")[0] for name in files} == {*ours, *TABLES}
     for name, data in files.items():
         assert b"hunter2" not in data
         if name.endswith(".parquet"):  # Compressed, its bytes do not tell.
@@ -494,7 +495,7 @@ def test_a_task_that_keeps_failing_ends_the_job_and_it_goes_on_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def failing(shard: Any, job: Any) -> Any:
-        if shard.index == 2:
+        if shard.index == 3:
             raise JobError("the store went away")
         return classify_shard(shard, job)
 
@@ -506,7 +507,7 @@ def test_a_task_that_keeps_failing_ends_the_job_and_it_goes_on_later(
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     committed = {path.name for path in (tmp_path / "out" / "_commits").iterdir()}
     assert 0 < len(committed) < 4
-    assert "part-000002.json" not in committed
+    assert "part-000003.json" not in committed
     totals = classify(inputs, out, settings_for(bundle), console).totals
     assert totals == Totals(sum(COUNTS.values()), 0)
     assert len(comparable(out, "predictions")) == totals.listed
@@ -633,6 +634,7 @@ def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> Non
     assert changed == {"_SUCCESS"}
     assert {name for name in after.keys() - before.keys() if not name.startswith("_plan/")} == {
         "_commits/part-000001.json",
+        "_settled/part-000001",
         *(f"{table}/part-000001.parquet" for table in TABLES),
     }
     assert clinic.success() == {"listed": 8, "done": 6, "failed": 2}
