@@ -56,7 +56,8 @@ def main() -> None:
         taken = common.in_turn(options.runs, {out: asking(query, out) for out in options.results})
         for out, seconds in taken.items():
             figures[out][f"{name}_ms"] = 1e3 * statistics.median(seconds)
-    table = Table("results", *next(iter(figures.values())), title="DuckDB, one thread")
+    headings = [name.replace("_", ", ") for name in next(iter(figures.values()))]
+    table = Table("results", *headings, title="DuckDB, one thread")
     for out, values in figures.items():
         table.add_row(
             out, *(f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" for value in values.values())
