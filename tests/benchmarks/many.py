@@ -5,7 +5,7 @@
 The recordings of a folder are cut into pieces of a second, in a temporary folder: first without overlap, then again
 from a later start, until there are enough. The order is random, so that all tenths have the same work. ``heartbeat
 classify`` classifies the pieces. Each row of its predictions says when it was made, and a tenth of the rows is one line
-of the table.
+of the table. The first rows do not count, since the workers start meanwhile.
 
 A machine that has other work makes wall time useless. So the table also has the CPU seconds of driver and workers,
 which are sampled from ``/proc``, and the memory of the largest process.
@@ -33,6 +33,8 @@ from rich.table import Table
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.results.folder import Results
 from jobs.output.status import read_status
+from jobs.settings import threads_a_worker
+from jobs.tasks.parts import BATCH_RECORDINGS
 from tests.benchmarks import common
 
 TENTHS = 10
@@ -94,8 +96,9 @@ def measure(folder: Path, out: Path, n_workers: int) -> dict[str, Any]:
     status = read_status(str(out))
     results = Results(out)
     made_s = np.sort(seconds_of(results.predictions(["processed_at"]).column("processed_at")))
-    # The first rows of all workers come together, after their start.
-    bounds = [round(tenth * (len(made_s) - 1) / TENTHS) for tenth in range(TENTHS + 1)]
+    # The first batches of all tasks come together, after the start of the workers.
+    first = min(n_workers * threads_a_worker(on_disk=True) * BATCH_RECORDINGS, len(made_s) // TENTHS)
+    bounds = np.linspace(first, len(made_s) - 1, TENTHS + 1).round().astype(int)
     at_s = made_s[bounds]
     cpu_s = np.interp(at_s, [one.at_s for one in looks], [one.cpu_s for one in looks])
     tenths = [
