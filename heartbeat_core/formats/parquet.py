@@ -60,7 +60,8 @@ class PartWriter:
         """
         if self._writer is None:
             raise ValueError("no table was added")
-        self._write()
+        if self._held:
+            self._write()
         self._writer.close()
         return self._sink.getvalue()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,6 +27,7 @@ from heartbeat_core.errors import BundleError, JobError, OutputError
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats.parquet import from_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.results.folder import Results
 from heartbeat_core.results.schema import FAILURES, features_schema, predictions_schema
 from heartbeat_core.settings import Limits
 from jobs.drivers.classify import ClassifySummary, classify
@@ -477,6 +479,27 @@ def test_truncated_long_and_stereo_recordings_are_marked(
     assert long["n_frames_cut"] > 0
     assert long["offset_frames"] == 0
     assert (stereo["channels"], stereo["format"], stereo["truncated"]) == (2, "FLAC", False)
+
+
+def test_failures_can_be_read_though_nothing_failed(
+    library: Path, bundle: Path, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    """From the first shard on, and by each engine that reads the files of the folder."""
+    inputs, out, settings = [str(library)], tmp_path / "out", settings_for(bundle)
+    assert classify(inputs, str(out), settings, console).errors == {}
+    assert [path.name for path in (out / "failures").iterdir()] == ["part-empty.parquet"]
+    query = f"SELECT stage, error_type, count(*) AS n FROM '{out}/failures/*.parquet' GROUP BY ALL"
+    assert duckdb.sql(query).fetchall() == []
+    assert len(pd.read_parquet(out / "failures")) == 0
+    assert Results(out).failures().schema.equals(FAILURES, check_metadata=False)
+    assert read_failures(str(out)) == []
+    # A later failure has a part of its own.
+    shutil.copytree(library, tmp_path / "in")
+    (tmp_path / "in" / "a.wav").write_text("text")
+    summary = classify([str(tmp_path / "in")], str(tmp_path / "more"), settings, console)
+    assert summary.errors == {"not_audio": 1}
+    assert len(list((tmp_path / "more" / "failures").iterdir())) == 2
+    assert [row["error_type"] for row in read_failures(str(tmp_path / "more"))] == ["not_audio"]
 
 
 def test_only_broken_recordings(bundle: Path, tmp_path: Path, console: Console, in_process: None) -> None:
