@@ -100,6 +100,14 @@ DeviceOption = Annotated[
         "--device", help="Where workers compute alignment and inference. [default: auto, a GPU if there is one]"
     ),
 ]
+CompactOption = Annotated[
+    bool,
+    typer.Option(
+        "--compact",
+        help="At the end, rewrite the output as few large files with only the newest row of each recording, as "
+        "'heartbeat compact' does.",
+    ),
+]
 Config = Annotated[
     str | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the job. Options override them.")
 ]

@@ -8,11 +8,21 @@ from typing import Annotated
 import typer
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, EXIT_FAILED, GOES_ON, app, check_failures, exit_codes, prepare_workers
+from jobs.cli.app import (
+    EXIT_CODES,
+    EXIT_FAILED,
+    GOES_ON,
+    app,
+    check_failures,
+    compact_at_the_end,
+    exit_codes,
+    prepare_workers,
+)
 from jobs.cli.options import (
     RETRY_FAILED,
     Before,
     Cluster,
+    CompactOption,
     Config,
     DeviceOption,
     Exclude,
@@ -85,6 +95,7 @@ def classify(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    compact: CompactOption = False,
     device: DeviceOption = None,
     config: Config = None,
 ) -> None:
@@ -116,6 +127,8 @@ def classify(
         )
         summary = run_job(inputs, output, settings, log, update=update, retry_failed=retried)
         print_classified(summary)
+        if compact:
+            compact_at_the_end(output, settings)
         check_failures(summary.totals, settings.max_failure_rate)
 
 

@@ -35,6 +35,7 @@ from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
     begin,
+    begin_tables,
     count,
     finish,
     job_identity,
@@ -154,6 +155,7 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
             reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)
             job = DatasetJob(facts, options.recipe, reference_uri, labels, options.layout == "padded")
+            begin_tables(facts)
             run_shards(run, connection, dataset_task, job, settings, console, "build-dataset")
             if not storage.exists(scaler):
                 _store_scaler(run, connection, scaler, settings)

@@ -22,6 +22,7 @@ from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
     begin,
+    begin_tables,
     finish,
     job_identity,
     on_cluster,
@@ -151,6 +152,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         run.ledger.unmark_success()
         facts = run_facts(run, settings, manifest.provenance)
         job = ClassifyJob(facts, model, manifest.digest, settings.features)
+        begin_tables(facts)
         run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run)
 

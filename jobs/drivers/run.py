@@ -25,12 +25,14 @@ from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
+from jobs.output.commits import begin_failures
 from jobs.output.lease import BEAT_S, Presence, present
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, as_output_errors, reconcile
 from jobs.output.plans import Generation, PlanFolder, PlannedShard, count_retried
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts, stop_work
+from jobs.tasks.parts import PartFacts, failures_part
 from jobs.tasks.shards import in_isolation
 
 COST_A_WORKER = 8 * 2**20
@@ -298,6 +300,12 @@ def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) ->
         settings.device,
         run.kept,
     )
+
+
+def begin_tables(facts: RunFacts) -> None:
+    """Give the table ``failures`` a part without rows, so that it can be read though nothing fails."""
+    no_failures = failures_part([], PartFacts(facts.run_id, 0, dict(facts.provenance), facts.kept))
+    begin_failures(facts.out, no_failures)
 
 
 def announce(connection: Connection, console: Console) -> None:

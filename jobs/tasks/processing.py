@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -40,25 +40,40 @@ def process_recordings(
     place: Place,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[RecordingResult], list[Failure]]:
-    """Read and process recordings; each is in exactly one of the two returned lists, in order.
+    """Read and process recordings as ``outcomes``; each is in exactly one of the two returned lists, in order."""
+    results: list[RecordingResult] = []
+    failures: list[Failure] = []
+    for one in outcomes(recordings, work, limits, place, is_stopped):
+        if isinstance(one, Failure):
+            failures.append(one)
+        else:
+            results.append(one)
+    return results, failures
+
+
+def outcomes(
+    recordings: Iterable[Recording],
+    work: Wanted,
+    limits: Limits,
+    place: Place,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[RecordingResult | Failure]:
+    """Read and process recordings, one after the other; yield what became of each, in order.
 
     Raises
     ------
     Stopped
         ``is_stopped`` returned true between two recordings.
     """
-    results: list[RecordingResult] = []
-    failures: list[Failure] = []
     for recording, data in read_recordings(recordings, limits):
         if is_stopped():
             raise Stopped("stopped before the commit")
         try:
             if isinstance(data, RecordingError):
                 raise data
-            results.append(place.call(process, recording, data, work.recipe, work.reference, limits, work.vectors))
+            yield place.call(process, recording, data, work.recipe, work.reference, limits, work.vectors)
         except RecordingError as error:
-            failures.append(failure(recording, error))
-    return results, failures
+            yield failure(recording, error)
 
 
 def working_place(stack: ExitStack, limits: Limits, *, isolated: bool) -> Place:

@@ -51,7 +51,8 @@ from heartbeat_core.recordings.process import RecordingResult, process
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import recordings_table
 from heartbeat_core.settings import Limits
-from jobs.settings import ShardSettings, load_recipe
+from jobs.settings import load_recipe
+from jobs.tasks.parts import BATCH_RECORDINGS
 from tests.benchmarks.common import arguments, audio_files, recordings, report, run_as_a_worker
 
 T = TypeVar("T")
@@ -122,10 +123,10 @@ class _Stages:
             return value
 
         fit = ScalerFit(len(self.reference))
-        size = ShardSettings().recordings
-        for shard in (self.files[begin : begin + size] for begin in range(0, len(self.files), size)):
+        size = BATCH_RECORDINGS
+        for batch in (self.files[begin : begin + size] for begin in range(0, len(self.files), size)):
             results = []
-            for path in shard:
+            for path in batch:
                 data = timed("read", path.read_bytes)
                 waveform = timed("decode", decode.decode, data)
                 framing = waveform.samples, waveform.sample_rate_hz, self.recipe.frames
