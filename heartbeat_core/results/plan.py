@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, make_schema, make_table, text_list_column
+from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, make_schema, make_table, text_list_column, times
 from heartbeat_core.recordings.recording import Recording
 
 PLAN = make_schema(
@@ -42,7 +42,8 @@ def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
 def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
     """Return the recordings in a ``plan_table`` by shard, in order."""
     shards: dict[int, list[Recording]] = {}
-    for row in table.to_pylist():
+    rows = table.drop_columns("modified").to_pylist()
+    for row, modified in zip(rows, times(table.column("modified")), strict=True):
         kept = tuple(row.pop("kept", ()))
-        shards.setdefault(row.pop("shard"), []).append(Recording(**row, kept=kept))
+        shards.setdefault(row.pop("shard"), []).append(Recording(**row, modified=modified, kept=kept))
     return shards

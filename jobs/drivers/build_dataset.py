@@ -42,6 +42,7 @@ from jobs.drivers.run import (
     report_listing,
     run_facts,
     run_shards,
+    worth_workers,
 )
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_parent_folder, match_labels
@@ -147,7 +148,7 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
     unmatched = _unmatched(matching)
     scaler = storage.join(run.ledger.out, SCALER_NAME)
     if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
-        with on_cluster(run, settings, console) as connection:
+        with on_cluster(run, settings, console, worth_workers(run)) as connection:
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)

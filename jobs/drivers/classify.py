@@ -28,6 +28,7 @@ from jobs.drivers.run import (
     report_listing,
     run_facts,
     run_shards,
+    worth_workers,
 )
 from jobs.listing.again import look_again
 from jobs.listing.kept import ManifestColumns
@@ -145,7 +146,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
-    with on_cluster(run, settings, console) as connection:
+    with on_cluster(run, settings, console, worth_workers(run)) as connection:
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
         facts = run_facts(run, settings, manifest.provenance)

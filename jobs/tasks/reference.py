@@ -33,7 +33,7 @@ from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts
 from jobs.tasks.isolation import Place
-from jobs.tasks.parts import working_place
+from jobs.tasks.processing import working_place
 
 CHOICE_NAME = "_reference.json"
 

@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.reference import make_reference
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import StorageError
 from heartbeat_core.labels import Labels
@@ -35,9 +36,8 @@ from jobs.tasks.parts import (
     PartFacts,
     ShardWork,
     failures_part,
-    process_recordings,
-    working_place,
 )
+from jobs.tasks.processing import process_recordings, working_place
 from jobs.tasks.scalers import store_fit
 
 if TYPE_CHECKING:
@@ -157,10 +157,4 @@ def load_bundle(model: str, digest: str, device: Device) -> Bundle:
 def _load_reference(uri: str, run_id: str, device: Device) -> Reference:
     # One run has one reference, but a worker may outlive the run, and a new run may start in the same folder.
     frames = safetensors.numpy.load(storage.read(uri))["reference.frames"]
-    resolved = resolve_device(device)
-    if resolved == "cpu":
-        return Reference(frames)
-    # Imported here for the same reason.
-    from heartbeat_core.alignment.torch_correlator import make_reference
-
-    return make_reference(frames, resolved)
+    return make_reference(frames, resolve_device(device))

@@ -44,7 +44,7 @@ from heartbeat_core.features.series import ENVELOPE_HZ
 from heartbeat_core.features.statistics_columns import RHYTHM_BANDS_HZ
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.fcnn import FCNN, as_arrays
 from heartbeat_core.learning.scorer import Scorer
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult, process
@@ -109,7 +109,7 @@ class _Stages:
         torch.set_num_threads(1)
         network = FCNN(2 * len(longest), recipe.network.hidden, len(ORIGINAL_LABELS), recipe.network.dropout).eval()
         self.scaler = fit.finish()
-        self.scorer = Scorer(network, self.scaler)
+        self.scorer = Scorer(as_arrays(network), self.scaler)
 
     def run(self) -> dict[tuple[str, str], float]:
         """Return each stage's milliseconds a recording, and those of its bare transforms and copies."""

@@ -33,7 +33,7 @@ from jobs.drivers.predict import predict
 from jobs.output.ledger import Ledger, Totals
 from jobs.output.newest import read_failures
 from jobs.settings import JobSettings
-from jobs.tasks import parts as tasks
+from jobs.tasks import processing as tasks
 from jobs.tasks.shards import classify_shard
 from tests.conftest import quiet_console, without_cluster
 from tests.helpers import (
@@ -601,7 +601,7 @@ def clinic(bundle: Path, tmp_path: Path, console: Console, in_process: None, mon
         read.extend(recording.relative_path for recording in recordings)
         return real(recordings, limits)
 
-    monkeypatch.setattr("jobs.tasks.parts.read_recordings", reading)
+    monkeypatch.setattr("jobs.tasks.processing.read_recordings", reading)
     made = Clinic(tmp_path / "in", tmp_path / "out", settings_for(bundle), console, read)
     for seed, name in enumerate(("a.wav", "b.wav", "c.wav")):
         made.put(name, seed)
@@ -769,7 +769,7 @@ def test_a_recording_that_changed_after_it_was_listed_is_taken_anew_by_an_update
         return reading(recordings, limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.tasks.parts.read_recordings", changing)
+        patch.setattr("jobs.tasks.processing.read_recordings", changing)
         assert clinic.classify(update=False).totals == Totals(4, 2)
     failures = {Path(row["uri"]).name: row for row in read_rows(clinic.out, "failures")}
     assert (failures["b.wav"]["stage"], failures["b.wav"]["error_type"]) == ("read", "changed_since_listed")

@@ -23,7 +23,7 @@ from jobs.output.newest import read_failures
 from jobs.output.plans import PlanFolder
 from jobs.output.status import read_status
 from jobs.settings import JobSettings
-from jobs.tasks import parts as tasks
+from jobs.tasks import processing as tasks
 from jobs.tasks.shards import classify_shard
 from tests.faults.rig import tiny_recordings
 from tests.helpers import LIMITS, heart_bytes, read_rows, tree, web_server, write_csv
@@ -85,7 +85,7 @@ def share(bundle: Path, tmp_path: Path, console: Console, in_process: None, monk
             for path in gone:
                 path.with_suffix(".away").rename(path)
 
-    monkeypatch.setattr("jobs.tasks.parts.read_recordings", reading)
+    monkeypatch.setattr("jobs.tasks.processing.read_recordings", reading)
     return made
 
 

@@ -36,7 +36,7 @@ from jobs.planning.estimate import EFFICIENCY, START_S, TASK_RECORDING_S, TASK_S
 from jobs.planning.request_counts import Requests
 from jobs.planning.sample import Listed, Measured, list_inputs, measure, plan_classify, plan_dataset
 from jobs.settings import JobSettings, ShardSettings
-from jobs.tasks import parts
+from jobs.tasks import processing
 from tests.helpers import COUNTS, LIMITS, environment, read_rows, tree, write_broken, write_many
 
 N_LIBRARY = sum(COUNTS.values())
@@ -188,7 +188,7 @@ def test_no_reference(tmp_path: Path) -> None:
 def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is reading by the clock, what works is computing."""
     write_many(tmp_path / "in", 6)
-    plain_read, plain_process = fetch.read_recording, parts.process
+    plain_read, plain_process = fetch.read_recording, processing.process
 
     def slow_read(*arguments: Any) -> bytes:
         time.sleep(0.1)
@@ -199,7 +199,7 @@ def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.Mo
         return plain_process(*arguments)
 
     monkeypatch.setattr(fetch, "read_recording", slow_read)
-    monkeypatch.setattr("jobs.tasks.parts.process", slow_process)
+    monkeypatch.setattr("jobs.tasks.processing.process", slow_process)
     settings = JobSettings()
     found = list_inputs([str(tmp_path / "in")], settings, 6)
     seen: list[None] = []
@@ -485,4 +485,4 @@ def test_it_does_without_a_cluster(library: Path, bundle: Path) -> None:
         text=True,
         env=environment(),
     )
-    assert done.stdout.splitlines()[-1] == "['torch']"
+    assert done.stdout.splitlines()[-1] == "[]"
