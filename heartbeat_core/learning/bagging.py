@@ -225,8 +225,10 @@ def member_votes(targets: Targets, recipe: Recipe) -> NDArray[np.float32]:
     own = np.diag(special.astype(np.float32))
     among = np.diag((~special).astype(np.float32)) - mean
     is_special = np.array([part == specialists.part for part in parts])
-    votes = np.where(is_special[:, None, None], (own + mean) / is_special.sum(), among / (~is_special).sum())
-    return votes.astype(np.float32)
+    votes = np.empty((len(parts), n_labels, n_labels), np.float32)
+    votes[is_special] = (own + mean) / is_special.sum()
+    votes[~is_special] = among / (~is_special).sum()
+    return votes
 
 
 def _weights(targets: Targets, possible: torch.Tensor, balance: float) -> tuple[torch.Tensor, torch.Tensor]:
