@@ -19,9 +19,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import fsspec
-from fsspec.core import url_to_fs
-
 from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.settings import S3Settings
 from heartbeat_core.storage import retry
@@ -267,8 +264,10 @@ def store_of(uri: str) -> Store:
                 return _s3_store(_ACCESS.get().s3)
     except store_errors() as error:  # The profile does not exist, for example.
         raise StorageError(f"{uri}: {reason(error)}") from None
+    import fsspec  # Loaded here because local files do without it.
+
     try:
-        filesystem, _ = url_to_fs(uri)
+        filesystem, _ = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError) as error:
         known = ", ".join(sorted(name for name in fsspec.available_protocols() if len(name) < 8))
         raise InputError(f"{public_uri(uri)}: {reason(error)} (schemes that fsspec knows: {known})") from None

@@ -14,7 +14,7 @@ import typer
 from heartbeat_core import __version__
 from heartbeat_core.errors import HeartbeatError, NothingSucceeded, UsageError
 from jobs.cli.printing import log, out, print_compacted
-from jobs.cluster.forkserver import start_server
+from jobs.cluster.forkserver import start_server, use_one_thread
 
 if TYPE_CHECKING:
     from jobs.output.ledger import Totals
@@ -61,6 +61,7 @@ def _root(
 
 def prepare_workers(cluster: str | None, *modules: str) -> None:
     """Load the workers' libraries while this process loads its own, if the workers will run on this machine."""
+    use_one_thread()  # The workers compute, not this process.
     if cluster in (None, "local"):
         start_server(modules)
 

@@ -90,8 +90,8 @@ Workers = Annotated[
         "--workers",
         metavar="N",
         min=1,
-        help="On this machine: how many worker processes [default: one per core]. Elsewhere: how many workers to wait "
-        "for [default: 1].",
+        help="On this machine: how many worker processes [default: one per core, and fewer for little work]. "
+        "Elsewhere: how many workers to wait for [default: 1].",
     ),
 ]
 DeviceOption = Annotated[

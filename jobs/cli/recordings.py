@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated
 
 import typer
@@ -52,7 +51,7 @@ from jobs.cli.printing import (
     print_estimate,
     print_predictions,
 )
-from jobs.cluster.forkserver import THREAD_VARIABLES
+from jobs.cluster.forkserver import use_one_thread
 
 
 @app.command(cls=RetryingCommand, epilog=EXIT_CODES)
@@ -146,6 +145,7 @@ def predict(
     Example: **heartbeat predict heart.wav**
     """
     with exit_codes("interrupted"):
+        use_one_thread()
         from heartbeat_core.settings import DEFAULT_MODEL, Limits
         from jobs.drivers.predict import predict as run_job
 
@@ -213,8 +213,7 @@ def plan(
     with exit_codes("interrupted"):
         if model is not None and recipe is not None:
             raise UsageError("give --model or --recipe, not both")
-        for name in THREAD_VARIABLES:  # Before the numeric libraries are loaded, so that they have one, as a worker's.
-            os.environ.setdefault(name, "1")
+        use_one_thread()  # As a worker has.
 
         from jobs.drivers.plan import PlanOptions
         from jobs.drivers.plan import plan as run_job

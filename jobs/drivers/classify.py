@@ -29,6 +29,7 @@ from jobs.drivers.run import (
     report_listing,
     run_facts,
     run_shards,
+    worth_workers,
 )
 from jobs.listing.again import look_again
 from jobs.listing.kept import ManifestColumns
@@ -39,7 +40,7 @@ from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_lab
 from jobs.output.newest import failed_recordings, read_newest
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
-from jobs.tasks.shards import ClassifyJob, classify_shard
+from jobs.tasks.shards import ClassifyJob, classify_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +147,13 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
-    with on_cluster(run, settings, console) as connection:
+    with on_cluster(run, settings, console, worth_workers(run)) as connection:
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
         facts = run_facts(run, settings, manifest.provenance)
         job = ClassifyJob(facts, model, manifest.digest, settings.features)
         begin_tables(facts)
-        run_shards(run, connection, classify_shard, job, settings, console, "classify")
+        run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run)
 
 

@@ -6,21 +6,24 @@ On disk, or under any URL::
     OUT/_plan/                      shards and their recordings (``plans``)
     OUT/TABLE/part-000042.parquet   parts, named by their shard
     OUT/_commits/part-000042.json   the shard is done; how it is written: ``commits``
-    OUT/_SUCCESS                    every listed recording is accounted for; written last
+    OUT/_journal/HASH.json          all commit records of a finished job in one object, for whoever comes later
+    OUT/_SUCCESS                    every listed recording is accounted for; names the journal; written last
 
 Invariants: each file is created whole, by the first who writes it, and never changes. A shard is done when its commit
-record is there, and not before. While an update or a retry in a finished folder is under way, there is no success mark.
+record is there, and not before. While an update or a retry in a finished folder is under way, there is no success mark,
+and no journal counts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heartbeat_core import storage
@@ -33,6 +36,7 @@ from jobs.output.differences import advise, describe_differences
 RUN_NAME = "_run.json"
 PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
+JOURNAL_FOLDER = "_journal"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
 RECORDS_AT_ONCE = 16
@@ -195,24 +199,53 @@ class Ledger:
         return {int(name[len("part-") : -len(".json")]) for name in names}
 
     def commits(self, shards: Iterable[int]) -> dict[int, Commit]:
-        """Read the commit records of shards that have one."""
+        """Read the commit records of shards that have one; those of a finished job from its journal, at once."""
+        wanted = set(shards)
+        journal = self._journal() if wanted else {}
+        return {**self._records(wanted - journal.keys()), **{one: journal[one] for one in wanted & journal.keys()}}
+
+    def _records(self, shards: Iterable[int]) -> dict[int, Commit]:
         with ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="commits") as pool:
             pending = [(shard, retry.submit(pool, find_commit, self.out, shard)) for shard in shards]
             found = {shard: future.result() for shard, future in pending}
         return {shard: commit for shard, commit in found.items() if commit is not None}
 
-    def mark_success(self, totals: Totals) -> None:
-        """Write the success mark, last of all."""
-        text = json.dumps({"listed": totals.listed, "done": totals.done, "failed": totals.failed})
-        storage.create(storage.join(self.out, SUCCESS_NAME), (text + "\n").encode())
+    def mark_success(self, totals: Totals, commits: Iterable[Commit]) -> None:
+        """Write the success mark, last of all, and before it all commit records into the one journal that it names."""
+        records = [asdict(commit) for commit in sorted(commits, key=lambda commit: commit.shard)]
+        text = canonical_json(records)
+        name = f"{hashlib.sha256(text).hexdigest()[:16]}.json"
+        storage.create(storage.join(self.out, JOURNAL_FOLDER, name), text)
+        mark = {"listed": totals.listed, "done": totals.done, "failed": totals.failed, "journal": name}
+        storage.create(storage.join(self.out, SUCCESS_NAME), (json.dumps(mark) + "\n").encode())
+
+    def _journal_name(self) -> str | None:
+        """Return the name of the journal, None without a success mark or with one of an earlier release."""
+        try:
+            name = json.loads(storage.read(storage.join(self.out, SUCCESS_NAME))).get("journal")
+        except (FileNotFoundError, ValueError, AttributeError):
+            return None
+        return name if isinstance(name, str) else None
+
+    def _journal(self) -> dict[int, Commit]:
+        """Return the commit records of a finished job by shard; none where its journal cannot be read."""
+        name = self._journal_name()
+        try:
+            text = b"[]" if name is None else storage.read(storage.join(self.out, JOURNAL_FOLDER, name))
+            return {record["shard"]: Commit(**record) for record in json.loads(text)}
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return {}  # The records themselves count.
 
     def is_finished(self) -> bool:
         """Tell whether the success mark is there."""
         return storage.find(storage.join(self.out, SUCCESS_NAME)) is not None
 
     def unmark_success(self) -> None:
-        """Remove the success mark, since there is more to do."""
+        """Remove the success mark and then its journal, since there is more to do."""
+        name = self._journal_name()
         storage.remove(storage.join(self.out, SUCCESS_NAME))
+        if name is not None:
+            storage.remove(storage.join(self.out, JOURNAL_FOLDER, name))
 
 
 def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit], n_retried: int = 0) -> Totals:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, Self
 
 from jobs.output.lease import BEAT_S
-from jobs.output.plans import RECORDINGS_A_PIECE
+from jobs.output.plans import PIECES_KEPT, RECORDINGS_A_PIECE
 from jobs.tasks.scalers import levels
 
 JobName = Literal["classify", "build-dataset"]
@@ -53,17 +53,17 @@ A_MERGE = Requests(put=1, get=1, head=1, delete=1)
 """One merge of a dataset's fits, whose result the next merge reads."""
 
 A_PIECE = {"classify": Requests(put=1, get=1), "build-dataset": Requests(put=1, get=4)}
-"""Writing a piece of the plan, and reading it at each pass over the shards."""
+"""Writing a piece of the plan, and the driver's reading it at each pass over the shards."""
 
 A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
 """Listing the commit records at the end."""
 
 A_RUN = {
-    "classify": Requests(put=8, get=6, list=5, delete=3),
-    "build-dataset": Requests(put=13, get=11, head=2, list=6, delete=2),
+    "classify": Requests(put=9, get=7, list=5, delete=3),
+    "build-dataset": Requests(put=14, get=11, head=2, list=6, delete=2),
 }
-"""Probing the store, announcing the driver, claiming the folder, settling the plan, the failures part without rows, and
-the success mark."""
+"""Probing the store, announcing the driver, claiming the folder, settling the plan, the failures part without rows, the
+journal and the success mark."""
 
 A_WORKER = {"classify": Requests(), "build-dataset": Requests(get=1)}
 """The alignment reference."""
@@ -89,12 +89,18 @@ def requests_of_run(
     n_failing : int
         In how many shards something fails.
     """
+    n_pieces = min(n_shards, _ceil(n_recordings, RECORDINGS_A_PIECE))
+    # Of a long plan, a dataset's workers read each piece once to find the reference, and then once more.
+    n_reads = min(n_shards, n_pieces * n_workers)
+    if n_pieces > PIECES_KEPT:
+        n_reads *= A_RECORDING[job].get
     found = (
         A_RUN[job]
         + A_RECORDING[job] * n_remote
         + A_SHARD[job] * n_shards
         + A_FAILING_SHARD * n_failing
-        + A_PIECE[job] * min(n_shards, _ceil(n_recordings, RECORDINGS_A_PIECE))
+        + A_PIECE[job] * n_pieces
+        + Requests(get=n_reads)
         + A_PAGE[job] * _ceil(n_shards, PAGE_KEYS)
         + A_WORKER[job] * n_workers
         + Requests(put=int(seconds // BEAT_S))

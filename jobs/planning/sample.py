@@ -35,15 +35,8 @@ from jobs.planning.request_counts import JobName
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import (
-    ClassifyWork,
-    DatasetWork,
-    PartFacts,
-    ShardParts,
-    ShardWork,
-    failures_part,
-    process_recordings,
-)
+from jobs.tasks.parts import ClassifyWork, DatasetWork, PartFacts, ShardParts, ShardWork, failures_part
+from jobs.tasks.processing import process_recordings
 from jobs.tasks.reference import ScanJob, choose, claim_shard, decode_frames, scan_shard
 
 T = TypeVar("T")

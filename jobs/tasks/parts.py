@@ -6,23 +6,20 @@ while the shard is processed, so that a worker never holds all frames of a shard
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.scaling import ScalerFit
-from heartbeat_core.errors import RecordingError
 from heartbeat_core.features.catalogue import sets_written
 from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.formats.parquet import PartWriter, Table, to_parquet
 from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
-from heartbeat_core.recordings.fetch import read_recordings
-from heartbeat_core.recordings.process import RecordingResult, process
-from heartbeat_core.recordings.recording import Failure, Recording, failure
+from heartbeat_core.recordings.process import RecordingResult
+from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.results.schema import (
     failures_table,
     features_table,
@@ -30,10 +27,8 @@ from heartbeat_core.results.schema import (
     recordings_table,
     with_metadata,
 )
-from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import ROWS_FOLDER
-from jobs.tasks.context import Stopped
-from jobs.tasks.isolation import Here, Place, child
+from jobs.tasks.processing import Wanted
 
 if TYPE_CHECKING:
     from heartbeat_core.bundles.bundle import Bundle
@@ -82,20 +77,8 @@ class Parts:
     fit: ScalerFit | None = None
 
 
-class ShardWork(Protocol):
+class ShardWork(Wanted, Protocol):
     """What a job does with the recordings of a shard."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """Return the recipe for the frames and their alignment."""
-
-    @property
-    def reference(self) -> Reference:
-        """Return the reference that frames are aligned with."""
-
-    @property
-    def vectors(self) -> Sequence[str]:
-        """Return the vector sets that results must have."""
 
     def begin_fit(self) -> ScalerFit | None:
         """Return an empty fit of the scaler, if the job needs one."""
@@ -203,53 +186,3 @@ def failures_part(failures: Sequence[Failure], facts: PartFacts) -> bytes:
     now = datetime.now(UTC)
     table = failures_table(failures, generation=facts.generation, run_id=facts.run_id, now=now, kept=facts.kept)
     return to_parquet(with_metadata(table, facts.provenance))
-
-
-def process_recordings(
-    recordings: Iterable[Recording],
-    work: ShardWork,
-    limits: Limits,
-    place: Place,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> tuple[list[RecordingResult], list[Failure]]:
-    """Read and process recordings as ``outcomes``; each is in exactly one of the two returned lists, in order."""
-    results: list[RecordingResult] = []
-    failures: list[Failure] = []
-    for one in outcomes(recordings, work, limits, place, is_stopped):
-        if isinstance(one, Failure):
-            failures.append(one)
-        else:
-            results.append(one)
-    return results, failures
-
-
-def outcomes(
-    recordings: Iterable[Recording],
-    work: ShardWork,
-    limits: Limits,
-    place: Place,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> Iterator[RecordingResult | Failure]:
-    """Read and process recordings, one after the other; yield what became of each, in order.
-
-    Raises
-    ------
-    Stopped
-        ``is_stopped`` returned true between two recordings.
-    """
-    for recording, data in read_recordings(recordings, limits):
-        if is_stopped():
-            raise Stopped("stopped before the commit")
-        try:
-            if isinstance(data, RecordingError):
-                raise data
-            yield place.call(process, recording, data, work.recipe, work.reference, limits, work.vectors)
-        except RecordingError as error:
-            yield failure(recording, error)
-
-
-def working_place(stack: ExitStack, limits: Limits, *, isolated: bool) -> Place:
-    """Return where a task processes its recordings: here, or in a child process that ends when the stack closes."""
-    if isolated:
-        return stack.enter_context(child(limits))
-    return Here(limits, limits.deadline_s)

@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.reference import make_reference
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import StorageError
 from heartbeat_core.labels import Labels
@@ -28,6 +29,7 @@ from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
 from jobs.output.commits import commit_shard, settle_failures
 from jobs.output.ledger import Commit, find_commit
+from jobs.output.plans import PlannedShard, read_shard
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
 from jobs.tasks.isolation import computing
 from jobs.tasks.parts import (
@@ -38,9 +40,8 @@ from jobs.tasks.parts import (
     ShardParts,
     ShardWork,
     failures_part,
-    outcomes,
-    working_place,
 )
+from jobs.tasks.processing import outcomes, working_place
 from jobs.tasks.scalers import store_fit
 
 if TYPE_CHECKING:
@@ -68,6 +69,16 @@ class DatasetJob:
     padded: bool
 
 
+def classify_task(planned: PlannedShard, job: ClassifyJob) -> Commit:
+    """Run ``classify_shard`` on a shard of the plan."""
+    return classify_shard(planned_shard(planned, job.run), job)
+
+
+def dataset_task(planned: PlannedShard, job: DatasetJob) -> Commit:
+    """Run ``dataset_shard`` on a shard of the plan."""
+    return dataset_shard(planned_shard(planned, job.run), job)
+
+
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
     """Store the predictions, features and failures of one shard."""
     return _once(
@@ -91,7 +102,13 @@ def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     )
 
 
-def in_isolation(shard: Shard) -> Shard | None:
+def planned_shard(planned: PlannedShard, run: RunFacts) -> Shard:
+    """Read a shard from the plan; raises as ``read_shard``."""
+    with storage.using(run.access, TASK_PATIENCE_S):
+        return read_shard(planned)
+
+
+def in_isolation(shard: PlannedShard) -> PlannedShard | None:
     """Return what to run instead of a shard whose worker died; None if that has not helped."""
     return None if shard.isolated else replace(shard, isolated=True)
 
@@ -174,10 +191,4 @@ def load_bundle(model: str, digest: str, device: Device) -> Bundle:
 def _load_reference(uri: str, run_id: str, device: Device) -> Reference:
     # One run has one reference, but a worker may outlive the run, and a new run may start in the same folder.
     frames = safetensors.numpy.load(storage.read(uri))["reference.frames"]
-    resolved = resolve_device(device)
-    if resolved == "cpu":
-        return Reference(frames)
-    # Imported here for the same reason.
-    from heartbeat_core.alignment.torch_correlator import make_reference
-
-    return make_reference(frames, resolved)
+    return make_reference(frames, resolve_device(device))

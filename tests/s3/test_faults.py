@@ -137,7 +137,7 @@ def test_an_object_over_the_limit_is_never_fetched(
 def test_changed_since_listed_and_taken_anew(
     s3: Store, bucket: str, bundle: Path, in_process: None, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs.tasks.shards import classify_shard
+    from jobs.tasks.shards import classify_task
 
     client = s3.client()
     for name in ("a", "b"):
@@ -145,11 +145,11 @@ def test_changed_since_listed_and_taken_anew(
 
     def late(shard: object, job: object) -> object:
         client.pipe_file(f"{bucket}/in/b.wav", heart_bytes("murmur", 2))
-        return classify_shard(shard, job)  # type: ignore[arg-type]
+        return classify_task(shard, job)  # type: ignore[arg-type]
 
     settings = JobSettings(model=str(bundle))
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.drivers.classify.classify_shard", late)
+        patch.setattr("jobs.drivers.classify.classify_task", late)
         classify([f"{bucket}/in"], f"{bucket}/out", settings, console)
     (failure,) = read_rows(s3, f"{bucket}/out", "failures")
     assert failure["error_type"] == "changed_since_listed"

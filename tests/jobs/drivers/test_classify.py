@@ -35,8 +35,8 @@ from jobs.drivers.predict import predict
 from jobs.output.ledger import Ledger, Totals
 from jobs.output.newest import read_failures
 from jobs.settings import JobSettings
-from jobs.tasks import parts as tasks
-from jobs.tasks.shards import classify_shard
+from jobs.tasks import processing as tasks
+from jobs.tasks.shards import classify_task
 from tests.conftest import quiet_console, without_cluster
 from tests.helpers import (
     COUNTS,
@@ -103,7 +103,9 @@ def test_predictions_and_failures_are_the_listed_recordings(finished: Finished, 
     failed = [row["uri"] for row in read_rows(finished.out, "failures")]
     assert sorted(predicted) == sorted(f"file://{path}" for path in library.rglob("*.wav"))
     assert len(failed) == len(set(failed)) == len(finished.broken)
-    assert json.loads((finished.out / "_SUCCESS").read_text()) == {
+    mark = json.loads((finished.out / "_SUCCESS").read_text())
+    assert [f"_journal/{mark.pop('journal')}"] == [one for one in tree(finished.out) if one.startswith("_journal/")]
+    assert mark == {
         "listed": n_good + len(finished.broken),
         "done": n_good,
         "failed": len(finished.broken),
@@ -436,7 +438,7 @@ def test_over_http_and_without_secrets(
     assert rows[f"{address}/gone.wav"]["error_type"] == "not_found"
     assert rows[f"{address}/labels.csv"]["error_type"] == "not_audio"
     files = tree(tmp_path / "out")
-    ours = {"_run.json", "_plan", "_settled", "_commits", "_SUCCESS"}
+    ours = {"_run.json", "_plan", "_settled", "_commits", "_journal", "_SUCCESS"}
     assert {name.partition("/")[0] for name in files} == {*ours, *TABLES}
     for name, data in files.items():
         assert b"hunter2" not in data
@@ -520,11 +522,11 @@ def test_a_task_that_keeps_failing_ends_the_job_and_it_goes_on_later(
     def failing(shard: Any, job: Any) -> Any:
         if shard.index == 3:
             raise JobError("the store went away")
-        return classify_shard(shard, job)
+        return classify_task(shard, job)
 
     inputs, out = [str(library)], str(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.drivers.classify.classify_shard", failing)
+        patch.setattr("jobs.drivers.classify.classify_task", failing)
         with pytest.raises(JobError, match="the store went away"):
             classify(inputs, out, settings_for(bundle), console)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
@@ -550,9 +552,9 @@ def test_the_model_goes_to_the_tasks_as_a_place_that_all_can_open(
     def elsewhere(shard: Any, job: Any) -> Any:
         seen.append(job.model)
         monkeypatch.chdir(tmp_path)
-        return classify_shard(shard, job)
+        return classify_task(shard, job)
 
-    monkeypatch.setattr("jobs.drivers.classify.classify_shard", elsewhere)
+    monkeypatch.setattr("jobs.drivers.classify.classify_task", elsewhere)
     monkeypatch.chdir(bundle.parent)
     classify([str(library / "normal")], str(tmp_path / "out"), settings_for(Path(bundle.name)), console)
     assert seen == [f"file://{bundle}"]
@@ -612,7 +614,9 @@ class Clinic:
         return sorted((Path(row["uri"]).name, row["generation"]) for row in read_rows(self.out, table))
 
     def success(self) -> Any:
-        return json.loads((self.out / "_SUCCESS").read_text())
+        mark = json.loads((self.out / "_SUCCESS").read_text())
+        assert [one.name for one in (self.out / "_journal").iterdir()] == [mark.pop("journal")]
+        return mark
 
 
 @pytest.fixture
@@ -625,7 +629,7 @@ def clinic(bundle: Path, tmp_path: Path, console: Console, in_process: None, mon
         read.extend(recording.relative_path for recording in recordings)
         return real(recordings, limits)
 
-    monkeypatch.setattr("jobs.tasks.parts.read_recordings", reading)
+    monkeypatch.setattr("jobs.tasks.processing.read_recordings", reading)
     made = Clinic(tmp_path / "in", tmp_path / "out", settings_for(bundle), console, read)
     for seed, name in enumerate(("a.wav", "b.wav", "c.wav")):
         made.put(name, seed)
@@ -653,9 +657,11 @@ def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> Non
     assert clinic.generations("failures") == [("broken.wav", 0), ("e.wav", 1)]
     # What was there stays as it is, and the new parts go on in the numbers.
     after = tree(clinic.out)
-    changed = {name for name in before if after[name] != before[name]}
-    assert changed == {"_SUCCESS"}
+    changed = {name for name in before if after.get(name) != before[name]}
+    [old], [new] = ([name for name in files if name.startswith("_journal/")] for files in (before, after))
+    assert changed == {"_SUCCESS", old}
     assert {name for name in after.keys() - before.keys() if not name.startswith("_plan/")} == {
+        new,
         "_commits/part-000001.json",
         "_settled/part-000001",
         *(f"{table}/part-000001.parquet" for table in TABLES),
@@ -746,7 +752,7 @@ def test_an_update_killed_in_the_middle_goes_on(
         def dying_shard(shard: Any, job: Any) -> Any:
             if shard.index == (1 if moment == "first-shard" else 2):
                 raise KeyboardInterrupt
-            return classify_shard(shard, job)
+            return classify_task(shard, job)
 
         match moment:
             case "plan":
@@ -762,14 +768,14 @@ def test_an_update_killed_in_the_middle_goes_on(
 
                 patch.setattr("jobs.output.ledger.Ledger.unmark_success", unmarking)
             case _:
-                patch.setattr("jobs.drivers.classify.classify_shard", dying_shard)
+                patch.setattr("jobs.drivers.classify.classify_task", dying_shard)
         with pytest.raises(KeyboardInterrupt):
             clinic.classify(update=True)
     begun = len(list((clinic.out / "_plan").glob("*.json"))) == 2
     assert begun == (moment != "plan")
     if moment in ("first-shard", "second-shard", "success"):
         assert not (clinic.out / "_SUCCESS").exists()
-    left = {name: data for name, data in tree(clinic.out).items() if name != "_SUCCESS"}
+    left = {name: data for name, data in tree(clinic.out).items() if not name.startswith(("_SUCCESS", "_journal/"))}
     again = clinic.classify(update=update)
     whole = begun or update
     assert again.totals == (Totals(16, 1) if whole else Totals(4, 1))
@@ -794,7 +800,7 @@ def test_a_recording_that_changed_after_it_was_listed_is_taken_anew_by_an_update
         return reading(recordings, limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.tasks.parts.read_recordings", changing)
+        patch.setattr("jobs.tasks.processing.read_recordings", changing)
         assert clinic.classify(update=False).totals == Totals(4, 2)
     failures = {Path(row["uri"]).name: row for row in read_rows(clinic.out, "failures")}
     assert (failures["b.wav"]["stage"], failures["b.wav"]["error_type"]) == ("read", "changed_since_listed")

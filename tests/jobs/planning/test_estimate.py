@@ -37,7 +37,7 @@ from jobs.planning.estimate import EFFICIENCY, START_S, TASK_RECORDING_S, TASK_S
 from jobs.planning.request_counts import Requests
 from jobs.planning.sample import Listed, Measured, list_inputs, measure, plan_classify, plan_dataset
 from jobs.settings import JobSettings, ShardSettings
-from jobs.tasks import parts
+from jobs.tasks import processing
 from tests.helpers import COUNTS, LIMITS, environment, read_rows, tree, write_broken, write_many
 
 N_LIBRARY = sum(COUNTS.values())
@@ -194,7 +194,7 @@ def test_no_reference(tmp_path: Path) -> None:
 def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is reading by the clock, what works is computing."""
     write_many(tmp_path / "in", 6)
-    plain_read, plain_process = fetch.read_recording, parts.process
+    plain_read, plain_process = fetch.read_recording, processing.process
 
     def slow_read(*arguments: Any) -> bytes:
         time.sleep(0.1)
@@ -205,7 +205,7 @@ def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.Mo
         return plain_process(*arguments)
 
     monkeypatch.setattr(fetch, "read_recording", slow_read)
-    monkeypatch.setattr("jobs.tasks.parts.process", slow_process)
+    monkeypatch.setattr("jobs.tasks.processing.process", slow_process)
     settings = JobSettings()
     found = list_inputs([str(tmp_path / "in")], settings, 6)
     seen: list[None] = []
@@ -338,9 +338,9 @@ def test_everything_grows_with_the_count() -> None:
     assert many.audio_s == 10**9
     assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 + 6 * 10**8}
     assert many.times.listing_s == 1000 * few.times.listing_s
-    # A recording's GET, three of each shard, one of each of the plan's pieces, six of the run.
+    # A GET of each recording, three of each shard, seven of the run, and of each piece nine: the driver and 8 workers.
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)
-    assert many.requests.get == 10**8 + 3 * many.n_shards + n_pieces + 6
+    assert many.requests.get == 10**8 + 3 * many.n_shards + 9 * n_pieces + 7
     beats = many.times.total_s.value // BEAT_S
     assert many.requests.put == 4 * many.n_shards + n_pieces + 8 + beats
     assert many.requests.list == pytest.approx(10**8 / 1000 + many.n_shards / 1000, rel=0.01)
@@ -496,4 +496,4 @@ def test_it_does_without_a_cluster(library: Path, bundle: Path) -> None:
         text=True,
         env=environment(),
     )
-    assert done.stdout.splitlines()[-1] == "['torch']"
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -47,7 +47,8 @@ from jobs.tasks import reference
 from jobs.tasks import shards as tasks
 from jobs.tasks.context import RunFacts, Stopped, stop_work
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import ClassifyWork, DatasetWork, PartFacts, Parts, ShardParts, process_recordings
+from jobs.tasks.parts import ClassifyWork, DatasetWork, PartFacts, Parts, ShardParts
+from jobs.tasks.processing import process_recordings
 from jobs.tasks.reference import Longest, ScanJob, choose, scan_shard
 from jobs.tasks.shards import ClassifyJob, DatasetJob, classify_shard, dataset_shard, in_isolation
 from tests.helpers import audio_bytes, comparable, heart_bytes, read_rows, read_table, recording_of, tree
@@ -407,7 +408,7 @@ def test_an_error_of_the_program_stays_loud(shard: Shard, job: ClassifyJob, monk
     def defect(*arguments: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("jobs.tasks.parts.process", defect)
+    monkeypatch.setattr("jobs.tasks.processing.process", defect)
     with pytest.raises(ZeroDivisionError):
         classify_shard(shard, job)
     assert not out_of(job).exists()
@@ -502,7 +503,7 @@ def test_what_kills_in_isolation_is_a_failure_row_and_its_neighbours_are_done(
     for number, name in enumerate(kinds):
         (folder / f"{name}.wav").write_bytes(heart_bytes("normal", number))
     recordings = tuple(recording_of(folder / f"{name}.wav") for name in kinds)
-    monkeypatch.setattr("jobs.tasks.parts.process", misbehaviour.process)
+    monkeypatch.setattr("jobs.tasks.processing.process", misbehaviour.process)
     limits = Limits(deadline_s=4.0, max_memory_bytes=2**30)
     whole = classify_job(tmp_path / "out", bundle)
     job = replace(whole, run=replace(whole.run, limits=limits))
@@ -540,7 +541,7 @@ def test_a_committed_shard_is_not_done_again(
 
     for name in ("settle_failures", "commit_shard", "load_bundle", "_load_reference"):
         monkeypatch.setattr(f"jobs.tasks.shards.{name}", refuse)
-    monkeypatch.setattr("jobs.tasks.parts.read_recordings", refuse)
+    monkeypatch.setattr("jobs.tasks.processing.read_recordings", refuse)
     shutil.rmtree(tmp_path / "in")
     (tmp_path / "dataset/recordings/part-000003.parquet").unlink()
     assert (classify_shard(shard, job), dataset_shard(shard, dataset_job)) == commits
@@ -580,7 +581,7 @@ def test_a_task_that_is_stopped_ends_before_its_next_recording(
             assert stop_work("driver-1") == 0
         return process(recording, *arguments)
 
-    monkeypatch.setattr("jobs.tasks.parts.process", processing)
+    monkeypatch.setattr("jobs.tasks.processing.process", processing)
     with pytest.raises(Stopped):
         classify_shard(shard, stoppable)
     assert done == ["0.wav", "1.wav", "2.wav"]
@@ -594,7 +595,7 @@ def test_a_task_that_was_stopped_at_its_last_recording_does_not_begin_to_commit(
         stop_work("driver-1")
         return process(recording, *arguments)
 
-    monkeypatch.setattr("jobs.tasks.parts.process", processing)
+    monkeypatch.setattr("jobs.tasks.processing.process", processing)
     with pytest.raises(Stopped):
         classify_shard(replace(shard, recordings=shard.recordings[:1]), stoppable)
     assert not out_of(stoppable).exists()
