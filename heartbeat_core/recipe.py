@@ -100,8 +100,6 @@ class SpecialistSettings(Settings):
     part: Name
     """The networks of ``members`` that read this."""
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
-    odds: PositiveFloat = 1.0
-    """The odds of these labels are multiplied by this, so that rare ones are found."""
 
 
 class BaggingSettings(Settings):

@@ -61,9 +61,8 @@ def _specialists(manifest: BundleManifest) -> list[str]:
         return []
     labels = ", ".join(specialists.labels)
     return [
-        f"Only the units that read `{specialists.part}` decide how likely these labels are: {labels}. Their odds are "
-        f"multiplied by {specialists.odds:g}, so that rare labels are found. All other units decide only between the "
-        "other labels."
+        f"Only the units that read `{specialists.part}` decide how likely these labels are: {labels}. All other units "
+        "decide only between the other labels."
     ]
 
 

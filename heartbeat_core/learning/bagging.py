@@ -89,11 +89,10 @@ class _Members(nn.Module):
                 self.mean[one] = hidden.mean(dim=1, keepdim=True)
                 self.variance[one] = hidden.var(dim=1, unbiased=False, keepdim=True)
 
-    def merged(self, dropout: float, votes: torch.Tensor, extra: torch.Tensor) -> FCNN:
+    def merged(self, dropout: float, votes: torch.Tensor) -> FCNN:
         """Return one network, in evaluation mode, that gives the sum of the members' logits after their votes.
 
-        ``votes`` [n_members, n_labels, n_labels] holds what each logit of a member adds to each logit of the network,
-        and ``extra`` [n_labels] what is added to these.
+        ``votes`` is [n_members, n_labels, n_labels]: what each logit of a member adds to each logit of the network.
         """
         n_members, n_inputs, width = self.first.shape
         n_labels = self.last.shape[2]
@@ -107,7 +106,7 @@ class _Members(nn.Module):
             "layers.2.running_var": self.variance.reshape(-1),
             "layers.2.num_batches_tracked": torch.tensor(0),
             "layers.4.weight": (self.last @ votes).permute(2, 0, 1).reshape(n_labels, -1),
-            "layers.4.bias": (self.last_bias @ votes).sum(dim=0).reshape(-1) + extra,
+            "layers.4.bias": (self.last_bias @ votes).sum(dim=0).reshape(-1),
         }
         network.load_state_dict({name: value.detach().clone() for name, value in state.items()})
         return network.eval()
@@ -197,22 +196,15 @@ def train_bagged(
                 schedule.step()
             on_step()
         members.settle(inputs)
-        votes, extra = member_votes(targets, recipe)
-        return members.merged(recipe.network.dropout, torch.from_numpy(votes), torch.from_numpy(extra))
+        return members.merged(recipe.network.dropout, torch.from_numpy(member_votes(targets, recipe)))
 
 
-def member_votes(targets: Targets, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return how the members' logits add up to those of the network.
+def member_votes(targets: Targets, recipe: Recipe) -> NDArray[np.float32]:
+    """Return how the members' logits add up to those of the network: [n_members, n_labels, n_labels] float32.
 
     Without specialists, each logit is the mean over the members. With them, a label of the specialists has the mean of
-    their logits, plus the logarithm of ``odds``. Each other label has its mean logit over the other members, less the
-    mean of these over all such labels, plus the same mean over the specialists.
-
-    Returns
-    -------
-    tuple[ndarray of float32, ndarray of float32]
-        [n_members, n_labels, n_labels]: what a logit of a member adds to each logit of the network. [n_labels]: what is
-        added besides.
+    their logits. Each other label has its mean logit over the other members, less the mean of these over all such
+    labels, plus the same mean over the specialists.
 
     Raises
     ------
@@ -222,8 +214,7 @@ def member_votes(targets: Targets, recipe: Recipe) -> tuple[NDArray[np.float32],
     parts, n_labels = recipe.bagging.members, len(targets.labels)
     specialists = recipe.bagging.specialists
     if specialists is None:
-        mean_vote = np.eye(n_labels, dtype=np.float32) / len(parts)
-        return np.repeat(mean_vote[None], len(parts), axis=0), np.zeros(n_labels, np.float32)
+        return np.repeat(np.eye(n_labels, dtype=np.float32)[None] / len(parts), len(parts), axis=0)
     special = np.array([label in specialists.labels for label in targets.labels])
     others = np.intersect1d(np.flatnonzero(~special), targets.present)
     if not len(others):
@@ -234,8 +225,10 @@ def member_votes(targets: Targets, recipe: Recipe) -> tuple[NDArray[np.float32],
     own = np.diag(special.astype(np.float32))
     among = np.diag((~special).astype(np.float32)) - mean
     is_special = np.array([part == specialists.part for part in parts])
-    votes = np.where(is_special[:, None, None], (own + mean) / is_special.sum(), among / (~is_special).sum())
-    return votes.astype(np.float32), np.where(special, np.log(specialists.odds), 0.0).astype(np.float32)
+    votes = np.empty((len(parts), n_labels, n_labels), np.float32)
+    votes[is_special] = (own + mean) / is_special.sum()
+    votes[~is_special] = among / (~is_special).sum()
+    return votes
 
 
 def _weights(targets: Targets, possible: torch.Tensor, balance: float) -> tuple[torch.Tensor, torch.Tensor]:

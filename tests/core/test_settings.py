@@ -196,7 +196,6 @@ def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, An
         ("shared_part", "rhythm"),
         ("clip", 2.0),
         ("specialists", {"part": "timbre", "labels": ["extrahls"]}),
-        ("specialists", {"part": "timbre", "labels": ["extrahls"], "odds": 2.0}),
         ("float16", True),
     ],
 )

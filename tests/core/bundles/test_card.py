@@ -213,12 +213,11 @@ def test_the_rule_of_equal_thresholds_is_the_most_probable_label(manifest: Bundl
 
 def test_labels_that_specialists_decide_on_are_told(manifest: BundleManifest, card: str) -> None:
     assert "units that read" not in card
-    specialists = SpecialistSettings(part="timbre", labels=("extrahls", "extrastole"), odds=2.5)
+    specialists = SpecialistSettings(part="timbre", labels=("extrahls", "extrastole"))
     bagging = manifest.recipe.bagging.model_copy(update={"specialists": specialists})
     recipe = manifest.recipe.model_copy(update={"bagging": bagging})
     text = section(model_card(manifest.model_copy(update={"recipe": recipe}), 1_000, ()), "Decision")
     assert "Only the units that read `timbre` decide how likely these labels are: extrahls, extrastole. " in text
-    assert "multiplied by 2.5" in text
 
 
 def test_every_reason_to_be_unsure_is_explained(manifest: BundleManifest, card: str) -> None:
