@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from heartbeat_core.errors import InputError, StorageError
@@ -31,6 +32,8 @@ from heartbeat_core.storage.stores import Entry, FsspecStore, Store
 from heartbeat_core.storage.uris import display, is_local, join, public_uri
 
 _S3 = "s3://"
+_ATTEMPTS = 5
+"""How often a request to S3 is sent for a library that opens files itself."""
 
 PROBE_PREFIX = "_probe-"
 """Beginning of the names of files that test a store. One stays behind where the process dies during the test."""
@@ -277,6 +280,27 @@ def store_of(uri: str) -> Store:
     scheme, _, rest = public_uri(uri).partition("://")
     is_web = scheme in ("http", "https")
     return FsspecStore(filesystem, f"{scheme} {rest.partition('/')[0]}" if is_web else scheme)
+
+
+def filesystem_of(uri: str) -> AbstractFileSystem | None:
+    """Return the fsspec filesystem of a URI, for a library that opens files itself; None for local files.
+
+    Nothing here repeats its requests, so that of S3 does.
+
+    Raises
+    ------
+    InputError, StorageError
+        As ``store_of``.
+    """
+    if is_local(uri):
+        return None
+    store_of(uri)  # Raises where there is no such store.
+    if not uri.startswith(_S3):
+        return url_to_fs(uri)[0]
+    # Imported here, as below.
+    from heartbeat_core.storage.s3 import make_filesystem
+
+    return make_filesystem(_ACCESS.get().s3, _ATTEMPTS)
 
 
 _LOCAL_STORE = LocalStore()

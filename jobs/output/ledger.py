@@ -30,11 +30,10 @@ from heartbeat_core.errors import InputError, JobError, OutputError, StorageErro
 from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
 from heartbeat_core.settings import Limits, canonical_json, fingerprint
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.uris import FAILURES, SUCCESS_NAME
+from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER, SUCCESS_NAME
 from jobs.output.differences import advise, describe_differences
 
 RUN_NAME = "_run.json"
-PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"

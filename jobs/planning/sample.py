@@ -26,11 +26,10 @@ from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results.plan import plan_table
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES
+from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing, reveal
 from jobs.listing.shards import Shard
-from jobs.output.ledger import PLAN_FOLDER
 from jobs.planning.request_counts import JobName
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts

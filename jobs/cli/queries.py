@@ -1,0 +1,78 @@
+"""Commands that look into an output folder: sql, open."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from jobs.cli.app import app, exit_codes
+from jobs.cli.options import Folder, StoreConfig, job_settings
+from jobs.cli.prompt import AnswerFormat, print_answers, python_lines, run_prompt, run_python
+
+_CODES = "Exit codes: 0 done, 1 the store failed, 2 wrong usage, 130 interrupted."
+
+
+@app.command(epilog=_CODES)
+def sql(
+    output: Folder,
+    command: Annotated[
+        str | None,
+        typer.Option("--command", "-c", metavar="SQL", help="Run this and end. Several statements are divided by ';'."),
+    ] = None,
+    answer_format: Annotated[
+        AnswerFormat, typer.Option("--format", help="How answers are printed.")
+    ] = AnswerFormat.table,
+    config: StoreConfig = None,
+) -> None:
+    """Ask an output folder questions in SQL, with DuckDB.
+
+    Each table of the folder is a view of its newest rows: predictions, features, failures and whatever else is
+    there. parts.TABLE has the rows of all generations. The folder is only read. Without --command, statements come
+    from the prompt, or from standard input where that is no terminal.
+
+    Example: **heartbeat sql results/ -c "SELECT predicted_label, count(*) FROM predictions GROUP BY ALL"**
+    """
+    with exit_codes("interrupted"):
+        from heartbeat_core.results.database import connect
+        from heartbeat_core.results.tables import find_tables
+        from jobs.drivers.reach import reaching
+
+        with reaching(job_settings(config, None, None)):
+            connection = connect(output)
+            if command is not None:
+                print_answers(connection, command, answer_format)
+            elif sys.stdin.isatty():
+                run_prompt(connection, list(find_tables(output)), answer_format)
+            else:
+                print_answers(connection, sys.stdin.read(), answer_format)
+
+
+@app.command("open", epilog=_CODES)
+def open_python(output: Folder, config: StoreConfig = None) -> None:
+    """Open the results of a job in Python: pandas, polars or Arrow.
+
+    At a terminal, a Python prompt starts that knows the tables. Elsewhere, the lines are printed that open them in a
+    program or notebook.
+
+    Example: **heartbeat open results/**
+    """
+    with exit_codes("interrupted"):
+        from heartbeat_core import storage
+        from heartbeat_core.results.folder import Results
+        from heartbeat_core.results.tables import find_tables
+        from jobs.drivers.reach import reaching
+
+        with reaching(job_settings(config, None, None)):
+            results = Results(output)
+            if not sys.stdin.isatty():
+                typer.echo(python_lines(storage.display(results.uri)))
+                return
+            tables = {name: results.sql(f'FROM "{name}"') for name in find_tables(output)}
+            first = next(iter(tables))
+            banner = (
+                f"tables: {', '.join(tables)}. {first}.df() is a pandas table, .pl() polars, .to_arrow_table() Arrow.\n"
+                f'Also: results, sql("SELECT … FROM {first}").df(). Leave with Ctrl-D.'
+            )
+            run_python({**tables, "results": results, "sql": results.sql}, banner)
