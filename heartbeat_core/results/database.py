@@ -162,12 +162,15 @@ def _create_newest(connection: DuckDBPyConnection, names: Iterable[str]) -> None
 
 def _without_end(statement: str) -> str:
     """Return a statement without its ``;`` and the comment behind it."""
-    head, _, rest = statement.rpartition(";")
     try:
-        is_end = len(duckdb.extract_statements(head)) == 1 and not duckdb.extract_statements(rest)
+        while ";" in statement:
+            head, _, rest = statement.rpartition(";")
+            if len(duckdb.extract_statements(head)) != 1 or duckdb.extract_statements(rest):
+                break
+            statement = head
     except duckdb.Error:  # The last ';' is part of a text or a comment.
-        return statement
-    return head if is_end else statement
+        pass
+    return statement
 
 
 def _only_reads(kind: StatementType, text: str) -> bool:

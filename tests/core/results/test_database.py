@@ -110,7 +110,9 @@ def test_statements_of_all_kinds_that_read_are_answered(updated: Path) -> None:
     assert [one.columns for one in answers[::2]] == [one.columns for one in answers[1::2]]
 
 
-@pytest.mark.parametrize("text", ["SELECT 'a; -- b' AS x", "SELECT 'a; -- b' AS x; -- c;", "SELECT 'a; -- b' x -- c; d"])
+@pytest.mark.parametrize(
+    "text", ["SELECT 'a; -- b' AS x", "SELECT 'a; -- b' AS x; -- c;", "SELECT 'a; -- b' x -- c; d"]
+)
 def test_a_semicolon_in_a_text_or_comment_ends_nothing(updated: Path, text: str) -> None:
     assert run(updated, text, as_text=True) == [("a; -- b",)]
 
