@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +121,8 @@ def _print_json(columns: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None
 
 def _plain(value: Any) -> Any:
     """Return a value as JSON has it: null for what is no number, ISO 8601 for times."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, list | tuple):

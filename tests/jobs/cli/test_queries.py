@@ -1,0 +1,119 @@
+"""``heartbeat sql`` and ``heartbeat open``: what people type, and what programs read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from heartbeat_core.formats.parquet import to_parquet
+from tests.commands import done, refused
+from tests.helpers import environment
+from tests.results import write_results
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    rows = {"a.wav": [0.75, 0.25], "b.wav": [0.25, 0.75], "c, d.wav": [float("nan"), 1.0]}
+    return write_results(tmp_path / "out", ["normal", "murmur"], rows, failed=["x.wav"], poor=["b.wav"])
+
+
+QUERY = "SELECT uri, prob_normal, unsure_reason FROM predictions ORDER BY uri"
+
+
+def test_csv_and_json_are_for_programs(results: Path) -> None:
+    found = list(csv.reader(io.StringIO(done("sql", results, "--format", "csv", "-c", QUERY).stdout)))
+    assert found == [
+        ["uri", "prob_normal", "unsure_reason"],
+        ["file:///in/a.wav", "0.75", ""],
+        ["file:///in/b.wav", "0.25", "low_confidence,poor_quality"],
+        ["file:///in/c, d.wav", "nan", ""],
+    ]
+    found = json.loads(done("sql", results, "--format", "json", "-c", QUERY).stdout)
+    assert found[1:] == [
+        {"uri": "file:///in/b.wav", "prob_normal": 0.25, "unsure_reason": "low_confidence,poor_quality"},
+        {"uri": "file:///in/c, d.wav", "prob_normal": None, "unsure_reason": None},
+    ]
+    nested = "SELECT DATE '2026-01-02' AS day, [1.5, NULL] AS list, {'a': TIME '10:00'} AS struct"
+    [row] = json.loads(done("sql", results, "--format", "json", "-c", nested).stdout)
+    assert row == {"day": "2026-01-02", "list": [1.5, None], "struct": {"a": "10:00:00"}}
+    nothing = "SELECT uri FROM predictions WHERE false"
+    assert json.loads(done("sql", results, "--format", "json", "-c", nothing).stdout) == []
+    assert done("sql", results, "--format", "csv", "-c", nothing).stdout == "uri\n"
+
+
+def test_standard_input_is_read_where_it_is_no_terminal(results: Path) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "sql", str(results), "--format", "csv"]
+    text = "-- two\nSELECT count(*) AS n FROM predictions;\nSELECT uri FROM failures;\n"
+    found = subprocess.run(command, input=text, capture_output=True, text=True, env=environment(), check=True)
+    assert found.stdout == "n\n3\nuri\nfile:///in/x.wav\n"
+    assert found.stderr == ""
+
+
+def at_terminal(typed: str, *arguments: object) -> str:
+    """Return what a command prints at a terminal, at which lines are typed."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "jobs.cli", *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()
+    ) as one:
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        assert one.stdout is not None
+        printed = one.stdout.read().decode()
+    os.close(ours)
+    assert one.returncode == 0, printed
+    return printed
+
+
+def test_the_prompt_goes_on_after_an_error(results: Path) -> None:
+    printed = at_terminal(
+        "SELECT count(*) AS n\nFROM predictions;\nSELECT wrong;\nFROM failures;\nexit\n", "sql", results
+    )
+    assert "tables: predictions, failures." in printed
+    assert "│     3 │" in printed
+    assert 'Binder Error: Referenced column "wrong"' in printed
+    assert "Traceback" not in printed
+    assert "file:///in/x.wav" in printed
+
+
+def test_open_starts_a_python_prompt_that_knows_the_tables(results: Path) -> None:
+    typed = 'len(predictions.df())\nfailures.pl().height\nsql("FROM predictions").to_arrow_table().num_rows + 39\n\x04'
+    printed = at_terminal(typed, "open", results)
+    assert "predictions.df() is a pandas table" in printed
+    assert "42" in printed
+    assert "Traceback" not in printed
+
+
+def test_open_prints_lines_for_a_program(results: Path) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "open", str(results)]
+    lines = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment(), check=True
+    ).stdout
+    names: dict[str, object] = {}
+    exec(lines, names)
+    assert len(names["results"].sql("FROM predictions").df()) == 3  # type: ignore[attr-defined]
+    assert lines.count("results.sql(") == 3
+
+
+def test_wrong_use_is_told_in_one_line(results: Path, tmp_path: Path) -> None:
+    assert "holds no tables" in refused("sql", tmp_path / "nowhere", "-c", "SELECT 1")
+    assert 'Referenced column "label" not found' in refused("sql", results, "-c", "SELECT label FROM predictions")
+    assert "only SELECT and EXPLAIN" in refused("sql", results, "-c", f"COPY predictions TO '{tmp_path}/x.csv'")
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_a_dataset_or_any_folder_of_tables_will_do(tmp_path: Path) -> None:
+    (tmp_path / "recordings").mkdir()
+    table = pa.table({"recording_id": ["a", "b"], "label": ["normal", None]})
+    (tmp_path / "recordings" / "part-000000.parquet").write_bytes(to_parquet(table))
+    found = done("sql", tmp_path, "--format", "csv", "-c", "SELECT label FROM recordings ORDER BY ALL NULLS LAST")
+    assert found.stdout == 'label\nnormal\n""\n'
