@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
+from heartbeat_core.formats.parquet import parquet_schema
+from heartbeat_core.results.notes import Description, describe
 from heartbeat_core.storage.uris import PLAN_FOLDER, TABLES, join, to_uri
 
 _PARQUET = ".parquet"
@@ -34,6 +38,29 @@ def find_tables(out: str) -> dict[str, tuple[str, ...]]:
     if not found:
         raise InputError(f"{storage.display(uri)} holds no tables: name the output folder of a job")
     return dict(sorted(found.items(), key=lambda item: TABLES.index(item[0]) if item[0] in TABLES else len(TABLES)))
+
+
+def describe_tables(out: str, table: str | None = None) -> dict[str, list[Description]]:
+    """Describe the columns of each table in an output folder, or of one, from the first file of each.
+
+    Raises
+    ------
+    InputError
+        As ``find_tables``. Also if there is no such table, or its first file is damaged.
+    """
+    tables = find_tables(out)
+    if table is not None and table not in tables:
+        raise InputError(
+            f"there is no table '{table}' in {storage.display(to_uri(out))}: there are {', '.join(tables)}"
+        )
+    return {name: describe(_schema(tables[name][0])) for name in ([table] if table else tables)}
+
+
+def _schema(uri: str) -> pa.Schema:
+    try:
+        return parquet_schema(storage.read(uri))
+    except InputError as error:
+        raise InputError(f"{storage.display(uri)}: {error}") from None
 
 
 def has_one_generation(out: str) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from heartbeat_core.evaluation.intervals import Interval
     from heartbeat_core.evaluation.leave_one_out import Place
     from heartbeat_core.evaluation.rank_figures import LabelRanks, RankFigures
+    from heartbeat_core.results.notes import Description
     from jobs.drivers.classify import ClassifySummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
@@ -58,6 +59,21 @@ def print_status(found: Status) -> None:
         ago = max(0, round(time.time() - driver.seen_at))
         done = "" if found.job == "evaluate" else f", {driver.done} recordings done"
         out.print(f"driver on {driver.host}, process {driver.pid}: heard from {ago} s ago{done}")
+
+
+def print_columns(name: str, columns: Sequence[Description]) -> None:
+    """Print what each column of a table is, one to a line; ``?`` marks a type that may be null.
+
+    The lines are as long as they need to be: a terminal breaks them, and a program that searches them wants them whole.
+    """
+    rows = [("column", "type", "unit", "method", "meaning")]
+    for one in columns:
+        kind = one.type.partition("[")[0] + ("?" if one.may_be_null else "")
+        rows.append((one.name, kind, one.unit, one.method, one.meaning))
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    out.print(f"{name}: {len(columns)} columns")
+    for row in rows:
+        out.print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_classified(summary: ClassifySummary) -> None:

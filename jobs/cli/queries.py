@@ -1,7 +1,8 @@
-"""Commands that look into an output folder: sql, open."""
+"""Commands that look into an output folder: sql, open, describe."""
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from jobs.cli.app import app, exit_codes
 from jobs.cli.options import Folder, StoreConfig, job_settings
+from jobs.cli.printing import print_columns
 from jobs.cli.prompt import AnswerFormat, print_answers, python_lines, run_prompt, run_python
 
 _CODES = "Exit codes: 0 done, 1 the store failed, 2 wrong usage, 130 interrupted."
@@ -76,3 +78,33 @@ def open_python(output: Folder, config: StoreConfig = None) -> None:
                 f'Also: results, sql("SELECT … FROM {first}").df(). Leave with Ctrl-D.'
             )
             run_python({**tables, "results": results, "sql": results.sql}, banner)
+
+
+@app.command(epilog=_CODES)
+def describe(
+    output: Folder,
+    table: Annotated[
+        str | None,
+        typer.Argument(metavar="[TABLE]", help="One table, such as features; all without it.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    config: StoreConfig = None,
+) -> None:
+    """Explain every column of the tables in an output folder: type, unit, method and meaning.
+
+    Example: **heartbeat describe results/ predictions**
+    """
+    with exit_codes("interrupted"):
+        from dataclasses import asdict
+
+        from heartbeat_core.results.tables import describe_tables
+        from jobs.drivers.reach import reaching
+
+        with reaching(job_settings(config, None, None)):
+            found = describe_tables(output, table)
+        if as_json:
+            columns = {name: [asdict(one) for one in described] for name, described in found.items()}
+            typer.echo(json.dumps(columns, indent=2, ensure_ascii=False))
+        else:
+            for name, described in found.items():
+                print_columns(name, described)

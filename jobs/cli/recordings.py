@@ -58,7 +58,7 @@ def classify(
             "--features",
             metavar="SET,...",
             help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, mfcc, spectral-contrast, "
-            "and those of other packages. [default: aligned,statistics]",
+            "and those of other packages. [default: aligned, statistics, and what the model reads]",
         ),
     ] = None,
     update: Annotated[

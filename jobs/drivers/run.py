@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from heartbeat_core.errors import HeartbeatError, StorageError
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.listed import with_kept
+from heartbeat_core.results.notes import Schema, frictionless
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_device, connect
@@ -31,6 +34,8 @@ from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts, stop_work
 from jobs.tasks.shards import in_isolation
 
+SCHEMAS_FOLDER = "_schemas"
+"""Holds TABLE.json for each table: its columns, for people and for other tools."""
 WORK_PATIENCE_S = 300.0
 """How long a store is asked again once the work has begun."""
 
@@ -269,6 +274,13 @@ def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) ->
         settings.device,
         run.kept,
     )
+
+
+def write_schemas(run: Run, schemas: Mapping[str, Schema]) -> None:
+    """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there."""
+    for name, schema in schemas.items():
+        text = json.dumps(frictionless(with_kept(schema, run.kept)), indent=1, ensure_ascii=False) + "\n"
+        storage.create(storage.join(run.ledger.out, SCHEMAS_FOLDER, f"{name}.json"), text.encode())
 
 
 def announce(connection: Connection, console: Console) -> None:

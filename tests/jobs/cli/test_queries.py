@@ -117,3 +117,25 @@ def test_a_dataset_or_any_folder_of_tables_will_do(tmp_path: Path) -> None:
     (tmp_path / "recordings" / "part-000000.parquet").write_bytes(to_parquet(table))
     found = done("sql", tmp_path, "--format", "csv", "-c", "SELECT label FROM recordings ORDER BY ALL NULLS LAST")
     assert found.stdout == 'label\nnormal\n""\n'
+
+
+def test_describe_tells_what_each_column_is(results: Path) -> None:
+    printed = done("describe", results).stdout
+    assert "predictions: 7 columns" in printed
+    assert "failures: 3 columns" in printed
+    only = done("describe", results, "failures").stdout
+    assert "first 16 hex digits of the SHA-256 of the URI" in only
+    assert "prob_normal" not in only
+    found = json.loads(done("describe", results, "predictions", "--json").stdout)
+    assert [one["name"] for one in found["predictions"]][:2] == ["recording_id", "uri"]
+    assert found["predictions"][-1] == {
+        "name": "generation",
+        "type": "int32",
+        "unit": "",
+        "method": "run",
+        "meaning": "0, or the number of the update or retry that took the recording",
+        "may_be_null": True,
+    }
+    assert "there is no table 'feature'" in refused("describe", results, "feature")
+    (results / "predictions" / "part-000000.parquet").write_bytes(b"PAR1 no")
+    assert "part-000000.parquet: not a Parquet file" in refused("describe", results)
