@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heartbeat_core.evaluation.rank_figures import LabelRanks, RankFigures
     from heartbeat_core.results.notes import Description
     from jobs.drivers.classify import ClassifySummary
+    from jobs.drivers.reclassify import ReclassifySummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
     from jobs.planning.estimate import Estimate
@@ -85,6 +86,14 @@ def print_classified(summary: ClassifySummary) -> None:
         out.print(f"  {count:>8} {label}")
     out.print(f"model {summary.model_id}")
     print_places(summary.out, TABLES)
+
+
+def print_reclassified(summary: ReclassifySummary) -> None:
+    """Print how many recordings were not read, and why others were."""
+    totals = summary.classified.totals
+    out.print(f"{summary.n_stored} recordings classified from stored features, {totals.listed - summary.n_stored} read")
+    if summary.lacking:
+        out.print(f"the results do not hold what the model reads: {', '.join(summary.lacking)}")
 
 
 def print_totals(totals: Totals, rows: str, errors: dict[str, int]) -> None:

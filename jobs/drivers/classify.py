@@ -108,7 +108,7 @@ def classify(
         manifest = read_manifest(settings.model)
         features = features_written(settings, manifest)
         identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(features))
-        own = _schemas(manifest.labels, features).values()
+        own = table_schemas(manifest.labels, features).values()
         check_names(settings.keep_columns, [name for one in own for name in one.names])
         columns = ManifestColumns(settings.keep_columns, settings.patient_column)
         listing = Listing(inputs, settings.path_column, settings.selection, columns)
@@ -138,7 +138,7 @@ def classify(
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
-def _schemas(labels: Labels, features: Sequence[str]) -> dict[str, Schema]:
+def table_schemas(labels: Labels, features: Sequence[str]) -> dict[str, Schema]:
     """Return the columns of each table, without those that are kept."""
     own = (schema.predictions_schema(labels), schema.features_schema(features), schema.FAILURES)
     return dict(zip(TABLES, own, strict=True))
@@ -160,7 +160,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
         features = features_written(settings, manifest)
-        write_schemas(run, _schemas(manifest.labels, features))
+        write_schemas(run, table_schemas(manifest.labels, features))
         facts = run_facts(run, settings, manifest.provenance)
         job = ClassifyJob(facts, model, manifest.digest, features)
         run_shards(run, connection, classify_shard, job, settings, console, "classify")

@@ -202,8 +202,11 @@ def begin(
     settings: JobSettings,
     make_plan: Callable[[], Iterable[Sequence[Recording]]],
     console: Console,
+    kept: Sequence[KeptColumn] = (),
 ) -> Iterator[Run]:
     """Begin a job in a free folder, or go on with the one that is there, without listing again.
+
+    ``kept`` are the kept columns if their types are settled already.
 
     Raises
     ------
@@ -223,7 +226,7 @@ def begin(
     with enter(ledger, found, identity, settings) as place:
         # Meanwhile another driver may have listed, or given the folder back with its plan.
         generations = plans.generations() or [
-            plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns))
+            plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns, kept))
         ]
         place.presence.stage = "planned"
         run = Run(
@@ -292,14 +295,17 @@ def announce(connection: Connection, console: Console) -> None:
 
 def run_shards(
     run: Run,
-    connection: Connection,
+    connection: Connection | None,
     function: Callable[[Shard, JobT], Commit],
     job: JobT,
     settings: JobSettings,
     console: Console,
     title: str,
 ) -> None:
-    """Run the shards that are left, show progress, and add what they commit to the run's commits."""
+    """Run the shards that are left, show progress, and add what they commit to the run's commits.
+
+    Without a connection they run here, one after the other.
+    """
     presence = run.presence
     # What is retried is not done any more, and its failure does not count.
     done = sum(commit.listed for commit in run.commits.values()) - run.n_retried
@@ -311,6 +317,12 @@ def run_shards(
             presence.finished(commit.shard, commit.listed, commit.failed)
             shown.advance(commit.listed, commit.failed)
 
+        if connection is None:
+            presence.stage = "working"
+            for shard in run.remaining():
+                presence.submitted(shard.index)
+                take(function(shard, job))
+            return
         tasks = Tasks(
             function,
             job,

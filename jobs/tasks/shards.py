@@ -67,25 +67,23 @@ class DatasetJob:
 
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
     """Store the predictions, features and failures of one shard."""
-    return _once(
+    return once(
         shard,
         job.run,
-        lambda: ClassifyWork(load_bundle(job.model, job.model_digest, job.run.device), job.features),
+        lambda: _commit(
+            shard, job.run, ClassifyWork(load_bundle(job.model, job.model_digest, job.run.device), job.features)
+        ),
     )
 
 
 def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     """Store the aligned rows and failures of one shard, and its share of the scaler."""
-    return _once(
-        shard,
-        job.run,
-        lambda: DatasetWork(
-            job.recipe,
-            _load_reference(job.reference_uri, job.run.run_id, job.run.device),
-            job.labels,
-            padded=job.padded,
-        ),
-    )
+
+    def commit() -> Commit:
+        reference = _load_reference(job.reference_uri, job.run.run_id, job.run.device)
+        return _commit(shard, job.run, DatasetWork(job.recipe, reference, job.labels, padded=job.padded))
+
+    return once(shard, job.run, commit)
 
 
 def in_isolation(shard: Shard) -> Shard | None:
@@ -93,13 +91,13 @@ def in_isolation(shard: Shard) -> Shard | None:
     return None if shard.isolated else replace(shard, isolated=True)
 
 
-def _once(shard: Shard, run: RunFacts, make_work: Callable[[], ShardWork]) -> Commit:
-    """Process a shard, unless another driver or an earlier attempt has committed it."""
+def once(shard: Shard, run: RunFacts, commit: Callable[[], Commit]) -> Commit:
+    """Process and commit a shard, unless another driver or an earlier attempt has committed it."""
     if is_stopped(run.driver):
         raise Stopped("stopped before the start")
     try:
         with storage.using(run.access, TASK_PATIENCE_S):
-            return find_commit(run.out, shard.index) or _commit(shard, run, make_work())
+            return find_commit(run.out, shard.index) or commit()
     finally:
         end_commit(run.driver, shard.index)
 
@@ -107,7 +105,7 @@ def _once(shard: Shard, run: RunFacts, make_work: Callable[[], ShardWork]) -> Co
 def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
     """Process a shard, store its parts and commit them."""
     facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
-    results, n_failed = _process_shard(shard, run, work, facts)
+    results, n_failed = process_shard(shard, run, work, facts)
     with computing():
         parts = work.parts(results, facts)
     if parts.fit is not None:
@@ -115,7 +113,7 @@ def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
     return commit_shard(run.out, shard.index, len(shard.recordings), n_failed, parts.tables, run.run_id, parts.labels)
 
 
-def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts) -> tuple[list[RecordingResult], int]:
+def process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts) -> tuple[list[RecordingResult], int]:
     """Process a shard and store its failures; returns the results to store and the number of failures.
 
     Raises
