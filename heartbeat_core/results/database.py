@@ -56,31 +56,65 @@ def connect(out: str) -> DuckDBPyConnection:
     StorageError
         The store does not answer.
     """
-    tables = find_tables(out)
-    connection = duckdb.connect()
-    filesystem = storage.filesystem_of(storage.to_uri(out))
-    if filesystem is not None:
-        connection.register_filesystem(filesystem)
-    with as_input_errors():
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("CREATE SCHEMA parts")
-        for name, uris in tables.items():
-            files = ", ".join(_text(_escaped(display(uri))) for uri in uris)
-            connection.execute(
-                f"CREATE VIEW parts.{quoted(name)} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false)"
-            )
-        updated = [] if has_one_generation(out) else [name for name in tables if columns(connection, name) >= _IDENTITY]
-        if updated:
-            _create_newest(connection, [name for name in ("predictions", FAILURES) if name in updated] or updated)
-        for name in tables:
-            newest = "SEMI JOIN parts.newest USING (recording_id, generation)" if name in updated else ""
-            connection.execute(f"CREATE VIEW {quoted(name)} AS SELECT * FROM parts.{quoted(name)} {newest}")
+    connection = open_empty()
+    add_tables(connection, out)
     return connection
 
 
-def columns(connection: DuckDBPyConnection, table: str) -> set[str]:
+def open_empty() -> DuckDBPyConnection:
+    """Open a database in memory, without tables."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def add_tables(
+    connection: DuckDBPyConnection,
+    out: str,
+    schema: str = "main",
+    parts: str = "parts",
+    last_generation: int | None = None,
+) -> list[str]:
+    """Add the tables of an output folder as views, and return their names; raises as ``connect``.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+    out : str
+        A path or any fsspec URL.
+    schema, parts : str
+        Where the views of the newest rows are, and those of the rows of all generations.
+    last_generation : int | None
+        The views are those of the folder as it was after this generation; None for all.
+    """
+    tables = find_tables(out)
+    uri = storage.to_uri(out)
+    filesystem = storage.filesystem_of(uri)
+    if filesystem is not None and not connection.filesystem_is_registered(uri.partition("://")[0]):
+        connection.register_filesystem(filesystem)
+    with as_input_errors():
+        for name in (schema, parts):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
+        for name, uris in tables.items():
+            files = ", ".join(_text(_escaped(display(uri))) for uri in uris)
+            connection.execute(
+                f"CREATE VIEW {parts}.{quoted(name)} AS "
+                f"SELECT * FROM read_parquet([{files}], hive_partitioning = false)"
+            )
+        has_one = last_generation is None and has_one_generation(out)
+        updated = [] if has_one else [name for name in tables if columns(connection, name, parts) >= _IDENTITY]
+        if updated:
+            named = [name for name in ("predictions", FAILURES) if name in updated] or updated
+            _create_newest(connection, named, parts, last_generation)
+        for name in tables:
+            newest = f"SEMI JOIN {parts}.newest USING (recording_id, generation)" if name in updated else ""
+            connection.execute(f"CREATE VIEW {schema}.{quoted(name)} AS SELECT * FROM {parts}.{quoted(name)} {newest}")
+    return list(tables)
+
+
+def columns(connection: DuckDBPyConnection, table: str, schema: str = "main") -> set[str]:
     """Return the names of the columns of a table."""
-    return set(connection.sql(f"FROM parts.{quoted(table)}").columns)
+    return set(connection.sql(f"FROM {schema}.{quoted(table)}").columns)
 
 
 def statements(text: str) -> list[str]:
@@ -152,11 +186,12 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _create_newest(connection: DuckDBPyConnection, names: Iterable[str]) -> None:
-    rows = " UNION ALL ".join(f"SELECT recording_id, generation FROM parts.{quoted(name)}" for name in names)
+def _create_newest(connection: DuckDBPyConnection, names: Iterable[str], parts: str, last: int | None) -> None:
+    rows = " UNION ALL ".join(f"SELECT recording_id, generation FROM {parts}.{quoted(name)}" for name in names)
+    until = "" if last is None else f"WHERE generation <= {last}"
     connection.execute(
-        "CREATE VIEW parts.newest AS "
-        f"SELECT recording_id, max(generation) AS generation FROM ({rows}) GROUP BY recording_id"
+        f"CREATE VIEW {parts}.newest AS "
+        f"SELECT recording_id, max(generation) AS generation FROM ({rows}) {until} GROUP BY recording_id"
     )
 
 

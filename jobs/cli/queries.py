@@ -1,16 +1,18 @@
-"""Commands that look into an output folder: sql, open, describe."""
+"""Commands that look into an output folder: sql, open, describe, diff."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from heartbeat_core.errors import UsageError
 from jobs.cli.app import app, exit_codes
 from jobs.cli.options import Folder, StoreConfig, job_settings
-from jobs.cli.printing import print_columns
+from jobs.cli.printing import print_columns, print_comparison
 from jobs.cli.prompt import AnswerFormat, print_answers, python_lines, run_prompt, run_python
 
 _CODES = "Exit codes: 0 done, 1 the store failed, 2 wrong usage, 130 interrupted."
@@ -108,3 +110,63 @@ def describe(
         else:
             for name, described in found.items():
                 print_columns(name, described)
+
+
+@app.command(epilog=_CODES)
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="Results: folder or URL.", show_default=False)],
+    after: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[B]",
+            help="The results to compare A with; without it, A before its last update.",
+            show_default=False,
+        ),
+    ] = None,
+    generations: Annotated[
+        str | None,
+        typer.Option("--generations", metavar="M,N", help="Compare A as it was after these two generations."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    config: StoreConfig = None,
+) -> None:
+    """Compare two results: labels that changed, the most confident of them, and drift.
+
+    Recordings are matched by their ids, so that the inputs must have the same paths or URLs. The drift is measured
+    over all rows of each side, whether they are matched or not.
+
+    Example: **heartbeat diff results/ results-2/**
+
+    Example: **heartbeat diff results/ --generations 0,1**
+    """
+    with exit_codes("interrupted"):
+        from dataclasses import asdict
+
+        from heartbeat_core.results.comparison import compare_generations, compare_results, last_generation
+        from jobs.drivers.reach import reaching
+
+        if after is not None and generations is not None:
+            raise UsageError("--generations compares one folder with itself: leave B out")
+        with reaching(job_settings(config, None, None)):
+            if after is not None:
+                found = compare_results(before, after)
+            else:
+                found = compare_generations(before, *_two_generations(generations, lambda: last_generation(before)))
+        if as_json:
+            typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        else:
+            print_comparison(found)
+
+
+def _two_generations(text: str | None, last_generation: Callable[[], int]) -> tuple[int, int]:
+    last = last_generation()
+    if text is None:
+        if last == 0:
+            raise UsageError("these results have one generation: name a second folder to compare them with")
+        return last - 1, last
+    numbers = [int(one) for one in text.split(",") if one.strip().isdecimal()]
+    if len(numbers) != 2 or text.count(",") != 1 or numbers[0] == numbers[1] or max(numbers) > last:
+        raise UsageError(
+            f"--generations {text}: expected two numbers of generations from 0 to {last}, such as 0,{last}"
+        )
+    return numbers[0], numbers[1]

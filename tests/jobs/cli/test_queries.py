@@ -16,6 +16,7 @@ import pytest
 
 from heartbeat_core.formats.parquet import to_parquet
 from tests.commands import done, refused
+from tests.core.results.test_comparison import row, write_side
 from tests.helpers import environment
 from tests.results import write_results
 
@@ -139,3 +140,33 @@ def test_describe_tells_what_each_column_is(results: Path) -> None:
     assert "there is no table 'feature'" in refused("describe", results, "feature")
     (results / "predictions" / "part-000000.parquet").write_bytes(b"PAR1 no")
     assert "part-000000.parquet: not a Parquet file" in refused("describe", results)
+
+
+def test_diff_tells_what_changed(updated: Path, tmp_path: Path) -> None:
+    """Of an update, which changed one label; and of a folder and itself, which changed nothing."""
+    found = json.loads(done("diff", updated, "--generations", "0,1", "--json").stdout)
+    last = json.loads(done("diff", updated, "--json").stdout)
+    assert found["n_common"] == 2
+    assert last == found
+    assert [(one["before"], one["after"], one["count"]) for one in found["changes"]] == [("normal", "murmur", 1)]
+    printed = done("diff", updated).stdout
+    assert "1 of 2 labels changed (50.0 %)" in printed
+    assert "a.wav      normal  0.90  murmur  0.80" in printed
+    nothing = done("diff", updated, updated).stdout
+    assert "0 of 2 labels changed (0.0 %)" in nothing
+    assert "highest confidence" not in nothing
+    assert "leave B out" in refused("diff", updated, updated, "--generations", "0,1")
+    for wrong in ("0", "0,2", "1,1", "a,b", "0,1,1", "-1,0"):
+        assert "expected two numbers of generations from 0 to 1" in refused("diff", updated, f"--generations={wrong}")
+
+
+def test_diff_of_one_generation_wants_a_second_folder(tmp_path: Path) -> None:
+    write_side(tmp_path / "one", {"a": row(0.1), "b": row(None)})
+    assert "name a second folder" in refused("diff", tmp_path / "one")
+
+
+@pytest.fixture
+def updated(tmp_path: Path) -> Path:
+    write_side(tmp_path / "updated", {"a": row(0.1), "b": row(0.2)})
+    write_side(tmp_path / "updated", {"a": row(0.8)}, part=1, generation=1)
+    return tmp_path / "updated"
