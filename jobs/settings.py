@@ -99,8 +99,8 @@ class ClusterSettings(Settings):
 class ShardSettings(Settings):
     """How recordings are grouped into tasks; part of a job's fingerprint, since parts are named by shard."""
 
-    recordings: PositiveInt = 128
-    bytes: PositiveInt = 64 * 2**20
+    recordings: PositiveInt = 4096
+    bytes: PositiveInt = 256 * 2**20
 
 
 class Selection(Settings):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from heartbeat_core.results.comparison import Comparison, Shift
     from heartbeat_core.results.notes import Description
     from jobs.drivers.classify import ClassifySummary
+    from jobs.drivers.compact import Compaction
     from jobs.drivers.reclassify import ReclassifySummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
@@ -38,6 +39,14 @@ _STEPS = {
     "folds": "folds judged",
     "outcomes": "parts of the recordings predicted",
 }
+
+
+def print_compacted(done: Compaction) -> None:
+    """Print how many rows of each table are in how many parts."""
+    for table, rows in done.n_rows.items():
+        n_parts = done.n_parts[table]
+        parts = f"{n_parts} part{'s' * (n_parts != 1)}, before in {len(done.old[table])}"
+        out.print(f"{table}: {rows} row{'s' * (rows != 1)} in {parts}")
 
 
 def print_status(found: Status) -> None:
@@ -325,7 +334,9 @@ def print_estimate(found: Estimate) -> None:
     )
     longest = f"longest in the sample {_span(found.longest_sampled_s)}"
     table.add_row("their duration", _span(found.audio_s), longest)
-    table.add_row("shards", f"{found.n_shards:,}", "as the job divides them; each writes one part of each table")
+    table.add_row(
+        "shards", f"{found.n_shards:,}", "as the job divides them; each writes a part of each table of results"
+    )
     table.add_section()
     low, high = _span(times.total_s.low), _span(times.total_s.high)
     table.add_row(f"time, {found.n_workers} workers", _span(times.total_s.value), f"95 %: {low} to {high}")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated
 
 import typer
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, EXIT_FAILED, GOES_ON, app, check_failures, exit_codes, prepare_workers
+from jobs.cli.app import (
+    EXIT_CODES,
+    EXIT_FAILED,
+    GOES_ON,
+    app,
+    check_failures,
+    compact_at_the_end,
+    exit_codes,
+    prepare_workers,
+)
 from jobs.cli.options import (
     RETRY_FAILED,
     Before,
     Cluster,
+    CompactOption,
     Config,
     DeviceOption,
     Exclude,
@@ -44,7 +53,7 @@ from jobs.cli.printing import (
     print_predictions,
     print_reclassified,
 )
-from jobs.cluster.forkserver import THREAD_VARIABLES
+from jobs.cluster.forkserver import use_one_thread
 
 
 @app.command(cls=RetryingCommand, epilog=EXIT_CODES)
@@ -88,6 +97,7 @@ def classify(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    compact: CompactOption = False,
     device: DeviceOption = None,
     config: Config = None,
 ) -> None:
@@ -119,6 +129,8 @@ def classify(
         )
         summary = run_job(inputs, output, settings, log, update=update, retry_failed=retried)
         print_classified(summary)
+        if compact:
+            compact_at_the_end(output, settings)
         check_failures(summary.totals, settings.max_failure_rate)
 
 
@@ -164,6 +176,7 @@ def predict(
     Example: **heartbeat predict heart.wav**
     """
     with exit_codes("interrupted"):
+        use_one_thread()
         from heartbeat_core.settings import DEFAULT_MODEL, Limits
         from jobs.drivers.predict import predict as run_job
 
@@ -231,8 +244,7 @@ def plan(
     with exit_codes("interrupted"):
         if model is not None and recipe is not None:
             raise UsageError("give --model or --recipe, not both")
-        for name in THREAD_VARIABLES:  # Before the numeric libraries are loaded, so that they have one, as a worker's.
-            os.environ.setdefault(name, "1")
+        use_one_thread()  # As a worker has.
 
         from jobs.drivers.plan import PlanOptions
         from jobs.drivers.plan import plan as run_job

@@ -24,12 +24,14 @@ from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
     begin,
+    begin_tables,
     finish,
     job_identity,
     on_cluster,
     report_listing,
     run_facts,
     run_shards,
+    worth_workers,
     write_schemas,
 )
 from jobs.listing.again import look_again
@@ -41,7 +43,7 @@ from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_lab
 from jobs.output.newest import failed_recordings, read_newest
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
-from jobs.tasks.shards import ClassifyJob, classify_shard
+from jobs.tasks.shards import ClassifyJob, classify_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +158,15 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
-    with on_cluster(run, settings, console) as connection:
+    with on_cluster(run, settings, console, worth_workers(run)) as connection:
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
         features = features_written(settings, manifest)
         write_schemas(run, table_schemas(manifest.labels, features))
         facts = run_facts(run, settings, manifest.provenance)
         job = ClassifyJob(facts, model, manifest.digest, features)
-        run_shards(run, connection, classify_shard, job, settings, console, "classify")
+        begin_tables(facts)
+        run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run)
 
 

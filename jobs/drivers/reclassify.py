@@ -23,7 +23,18 @@ from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
 from jobs.drivers.classify import ClassifySummary, table_schemas
 from jobs.drivers.reach import reaching
-from jobs.drivers.run import Run, begin, finish, job_identity, on_cluster, run_facts, run_shards, write_schemas
+from jobs.drivers.run import (
+    Run,
+    begin,
+    begin_tables,
+    finish,
+    job_identity,
+    on_cluster,
+    run_facts,
+    run_shards,
+    worth_workers,
+    write_schemas,
+)
 from jobs.listing.again import look_again
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import RUN_NAME, by_count, count_errors, count_labels, part_name
@@ -31,7 +42,7 @@ from jobs.output.newest import newest_recordings, read_newest
 from jobs.output.plans import PlanFolder
 from jobs.output.status import read_status
 from jobs.settings import ClusterSettings, JobSettings
-from jobs.tasks.reclassify import ReclassifyJob, reclassify_shard
+from jobs.tasks.reclassify import ReclassifyJob, reclassify_task
 from jobs.tasks.shards import ClassifyJob
 
 
@@ -177,10 +188,11 @@ def _work(
 
     def run_on(connection: Any) -> None:
         write_schemas(run, table_schemas(manifest.labels, features))
-        run_shards(run, connection, reclassify_shard, job, settings, console, "reclassify")
+        begin_tables(job.classify.run)
+        run_shards(run, connection, reclassify_task, job, settings, console, "reclassify")
 
     if not is_read and settings.cluster == ClusterSettings():
         run_on(None)
     else:
-        with on_cluster(run, settings, console) as connection:
+        with on_cluster(run, settings, console, worth_workers(run)) as connection:
             run_on(connection)

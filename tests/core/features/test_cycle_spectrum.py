@@ -53,7 +53,7 @@ def test_there_are_1024_columns_in_two_parts() -> None:
 
 def test_values_are_the_plain_loop_s() -> None:
     one = Analysis(heart(0.3).astype(np.float32), RATE_HZ)
-    level, spread = naive.cycle_spectrum(one.signal.samples, one.segmentation.cycles().tolist())
+    level, spread = naive.cycle_spectrum(one.signal.samples, one.segmentation.cycles.tolist())
     found = compute_cycle_spectrum(one.signal, one.segmentation)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.concatenate([np.ravel(level), np.ravel(spread)]), atol=2e-3)

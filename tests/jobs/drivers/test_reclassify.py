@@ -192,7 +192,7 @@ def schema_of(out: Path, table: str) -> dict[str, Any]:
 
 
 def test_an_interrupted_one_goes_on(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
-    import jobs.tasks.reclassify as tasks
+    import jobs.tasks.shards as tasks
 
     real: Callable[..., Any] = tasks.commit_shard
     calls = []
