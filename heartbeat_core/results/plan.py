@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, make_schema, make_table, text_list_column
+from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, make_schema, make_table, text_list_column, times
 from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Recording
 
 PLAN = make_schema(
@@ -26,6 +26,7 @@ PLAN = make_schema(
     query_digest_=TEXT,
     modified_=TIME,
     kept=TEXTS,
+    stored_in_=TEXT,
 )
 """The listed recordings, in shards; all columns but the first are those of ``Recording``."""
 
@@ -43,9 +44,10 @@ def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
 def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
     """Return the recordings in a ``plan_table`` by shard, in order."""
     shards: dict[int, list[Recording]] = {}
-    for row in table.to_pylist():
+    rows = table.drop_columns("modified").to_pylist()
+    for row, modified in zip(rows, times(table.column("modified")), strict=True):
         kept = tuple(row.pop("kept", ()))
-        shards.setdefault(row.pop("shard"), []).append(Recording(**row, kept=kept))
+        shards.setdefault(row.pop("shard"), []).append(Recording(**row, modified=modified, kept=kept))
     return shards
 
 

@@ -29,12 +29,15 @@ from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import FAILURES, RECORDINGS, segments_table
 from heartbeat_core.settings import fingerprint, parse_settings
+from heartbeat_core.storage import uris
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
     begin,
+    begin_tables,
     count,
     finish,
     job_identity,
@@ -42,6 +45,8 @@ from jobs.drivers.run import (
     report_listing,
     run_facts,
     run_shards,
+    worth_workers,
+    write_schemas,
 )
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_parent_folder, match_labels
@@ -147,12 +152,14 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
     unmatched = _unmatched(matching)
     scaler = storage.join(run.ledger.out, SCALER_NAME)
     if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
-        with on_cluster(run, settings, console) as connection:
+        with on_cluster(run, settings, console, worth_workers(run)) as connection:
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            write_schemas(run, {ROWS_FOLDER: RECORDINGS, uris.FAILURES: FAILURES})
             reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)
             job = DatasetJob(facts, options.recipe, reference_uri, labels, options.layout == "padded")
+            begin_tables(facts)
             run_shards(run, connection, dataset_task, job, settings, console, "build-dataset")
             if not storage.exists(scaler):
                 _store_scaler(run, connection, scaler, settings)

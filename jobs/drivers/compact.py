@@ -29,6 +29,7 @@ from jobs.output.newest import newest_generations, newest_rows
 from jobs.output.status import Status, read_status
 from jobs.progress import meter
 
+COMPACT_PREFIX = "compact-"
 PART_BYTES = 128 * 2**20
 """Size of a part in memory; in its file it is smaller."""
 
@@ -70,6 +71,15 @@ def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compact
     return settled
 
 
+def compact_new(out: str, console: Console) -> Compaction | None:
+    """Compact a finished folder as ``compact``; None if no part was written since it was compacted."""
+    ledger = Ledger(out)
+    names = (name for one in _tables(read_status(out)) for name in storage.list_parts(storage.join(ledger.out, one)))
+    if all(name.startswith(COMPACT_PREFIX) for name in names):
+        return None
+    return compact(out, console)
+
+
 def _look(ledger: Ledger) -> tuple[Status, Compaction | None]:
     """Return the state of a folder that can be compacted, with the compaction that is to be finished, if any."""
     status, settled = read_status(ledger.out), _settled(ledger.out)
@@ -102,7 +112,7 @@ def _settled(out: str) -> Compaction | None:
 def _write(out: str, tables: tuple[str, ...], part_bytes: int, console: Console) -> Compaction:
     """Write the new parts beside the tables, and then the record."""
     old = {table: storage.list_parts(storage.join(out, table)) for table in tables}
-    made = [name.split("-") for names in old.values() for name in names if name.startswith("compact-")]
+    made = [name.split("-") for names in old.values() for name in names if name.startswith(COMPACT_PREFIX)]
     number = 1 + max((int(parts[1]) for parts in made), default=0)
     newest = newest_generations(out)
     n_parts, n_rows = dict.fromkeys(tables, 0), dict.fromkeys(tables, 0)
@@ -149,7 +159,7 @@ def _publish(out: str, settled: Compaction) -> None:
     for table, count in settled.n_parts.items():
         aside = storage.join(out, COMPACT_FOLDER, f"{settled.number:06d}", table)
         for part in range(count):
-            place = storage.join(out, table, f"compact-{settled.number:06d}-{part:06d}.parquet")
+            place = storage.join(out, table, f"{COMPACT_PREFIX}{settled.number:06d}-{part:06d}.parquet")
             if storage.find(place) is None:
                 storage.create(place, storage.read(storage.join(aside, _aside_name(part))))
         for name in settled.old[table]:

@@ -5,14 +5,13 @@ On disk, or under any URL::
     OUT/_run.json                   identity and run_id; claims the folder for one job
     OUT/_plan/                      shards and their recordings (``plans``)
     OUT/TABLE/part-000042.parquet   parts, named by their shard
-    OUT/_commits/part-000042.json   the shard is done; written after its parts were read back
+    OUT/_commits/part-000042.json   the shard is done; how it is written: ``commits``
     OUT/_journal/HASH.json          all commit records of a finished job in one object (``journal``)
     OUT/_SUCCESS                    every listed recording is accounted for; names the journal; written last
 
-Invariants: each file is created whole, by the first who writes it, and never changes. A shard's failures part is
-written first and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in
-exactly one of the tables however often the shard is run. A shard is done when its commit record is there, and not
-before. While an update or a retry in a finished folder is under way, there is no success mark, and no journal counts.
+Invariants: each file is created whole, by the first who writes it, and never changes. A shard is done when its commit
+record is there, and not before. While an update or a retry in a finished folder is under way, there is no success mark,
+and no journal counts.
 """
 
 from __future__ import annotations
@@ -27,16 +26,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heartbeat_core import storage
-from heartbeat_core.errors import InputError, JobError, OutputError, StorageError
-from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
+from heartbeat_core.errors import JobError, OutputError, StorageError
 from heartbeat_core.settings import Limits, canonical_json, fingerprint
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.uris import FAILURES, SUCCESS_NAME
+from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER, SUCCESS_NAME
 from jobs.output.differences import advise, describe_differences
 from jobs.output.journal import journal_name, journal_uri, read_journal, store_journal
 
 RUN_NAME = "_run.json"
-PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
@@ -285,7 +282,7 @@ def find_commit(out: str, shard: int) -> Commit | None:
     JobError
         It is damaged.
     """
-    uri = _commit_uri(out, shard)
+    uri = commit_uri(out, shard)
     try:
         return Commit(**json.loads(storage.read(uri)))
     except FileNotFoundError:
@@ -330,71 +327,6 @@ def part_uri(out: str, table: str, index: int) -> str:
     return storage.join(out, table, f"{part_name(index)}.parquet")
 
 
-def settle_failures(out: str, index: int, failures: bytes) -> set[str]:
-    """Store the shard's failures part, or adopt the one that is there; return the ids of the failed recordings."""
-    uri = part_uri(out, FAILURES, index)
-    try:
-        stored = failures if storage.create(uri, failures) else storage.read(uri)
-        settled = from_parquet(stored, ["recording_id"])
-    except InputError as error:
-        raise StorageError(f"{storage.display(uri)}: {error}") from None
-    return set(settled.column("recording_id").to_pylist())
-
-
-def commit_shard(
-    out: str,
-    index: int,
-    n_listed: int,
-    n_failed: int,
-    tables: Mapping[str, bytes],
-    run_id: str,
-    labels: Iterable[str | None] = (),
-) -> Commit:
-    """Store the shard's other parts, read back what is stored, and write the commit record.
-
-    ``labels`` are those of the rows, in any order.
-
-    Raises
-    ------
-    StorageError
-        What is stored does not add up to the shard's recordings; nothing is committed.
-    """
-
-    def store(name: str) -> int:
-        uri = part_uri(out, name, index)
-        storage.create(uri, tables[name])
-        return _stored_rows(uri)
-
-    with ThreadPoolExecutor(len(tables) + 1, thread_name_prefix="store") as pool:
-        pending = {name: retry.submit(pool, store, name) for name in tables}
-        stored_errors = retry.submit(pool, _stored_errors, part_uri(out, FAILURES, index))
-        rows = {name: future.result() for name, future in pending.items()}
-        errors = stored_errors.result()
-    rows[FAILURES] = errors.total()
-    if rows[FAILURES] != n_failed or any(rows[name] + n_failed != n_listed for name in tables):
-        raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
-    counts = dict(Counter(label for label in labels if label is not None))
-    commit = Commit(index, n_listed, rows, run_id, counts, dict(errors))
-    storage.create(_commit_uri(out, index), canonical_json(asdict(commit)))
-    return commit
-
-
-def _commit_uri(out: str, shard: int) -> str:
+def commit_uri(out: str, shard: int) -> str:
+    """Return the URI of a shard's commit record."""
     return storage.join(out, COMMITS_FOLDER, f"{part_name(shard)}.json")
-
-
-def _stored_rows(uri: str) -> int:
-    tail = storage.read_tail(uri, FOOTER_TAIL_BYTES)
-    try:
-        length = footer_length(tail)
-        return footer_rows(tail if length <= len(tail) else storage.read_tail(uri, length))
-    except InputError as error:
-        raise StorageError(f"{storage.display(uri)}: {error}") from None
-
-
-def _stored_errors(uri: str) -> Counter[str]:
-    """Count the rows of a failures part by ``error_type``."""
-    try:
-        return Counter(from_parquet(storage.read(uri), ["error_type"]).column("error_type").to_pylist())
-    except (InputError, FileNotFoundError) as error:
-        raise StorageError(f"{storage.display(uri)}: cannot be read back: {error}") from None

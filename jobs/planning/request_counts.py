@@ -40,12 +40,15 @@ A_RECORDING = {"classify": Requests(get=1), "build-dataset": Requests(get=2)}
 """Reading it; a dataset's recordings are read twice, first to find the longest."""
 
 A_SHARD = {
-    # PUT: parts of three tables and the commit record. GET: is it committed already, and the parts read back.
-    "classify": Requests(put=4, get=4),
-    # PUT: parts of two tables, the fit and the commit record. GET: is it committed already, the parts read back, and
+    # PUT: what is settled, parts of two tables and the commit record. GET: is it committed already, and the parts read
+    # back.
+    "classify": Requests(put=4, get=3),
+    # PUT: what is settled, a part, the fit and the commit record. GET: is it committed already, the part read back, and
     # the fit once more, to be merged.
-    "build-dataset": Requests(put=4, get=4, delete=1),
+    "build-dataset": Requests(put=4, get=3, delete=1),
 }
+A_FAILING_SHARD = Requests(put=1, get=1)
+"""The failures part of a shard in which something failed, and reading it back."""
 A_MERGE = Requests(put=1, get=1, head=1, delete=1)
 """One merge of a dataset's fits, whose result the next merge reads."""
 
@@ -56,17 +59,18 @@ A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
 """Listing the commit records at the end."""
 
 A_RUN = {
-    "classify": Requests(put=8, get=7, list=4, delete=3),
-    "build-dataset": Requests(put=13, get=11, head=2, list=5, delete=2),
+    "classify": Requests(put=9, get=7, list=5, delete=3),
+    "build-dataset": Requests(put=14, get=11, head=2, list=6, delete=2),
 }
-"""Probing the store, announcing the driver, claiming the folder, settling the plan, journal and success mark."""
+"""Probing the store, announcing the driver, claiming the folder, settling the plan, the failures part without rows, the
+journal and the success mark."""
 
 A_WORKER = {"classify": Requests(), "build-dataset": Requests(get=1)}
 """The alignment reference."""
 
 
 def requests_of_run(
-    job: JobName, n_recordings: int, n_remote: int, n_shards: int, n_workers: int, seconds: float
+    job: JobName, n_recordings: int, n_remote: int, n_shards: int, n_workers: int, seconds: float, n_failing: int = 0
 ) -> Requests:
     """Return the requests of a run, without those that list its inputs.
 
@@ -77,11 +81,13 @@ def requests_of_run(
     n_recordings : int
         How many recordings; ``n_remote`` of them are in a bucket.
     n_shards : int
-        How many shards; each writes one part of each table.
+        How many shards; each writes one part of each table of results.
     n_workers : int
         How many worker processes.
     seconds : float
         How long the driver runs: it rewrites its record every few seconds.
+    n_failing : int
+        In how many shards something fails.
     """
     n_pieces = min(n_shards, _ceil(n_recordings, RECORDINGS_A_PIECE))
     # Of a long plan, a dataset's workers read each piece once to find the reference, and then once more.
@@ -92,6 +98,7 @@ def requests_of_run(
         A_RUN[job]
         + A_RECORDING[job] * n_remote
         + A_SHARD[job] * n_shards
+        + A_FAILING_SHARD * n_failing
         + A_PIECE[job] * n_pieces
         + Requests(get=n_reads)
         + A_PAGE[job] * _ceil(n_shards, PAGE_KEYS)

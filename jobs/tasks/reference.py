@@ -34,7 +34,7 @@ from jobs.listing.shards import Shard
 from jobs.output.plans import PlannedShard
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts
 from jobs.tasks.isolation import Place
-from jobs.tasks.parts import working_place
+from jobs.tasks.processing import working_place
 from jobs.tasks.shards import planned_shard
 
 CHOICE_NAME = "_reference.json"

@@ -38,7 +38,8 @@ from jobs.cluster.connect import connect
 from jobs.drivers.run import begin, finish, run_shards
 from jobs.listing.listing import Listing
 from jobs.listing.shards import Shard, make_shards
-from jobs.output.ledger import Commit, commit_shard, settle_failures
+from jobs.output.commits import commit_shard, settle_failures
+from jobs.output.ledger import Commit
 from jobs.output.plans import PlannedShard
 from jobs.settings import ClusterSettings, JobSettings
 from jobs.tasks.context import RunFacts
@@ -140,9 +141,8 @@ def null_task(planned: PlannedShard, facts: RunFacts) -> Commit:
     shard = planned_shard(planned, facts)
     ids = column([recording.recording_id for recording in shard.recordings], pa.string())
     rows = pa.Table.from_arrays([ids], names=["recording_id"])
-    no_failures = rows.slice(0, 0).append_column("error_type", column([], pa.string()))
-    settle_failures(facts.out, shard.index, to_parquet(no_failures))
-    return commit_shard(facts.out, shard.index, len(ids), 0, {"rows": to_parquet(rows)}, facts.run_id)
+    settled = settle_failures(facts.out, shard.index, None)
+    return commit_shard(facts.out, shard.index, len(ids), settled, {"rows": to_parquet(rows)}, facts.run_id)
 
 
 def wait_shard(shard: Shard, nothing: None) -> int:

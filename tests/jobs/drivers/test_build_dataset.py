@@ -191,7 +191,7 @@ def test_a_build_goes_on_where_it_stopped(
     out = tmp_path / "out"
     arguments = [str(library)], str(out), options_of(recipe, library, layout=layout), settings_of(), console
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.drivers.build_dataset.dataset_task", kill_at(2))
+        patch.setattr("jobs.drivers.build_dataset.dataset_task", kill_at(3))
         with pytest.raises(KeyboardInterrupt):
             build_dataset(*arguments)
     with pytest.raises(DatasetError, match=r"not a finished dataset .* is not there"):
@@ -359,7 +359,7 @@ def test_the_other_pad_modes(
 def test_a_reader_goes_part_by_part(dataset: Path) -> None:
     opened = Dataset(str(dataset))
     parts = list(opened.iter_parts())
-    assert [len(part) for part in parts] == [8, 8, 7, N_ROWS - 23]
+    assert [len(part) for part in parts] == [8, 8, 8, N_ROWS - 24]
     together = opened.rows()
     assert [one for part in parts for one in part.recording_id] == together.recording_id
     assert together.groups[0].startswith("patient:")

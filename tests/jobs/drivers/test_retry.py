@@ -23,7 +23,7 @@ from jobs.output.newest import read_failures
 from jobs.output.plans import PlanFolder
 from jobs.output.status import read_status
 from jobs.settings import JobSettings
-from jobs.tasks import parts as tasks
+from jobs.tasks import processing as tasks
 from jobs.tasks.shards import classify_task
 from tests.faults.rig import tiny_recordings
 from tests.helpers import LIMITS, heart_bytes, read_rows, tree, web_server, write_csv
@@ -85,7 +85,7 @@ def share(bundle: Path, tmp_path: Path, console: Console, in_process: None, monk
             for path in gone:
                 path.with_suffix(".away").rename(path)
 
-    monkeypatch.setattr("jobs.tasks.parts.read_recordings", reading)
+    monkeypatch.setattr("jobs.tasks.processing.read_recordings", reading)
     return made
 
 
@@ -221,7 +221,8 @@ def test_update_and_retry_are_two_commands(failed: Share) -> None:
 
 
 def test_what_was_begun_is_finished_first_and_within_its_own_limits(failed: Share, bundle: Path) -> None:
-    for name in ("_SUCCESS", "_commits/part-000000.json", *(f"{table}/part-000000.parquet" for table in TABLES)):
+    parts = [f"{table}/part-000000.parquet" for table in TABLES]
+    for name in ("_SUCCESS", "_commits/part-000000.json", "_settled/part-000000", *parts):
         (failed.out / name).unlink()
     failed.away = {"a.wav"}
     # Within these limits, all recordings would be too large.
@@ -280,7 +281,7 @@ def test_a_retry_killed_in_the_middle_goes_on(
     begun = moment != "plan"
     assert share.n_generations() == 1 + begun
     listed, done, failed, left = share.counts()
-    n_done = {"second-shard": 7, "success": 16}.get(moment, 0)
+    n_done = {"second-shard": 8, "success": 16}.get(moment, 0)
     assert (listed, done, left) == (17, n_done, {"plan": 0, "success": 0}.get(moment, 17 - n_done))
     assert done + failed + left == listed
     text_of(share.console)
@@ -337,7 +338,7 @@ def test_the_rows_of_a_manifest_are_revealed_again(share: Share, tmp_path: Path)
     share.put("a.wav", heart_bytes("normal", 1))
     share.put("b.wav", heart_bytes("normal", 2))
     with web_server(share.folder) as (address, _):
-        signed = f"{address}/b.wav?X-Amz-Signature=abc"
+        signed = f"{address}/b.wav?X-Amz-Signature=c0ffee-signature"
         manifest = write_csv(tmp_path / "m.csv", ["path"], [["in/a.wav"], [signed]])
 
         def run(**options: Any) -> ClassifySummary:
@@ -357,7 +358,7 @@ def test_the_rows_of_a_manifest_are_revealed_again(share: Share, tmp_path: Path)
         for shard in planned.shards(generation)
         for one in shard.recordings
     } == {(None, None)}
-    assert not [name for name, data in tree(share.out).items() if b"abc" in data and name.startswith("_plan")]
+    assert not [name for name, data in tree(share.out).items() if b"c0ffee-signature" in data and name.startswith("_plan")]
 
 
 def test_the_limits_of_a_folder(tmp_path: Path) -> None:
