@@ -32,6 +32,7 @@ from heartbeat_core.settings import fingerprint, parse_settings
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import try_report
 from jobs.drivers.run import (
     Run,
     begin,
@@ -138,7 +139,11 @@ def build_dataset(
             return make_shards(_match(recordings, options)[0].recordings, settings.shards)
 
         with begin(out, identity, settings, make_plan, console) as run:
-            return _build(run, options, settings, console)
+            n_committed = len(run.commits)
+            summary = _build(run, options, settings, console)
+            if len(run.commits) > n_committed:
+                try_report(run.ledger.out, console)
+            return summary
 
 
 def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:

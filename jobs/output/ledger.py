@@ -17,6 +17,7 @@ before. While an update or a retry in a finished folder is under way, there is n
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -48,7 +49,7 @@ class Commit:
 
     ``rows`` counts the rows of each stored table, as read back. ``labels`` counts the result rows by label, without
     those that have none, and ``errors`` the failures by ``error_type``, so that nobody has to read the parts again
-    for these counts.
+    for these counts. The rest is for the report: ``notes`` and ``ended_at``, in seconds since 1970.
     """
 
     shard: int
@@ -57,11 +58,36 @@ class Commit:
     run_id: str
     labels: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    """As JSON: ``Notes``; empty in records of earlier releases."""
+    ended_at: float | None = None
 
     @property
     def failed(self) -> int:
         """Recordings of the shard that ended as failures."""
         return self.rows[FAILURES]
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a task says of its work beside the rows.
+
+    Attributes
+    ----------
+    worker : str
+        Host and process.
+    started_at : float
+        Seconds since 1970.
+    seconds : dict[str, float]
+        How long each stage has taken, by name.
+    drift : dict[str, Any] | None
+        As ``bundles.drift.Drift.stored`` returns it; None where nothing was measured.
+    """
+
+    worker: str
+    started_at: float
+    seconds: dict[str, float]
+    drift: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +357,7 @@ def commit_shard(
     tables: Mapping[str, bytes],
     run_id: str,
     labels: Iterable[str | None] = (),
+    notes: Notes | None = None,
 ) -> Commit:
     """Store the shard's other parts, read back what is stored, and write the commit record.
 
@@ -347,6 +374,7 @@ def commit_shard(
         storage.create(uri, tables[name])
         return _stored_rows(uri)
 
+    began = time.monotonic()
     with ThreadPoolExecutor(len(tables) + 1, thread_name_prefix="store") as pool:
         pending = {name: retry.submit(pool, store, name) for name in tables}
         stored_errors = retry.submit(pool, _stored_errors, part_uri(out, FAILURES, index))
@@ -356,7 +384,11 @@ def commit_shard(
     if rows[FAILURES] != n_failed or any(rows[name] + n_failed != n_listed for name in tables):
         raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
     counts = dict(Counter(label for label in labels if label is not None))
-    commit = Commit(index, n_listed, rows, run_id, counts, dict(errors))
+    told: dict[str, Any] = {}
+    if notes is not None:
+        told = asdict(notes)
+        told["seconds"]["store"] = round(time.monotonic() - began, 3)
+    commit = Commit(index, n_listed, rows, run_id, counts, dict(errors), told, round(time.time(), 3))
     storage.create(_commit_uri(out, index), canonical_json(asdict(commit)))
     return commit
 

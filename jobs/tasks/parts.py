@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.scaling import ScalerFit
@@ -60,11 +60,14 @@ class Parts:
         The label of each row, for the commit record.
     fit : ScalerFit | None
         The share of these rows in the scaler of a dataset.
+    drift : dict[str, Any] | None
+        How far the recordings lie from the model's training data, as ``Drift.stored`` returns it.
     """
 
     tables: dict[str, bytes]
     labels: list[str | None]
     fit: ScalerFit | None = None
+    drift: dict[str, Any] | None = None
 
 
 class ShardWork(Protocol):
@@ -114,7 +117,15 @@ class ClassifyWork:
         )
         features = features_table(results, self._features, generation=facts.generation, kept=facts.kept)
         labels: list[str | None] = [self._labels[code] for code in predictions.codes.tolist()]
-        return Parts({"features": _encode(features, facts), "predictions": _encode(table, facts)}, labels)
+        # Imported here because it belongs to the model, and dataset tasks have none.
+        from heartbeat_core.bundles.drift import measure_drift
+
+        drift = measure_drift(self._bundle, results)
+        return Parts(
+            {"features": _encode(features, facts), "predictions": _encode(table, facts)},
+            labels,
+            drift=None if drift is None else drift.stored(),
+        )
 
 
 class DatasetWork:

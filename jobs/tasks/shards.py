@@ -26,7 +26,8 @@ from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Device
 from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
-from jobs.output.ledger import Commit, commit_shard, find_commit, settle_failures
+from jobs.output.ledger import Commit, Notes, commit_shard, find_commit, settle_failures
+from jobs.tasks.clock import StageClock
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
 from jobs.tasks.isolation import computing
 from jobs.tasks.parts import (
@@ -107,15 +108,21 @@ def _once(shard: Shard, run: RunFacts, make_work: Callable[[], ShardWork]) -> Co
 def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
     """Process a shard, store its parts and commit them."""
     facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
-    results, n_failed = _process_shard(shard, run, work, facts)
-    with computing():
+    clock = StageClock()
+    results, n_failed = _process_shard(shard, run, work, facts, clock)
+    with computing(), clock.computes("model"):
         parts = work.parts(results, facts)
     if parts.fit is not None:
         store_fit(run.out, 0, shard.index, parts.fit)
-    return commit_shard(run.out, shard.index, len(shard.recordings), n_failed, parts.tables, run.run_id, parts.labels)
+    notes = Notes(clock.worker, clock.started_at, clock.seconds, parts.drift)
+    return commit_shard(
+        run.out, shard.index, len(shard.recordings), n_failed, parts.tables, run.run_id, parts.labels, notes
+    )
 
 
-def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts) -> tuple[list[RecordingResult], int]:
+def _process_shard(
+    shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts, clock: StageClock
+) -> tuple[list[RecordingResult], int]:
     """Process a shard and store its failures; returns the results to store and the number of failures.
 
     Raises
@@ -125,12 +132,12 @@ def _process_shard(shard: Shard, run: RunFacts, work: ShardWork, facts: PartFact
     """
     recordings = [reveal(recording, run.path_column, run.driver) for recording in shard.recordings]
     limits = shard.limits or run.limits
-    with ExitStack() as stack:
+    with ExitStack() as stack, clock.reads():
         results, failures = process_recordings(
             recordings,
             work,
             limits,
-            working_place(stack, limits, isolated=shard.isolated),
+            clock.at(working_place(stack, limits, isolated=shard.isolated)),
             lambda: is_stopped(run.driver),
         )
     begin_commit(run.driver, shard.index)
