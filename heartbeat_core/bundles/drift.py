@@ -3,8 +3,8 @@
 The scaler of a bundle holds the mean and the deviation of each column over the training rows, altered copies among
 them. In its units, z, training rows have mean 0 and mean square 1. From the sums follow, for any group of columns,
 
-- the **shift** that the recordings have in common: the root of the mean, over the columns, of the squared mean of z. What
-  the spread of n recordings alone adds to it, the mean of z² over n, is taken away, so that few recordings have no
+- the **shift** that the recordings have in common: the root of the mean, over the columns, of the squared mean of z.
+  What the spread of n recordings alone adds to it, the mean of z² over n, is taken away, so that few recordings have no
   larger shift than many;
 - the **distance** of single recordings, the root mean square of z over the columns, as a histogram.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from heartbeat_core.reporting.page import Figure, Histogram
+from heartbeat_core.reporting.page import Figure, Histogram, Numbers
 from heartbeat_core.results.sample import Sample
 
 N_BINS = 30
@@ -74,7 +74,7 @@ def histogram_figure(
     together = np.concatenate(list(series.values()))
     edges = edges_for(together, low, high)
     counts = {one: bin_counts(there, edges) for one, there in series.items()}
-    numbers = {"from": edges[:-1], "to": edges[1:], **counts}
+    numbers: Numbers = {"from": edges[:-1], "to": edges[1:], **counts}
     alt = f"Histogram of {title[0].lower()}{title[1:]}: {describe(together, unit)}"
     return Figure(name, title, told, numbers, Histogram(unit, edges, counts), alt, note)
 

@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ _VARIABLES = {
     _MARK: "var(--mark)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)},
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9,
@@ -106,11 +107,14 @@ def _draw_bars(axes: Axes, chart: Bars) -> None:
         places = [row - 0.36 + thickness * (number + 0.5) for row in range(len(chart.names))]
         axes.barh(places, values, thickness * 0.92, color=_SERIES[number], label=name)
     _name_rows(axes, chart.names)
-    axes.set_xlim(0, max([*(value for values in chart.series.values() for value in values), 1e-9]) * 1.05)
+    longest = max(
+        [*(value for values in chart.series.values() for value in values), *(chart.marks or {}).values(), 1e-9]
+    )
+    axes.set_xlim(0, longest * 1.05)
     _mark(axes.axvline, chart.marks)
     axes.set_xlabel(chart.unit)
     axes.grid(axis="x", color=_GRID, linewidth=0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=chart.unit == "recordings"))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=chart.unit == "recordings", steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     if n_series > 1 or chart.marks:
         _legend_above(axes)
@@ -127,7 +131,7 @@ def _draw_ranges(axes: Axes, chart: Ranges) -> None:
     _mark(axes.axvline, chart.marks)
     axes.set_xlabel(chart.unit)
     axes.grid(axis="x", color=_GRID, linewidth=0.6)
-    _legend_above(axes)
+    _legend_above(axes, 2)
 
 
 def _draw_histogram(axes: Axes, chart: Histogram) -> None:
@@ -161,8 +165,8 @@ def _draw_line(axes: Axes, chart: Line) -> None:
         _legend_above(axes)
 
 
-def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, handlelength=1.2, columnspacing=1.0)
+def _legend_above(axes: Axes, n_columns: int = 3) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=n_columns, handlelength=1.2, columnspacing=1.0)
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:

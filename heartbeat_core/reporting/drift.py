@@ -23,10 +23,12 @@ from heartbeat_core.features.groups import GroupColumns, groups_read
 from heartbeat_core.learning.limits import FAR_SHARE, UNLIKE_RIGHT_SHARE
 from heartbeat_core.reporting.counting import percent
 from heartbeat_core.reporting.facts import ReportFacts
-from heartbeat_core.reporting.page import Bars, Figure, Finding, Line, Ranges, Section
+from heartbeat_core.reporting.page import Bars, Figure, Finding, Line, Numbers, Ranges, Section
 
 SOMEWHAT, UNLIKE = 0.4, 0.5
 """Shifts, in training deviations, from which recordings are somewhat unlike, and unlike, the training data."""
+N_FARTHEST = 8
+"""Shards that are named."""
 _FEWEST = 8
 """Recordings of which a shift says something."""
 _DIRECTED = 0.25
@@ -47,55 +49,59 @@ _MANY_MARKED = 3.0
 """How many times the expected share must be marked as far before it is a finding."""
 
 
-def verdict(drift: Drift | None) -> str:
-    """Return how like the training data the recordings are: ``like``, ``somewhat unlike``, ``unlike``, ``unknown``."""
-    return "unknown" if drift is None or drift.n < _FEWEST else _word(drift.shift())
+def verdict(facts: ReportFacts) -> str:
+    """Return how like the training data the recordings are.
+
+    Returns
+    -------
+    str
+        ``unlike``, ``partly unlike`` (not together, but many shards by themselves), ``somewhat unlike``, ``like``, or
+        ``unknown`` where nothing was measured or there are too few recordings.
+    """
+    if facts.drift is None or facts.drift.n < _FEWEST:
+        return "unknown"
+    together = _word(facts.drift.shift())
+    return "partly unlike" if together != "unlike" and unlike_share(facts) >= _MANY_UNLIKE else together
 
 
 def drift_findings(facts: ReportFacts) -> list[Finding]:
     """Return what the first screen must say about drift."""
     found = []
-    told = verdict(facts.drift)
+    told = verdict(facts)
     words = _directions(facts)
     sentence = f" They are {_joined(words)} than the training data." if words else ""
     shift = 0.0 if facts.drift is None else facts.drift.shift()
     if told == "unlike":
-        found.append(
-            Finding(
-                "bad",
-                f"These recordings are unlike the training data of the model: they differ from it together, by {shift:.2f} "
-                f"of its deviations (parts of the training data have up to {SOMEWHAT:g}).{sentence}{_overcalled(facts)} Do not trust its labels or "
-                "its confidence here before you have checked them on recordings whose truth you know.",
-            )
+        text = (
+            f"These recordings are unlike the training data of the model: they differ from it together, by "
+            f"{shift:.2f} of its deviations (parts of the training data have up to {SOMEWHAT:g}).{sentence}"
+            f"{_overcalled(facts)} Do not trust its labels or its confidence here before you have checked them on "
+            "recordings whose truth you know."
         )
+        found.append(Finding("bad", text))
+    elif told == "partly unlike":
+        text = (
+            f"A part of these recordings is unlike the training data of the model: {percent(unlike_share(facts), 1.0)} "
+            "of them lie in shards that are unlike it by themselves. Check the labels there on recordings whose truth "
+            "you know. The section 'Drift' names these shards."
+        )
+        found.append(Finding("look", text))
     elif told == "somewhat unlike":
-        found.append(
-            Finding(
-                "look",
-                f"These recordings are somewhat unlike the training data of the model (shift {shift:.2f}; parts of "
-                f"those data have up to {SOMEWHAT:g}).{sentence} Check its labels on recordings whose truth you know.",
-            )
+        text = (
+            f"These recordings are somewhat unlike the training data of the model (shift {shift:.2f}; parts of those "
+            f"data have up to {SOMEWHAT:g}).{sentence} Check its labels on recordings whose truth you know."
         )
+        found.append(Finding("look", text))
     elif told == "like":
         found.append(Finding("good", f"These recordings are like the training data of the model (shift {shift:.2f})."))
-    if told in ("like", "somewhat unlike") and unlike_share(facts) >= _MANY_UNLIKE:
-        found.append(
-            Finding(
-                "look",
-                f"A part of these recordings is unlike the training data: {percent(unlike_share(facts), 1.0)} of them lie in "
-                "shards that are unlike it by themselves. The figure 'Shift along the listing' shows where.",
-            )
-        )
     marked, n = _marked(facts), _n_predictions(facts)
     for reason, expected, whose in (
         (OUT_OF_DISTRIBUTION, FAR_SHARE, "its training rows"),
         (UNLIKE_TRAINING_DATA, UNLIKE_RIGHT_SHARE, "its right predictions for databases it had not seen"),
     ):
         if n and marked.get(reason, 0) > max(_MANY_MARKED * expected * n, 3):
-            share = percent(marked[reason], n)
-            found.append(
-                Finding("bad", f"{share} of the predictions lie farther from the training data than {1 - expected:.1%} of {whose}.")
-            )
+            share, most = percent(marked[reason], n), f"{1 - expected:.1%} of {whose}"
+            found.append(Finding("bad", f"{share} of the predictions lie farther from the training data than {most}."))
     return found
 
 
@@ -104,10 +110,12 @@ def drift_section(facts: ReportFacts) -> Section:
     drift, manifest = facts.drift, facts.manifest
     if drift is None or manifest is None:
         return Section("drift", "Drift", [_why_not(facts)])
-    told = verdict(drift)
-    lead = [f"Taken together, these recordings are {told} the training data."]
+    told = verdict(facts)
+    lead = [f"Taken together, these recordings are {_word(drift.shift())} the training data."]
     if told == "unknown":
         lead = [f"There are too few recordings to say whether they are like the training data: {_FEWEST} are needed."]
+    elif told == "partly unlike":
+        lead.append(f"But {percent(unlike_share(facts), 1.0)} of them lie in shards that are unlike it by themselves.")
     if words := _directions(facts):
         lead.append(f"They are {_joined(words)} than the training data.")
     lead.append(_experience(manifest))
@@ -154,8 +162,8 @@ def _shift_figure(rows: Sequence[_Row]) -> Figure:
     return Figure(
         "drift-shift",
         "Shift of each group of features",
-        "How far the recordings together lie from the mean of the training rows, in deviations of those; 0 is no shift. "
-        "The lines are limits for all features.",
+        "How far the recordings together lie from the mean of the training rows, in deviations of those; 0 is no "
+        "shift. The lines are limits for all features.",
         {"group": titles, "shift": shifts, "verdict": [_word(shift) for shift in shifts]},
         Bars("shift, training deviations", titles, {"shift": shifts}, _MARKS),
         "Bars of the shift: " + ", ".join(f"{row.title} {row.shift:.2f}" for row in rows),
@@ -172,7 +180,8 @@ def _distance_figure(rows: Sequence[_Row], n: int) -> Figure:
         "How far each recording lies from the mean of the training rows, whose root mean square distance is 1.",
         {"group": names, **columns, "recordings": [n] * len(names)},
         Ranges("distance, training deviations", names, percentiles, {"training rows": 1.0}),
-        "Ranges of the distance; medians: " + ", ".join(f"{row.title} {one[2]:.2f}" for row, one in zip(rows, percentiles, strict=True)),
+        "Ranges of the distance; medians: "
+        + ", ".join(f"{row.title} {one[2]:.2f}" for row, one in zip(rows, percentiles, strict=True)),
     )
 
 
@@ -187,7 +196,25 @@ def _along(facts: ReportFacts) -> list[Figure]:
     told = "The shift of each shard, in the order of the listing. A step is often another device or database."
     chart = Line("shard", "shift", x, y, _MARKS)
     alt = f"Line of the shift over the shards: from {min(y):.2f} to {max(y):.2f}."
-    return [Figure("drift-along", "Shift along the listing", told, {"shard": x, "shift": y}, chart, alt)]
+    return [
+        Figure("drift-along", "Shift along the listing", told, {"shard": x, "shift": y}, chart, alt),
+        *_farthest(facts),
+    ]
+
+
+def _farthest(facts: ReportFacts) -> list[Figure]:
+    """Return the table of the shards with the largest shifts, if they are unlike the training data."""
+    shards = sorted((one for one in facts.shards if one.shift >= UNLIKE), key=lambda one: -one.shift)[:N_FARTHEST]
+    if not shards:
+        return []
+    numbers: Numbers = {
+        "shard": [one.shard for one in shards],
+        "shift": [round(one.shift, 3) for one in shards],
+        "recordings": [one.n for one in shards],
+        "first_recording": [one.first for one in shards],
+    }
+    told = "The shards that are most unlike the training data, and the first recording of each."
+    return [Figure("drift-farthest", "Where the shift is largest", told, numbers)]
 
 
 def unlike_share(facts: ReportFacts) -> float:
@@ -264,8 +291,8 @@ def _experience(manifest: BundleManifest) -> str:
     label = max(shares, key=lambda label: len(shares[label]))
     least, most = (percent(share, 1.0) for share in (min(shares[label]), max(shares[label])))
     return (
-        f"What an unlike database can cost: of {len(shares[label])} databases that were left out of the training one after "
-        f"the other, it called between {least} and {most} of the recordings labelled '{label}' something else."
+        f"What an unlike database can cost: of {len(shares[label])} databases that were left out of the training one "
+        f"after the other, it called between {least} and {most} of the recordings labelled '{label}' something else."
     )
 
 
@@ -275,7 +302,9 @@ def _why_not(facts: ReportFacts) -> str:
     if facts.manifest is None:
         return "The model cannot be read any more, so drift is not shown."
     if not facts.tasks:
-        return "Drift is measured while the recordings are classified, and no shard of this folder has such measurements."
+        return (
+            "Drift is measured while the recordings are classified, and no shard of this folder has such measurements."
+        )
     return (
-        f"This model reads '{facts.manifest.recipe.input}'. Drift is measured only for models that read vectors of features."
+        f"This model reads '{facts.manifest.recipe.input}'; drift is measured only for models of vectors of features."
     )

@@ -41,11 +41,22 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class ShardDrift:
-    """The number of a shard, how many recordings were measured there, and their shift; NaN if it is only one."""
+    """How far the recordings of one shard lie from the training data.
+
+    Attributes
+    ----------
+    shard, n : int
+        Its number, and how many recordings were measured there.
+    shift : float
+        NaN of a single recording.
+    first : str | None
+        The path of its first recording, of the shards with the largest shifts; None elsewhere.
+    """
 
     shard: int
     n: int
     shift: float
+    first: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

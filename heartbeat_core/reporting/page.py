@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Cell = str | int | float | None
-Numbers = Mapping[str, Sequence[Cell]]
-"""Columns of the same length, by name."""
+Numbers = Mapping[str, Sequence[Any]]
+"""Columns of the same length, by name; their values are cells."""
 
 
 @dataclass(frozen=True, slots=True)

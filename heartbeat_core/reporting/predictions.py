@@ -41,7 +41,9 @@ def labels_section(facts: ReportFacts) -> Section:
         numbers["training_share"] = [round(trained.get(label, 0) / n_trained, 5) for label in titles]
         series["training data"] = [100 * share for share in numbers["training_share"]]
     alt = ", ".join(f"{label} {percent(count, total)}" for label, count in facts.labels.items())
-    figure = Figure("labels", "Recordings by label", told, numbers, Bars("% of the recordings", titles, series), f"Bars: {alt}.")
+    figure = Figure(
+        "labels", "Recordings by label", told, numbers, Bars("% of the recordings", titles, series), f"Bars: {alt}."
+    )
     lead = [] if total else ["There are no rows with a label yet."]
     several = [label for label in trained if "|" in label]
     if several:
@@ -95,7 +97,7 @@ def unsure_section(facts: ReportFacts) -> Section:
     if not reasons:
         return Section("unsure", "Unsure predictions", lead)
     titles = list(reasons)
-    numbers = {
+    numbers: Numbers = {
         "reason": titles,
         "predictions": list(reasons.values()),
         "share": [round(count / sample.n_rows, 5) for count in reasons.values()],
@@ -104,7 +106,7 @@ def unsure_section(facts: ReportFacts) -> Section:
     figure = Figure(
         "unsure",
         "Unsure by reason",
-        "How many predictions the model is not sure of, by reason. Look at these recordings before you use their labels.",
+        "How many predictions the model is not sure of, by reason. Look at them before you use their labels.",
         numbers,
         Bars("recordings", titles, {"predictions": list(reasons.values())}),
         "Bars: " + ", ".join(f"{reason} {whole(count)}" for reason, count in reasons.items()),

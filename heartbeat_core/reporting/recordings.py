@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from heartbeat_core.bundles.predictions import Sureness
 from heartbeat_core.reporting.counting import count_values, histogram_figure, numbers_of, percent, sampled, whole
 from heartbeat_core.reporting.facts import ReportFacts
-from heartbeat_core.reporting.page import Bars, Figure, Section
+from heartbeat_core.reporting.page import Bars, Figure, Numbers, Section
 from heartbeat_core.results.sample import Sample
 
 _MOST_ROWS = 12
@@ -28,13 +28,15 @@ def recordings_section(facts: ReportFacts) -> Section:
         histogram_figure(
             "durations",
             "Durations",
-            f"How long the recordings are. The outermost bins hold what lies beyond; the longest has {durations.max():.4g} s.",
+            f"How long the recordings are; the longest has {durations.max():.4g} s. The last bin is open.",
             "s",
             durations,
             note,
             low=0.0,
         ),
-        *_counted(sample, ("sample_rate_hz",), "sample-rates", "Sample rates", "Samples a second, as the files say.", " Hz"),
+        *_counted(
+            sample, ("sample_rate_hz",), "sample-rates", "Sample rates", "Samples a second, as the files say.", " Hz"
+        ),
         *_counted(
             sample,
             ("format", "subtype", "channels"),
@@ -44,7 +46,11 @@ def recordings_section(facts: ReportFacts) -> Section:
         ),
     ]
     named = [one for name in ("database", "device", "site") for one in _named(sample, name)]
-    lead = [] if named else ["No column says which device made a recording; its sample rate and its format are what is known."]
+    lead = (
+        []
+        if named
+        else ["No column says which device made a recording; its sample rate and its format are what is known."]
+    )
     return Section("recordings", "Recordings and devices", lead, [*figures, *named])
 
 
@@ -63,11 +69,13 @@ def quality_section(facts: ReportFacts) -> Section:
         f"silent: more than {limits.max_silent_fraction:.0%} of the time": _over(
             sample, "silent_fraction", limits.max_silent_fraction
         ),
-        f"shorter than {limits.min_duration_s:g} s": int((numbers_of(sample, "duration_s") < limits.min_duration_s).sum()),
+        f"shorter than {limits.min_duration_s:g} s": int(
+            (numbers_of(sample, "duration_s") < limits.min_duration_s).sum()
+        ),
         "cut off: less audio than the header says": int((numbers_of(sample, "truncated") > 0).sum()),
         "off-centre: offset above 5 % of full scale": int((np.abs(numbers_of(sample, "dc_offset")) > 0.05).sum()),
     }
-    numbers = {
+    numbers: Numbers = {
         "what": list(counts),
         "recordings": list(counts.values()),
         "share": [round(count / sample.n_rows, 5) for count in counts.values()],
@@ -105,13 +113,15 @@ def heart_section(facts: ReportFacts) -> Section:
     periods = periods[periods > _FEWEST_SEARCHED_S]
     if len(periods):
         lead = [
-            "A rough estimate: 60 over the period of the envelope from 25 to 150 Hz, which may be half or twice the true one. "
-            "With '--features …,beats', the heart rate of the S1 sounds is written and shown instead."
+            "A rough estimate: 60 over the period of the envelope from 25 to 150 Hz, which may be half or twice the "
+            "true one. With '--features …,beats', the heart rate of the S1 sounds is written and shown instead."
         ]
         told = "Beats a minute, from the period of the envelope (feature set 'statistics')."
         return Section("heart", title, lead, [_rates(60.0 / periods, told, note)])
     return Section(
-        "heart", title, ["The features that were written have no heart rate: '--features …,beats' writes one for each recording."]
+        "heart",
+        title,
+        ["The features that were written have no heart rate: '--features …,beats' writes one for each recording."],
     )
 
 
@@ -122,15 +132,23 @@ def alignment_section(facts: ReportFacts) -> Section:
     if not len(offsets):
         return Section("alignment", "Alignment", ["The feature set 'aligned' was not written."])
     note = sampled(sample, facts.done)
-    n_cut = int((numbers_of(sample, "n_frames_cut") > 0).sum())
-    lead = [f"{whole(n_cut)} of {whole(len(offsets))} recordings ({percent(n_cut, len(offsets))}) are longer than the reference and were cut."]
+    n_cut, n = int((numbers_of(sample, "n_frames_cut") > 0).sum()), len(offsets)
+    lead = [
+        f"{whole(n_cut)} of {whole(n)} recordings ({percent(n_cut, n)}) are longer than the reference and were cut.",
+    ]
     return Section(
         "alignment",
         "Alignment",
         lead,
         [
             histogram_figure(
-                "offsets", "Offsets", "Where a recording's first frame lies along the reference.", "frames", offsets, note, low=0.0
+                "offsets",
+                "Offsets",
+                "Where a recording's first frame lies along the reference.",
+                "frames",
+                offsets,
+                note,
+                low=0.0,
             ),
             histogram_figure(
                 "distances",
@@ -157,9 +175,7 @@ def _named(sample: Sample, name: str) -> list[Figure]:
     return _counted(sample, (name,), name, f"{name.capitalize()}s", f"The column '{name}' of the inputs.")
 
 
-def _counted(
-    sample: Sample, names: Sequence[str], name: str, title: str, told: str, unit: str = ""
-) -> list[Figure]:
+def _counted(sample: Sample, names: Sequence[str], name: str, title: str, told: str, unit: str = "") -> list[Figure]:
     """Return bars of the commonest values; the others share the last bar. None where no row has a value."""
     counts = {f"{value}{unit}": count for value, count in count_values(sample, *names).items()}
     if not counts:

@@ -40,13 +40,20 @@ def _state_findings(facts: ReportFacts) -> list[Finding]:
     found = []
     if facts.left:
         found.append(
-            Finding("look", f"The run is not finished: {whole(facts.left)} of {whole(facts.listed)} recordings have no row yet.")
+            Finding(
+                "look",
+                f"The run is not finished: {whole(facts.left)} of {whole(facts.listed)} recordings have no row yet.",
+            )
         )
     if facts.failed:
         reason, commonest = next(iter(facts.failures.items()))
         many = facts.failed > _MANY_FAILED * facts.listed
-        text = f"{whole(facts.failed)} of {whole(facts.listed)} recordings failed ({percent(facts.failed, facts.listed)})"
-        found.append(Finding("bad" if many else "look", f"{text}, {whole(commonest.count)} of them with '{reason}'."))
+        text = (
+            f"{whole(facts.failed)} of {whole(facts.listed)} recordings failed ({percent(facts.failed, facts.listed)})"
+        )
+        most = commonest.count > facts.failed / 2
+        why = f"most with '{reason}'" if most else f"for {len(facts.failures)} different reasons"
+        found.append(Finding("bad" if many else "look", f"{text}, {why}."))
     elif not facts.left:
         found.append(Finding("good", f"All {whole(facts.listed)} recordings have their row."))
     return found
@@ -76,9 +83,11 @@ def _summary(facts: ReportFacts) -> list[tuple[str, str]]:
         about = "" if facts.predictions.is_complete else "about "
         confidence = numbers_of(facts.predictions, "confidence")
         rows.append(("Median confidence", f"{about}{np.median(confidence):.2f}"))
-        rows.append(("Unsure", about + percent(numbers_of(facts.predictions, "unsure").sum(), facts.predictions.n_rows)))
+        rows.append(
+            ("Unsure", about + percent(numbers_of(facts.predictions, "unsure").sum(), facts.predictions.n_rows))
+        )
     if facts.drift is not None:
-        rows.append(("Against the training data", f"{verdict(facts.drift)} (shift {facts.drift.shift():.2f})"))
+        rows.append(("Against the training data", f"{verdict(facts)} (shift {facts.drift.shift():.2f})"))
     durations = numbers_of(facts.recordings, "duration_s")
     if len(durations):
         rows.append(("Duration", describe(durations, "s")))

@@ -8,7 +8,7 @@ import numpy as np
 
 from heartbeat_core.reporting.counting import percent, whole
 from heartbeat_core.reporting.facts import ReportFacts, Task
-from heartbeat_core.reporting.page import Bars, Figure, Line, Section
+from heartbeat_core.reporting.page import Bars, Figure, Line, Numbers, Section
 
 STAGES = {
     "read": "waiting for recordings",
@@ -30,8 +30,8 @@ def failures_section(facts: ReportFacts) -> Section:
         return Section("failures", "Failures", ["No recording has failed."])
     counts = {kind: one.count for kind, one in facts.failures.items()}
     lead = [
-        f"{whole(facts.failed)} of {whole(facts.listed)} recordings ({percent(facts.failed, facts.listed)}) could not be "
-        "processed. The table 'failures' names each of them; 'heartbeat classify --retry-failed' takes them again."
+        f"{whole(facts.failed)} of {whole(facts.listed)} recordings ({percent(facts.failed, facts.listed)}) could not "
+        "be processed. The table 'failures' names each of them; 'heartbeat classify --retry-failed' takes them again."
     ]
     figure = Figure(
         "failures",
@@ -42,7 +42,11 @@ def failures_section(facts: ReportFacts) -> Section:
         "Bars: " + ", ".join(f"{kind} {whole(count)}" for kind, count in counts.items()),
     )
     rows = [(kind, path, message) for kind, one in facts.failures.items() for path, message in one.first]
-    named = {"reason": [row[0] for row in rows], "recording": [row[1] for row in rows], "message": [row[2] for row in rows]}
+    named = {
+        "reason": [row[0] for row in rows],
+        "recording": [row[1] for row in rows],
+        "message": [row[2] for row in rows],
+    }
     table = Figure("failures-first", "The first of each reason", "Where they lie, and what was wrong.", named)
     return Section("failures", "Failures", lead, [figure, *([table] if rows else [])])
 
@@ -103,7 +107,9 @@ def _rate(tasks: Sequence[Task]) -> Figure:
     alt = f"Line of the rate over time: from {min(rates):.3g} to {max(rates):.3g} recordings a second."
     told = "Recordings that were committed a second. A fall is often a slow store, lost workers, or longer recordings."
     numbers = {"minutes": minutes, "recordings_per_second": rates}
-    return Figure("rate", "Rate over time", told, numbers, Line("minutes of work", "recordings / s", minutes, rates), alt)
+    return Figure(
+        "rate", "Rate over time", told, numbers, Line("minutes of work", "recordings / s", minutes, rates), alt
+    )
 
 
 def _workers(tasks: Sequence[Task]) -> Figure:
@@ -116,7 +122,8 @@ def _workers(tasks: Sequence[Task]) -> Figure:
     rows.sort(key=lambda row: -row[1])
     shown, rest = rows[:_MOST_WORKERS], rows[_MOST_WORKERS:]
     if rest:
-        shown.append((f"{len(rest)} others", *(round(sum(row[k] for row in rest), 1) for k in (1, 2, 3))))
+        listed, shards, computed = (sum(values) for values in list(zip(*rest, strict=True))[1:])
+        shown.append((f"{len(rest)} others", listed, shards, round(computed, 1)))
     heads = ("worker", "recordings", "shards", "computing_s")
     numbers = {head: [row[k] for row in shown] for k, head in enumerate(heads)}
     told = "What each worker process has done: host and process, and the processor time for features and model."
@@ -128,11 +135,15 @@ def _stages(tasks: Sequence[Task]) -> Figure:
     spent = {title: sum(task.seconds.get(stage, 0.0) for task in tasks) for stage, title in STAGES.items()}
     titles, per = list(spent), [round(1000 * seconds / n, 3) for seconds in spent.values()]
     told = (
-        "Where the tasks spent their time, for each recording. Features and model are processor time; tasks of one worker "
-        "wait for its core while another computes."
+        "Where the tasks spent their time, for each recording. Features and model are processor time; tasks of one "
+        "worker wait for its core while another computes."
     )
     alt = "Bars: " + ", ".join(f"{title} {value:.3g} ms" for title, value in zip(titles, per, strict=True))
-    numbers = {"stage": titles, "seconds": [round(seconds, 3) for seconds in spent.values()], "ms_per_recording": per}
+    numbers: Numbers = {
+        "stage": titles,
+        "seconds": [round(seconds, 3) for seconds in spent.values()],
+        "ms_per_recording": per,
+    }
     return Figure("stages", "Time by stage", told, numbers, Bars("ms a recording", titles, {"ms": per}), alt)
 
 

@@ -13,14 +13,14 @@ large run costs no more than that of a small one. Each report replaces the one b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial, reduce
 from operator import add
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 import heartbeat_core
@@ -36,6 +36,7 @@ from heartbeat_core.bundles.manifest import (
 )
 from heartbeat_core.errors import BundleError, InputError
 from heartbeat_core.formats.parquet import from_parquet
+from heartbeat_core.reporting.drift import N_FARTHEST, UNLIKE
 from heartbeat_core.reporting.facts import (
     PREDICTION_COLUMNS,
     RECORDING_COLUMNS,
@@ -119,7 +120,7 @@ def read_facts(out: str) -> ReportFacts:
     out = Ledger(out).out
     if status.job not in ("classify", "build-dataset"):
         raise InputError(
-            f"{storage.display(out)} is the output of '{status.job}', which writes its report itself: name the output of "
+            f"{storage.display(out)} is the output of '{status.job}', which writes its own report: name the output of "
             "'classify' or 'build-dataset'"
         )
     record = json.loads(storage.read(storage.join(out, RUN_NAME)))
@@ -150,7 +151,7 @@ def read_facts(out: str) -> ReportFacts:
         predictions=predictions if is_classified else None,
         recordings=recordings,
         drift=reduce(add, drifts.values()) if drifts and manifest is not None else None,
-        shards=[ShardDrift(shard, one.n, one.shift()) for shard, one in drifts.items()],
+        shards=_shards(out, drifts),
         tasks=[_task(commit) for commit in commits.values() if commit.notes and commit.ended_at is not None],
         manifest=manifest,
         provenance=_provenance(record, status, recordings, commits, now),
@@ -164,6 +165,19 @@ def _parts(out: str, table: str, commits: Mapping[int, Commit]) -> list[str]:
     folder = storage.join(out, table)
     names = storage.list_parts(folder)
     return [storage.join(folder, name) for name in names if name in committed or not name.startswith("part-")]
+
+
+def _shards(out: str, drifts: Mapping[int, Drift]) -> list[ShardDrift]:
+    """Return the shift of each shard, and where those with the largest ones begin."""
+    found = [ShardDrift(shard, one.n, one.shift()) for shard, one in drifts.items()]
+    there = set(storage.list_parts(storage.join(out, "predictions")))
+    farthest = sorted((one for one in found if one.shift >= UNLIKE), key=lambda one: -one.shift)[:N_FARTHEST]
+    first: dict[int, str | None] = {}
+    for shard in (one.shard for one in farthest):
+        if (name := f"{part_name(shard)}.parquet") in there:  # A compaction removes it.
+            part = from_parquet(storage.read(storage.join(out, "predictions", name)), ["relative_path"])
+            first[shard] = next(iter(part.column("relative_path").to_pylist()), None)
+    return [replace(one, first=first.get(one.shard)) for one in found]
 
 
 def _failures(
