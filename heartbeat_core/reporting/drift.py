@@ -147,7 +147,7 @@ def _rows(drift: Drift, groups: Sequence[GroupColumns]) -> list[_Row]:
 def distance_percentiles(counts: NDArray[np.int64]) -> list[float]:
     """Return the 10th, 25th, 50th, 75th and 90th percentile of distances, from their counts by bin."""
     edges = [0.0, *DISTANCE_EDGES, _LAST_EDGE]
-    reached = np.concatenate([[0.0], np.cumsum(counts)]) / max(1, counts.sum())
+    reached = np.concatenate([[0.0], np.cumsum(counts)]) / counts.sum()
     found = []
     for share in _PERCENTILES:
         place = int(np.searchsorted(reached[1:], share - 1e-12))

@@ -231,7 +231,7 @@ def _provenance(
     record: Mapping[str, Any], status: Status, sample: Sample, commits: Mapping[int, Commit], now: str
 ) -> dict[str, str]:
     identity = record["identity"]
-    inputs = [storage.display(uri) for uri in identity["inputs"]]
+    inputs = [storage.display(uri) for uri in identity.get("inputs", ())]
     more = f" and {len(inputs) - _MOST_INPUTS} more" if len(inputs) > _MOST_INPUTS else ""
     began = [commit.notes["started_at"] for commit in commits.values() if commit.notes]
     ended = [commit.ended_at for commit in commits.values() if commit.ended_at is not None]
@@ -243,7 +243,7 @@ def _provenance(
         "feature sets written": ", ".join(identity.get("features", ())),
         "run": record["run_id"],
         "heartbeat": sample.metadata.get("heartbeat_version"),
-        "results version": str(identity["results_version"]),
+        "results version": identity.get("results_version"),
         "schema version": sample.metadata.get("schema_version"),
         "shards": f"{status.committed:,} of {status.shards:,} committed",
         "generations": f"{status.generations}",

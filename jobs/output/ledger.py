@@ -33,6 +33,7 @@ from heartbeat_core.settings import Limits, canonical_json, fingerprint
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, SUCCESS_NAME
 from jobs.output.differences import advise, describe_differences
+from jobs.output.notes import Notes
 
 RUN_NAME = "_run.json"
 PLAN_FOLDER = "_plan"
@@ -58,36 +59,14 @@ class Commit:
     run_id: str
     labels: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-    """As JSON: ``Notes``; empty in records of earlier releases."""
-    ended_at: float | None = None
+    notes: dict[str, Any] = field(default_factory=dict, compare=False)
+    """``Notes`` as JSON; empty in records of earlier releases."""
+    ended_at: float | None = field(default=None, compare=False)
 
     @property
     def failed(self) -> int:
         """Recordings of the shard that ended as failures."""
         return self.rows[FAILURES]
-
-
-@dataclass(frozen=True, slots=True)
-class Notes:
-    """What a task says of its work beside the rows.
-
-    Attributes
-    ----------
-    worker : str
-        Host and process.
-    started_at : float
-        Seconds since 1970.
-    seconds : dict[str, float]
-        How long each stage has taken, by name.
-    drift : dict[str, Any] | None
-        As ``bundles.drift.Drift.stored`` returns it; None where nothing was measured.
-    """
-
-    worker: str
-    started_at: float
-    seconds: dict[str, float]
-    drift: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Device
 from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
-from jobs.output.ledger import Commit, Notes, commit_shard, find_commit, settle_failures
+from jobs.output.ledger import Commit, commit_shard, find_commit, settle_failures
+from jobs.output.notes import Notes
 from jobs.tasks.clock import StageClock
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
 from jobs.tasks.isolation import computing
