@@ -142,7 +142,7 @@ def build_dataset(
             n_committed = len(run.commits)
             summary = _build(run, options, settings, console)
             if len(run.commits) > n_committed:
-                try_report(run.ledger.out, console)
+                try_report(run.ledger.out, run.commits, console)
             return summary
 
 

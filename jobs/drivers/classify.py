@@ -129,7 +129,7 @@ def classify(
                 totals = _work(run, manifest, settings, console)
             labels, errors = count_newest(run.ledger.out, run.commits.values(), len(run.generations))
             if len(run.commits) > n_committed:
-                try_report(run.ledger.out, console)
+                try_report(run.ledger.out, run.commits, console)
             if len(run.generations) > 1:
                 totals = Totals(labels.total() + errors.total(), errors.total())
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))

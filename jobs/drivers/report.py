@@ -62,10 +62,10 @@ _MOST_KINDS = 30
 _MOST_INPUTS = 10
 
 
-def try_report(out: str, console: Console) -> None:
+def try_report(out: str, commits: Mapping[int, Commit], console: Console) -> None:
     """Write the report of a finished job. Whatever goes wrong with it is told, and the job stays finished."""
     with ThreadPoolExecutor(1, thread_name_prefix="report") as pool:
-        error = retry.submit(pool, write_report, out).exception()
+        error = retry.submit(pool, write_report, out, commits).exception()
     if error is None:
         console.print(f"report: {storage.display(storage.join(storage.to_uri(out), PAGE_NAME))}")
     else:
@@ -76,8 +76,8 @@ def try_report(out: str, console: Console) -> None:
         )
 
 
-def write_report(out: str) -> str:
-    """Write the report of a folder, and return the URI of the page.
+def write_report(out: str, known: Mapping[int, Commit] | None = None) -> str:
+    """Write the report of a folder, and return the URI of the page; ``known`` commit records are not read again.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def write_report(out: str) -> str:
     StorageError
         The folder cannot be read or written.
     """
-    facts = read_facts(out)
+    facts = read_facts(out, known)
     # Imported here: matplotlib takes half a second to load, and only what draws needs it.
     from heartbeat_core.reporting.render import render
 
@@ -114,9 +114,9 @@ def keep_manifest(out: str, manifest: BundleManifest) -> None:
     storage.create(storage.join(out, NUMBERS_FOLDER, MANIFEST_NAME), manifest_bytes(manifest))
 
 
-def read_facts(out: str) -> ReportFacts:
+def read_facts(out: str, known: Mapping[int, Commit] | None = None) -> ReportFacts:
     """Read what a report is made from; raises as ``write_report``."""
-    status, commits = read_state(out)
+    status, commits = read_state(out, known)
     out = Ledger(out).out
     if status.job not in ("classify", "build-dataset"):
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from heartbeat_core import storage
@@ -65,8 +66,8 @@ def read_status(out: str) -> Status:
     return read_state(out)[0]
 
 
-def read_state(out: str) -> tuple[Status, dict[int, Commit]]:
-    """Read what an output folder says of its job, and its commit records by shard.
+def read_state(out: str, known: Mapping[int, Commit] | None = None) -> tuple[Status, dict[int, Commit]]:
+    """Read what an output folder says of its job, and its commit records by shard; ``known`` ones are not read again.
 
     Raises
     ------
@@ -89,7 +90,9 @@ def read_state(out: str) -> tuple[Status, dict[int, Commit]]:
     finished = storage.find(storage.join(ledger.out, SUCCESS_NAME)) is not None
     drivers = live_drivers(ledger.out)
     generations = PlanFolder(ledger.out).generations()
-    commits = ledger.commits(ledger.committed())
+    committed = ledger.committed()
+    commits = {shard: commit for shard, commit in (known or {}).items() if shard in committed}
+    commits |= ledger.commits(committed - commits.keys())
     failed = sum(commit.failed for commit in commits.values())
     retried = count_retried(generations)
     running = {shard for driver in drivers for shard in driver.shards} - commits.keys()

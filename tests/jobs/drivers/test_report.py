@@ -134,7 +134,8 @@ def test_the_work_is_told(folder: Path) -> None:
     assert len(facts.tasks) == len(list((folder / "_commits").iterdir()))
     assert sum(task.listed for task in facts.tasks) == facts.listed
     for task in facts.tasks:
-        assert set(task.seconds) == {"read", "core", "features", "model", "store"}
+        # A shard of broken files alone computes no features.
+        assert {"read", "model", "store"} <= set(task.seconds) <= {"read", "core", "features", "model", "store"}
         assert task.started_at + task.seconds["store"] <= task.ended_at + 0.01
     found = numbers(folder, "workers")
     assert (sum(found["recordings"]), sum(found["shards"])) == (facts.listed, len(facts.tasks))

@@ -331,12 +331,12 @@ def test_everything_grows_with_the_count() -> None:
     assert many.audio_s == 10**9
     assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 * many.n_shards + 6 * 10**8}
     assert many.times.listing_s == 1000 * few.times.listing_s
-    # A recording's GET, four of each shard, one of each of the plan's pieces, six of the run.
+    # The GET of a recording, four of each shard, one of each piece of the plan, six of the run, and the report.
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)
-    assert many.requests.get == 10**8 + 4 * many.n_shards + n_pieces + 6
+    assert many.requests.get == 10**8 + 4 * many.n_shards + n_pieces + 6 + (8 + 2 * 512)
     beats = many.times.total_s.value // BEAT_S
-    assert many.requests.put == 4 * many.n_shards + n_pieces + 7 + beats
-    assert many.requests.list == pytest.approx(10**8 / 1000 + many.n_shards / 1000, rel=0.01)
+    assert many.requests.put == 4 * many.n_shards + n_pieces + 7 + 17 + beats
+    assert many.requests.list == pytest.approx(10**8 / 1000 + 6 * many.n_shards / 1000, rel=0.01)
     assert many.worker_memory_bytes == few.worker_memory_bytes
 
 
