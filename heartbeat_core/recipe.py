@@ -8,7 +8,7 @@ from pydantic import Field
 
 from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint, text_like
 
-RESULTS_VERSION = 6
+RESULTS_VERSION = 7
 """Increased with every code change that changes a result; part of the fingerprint of each job."""
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
@@ -94,11 +94,19 @@ class TrainingSettings(Settings):
     """Labels are balanced within each database (``learning.weighting``), by the ``balance`` of ``bagging``."""
 
 
+class SpecialistSettings(Settings):
+    """Networks that decide how likely some labels are; all other networks decide among the other labels."""
+
+    part: Name
+    """The networks of ``members`` that read this."""
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class BaggingSettings(Settings):
     """Settings of the model ``bagged-fcnn``: several small networks that are averaged, and what limits overfitting."""
 
     members: Annotated[tuple[Name, ...], Field(min_length=1)] = ("all",) * 4
-    """What each network reads: ``all``, or a part of the feature sets' columns, such as ``timbre`` or ``rhythm``."""
+    """What each network reads: ``all``, a feature set, or a part of their columns, such as ``timbre`` or ``rhythm``."""
     balance: Annotated[float, Field(ge=0, le=1)] = 0.75
     """The weight of a label in the loss is ``(rows / its rows) ** balance``: 1 makes all labels equal."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -111,6 +119,10 @@ class BaggingSettings(Settings):
     """A part of the columns that each network reads in whole, besides its share."""
     clip: Annotated[PositiveFloat, Field(exclude_if=lambda clip: clip == CLIP)] = CLIP
     """Scaled inputs are clipped here, in standard deviations."""
+    specialists: Annotated[SpecialistSettings | None, Field(exclude_if=lambda one: one is None)] = None
+    """Some networks decide on some labels alone. None: all networks decide on all labels."""
+    float16: Annotated[bool, Field(exclude_if=lambda float16: not float16)] = False
+    """The trained weights are rounded to float16 and stored so."""
 
 
 class Recipe(Settings):

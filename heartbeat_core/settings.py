@@ -13,7 +13,6 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -148,6 +147,8 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
     ConfigError
         The text is not YAML, or it is not a mapping.
     """
+    import yaml  # Loaded here because most commands read none.
+
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # An invalid date raises ValueError.

@@ -16,7 +16,7 @@ from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.labels import ORIGINAL_LABELS, Labels
 from heartbeat_core.learning.aligned import AlignedModel, Aligner
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.fcnn import FCNN, as_arrays
 from heartbeat_core.learning.vectors import VectorModel, VectorScaler
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
@@ -50,9 +50,9 @@ def made_up_bundle(
     mean, scale = _scaler(shape, rng)
     reference = Reference(make_frames(length, rng))
     model = (
-        AlignedModel(Aligner(reference, Scaler(mean, scale), "both", False), network)
+        AlignedModel(Aligner(reference, Scaler(mean, scale), "both", False), as_arrays(network))
         if kind == "aligned"
-        else VectorModel(VectorScaler(mean, scale), network, kind)
+        else VectorModel(VectorScaler(mean, scale), as_arrays(network), kind)
     )
     facts = {
         "name": "made-up",
@@ -70,7 +70,7 @@ def made_up_bundle(
 def made_up_results(bundle: Bundle, n_rows: int, seed: int = 1) -> list[RecordingResult]:
     """Return recordings after the walk, each elsewhere along the reference, with some statistics out of bounds."""
     rng = np.random.default_rng(seed)
-    mean, scale = (bundle.model.tensors()[f"scaler.{name}"].numpy() for name in ("mean", "scale"))
+    mean, scale = (bundle.model.tensors()[f"scaler.{name}"].astype(np.float64) for name in ("mean", "scale"))
     found = []
     for number in range(n_rows):
         n_frames = int(rng.integers(1, len(bundle.reference) + 1))

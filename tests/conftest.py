@@ -50,7 +50,7 @@ decision: {calibrated: true, inner_folds: 2}
 
 
 @contextmanager
-def _connect(settings: Any, shared: str, access: Any) -> Iterator[SimpleNamespace]:
+def _connect(settings: Any, shared: str, access: Any, worth: int | None = None) -> Iterator[SimpleNamespace]:
     yield SimpleNamespace(client=None, n_workers=1, n_threads=1, address="none", dashboard="none", is_local=True)
 
 

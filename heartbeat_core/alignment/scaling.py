@@ -8,7 +8,7 @@ workers are merged with the update of Chan, Golub and LeVeque (1979), which is e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -128,6 +128,14 @@ class ScalerFit:
         epsilon = np.finfo(np.float64).eps
         constant = variance <= self.n_rows * epsilon * variance + np.square(self.n_rows * mean * epsilon)
         return Scaler(mean, np.where(constant, 1.0, np.sqrt(variance)))
+
+
+def fit_scaler(frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64], length: int) -> Scaler:
+    """Fit the per-position scaler on raw aligned rows."""
+    fit = ScalerFit(length)
+    for row, offset in zip(frames, offsets.tolist(), strict=True):
+        fit.add(row, offset)
+    return fit.finish()
 
 
 _Moments = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]

@@ -6,23 +6,13 @@ could confuse are computed again exactly as in the loop.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import scipy.fft
 import torch
 from numpy.typing import NDArray
 
 from heartbeat_core.alignment.correlation import EPSILON, centre, error_factor, mean_of
-from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.arrays import Frames
-
-
-def make_reference(frames: Frames, device: str) -> Reference:
-    """Return a reference whose cross terms are computed on ``cpu`` or ``cuda``."""
-    if device == "cpu":
-        return Reference(frames)
-    return Reference(frames, partial(TorchCorrelator, device=device))
 
 
 class TorchCorrelator:

@@ -60,6 +60,6 @@ def measure(waveform: Waveform) -> Quality:
         peak_amplitude=float(window_peaks.max()),
         rms_amplitude=math.sqrt(sum_of_squares / len(samples)),
         dc_offset=float(samples.mean(dtype=np.float64)),
-        clipped_fraction=float(np.mean(magnitudes >= CLIPPING_AMPLITUDE)),
-        silent_fraction=float(np.mean(window_peaks < SILENCE_AMPLITUDE)),
+        clipped_fraction=float(np.count_nonzero(magnitudes >= CLIPPING_AMPLITUDE) / len(samples)),
+        silent_fraction=float(np.count_nonzero(window_peaks < SILENCE_AMPLITUDE) / len(window_peaks)),
     )

@@ -22,12 +22,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import safetensors.torch
-import torch
+import safetensors.numpy
 from safetensors import SafetensorError
 
 from heartbeat_core.alignment.placement import Reference
-from heartbeat_core.alignment.torch_correlator import make_reference
+from heartbeat_core.alignment.reference import make_reference
 from heartbeat_core.bundles.manifest import WEIGHTS_NAME, BundleManifest, read_file, read_manifest, resolve
 from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.devices import resolve_device
@@ -35,6 +34,7 @@ from heartbeat_core.errors import BundleError, ConfigError
 from heartbeat_core.features.catalogue import vectors_read
 from heartbeat_core.learning.kinds import implementation_of
 from heartbeat_core.learning.model import ServableModel
+from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Device
 
@@ -71,6 +71,11 @@ class Bundle:
         return self.manifest.model_id
 
     @property
+    def recipe(self) -> Recipe:
+        """The recipe of the model."""
+        return self.manifest.recipe
+
+    @property
     def vectors(self) -> tuple[str, ...]:
         """The vector sets that ``classify`` must compute for this model."""
         return vectors_read(self.manifest.recipe.input)
@@ -98,7 +103,8 @@ class Bundle:
 
 def pack(facts: dict[str, Any], reference: Reference, model: ServableModel) -> tuple[Bundle, bytes]:
     """Make a bundle from ``facts`` (all fields of the manifest but the two digests); return it and its weights file."""
-    weights = safetensors.torch.save({**model.tensors(), "reference.frames": torch.from_numpy(reference.frames.copy())})
+    arrays = {**model.tensors(), "reference.frames": reference.frames}
+    weights = safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in arrays.items()})
     draft = BundleManifest(**facts, weights_sha256=hashlib.sha256(weights).hexdigest(), digest="")
     manifest = draft.model_copy(update={"digest": draft.expected_digest()})
     return Bundle(manifest, reference, model), weights
@@ -146,16 +152,16 @@ def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = 
     if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
         raise BundleError(f"{source}: {WEIGHTS_NAME} does not match its digest: copy the bundle again")
     try:
-        tensors = safetensors.torch.load(weights)
-        reference = make_reference(tensors.pop("reference.frames").numpy(), device)
+        tensors = safetensors.numpy.load(weights)
+        reference = make_reference(tensors.pop("reference.frames"), device)
         model = implementation_of(manifest.recipe).restore(manifest.recipe, tensors, reference, device)
         form = model.form()
-        n_outputs = None if form is None else len(form.network.layers[-1].get_parameter("bias"))
+        n_outputs = None if form is None else len(form.network.layers[-1].bias)
         if n_outputs not in (None, len(manifest.labels)):
             raise ValueError(f"{n_outputs} outputs, {len(manifest.labels)} labels")
     except ConfigError as error:
         raise BundleError(f"{source}: {error}") from None
-    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise BundleError(f"{source}: {WEIGHTS_NAME} does not fit its recipe: {reason}") from None
     return Bundle(manifest, reference, model)

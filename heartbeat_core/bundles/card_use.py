@@ -24,6 +24,7 @@ def decision_section(manifest: BundleManifest) -> list[str]:
     return [
         "## Decision",
         f"Probabilities are softmax(logits / {manifest.decision.temperature:.3g}). {_rule(manifest)}",
+        *_specialists(manifest),
         "A prediction is marked as `unsure`, with the reason:",
         "\n".join(f"- `{name}`: {text}" for name, text in _reasons(manifest).items()),
     ]
@@ -52,6 +53,17 @@ def misuse_section(manifest: BundleManifest, drop_labels: Sequence[str]) -> list
             "\n".join(f"- {label}: only {' and '.join(places)}" for label, places in bound.items()),
         ]
     return found
+
+
+def _specialists(manifest: BundleManifest) -> list[str]:
+    specialists = manifest.recipe.bagging.specialists
+    if specialists is None:
+        return []
+    labels = ", ".join(specialists.labels)
+    return [
+        f"Only the units that read `{specialists.part}` decide how likely these labels are: {labels}. All other units "
+        "decide only between the other labels."
+    ]
 
 
 def _rule(manifest: BundleManifest) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import h5py
@@ -23,15 +24,15 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
 from heartbeat_core import __version__
 from heartbeat_core.arrays import Values
 from heartbeat_core.bundles.bundle import Bundle
 from heartbeat_core.errors import BundleError
 from heartbeat_core.features.catalogue import sets_read
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.fcnn import FCNN, as_modules
 from heartbeat_core.learning.model import NetworkForm
+from heartbeat_core.learning.network import Network
 from heartbeat_core.learning.training import label_mask
 
 OPSET = 17
@@ -186,7 +187,7 @@ def to_hdf5(bundle: Bundle) -> bytes:
         attributes |= {"feature_version": version, "feature_names": names}
     with h5py.File("bundle.h5", "w", driver="core", backing_store=False) as file:
         for name, value in bundle.model.tensors().items():
-            file.create_dataset(name.removeprefix("network."), data=value.numpy())
+            file.create_dataset(name.removeprefix("network."), data=value)
         file.create_dataset("reference.frames", data=bundle.reference.frames)
         file.attrs.update(attributes)
         file.flush()
@@ -245,10 +246,15 @@ def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            logits: NDArray[np.float64] = form.network(rows).double().numpy()
+            logits: NDArray[np.float64] = _in_torch(form.network)(rows).double().numpy()
     finally:
         torch.set_num_threads(threads)
     return bundle.manifest.decision.probabilities(logits, bundle.manifest.trained_codes), logits
+
+
+@lru_cache(maxsize=1)
+def _in_torch(network: Network) -> FCNN:
+    return as_modules(network)
 
 
 def _form(bundle: Bundle) -> NetworkForm:
@@ -259,20 +265,8 @@ def _form(bundle: Bundle) -> NetworkForm:
     return form
 
 
-def _layers(network: FCNN) -> list[_Layer]:
-    """Return the Linear layers, each with the BatchNorm1d before it folded in; only ReLU remains between them."""
-    found = []
-    gain, shift = np.ones(1), np.zeros(1)
-    for module in network.layers:
-        values = {name: value.double().numpy() for name, value in module.state_dict().items()}
-        if isinstance(module, nn.BatchNorm1d):
-            gain = values["weight"] / np.sqrt(values["running_var"] + module.eps)
-            shift = values["bias"] - values["running_mean"] * gain
-        elif isinstance(module, nn.Linear):
-            weight, bias = values["weight"], values["bias"]
-            folded = weight * gain
-            found.append(_Layer(folded, bias + (weight * shift).sum(axis=1), np.zeros(folded.shape[1])))
-    return found
+def _layers(network: Network) -> list[_Layer]:
+    return [_Layer(layer.weight, layer.bias, np.zeros(layer.weight.shape[1])) for layer in network.layers]
 
 
 def _scale(graph: _Graph, value: str, form: NetworkForm, clip: float) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Values
 from heartbeat_core.features.decoding import Segmentation, segment
 from heartbeat_core.features.segmenter import band_envelopes, log_posteriors, network_for, standardise
-from heartbeat_core.features.signal import Signal, power_spectra, prepare
+from heartbeat_core.features.signal import Signal, log_mel, power_spectra, prepare
 
 
 class Analysis:
@@ -41,6 +41,11 @@ class Analysis:
     def power(self) -> Values:
         """Return [n_frames, 129] float64, the ``power_spectra`` of the signal."""
         return power_spectra(self.signal.samples)
+
+    @cached_property
+    def log_mel(self) -> Values:
+        """Return [n_frames, 40] float64, the ``log_mel`` of the power."""
+        return log_mel(self.power)
 
     @cached_property
     def segmentation(self) -> Segmentation:

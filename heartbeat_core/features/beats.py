@@ -48,7 +48,7 @@ def list_onsets(segmentation: Segmentation) -> tuple[NDArray[np.float32], NDArra
 
 
 def _summarise_cycles(segmentation: Segmentation) -> Named:
-    cycles = segmentation.cycles()
+    cycles = segmentation.cycles
     if not len(cycles):
         return {}
     systoles, diastoles = np.diff(cycles, axis=1).T
@@ -58,7 +58,7 @@ def _summarise_cycles(segmentation: Segmentation) -> Named:
     is_early = (intervals[:-1] < EARLY_RATIO * middle) & (intervals[1:] > intervals[:-1])
     return {
         "heart_rate_bpm": 60.0 / _usual_interval(intervals, _confidences(segmentation, cycles)),
-        "heart_rate_confidence": segmentation.confidence * np.clip(segmentation.regularity, 0.0, 1.0),
+        "heart_rate_confidence": segmentation.confidence * min(max(segmentation.regularity, 0.0), 1.0),
         "systole_s": median(systoles),
         "systole_deviation_s": _robust_deviation(systoles),
         "diastole_s": median(diastoles),
@@ -68,8 +68,8 @@ def _summarise_cycles(segmentation: Segmentation) -> Named:
         "interval_max_ratio": intervals.max() / middle,
         "interval_cv": intervals.std() / intervals.mean(),
         "interval_log_change_max": np.abs(changes).max() if len(changes) else 0.0,
-        "early_beat_share": is_early.sum() / len(intervals),
-        "missing_beat_share": np.mean(intervals > MISSING_RATIO * middle),
+        "early_beat_share": np.count_nonzero(is_early) / len(intervals),
+        "missing_beat_share": np.count_nonzero(intervals > MISSING_RATIO * middle) / len(intervals),
         "cycles_share": intervals.sum() * STATE_HZ / len(segmentation.states),
     }
 
@@ -88,7 +88,7 @@ def _usual_interval(intervals: Values, confidences: Values) -> float:
     order = np.argsort(intervals)
     middle = intervals[order[np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)]]
     is_near = np.abs(intervals - middle) <= NEAR_MEDIAN * middle
-    return float(np.average(intervals[is_near], weights=weights[is_near]))
+    return float(intervals[is_near] @ weights[is_near]) / float(weights[is_near].sum())
 
 
 def _robust_deviation(values: Values) -> float:

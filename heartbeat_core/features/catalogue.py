@@ -58,7 +58,7 @@ MFCC = FeatureSet(
         for summary, text in (("mean", "mean"), ("std", "standard deviation"))
         for i in range(N_MFCC)
     ),
-    needs=("power",),
+    needs=("log_mel",),
     function="heartbeat_core.features.spectra:compute_mfcc",
     introduction="""\
 Mel-frequency cepstral coefficients (MFCC); `heartbeat_core/features/spectra.py` computes them.
@@ -89,7 +89,7 @@ LOG_MEL = FeatureSet(
     name="log-mel",
     version="log-mel-v1",
     shape="sequence",
-    needs=("power",),
+    needs=("log_mel",),
     function="heartbeat_core.features.spectra:compute_log_mel",
 )
 
@@ -129,6 +129,20 @@ def vectors_read(recipe_input: str) -> tuple[str, ...]:
     return tuple(one.name for one in sets_read(recipe_input) if one.shape == "vector")
 
 
+def default_sets(recipe_input: str) -> tuple[str, ...]:
+    """Return what ``classify`` writes where no sets are named: ``aligned``, ``statistics``, and what the model reads.
+
+    Results that hold what their model reads can be classified by another such model without reading the audio again.
+
+    Examples
+    --------
+    >>> default_sets("statistics+cycles")
+    ('aligned', 'statistics', 'cycles')
+    """
+    read = (one.name for one in sets_read(recipe_input) if one.columns)
+    return tuple(dict.fromkeys((ALIGNED.name, STATISTICS.name, *read)))
+
+
 def sets_written(names: Sequence[str]) -> list[FeatureSet]:
     """Return the feature sets to write, in the order of their columns.
 
@@ -156,16 +170,24 @@ def column_place(name: str, recipe_input: str) -> int | None:
 
 
 def columns_read(part: str, recipe_input: str) -> NDArray[np.bool_]:
-    """Return [width] bool: which values of a recipe's vectors belong to a part; ``all`` selects every value.
+    """Return [width] bool: which values of a recipe's vectors belong to a part.
+
+    Parameters
+    ----------
+    part : str
+        ``all`` for every value, the name of a feature set, or a part of the sets' columns such as ``timbre``.
+    recipe_input : str
+        The vector sets, written as in a recipe.
 
     Raises
     ------
     ConfigError
         No column belongs to the part.
     """
-    columns = [column for one in sets_read(recipe_input) for column in one.columns]
-    chosen = np.array([part in ("all", column.part) for column in columns], dtype=np.bool_)
+    sets = sets_read(recipe_input)
+    chosen = np.array([part in ("all", one.name, column.part) for one in sets for column in one.columns], np.bool_)
     if not chosen.any():
-        parts = sorted({column.part for column in columns if column.part})
-        raise ConfigError(f"input '{recipe_input}' has no part '{part}': there are {', '.join(['all', *parts])}")
+        parts = sorted({column.part for one in sets for column in one.columns if column.part})
+        names = ["all", *(one.name for one in sets), *parts]
+        raise ConfigError(f"input '{recipe_input}' has no part '{part}': there are {', '.join(names)}")
     return chosen

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Values
 from heartbeat_core.features.cycle_spectrum_columns import BANDS_HZ, COLUMNS, N_BANDS, N_DIASTOLE, N_SYSTOLE
 from heartbeat_core.features.decoding import Segmentation
-from heartbeat_core.features.series import hann
-from heartbeat_core.features.signal import N_FFT, Signal, mel_filters
+from heartbeat_core.features.series import hann, median_row, squared_magnitudes
+from heartbeat_core.features.signal import N_FFT, Signal, bins_used, mel_filters
 
 WINDOW, HOP = 160, 40
 FRAMES_HZ = 100
@@ -30,23 +30,24 @@ def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArra
     ndarray, [1024] float32
         Finite values in the order of ``cycle_spectrum_columns.COLUMNS``; 0 if there is no whole cycle.
     """
-    cycles = segmentation.cycles()
+    cycles = segmentation.cycles
     if not len(cycles):
         return np.zeros(len(COLUMNS), np.float32)
     spectra = at_phases(log_mel(signal.samples), cycles)
-    middle = np.median(spectra, axis=0)
-    spread = np.median(np.abs(spectra - middle), axis=0)
-    level = middle - np.median(middle[QUIET_PHASES], axis=0)
+    middle = median_row(spectra)
+    spread = median_row(np.abs(spectra - middle))
+    level = middle - median_row(middle[QUIET_PHASES])
     return np.concatenate([level.ravel(), spread.ravel()])
 
 
 def log_mel(samples: Values) -> NDArray[np.float32]:
     """Return [n_frames, 16] float32: log power in mel bands, in Hann-windowed frames centred every 10 ms from 0."""
     half = WINDOW // 2
-    padded = np.pad(samples.astype(np.float32), (half, half + HOP))
+    padded = np.zeros(len(samples) + 2 * half + HOP, np.float32)
+    padded[half : half + len(samples)] = samples
     spectra = scipy.fft.rfft(sliding_window_view(padded, WINDOW)[::HOP] * _window(), N_FFT)
-    power = np.square(spectra.real) + np.square(spectra.imag)
-    levels: NDArray[np.float32] = np.log(power @ _filters() + POWER_FLOOR)
+    filters = _filters()
+    levels: NDArray[np.float32] = np.log(squared_magnitudes(spectra[:, : len(filters)]) @ filters + POWER_FLOOR)
     return levels
 
 
@@ -78,4 +79,6 @@ def _window() -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _filters() -> NDArray[np.float32]:
-    return np.ascontiguousarray(mel_filters(N_BANDS, *BANDS_HZ).T, np.float32)
+    """Return [n_bins, 16] float32, up to the highest bin that a band needs."""
+    filters = mel_filters(N_BANDS, *BANDS_HZ)
+    return np.ascontiguousarray(filters[:, : bins_used(filters)].T, np.float32)

@@ -24,10 +24,12 @@ from heartbeat_core.features.series import (
     autocorrelation,
     distant_maxima,
     median,
+    percentile,
     percentile_values,
     prefixed,
+    smoothed,
 )
-from heartbeat_core.features.signal import Signal, envelope, log_mel
+from heartbeat_core.features.signal import Signal, envelope
 from heartbeat_core.features.similarity import summarise_similarity
 
 N_LOWER_BANDS = 3
@@ -65,15 +67,15 @@ class Template:
     second: int
 
 
-def compute_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
+def compute_cycles(signal: Signal, log_mel: Values) -> NDArray[np.float32]:
     """Summarise the heart cycles of a recording.
 
     Parameters
     ----------
     signal : Signal
         The recording, as ``signal.prepare`` returns it.
-    power : ndarray, [n_frames, 129] float64
-        Its ``signal.power_spectra``.
+    log_mel : ndarray, [n_frames, 40] float64
+        Its ``signal.log_mel``.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def compute_cycles(signal: Signal, power: Values) -> NDArray[np.float32]:
     found = {
         **prefixed("cycle", cycles),
         **prefixed("similarity", summarise_similarity(levels, period / ENVELOPE_HZ)),
-        **prefixed("dynamics", summarise_dynamics(log_mel(power))),
+        **prefixed("dynamics", summarise_dynamics(log_mel)),
     }
     return np.array([float(found[name]) for name in NAMES], np.float32)
 
@@ -111,8 +113,8 @@ def relative_envelopes(signal: Signal) -> Values:
 def beat_strength(relative: Values) -> Values:
     """Return [n] float64: the smoothed mean root of the lower three envelopes of [4, n], minus its 20th percentile."""
     mean = np.sqrt(np.minimum(relative[:N_LOWER_BANDS], LOUDEST)).mean(axis=0)
-    smooth = np.convolve(mean, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
-    strength: Values = smooth - percentile_values(smooth, (20,))[0]
+    smooth = smoothed(mean)
+    strength: Values = smooth - percentile(smooth, 20)
     return strength
 
 

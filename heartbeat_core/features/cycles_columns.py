@@ -169,7 +169,7 @@ CYCLES = FeatureSet(
     version=VERSION,
     shape="vector",
     columns=described(DESCRIPTIONS, {"cycle_": "rhythm", "similarity_": "rhythm", "dynamics_": "rhythm"}),
-    needs=("signal", "power"),
+    needs=("signal", "log_mel"),
     function="heartbeat_core.features.cycles:compute_cycles",
     introduction=_INTRODUCTION,
 )

@@ -12,6 +12,7 @@ are computed at once, state after state, which is exact and needs no compiled lo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy
@@ -38,7 +39,7 @@ USUAL_PERIOD_S, PERIOD_OCTAVES = 0.7, 1.2
 _LONGEST_LAG = 110
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segmentation:
     """The states of a recording.
 
@@ -71,6 +72,7 @@ class Segmentation:
         """Return the mean posterior of the states: near 1 for clean heart sounds."""
         return float(self.posteriors.mean())
 
+    @cached_property
     def cycles(self) -> Values:
         """Return [k, 3] float64: onsets in seconds of S1, of S2, and of the next S1, for each whole cycle."""
         first, second = self.onsets(S1), self.onsets(S2)
@@ -122,8 +124,12 @@ def heart_period(log_posteriors: NDArray[np.floating]) -> tuple[float, float]:
     return period / STATE_HZ, float(correlation[period])
 
 
+@lru_cache(maxsize=256)
 def length_scores(period_s: float) -> list[Values]:
-    """Return for each state [LONGEST + 1] float64: log probabilities of lengths in frames; -inf below ``SHORTEST``."""
+    """Return for each state [LONGEST + 1] float64: log probabilities of lengths in frames; -inf below ``SHORTEST``.
+
+    They are kept, because recordings share their few periods: read them only.
+    """
     s1_s, s2_s = 0.10 + 0.03 * period_s, 0.09 + 0.02 * period_s
     systole_s = max(0.06, 0.23 + 0.16 * min(period_s, 1.1) - s1_s)
     means_s = (s1_s, systole_s, s2_s, max(0.08, period_s - s1_s - systole_s - s2_s))
@@ -160,41 +166,48 @@ def viterbi(emissions: Values, lengths: list[Values]) -> tuple[NDArray[np.int8],
     np.cumsum(emissions.T, axis=1, out=totals[:, 1:])
     begun = np.zeros((n_rhythms, 4, pad + n + 1))
     # From the end of one state to the beginning of the next: from the totals of one to those of the other.
-    turns = totals - np.roll(totals, -1, axis=0)
+    turns = list(totals - np.roll(totals, -1, axis=0))
     backwards = [score[:, np.newaxis, : shortest - 1 : -1] for score, shortest in zip(lengths, SHORTEST, strict=True)]
-    windows = [sliding_window_view(begun[:, state], score.shape[-1], axis=1) for state, score in enumerate(backwards)]
+    windows = [
+        sliding_window_view(begun[:, state], score.shape[-1], axis=1)[:, pad - longest :]
+        for state, (score, longest) in enumerate(zip(backwards, LONGEST, strict=True))
+    ]
+    following = [begun[:, (state + 1) % 4, pad:] for state in range(4)]
+    sums = [np.empty((n_rhythms, CYCLE_MIN, score.shape[-1])) for score in backwards]
     done = [0, 0, 0, 0]
     # One block more than there are frames: in the last, the states catch up with one another.
     for start in range(0, n + CYCLE_MIN, CYCLE_MIN):
         known = start
-        for state, (shortest, longest) in enumerate(zip(SHORTEST, LONGEST, strict=True)):
+        for state, shortest in enumerate(SHORTEST):
             known = min(known + shortest, n)
             low, high = done[state] + 1, known + 1
             if low < high:
-                first = pad - longest
-                ends = (windows[state][:, first + low : first + high] + backwards[state]).max(axis=2)
-                begun[:, (state + 1) % 4, pad + low : pad + high] = ends + turns[state, low:high]
+                paths = np.add(windows[state][:, low:high], backwards[state], out=sums[state][:, : high - low])
+                ends = np.maximum.reduce(paths, axis=2, out=following[state][:, low:high])
+                ends += turns[state][low:high]
             done[state] = known
-    paths = [_trace(begun[rhythm], totals, [score[rhythm] for score in lengths]) for rhythm in range(n_rhythms)]
-    return max(paths, key=lambda path: path[1])
+    return _trace(begun, totals, lengths)
 
 
 def _trace(begun: Values, totals: Values, lengths: list[Values]) -> tuple[NDArray[np.int8], float]:
     """Walk back from the best last state, which may be cut: it scores as its likeliest length that is long enough."""
     n, pad = totals.shape[1] - 1, max(LONGEST)
-    states = np.empty(n, np.int8)
     best = -np.inf
     for state, scores in enumerate(lengths):
-        enough = np.maximum.accumulate(scores[::-1])[::-1][1:]
-        found = begun[state, pad + n - len(enough) : pad + n][::-1] + enough + totals[state, n]
-        seen = int(found.argmax())
-        if found[seen] > best:
-            best, last, start = float(found[seen]), state, n - 1 - seen
-    states[max(start, 0) :] = last
+        enough = np.maximum.accumulate(scores[:, ::-1], axis=1)[:, ::-1][:, 1:]
+        found = begun[:, state, pad + n - enough.shape[1] : pad + n][:, ::-1] + enough + totals[state, n]
+        rhythm, seen = divmod(int(found.argmax()), found.shape[1])
+        if found[rhythm, seen] > best:
+            best, last, start, kept = float(found[rhythm, seen]), state, n - 1 - seen, rhythm
+    # Backwards in time, a window of as many frames as a state has lengths holds its possible beginnings.
+    backwards = np.ascontiguousarray(begun[kept, :, ::-1])
+    scores_of = [scores[kept] for scores in lengths]
+    path, stops = [last], [n]
     while start > 0:
-        end, last = start, (last - 1) % 4
-        scores = lengths[last]
-        found = begun[last, pad + end - len(scores) + 1 : pad + end + 1][::-1] + scores
-        start = end - int(found.argmax())
-        states[max(start, 0) : end] = last
+        stops.append(start)
+        last = (last - 1) % 4
+        path.append(last)
+        scores = scores_of[last]
+        start -= int((backwards[last, n - start : n - start + len(scores)] + scores).argmax())
+    states = np.repeat(np.array(path[::-1], np.int8), np.diff([0, *stops[::-1]]))
     return states, best

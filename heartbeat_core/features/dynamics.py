@@ -27,7 +27,9 @@ def summarise_dynamics(log_mel: Values) -> Named:
     Named
         115 values, under the names that follow ``dynamics`` in ``cycles_columns.NAMES``.
     """
-    groups = log_mel[:, : N_GROUPS * GROUP_SIZE].reshape(len(log_mel), N_GROUPS, GROUP_SIZE).mean(axis=2)
+    # In columns, along which all else is computed.
+    bands = np.ascontiguousarray(log_mel[:, : N_GROUPS * GROUP_SIZE].T).reshape(N_GROUPS, GROUP_SIZE, -1)
+    groups = bands.mean(axis=1).T
     by_group = {**_levels(groups), **_contrasts(groups)}
     found = {f"{group:02d}_{name}": values[group] for name, values in by_group.items() for group in range(N_GROUPS)}
     correlations = _correlations(groups)

@@ -1,49 +1,57 @@
-"""The rhythm of one band's envelope at 100 Hz: periods, levels, beats, modulation, and how steady the period is."""
+"""The rhythm of bands' envelopes at 100 Hz: periods, levels, beats, modulation, and how steady the period is.
+
+All bands of a recording are summarised together: each function takes one row a band and returns one value a band.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import scipy
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from heartbeat_core.arrays import Named, Values
+from heartbeat_core.arrays import Values
 from heartbeat_core.features.series import (
     ENVELOPE_HZ,
     FLOOR,
     PERIOD_S,
     autocorrelation,
     distant_maxima,
-    local_maxima,
-    median,
     moments,
     percentile_values,
     percentiles,
-    prefixed,
+    smoothed,
+    squared_magnitudes,
 )
 from heartbeat_core.features.statistics_columns import BEATS, MODULATION, MODULATION_EDGES_HZ, N_PEAKS
 
 STABILITY_WINDOW_S, STABILITY_HOP_S = 3.0, 0.5
 BEAT_DISTANCE_S = 0.15
 """Peaks that are closer count as one."""
+N_BEATS_MIN = 3
+ByBand = dict[str, Values]
+"""[n_bands] float64 by name."""
 
 
-def summarise_rhythm(values: Values) -> Named:
-    """Summarise one band's envelope.
+def summarise_rhythm(envelopes: Values) -> ByBand:
+    """Summarise the envelopes of bands.
 
     Parameters
     ----------
-    values : ndarray, [n] float64
+    envelopes : ndarray, [n_bands, n] float64
         At 100 Hz, not negative. The gain has no effect.
 
     Returns
     -------
-    Named
-        62 values, under the names that follow the name of the band in ``statistics_columns.NAMES``. All are computed
-        from the envelope divided by its mean.
+    dict[str, ndarray]
+        62 times [n_bands] float64, under the names of ``statistics_columns.RHYTHM``. All are computed from the
+        envelopes divided by their means.
     """
-    level = float(values.mean())
-    relative = values / level if level > FLOOR else np.zeros_like(values)
+    levels = envelopes.mean(axis=1, keepdims=True)
+    sounds = levels > FLOOR
+    relative = np.where(sounds, envelopes / np.where(sounds, levels, 1.0), 0.0)
     return {
         **_periodicity(autocorrelation(relative)),
         **_levels(relative),
@@ -53,24 +61,27 @@ def summarise_rhythm(values: Values) -> Named:
     }
 
 
-def _periodicity(correlation: Values) -> Named:
-    """Summarise an autocorrelation: its four highest peaks and their lags, the heart's period, the lowest value."""
-    peaks = local_maxima(correlation)
-    peaks = peaks[peaks >= BEAT_DISTANCE_S * ENVELOPE_HZ]
-    highest = peaks[np.argsort(-correlation[peaks], kind="stable")[:N_PEAKS]]
+def _periodicity(correlations: Values) -> ByBand:
+    """Summarise autocorrelations: their four highest peaks and their lags, the heart's period, the lowest value."""
+    inner = correlations[:, 1:-1]
+    is_peak = (inner > correlations[:, :-2]) & (inner >= correlations[:, 2:])
+    is_peak[:, : round(BEAT_DISTANCE_S * ENVELOPE_HZ) - 1] = False
+    bands = np.arange(len(correlations))
+    highest = np.argsort(np.where(is_peak, -inner, np.inf), axis=1, kind="stable")[:, :N_PEAKS].T
+    is_found = is_peak[bands, highest]
+    heights, lags_s = inner[bands, highest] * is_found, (highest + 1) * is_found / ENVELOPE_HZ
     found = {}
-    for rank in range(1, N_PEAKS + 1):
-        lag = int(highest[rank - 1]) if rank <= len(highest) else None
-        found[f"autocorrelation_peak_{rank}"] = 0.0 if lag is None else correlation[lag]
-        found[f"autocorrelation_peak_{rank}_lag_s"] = 0.0 if lag is None else lag / ENVELOPE_HZ
-    period, least = int(_period(correlation)), int(correlation.argmin())
+    for rank in range(N_PEAKS):
+        found[f"autocorrelation_peak_{rank + 1}"] = heights[rank]
+        found[f"autocorrelation_peak_{rank + 1}_lag_s"] = lags_s[rank]
+    period, least = _period(correlations), correlations.argmin(axis=1)
     return {
         **found,
         "period_s": period / ENVELOPE_HZ,
-        "autocorrelation_at_period": correlation[period],
-        "autocorrelation_at_half_period": correlation[round(period / 2)],
-        "autocorrelation_at_four_thirds_period": correlation[round(period * 4 / 3)],
-        "autocorrelation_min": correlation[least],
+        "autocorrelation_at_period": correlations[bands, period],
+        "autocorrelation_at_half_period": correlations[bands, np.rint(period / 2).astype(np.intp)],
+        "autocorrelation_at_four_thirds_period": correlations[bands, np.rint(period * 4 / 3).astype(np.intp)],
+        "autocorrelation_min": correlations[bands, least],
         "autocorrelation_min_lag_s": least / ENVELOPE_HZ,
     }
 
@@ -82,87 +93,113 @@ def _period(correlation: Values) -> NDArray[np.intp]:
     return lags
 
 
-def _levels(relative: Values) -> Named:
+def _levels(relative: Values) -> ByBand:
     logs = np.log(relative + 1e-3)
-    log_percentiles = percentiles(logs, (5, 10, 25, 50, 75, 90, 95, 99))
+    log_percentiles = percentiles(logs.T, (5, 10, 25, 50, 75, 90, 95, 99))
     log_median = log_percentiles.pop("p50")
-    _, deviation, skew, kurtosis = moments(relative)
-    _, log_deviation, log_skew, log_kurtosis = moments(logs)
+    _, deviations, skews, kurtoses = (one.reshape(2, -1) for one in moments(np.concatenate([relative, logs]).T))
     return {
-        **{f"log_envelope_{name}_less_p50": value - log_median for name, value in log_percentiles.items()},
+        **{f"log_envelope_{name}_less_p50": values - log_median for name, values in log_percentiles.items()},
         "log_envelope_p50": log_median,
-        "envelope_std": deviation,
-        "envelope_skew": skew,
-        "envelope_kurtosis": kurtosis,
-        "log_envelope_std": log_deviation,
-        "log_envelope_skew": log_skew,
-        "log_envelope_kurtosis": log_kurtosis,
+        "envelope_std": deviations[0],
+        "envelope_skew": skews[0],
+        "envelope_kurtosis": kurtoses[0],
+        "log_envelope_std": deviations[1],
+        "log_envelope_skew": skews[1],
+        "log_envelope_kurtosis": kurtoses[1],
     }
 
 
-def _beats(relative: Values) -> Named:
-    """Summarise the envelope's peaks: their rate, intervals and heights, and how the last two alternate (S1 and S2)."""
-    smooth = np.convolve(relative, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
-    peaks = distant_maxima(smooth, round(BEAT_DISTANCE_S * ENVELOPE_HZ))
-    heights, intervals_s = smooth[peaks], np.diff(peaks) / ENVELOPE_HZ
-    rate_hz = len(peaks) * ENVELOPE_HZ / len(relative)
-    if len(intervals_s) < 2:
-        return {**dict.fromkeys(BEATS, 0.0), "beat_rate_hz": rate_hz}
-    mean_s, deviation_s, mean_height = intervals_s.mean(), intervals_s.std(), heights.mean()
-    interval_percentiles = percentiles(intervals_s, (10, 25, 50, 75, 90))
+def _beats(relative: Values) -> ByBand:
+    """Summarise the envelopes' peaks: rate, intervals and heights, and how the last two alternate (S1 and S2)."""
+    smooth = smoothed(relative)
+    peaks = [distant_maxima(row, round(BEAT_DISTANCE_S * ENVELOPE_HZ)) for row in smooth]
+    n_peaks = np.array([len(places) for places in peaks])
+    found = np.zeros((len(BEATS), len(relative)))
+    bands = np.flatnonzero(n_peaks >= N_BEATS_MIN)
+    if len(bands):
+        counts = n_peaks[bands] - np.array([[1], [0]])
+        rows = np.zeros((2, len(bands), counts.max() + counts.max() % 2))
+        for row, band in enumerate(bands.tolist()):
+            places = peaks[band]
+            rows[0, row, : len(places) - 1] = places[1:] - places[:-1]
+            rows[1, row, : len(places)] = smooth[band, places]
+        rows[0] /= ENVELOPE_HZ
+        values = _intervals_and_heights(rows, counts)
+        found[:, bands] = [values[name] if name in values else 0.0 * counts[0] for name in BEATS]
+    return {**dict(zip(BEATS, found, strict=True)), "beat_rate_hz": n_peaks * ENVELOPE_HZ / relative.shape[1]}
+
+
+def _intervals_and_heights(rows: Values, counts: NDArray[np.intp]) -> ByBand:
+    """Summarise intervals in seconds and heights: [2, n_bands, n], n even, zeros after the first ``counts`` values."""
+    means = rows.sum(axis=-1) / counts
+    centred = rows - means[..., np.newaxis]
+    centred[np.arange(rows.shape[-1]) >= counts[..., np.newaxis]] = 0.0
+    energies = np.square(centred).sum(axis=-1)
+    deviations = np.sqrt(energies / counts)
+    of_intervals, of_heights = _row_percentiles(rows, counts, (10, 25, 50, 75, 90)).transpose(1, 0, 2)
+    alternate = rows.reshape(*counts.shape, -1, 2).transpose(3, 0, 1, 2)
+    [medians] = _row_percentiles(alternate, np.stack([(counts + 1) // 2, counts // 2]), (50,))
+    alternations = medians.max(axis=0) / np.maximum(medians.min(axis=0), FLOOR)
+    intervals, energy = centred[0], energies[0]
+    serial = [(intervals[:, lag:] * intervals[:, :-lag]).sum(axis=-1) / np.maximum(energy, FLOOR) for lag in (1, 2)]
+    varies = energy > FLOOR
     return {
-        "beat_rate_hz": rate_hz,
-        "interval_mean_s": mean_s,
-        "interval_std_s": deviation_s,
-        "interval_std_ratio": deviation_s / mean_s,
-        **{f"interval_{name}_s": value for name, value in interval_percentiles.items()},
-        "height_mean": mean_height,
-        "height_std_ratio": heights.std() / mean_height,
-        **prefixed("height", percentiles(heights, (10, 50, 90))),
-        "interval_alternation": _alternation(intervals_s),
-        "height_alternation": _alternation(heights),
-        "interval_serial_1": _serial(intervals_s, 1),
-        "interval_serial_2": _serial(intervals_s, 2),
+        "interval_mean_s": means[0],
+        "interval_std_s": deviations[0],
+        "interval_std_ratio": deviations[0] / means[0],
+        **{
+            f"interval_{name}_s": row
+            for name, row in zip(("p10", "p25", "p50", "p75", "p90"), of_intervals, strict=True)
+        },
+        "height_mean": means[1],
+        "height_std_ratio": deviations[1] / means[1],
+        **{f"height_{name}": row for name, row in zip(("p10", "p50", "p90"), of_heights[::2], strict=True)},
+        "interval_alternation": alternations[0],
+        "height_alternation": alternations[1],
+        "interval_serial_1": serial[0] * varies,
+        "interval_serial_2": serial[1] * varies,
     }
 
 
-def _modulation(relative: Values) -> Named:
-    """Return the shares of the envelope's power by modulation frequency, and the frequency with the most power."""
-    centred = (relative - relative.mean()) * np.hanning(len(relative))
-    n_points = max(1024, scipy.fft.next_fast_len(len(centred), real=True))
-    power = np.square(np.abs(scipy.fft.rfft(centred, n_points)))
+def _row_percentiles(values: Values, counts: NDArray[np.intp], shares: Sequence[int]) -> Values:
+    """Return [n_shares, ...]: percentiles of the first ``counts`` [...] values of each row of [..., n], at least 1."""
+    n, last = values.shape[-1], counts.ravel() - 1
+    ordered = values.reshape(-1, n).copy()
+    ordered[np.arange(n) > last[:, np.newaxis]] = np.inf
+    ordered.sort(axis=-1)
+    places = np.array(shares)[:, np.newaxis] / 100 * last
+    below, rows = places.astype(np.intp), np.arange(len(ordered))
+    lower = ordered[rows, below]
+    found = lower + (ordered[rows, np.minimum(below + 1, last)] - lower) * (places - below)
+    return found.reshape(len(places), *counts.shape)
+
+
+def _modulation(relative: Values) -> ByBand:
+    """Return the shares of the envelopes' power by modulation frequency, and the frequency with the most power."""
+    n_values = relative.shape[1]
+    centred = (relative - relative.mean(axis=1, keepdims=True)) * np.hanning(n_values)
+    n_points = max(1024, scipy.fft.next_fast_len(n_values, real=True))
     edges = np.round(np.array(MODULATION_EDGES_HZ) * n_points / ENVELOPE_HZ).astype(np.intp)
-    bands = np.add.reduceat(power[: edges[-1]], edges[:-1])
-    total = float(bands.sum())
-    if total <= FLOOR:
-        return dict.fromkeys(MODULATION, 0.0)
-    top_hz = (edges[0] + power[edges[0] : edges[-1]].argmax()) * ENVELOPE_HZ / n_points
-    return dict(zip(MODULATION, (*(bands / total), top_hz), strict=True))
+    power = squared_magnitudes(scipy.fft.rfft(centred, n_points)[:, edges[0] : edges[-1]])
+    sums = np.add.reduceat(power, edges[:-1] - edges[0], axis=1)
+    totals = sums.sum(axis=1)
+    moves = totals > FLOOR
+    shares = np.where(moves, sums.T / np.where(moves, totals, 1.0), 0.0)
+    top_hz = np.where(moves, (edges[0] + power.argmax(axis=1)) * ENVELOPE_HZ / n_points, 0.0)
+    return dict(zip(MODULATION, (*shares, top_hz), strict=True))
 
 
-def _stability(relative: Values) -> Named:
+def _stability(relative: Values) -> ByBand:
     """Summarise the heart's period in windows of 3 s. All values but the median are in units of the median."""
     window, hop = (round(seconds * ENVELOPE_HZ) for seconds in (STABILITY_WINDOW_S, STABILITY_HOP_S))
-    windows = sliding_window_view(relative, min(window, len(relative)))[::hop]
+    windows = sliding_window_view(relative, min(window, relative.shape[1]), axis=1)[:, ::hop]
     periods_s = _period(autocorrelation(windows)) / ENVELOPE_HZ
-    low_s, middle_s, high_s = percentile_values(periods_s, (25, 50, 75))
+    low_s, middle_s, high_s = percentile_values(periods_s.T, (25, 50, 75))
     return {
         "window_period_p50_s": middle_s,
-        "window_period_std_ratio": periods_s.std() / middle_s,
+        "window_period_std_ratio": periods_s.std(axis=1) / middle_s,
         "window_period_iqr_ratio": (high_s - low_s) / middle_s,
-        "window_period_min_ratio": periods_s.min() / middle_s,
-        "window_period_max_ratio": periods_s.max() / middle_s,
+        "window_period_min_ratio": periods_s.min(axis=1) / middle_s,
+        "window_period_max_ratio": periods_s.max(axis=1) / middle_s,
     }
-
-
-def _alternation(values: Values) -> float:
-    """Return the ratio of the medians of the values at even and at odd places, larger over smaller; at least 1."""
-    even, odd = median(values[::2]), median(values[1::2])
-    return max(even, odd) / max(min(even, odd), FLOOR)
-
-
-def _serial(values: Values, lag: int) -> float:
-    """Return the serial correlation of values; 0 if there are too few or all are equal."""
-    centred = values - values.mean()
-    energy = float(centred @ centred)
-    return float(centred[lag:] @ centred[:-lag]) / energy if len(values) > lag and energy > FLOOR else 0.0

@@ -34,14 +34,14 @@ LogPosteriors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The weights of one network, ready for ``x @ weight + bias``.
+    """The weights of one network, ready for ``weight @ x + bias``.
 
     Attributes
     ----------
     layers : tuple[tuple[ndarray, ndarray], ...]
-        Weight [5 * n_in, 24] and bias [24] float32 of each convolution.
+        Weight [24, 5 * n_in] and bias [24, 1] float32 of each convolution.
     head : tuple[ndarray, ndarray]
-        Weight [24, 4] and bias [4] float32.
+        Weight [4, 24] and bias [4, 1] float32.
     """
 
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
@@ -72,10 +72,9 @@ def read_network(name: str) -> Network:
 
 def band_envelopes(signal: Signal) -> Levels:
     """Return [n, 6] float32 at 50 Hz: the envelopes of the bands."""
-    envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ], axis=1)
-    if len(envelopes) % 2:
-        envelopes = envelopes[:-1]
-    halved: Levels = envelopes.reshape(-1, 2, len(BANDS_HZ)).mean(axis=1).astype(np.float32)
+    envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
+    n = envelopes.shape[1] // 2
+    halved: Levels = (0.5 * (envelopes[:, 0 : 2 * n : 2] + envelopes[:, 1 : 2 * n : 2])).astype(np.float32).T
     return halved
 
 
@@ -99,17 +98,20 @@ def log_posteriors(levels: Levels, network: Network) -> LogPosteriors:
         As ``standardise`` returns them.
     network : Network
     """
-    n, x = len(levels), levels
+    n, x = len(levels), levels.T
     for i, ((weight, bias), dilation) in enumerate(zip(network.layers, DILATIONS, strict=True)):
         reach = dilation * (KERNEL // 2)
-        padded = np.pad(x, ((reach, reach), (0, 0)))
-        taps = np.concatenate([padded[k * dilation : k * dilation + n] for k in range(KERNEL)], axis=1)
-        hidden = np.maximum(taps @ weight + bias, 0)
-        x = x + hidden if i else hidden
+        padded = np.zeros((len(x), n + 2 * reach), np.float32)
+        padded[:, reach : reach + n] = x
+        hidden = weight @ np.concatenate([padded[:, k * dilation : k * dilation + n] for k in range(KERNEL)])
+        hidden += bias
+        np.maximum(hidden, 0, out=hidden)
+        x = np.add(x, hidden, out=hidden) if i else hidden
     weight, bias = network.head
-    scores = x @ weight + bias
-    scores -= scores.max(axis=1, keepdims=True)
-    result: LogPosteriors = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    scores = weight @ x + bias
+    scores -= scores.max(axis=0)
+    scores -= np.log(np.exp(scores).sum(axis=0))
+    result: LogPosteriors = scores.T
     return result
 
 
@@ -121,6 +123,8 @@ def _tensors() -> dict[str, NDArray[np.float16]]:
 
 
 def _layer(tensors: dict[str, NDArray[np.float32]], name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a convolution's weight [n_out, n_in, kernel] as one matrix [kernel * n_in, n_out], and its bias."""
+    """Return a convolution's weight [n_out, n_in, kernel] as one matrix [n_out, kernel * n_in], and its bias."""
     weight = tensors[f"{name}.weight"]
-    return np.ascontiguousarray(weight.transpose(2, 1, 0).reshape(-1, len(weight))), tensors[f"{name}.bias"]
+    return np.ascontiguousarray(weight.transpose(0, 2, 1)).reshape(len(weight), -1), tensors[f"{name}.bias"][
+        :, np.newaxis
+    ]

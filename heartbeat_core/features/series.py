@@ -6,6 +6,7 @@ Percentiles and medians equal those of NumPy, which takes several times as long 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy
@@ -51,10 +52,46 @@ def percentile_values(values: Values, shares: Sequence[float]) -> Values:
     return found
 
 
+def percentile(values: Values, share: float) -> float:
+    """Return one percentile of [n], as ``percentile_values`` does but without sorting all."""
+    place = share / 100 * (len(values) - 1)
+    below = int(place)
+    parted = np.partition(values, below)
+    least, above = float(parted[below]), parted[below + 1 :]
+    return least + (float(above.min()) - least) * (place - below) if len(above) else least
+
+
 def median(values: Values) -> float:
     """Return the median of [n]."""
     ordered, middle = np.sort(values), len(values) // 2
     return float(ordered[middle] if len(values) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle]))
+
+
+def median_row(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return [...] float32: the median along the first axis."""
+    ordered, middle = np.sort(values, axis=0), len(values) // 2
+    found: NDArray[np.float32] = (
+        ordered[middle] if len(values) % 2 else np.float32(0.5) * (ordered[middle - 1] + ordered[middle])
+    )
+    return found
+
+
+def squared_magnitudes(spectra: NDArray[np.complexfloating[Any, Any]]) -> NDArray[Any]:
+    """Return the squares of the magnitudes of complex numbers [...], in the precision of their parts."""
+    squares: NDArray[Any] = np.square(spectra.real)
+    squares += np.square(spectra.imag)
+    return squares
+
+
+def smoothed(values: Values) -> Values:
+    """Return [..., n]: values [..., n] smoothed by 1, 4, 6, 4, 1 sixteenths, with zeros around them."""
+    padded = np.zeros((*values.shape[:-1], values.shape[-1] + 4))
+    padded[..., 2:-2] = values
+    smooth = padded[..., :-4] + padded[..., 4:]
+    smooth += 4.0 * (padded[..., 1:-3] + padded[..., 3:-1])
+    smooth += 6.0 * values
+    smooth *= 1 / 16
+    return smooth
 
 
 def prefixed(prefix: str, values: Named) -> Named:
@@ -73,7 +110,7 @@ def autocorrelation(values: Values) -> Values:
     n_lags, n_values = int(MAX_LAG_S * ENVELOPE_HZ) + 1, values.shape[-1]
     length = scipy.fft.next_fast_len(n_values + n_lags, real=True)
     spectrum = scipy.fft.rfft(values - values.mean(axis=-1, keepdims=True), length)
-    raw = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), length)[..., :n_lags]
+    raw = scipy.fft.irfft(squared_magnitudes(spectrum), length)[..., :n_lags]
     # Beyond the length of the values there is only rounding, whose peaks would differ between machines.
     raw[..., n_values:] = 0.0
     energy = raw[..., :1]
@@ -95,12 +132,13 @@ def distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
     """Return the maxima above the median, ascending; of maxima nearer than ``distance`` only the highest."""
     maxima = local_maxima(values)
     maxima = maxima[values[maxima] > median(values)]
-    taken = np.zeros(len(values) + 2 * distance, dtype=bool)
+    # Which peaks are kept depends on those kept before, one by one: plain bytes are faster here than arrays.
+    taken, around = bytearray(len(values) + 2 * distance), b"\1" * (2 * distance - 1)
     kept = []
     for peak in maxima[np.argsort(-values[maxima], kind="stable")].tolist():
         if not taken[peak + distance]:
             kept.append(peak)
-            taken[peak + 1 : peak + 2 * distance] = True
+            taken[peak + 1 : peak + 2 * distance] = around
     return np.array(sorted(kept), dtype=np.intp)
 
 

@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
 from heartbeat_core.features.catalogue import CONTRAST_MIN_HZ, N_CONTRAST_BANDS
-from heartbeat_core.features.signal import RATE_HZ, log_mel, mfcc
+from heartbeat_core.features.signal import RATE_HZ, mfcc
 
 
-def compute_log_mel(power: Values) -> NDArray[np.float32]:
+def compute_log_mel(log_mel: Values) -> NDArray[np.float32]:
     """Return [n_frames, 40] float32: the natural logarithm of the power in 40 mel bands to 1 kHz, every 20 ms."""
-    return log_mel(power).astype(np.float32)
+    return log_mel.astype(np.float32)
 
 
-def compute_mfcc(power: Values) -> NDArray[np.float32]:
+def compute_mfcc(log_mel: Values) -> NDArray[np.float32]:
     """Return [40] float32: the means over time of 20 MFCCs, then their standard deviations."""
-    return _mean_and_deviation(mfcc(power))
+    return _mean_and_deviation(mfcc(log_mel))
 
 
 def compute_contrast(power: Values) -> NDArray[np.float32]:

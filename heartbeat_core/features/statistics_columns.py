@@ -22,7 +22,7 @@ def _number(value: float) -> str:
     return f"{value:g}".replace(".", "p")
 
 
-_TIMBRE = {
+TIMBRE = {
     "mean": "mean over time",
     "std": "standard deviation over time",
     **described_percentiles((10, 50, 90), "over time"),
@@ -32,7 +32,7 @@ _TIMBRE = {
     "change_abs_mean": "mean magnitude of its changes from frame to frame",
 }
 
-_TRACK = {
+TRACK = {
     "mean": "mean over time",
     "std": "standard deviation over time",
     **described_percentiles((10, 25, 50, 75, 90), "over time"),
@@ -117,14 +117,17 @@ _STABILITY = {
     "window_period_max_ratio": "greatest period in a window over their median",
 }
 
+RHYTHM = {**_PERIODICITY, **_ENVELOPE, **BEATS, **MODULATION, **_STABILITY}
+"""What is computed for each band."""
+
 DESCRIPTIONS = {
-    **{f"mfcc_{i:02d}_{summary}": f"MFCC {i}: {text}" for summary, text in _TIMBRE.items() for i in range(N_MFCC)},
+    **{f"mfcc_{i:02d}_{summary}": f"MFCC {i}: {text}" for summary, text in TIMBRE.items() for i in range(N_MFCC)},
     **{
         f"rhythm_{band}_{name}": f"{low:g}-{high:g} Hz: {text}"
         for band, (low, high) in RHYTHM_BANDS_HZ.items()
-        for name, text in {**_PERIODICITY, **_ENVELOPE, **BEATS, **MODULATION, **_STABILITY}.items()
+        for name, text in RHYTHM.items()
     },
-    **{f"{track}_{summary}": f"{what}: {text}" for track, what in _TRACKS.items() for summary, text in _TRACK.items()},
+    **{f"{track}_{summary}": f"{what}: {text}" for track, what in _TRACKS.items() for summary, text in TRACK.items()},
 }
 """A one-line description of each value, in order."""
 
@@ -146,7 +149,7 @@ STATISTICS = FeatureSet(
     version=VERSION,
     shape="vector",
     columns=described(DESCRIPTIONS, {"mfcc_": "timbre", "rhythm_": "rhythm"}),
-    needs=("signal", "power"),
+    needs=("signal", "power", "log_mel"),
     function="heartbeat_core.features.statistics:compute_statistics",
     introduction=_INTRODUCTION,
 )

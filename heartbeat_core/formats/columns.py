@@ -66,6 +66,12 @@ def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
     return np.concatenate([np.empty(0, column.type.to_pandas_dtype()), *map(np.from_dlpack, column.chunks)])
 
 
+def times(column: pa.ChunkedArray) -> list[datetime | None]:
+    """Return a column of µs timestamps as datetimes in UTC; ``to_pylist`` would load pandas where that is installed."""
+    counted = (value for chunk in column.chunks for value in chunk.view(pa.int64()).to_pylist())
+    return [None if value is None else _EPOCH + value * _MICROSECOND for value in counted]
+
+
 def _lists(rows: Sequence[Sized], kind: pa.DataType, elements: pa.Array) -> pa.ListArray:
     """Return elements as one column of lists that are as long as the rows."""
     offsets = np.zeros(len(rows) + 1, np.int64)

@@ -14,9 +14,6 @@ from heartbeat_core.errors import InputError
 from heartbeat_core.formats.delimited import read_delimited
 from heartbeat_core.formats.parquet import DAMAGED, one_line
 
-TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
-"""Endings of manifests and label files."""
-
 
 def read_records(data: bytes, suffix: str, source: str) -> dict[str, list[str | None]]:
     """Read a table (``.csv``, ``.parquet`` or ``.jsonl``) as columns of text. Empty cells are None.

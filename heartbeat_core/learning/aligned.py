@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from heartbeat_core.alignment.placement import Reference, pad, place
-from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.alignment.scaling import Scaler, fit_scaler
 from heartbeat_core.arrays import Inputs, Logits
 from heartbeat_core.features.catalogue import ALIGNED, FREQUENCY
 from heartbeat_core.labels import Targets
-from heartbeat_core.learning.compression import cannot_pack, compress, stored_bytes
-from heartbeat_core.learning.fcnn import FCNN, describe_network, restored_network, stored_tensors
-from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed
-from heartbeat_core.learning.scorer import Scorer
-from heartbeat_core.learning.training import AlignedFrames, MatrixRows, TrainingRows, fit_scaler, train_network
+from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed, cannot_pack
+from heartbeat_core.learning.network import (
+    Arrays,
+    Network,
+    describe_network,
+    restored_network,
+    stored_arrays,
+    stored_bytes,
+)
+from heartbeat_core.learning.scorer import Scorer, make_scorer
 from heartbeat_core.recipe import CompressionSettings, PadMode, Recipe
+
+if TYPE_CHECKING:
+    from heartbeat_core.learning.torch_scorer import TorchScorer
+    from heartbeat_core.learning.training import TrainingRows
 
 MATRIX_BYTES = 2**30
 """Padded training rows up to this size stay in memory. Larger ones are padded batch by batch."""
@@ -81,8 +90,7 @@ class AlignedModel:
     Parameters
     ----------
     aligner : Aligner
-    network : FCNN
-        In evaluation mode.
+    network : Network
     compression : CompressionSettings
         How the network was compressed. The scaler is not folded into an 8-bit network, because the first layer of such
         a network rounds its inputs.
@@ -93,19 +101,19 @@ class AlignedModel:
     def __init__(
         self,
         aligner: Aligner,
-        network: FCNN,
+        network: Network,
         compression: CompressionSettings = CompressionSettings(),  # noqa: B008  it is frozen
         device: str = "cpu",
     ) -> None:
         self.aligner = aligner
-        self.network = network.eval()
+        self.network = network
         self._compression = compression
         self._device = device
 
     @cached_property
-    def scorer(self) -> Scorer:
+    def scorer(self) -> Scorer | TorchScorer:
         """Fold the scaler into the network, once."""
-        return Scorer(self.network, self.aligner.scaler, self._device)
+        return make_scorer(self.network, self.aligner.scaler, self._device)
 
     @property
     def n_bytes(self) -> int:
@@ -124,9 +132,9 @@ class AlignedModel:
         offsets = [one.placement.offset_frames for one in results]
         return Outputs(self._logits([one.frames for one in results], offsets))
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the tensors of the network and the scaler, by name."""
-        return stored_tensors(self.network, self.aligner.scaler.mean, self.aligner.scaler.scale)
+    def tensors(self) -> Arrays:
+        """Return the arrays of the network and the scaler, by name."""
+        return stored_arrays(self.network, self.aligner.scaler.mean, self.aligner.scaler.scale)
 
     def form(self) -> NetworkForm:
         """Return the network, with the scaler of each position before it."""
@@ -135,10 +143,7 @@ class AlignedModel:
     def _logits(self, placed: Sequence[Inputs], offsets: Sequence[int]) -> Logits:
         if not self._compression.int8:
             return self.scorer.score(placed, offsets).astype(np.float64)
-        rows = torch.from_numpy(flatten(placed, offsets, self.aligner.scaler))
-        with torch.inference_mode():
-            logits: Logits = self.network(rows).double().numpy()
-        return logits
+        return self.network.logits(flatten(placed, offsets, self.aligner.scaler))
 
 
 class AlignedFCNN(Implementation):
@@ -154,6 +159,10 @@ class AlignedFCNN(Implementation):
         on_step: OnStep = lambda: None,
     ) -> AlignedModel:
         """Place the rows, fit the scaler, train the network, compress it."""
+        # Imported here because torch takes a second to load and serving does not need it.
+        from heartbeat_core.learning.compression import compressed
+        from heartbeat_core.learning.training import AlignedFrames, MatrixRows, train_network
+
         aligner, placed, offsets = fit_aligner(recipe, inputs, reference)
         rows: TrainingRows
         if 4 * len(placed) * aligner.scaler.mean.size <= MATRIX_BYTES:
@@ -161,7 +170,7 @@ class AlignedFCNN(Implementation):
         else:
             rows = AlignedFrames(placed, np.array(offsets, np.int64), targets, aligner.scaler)
         network = train_network(rows, recipe, lambda epoch, loss: on_step(), seed)
-        return AlignedModel(aligner, compress(network, rows, recipe, seed), recipe.compression)
+        return AlignedModel(aligner, compressed(network, rows, recipe, seed), recipe.compression)
 
     def n_steps(self, recipe: Recipe) -> int:
         """Return the number of epochs."""
@@ -174,11 +183,9 @@ class AlignedFCNN(Implementation):
         if recipe.compression != CompressionSettings():
             raise cannot_pack(recipe)
 
-    def restore(
-        self, recipe: Recipe, tensors: dict[str, torch.Tensor], reference: Reference, device: str = "cpu"
-    ) -> AlignedModel:
+    def restore(self, recipe: Recipe, tensors: Arrays, reference: Reference, device: str = "cpu") -> AlignedModel:
         """Return the model that a bundle holds."""
-        network, mean, scale = restored_network(tensors, recipe.network.hidden, recipe)
+        network, mean, scale = restored_network(tensors, recipe.network.hidden)
         aligner = Aligner(reference, Scaler(mean, scale), recipe.alignment.pad_mode, False)
         return AlignedModel(aligner, network, recipe.compression, device)
 

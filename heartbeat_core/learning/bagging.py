@@ -6,6 +6,11 @@ number of members. This is bagging (Breiman, Machine Learning 24, 1996), but her
 differ in the inputs that they read, their initial weights, dropout and noise. A member that reads only a part of the
 inputs has weights of 0 for the others.
 
+A recipe may name specialists: members that alone decide how likely some labels are against the others together, while
+the remaining members alone decide among those others. The inputs that tell the former labels apart may then be others
+than those that hold on devices which the model has not met. This too is a linear function of the members' logits, and
+so one network.
+
 All members are trained in one batched product. Each epoch draws one copy of each row at random.
 """
 
@@ -19,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from heartbeat_core.errors import DatasetError
 from heartbeat_core.labels import Targets
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.partial import log_losses, row_weights
@@ -83,8 +89,11 @@ class _Members(nn.Module):
                 self.mean[one] = hidden.mean(dim=1, keepdim=True)
                 self.variance[one] = hidden.var(dim=1, unbiased=False, keepdim=True)
 
-    def merged(self, dropout: float) -> FCNN:
-        """Return one network, in evaluation mode, that gives the mean of the members' logits."""
+    def merged(self, dropout: float, votes: torch.Tensor) -> FCNN:
+        """Return one network, in evaluation mode, that gives the sum of the members' logits after their votes.
+
+        ``votes`` is [n_members, n_labels, n_labels]: what each logit of a member adds to each logit of the network.
+        """
         n_members, n_inputs, width = self.first.shape
         n_labels = self.last.shape[2]
         network = FCNN(n_inputs, (n_members * width,), n_labels, dropout)
@@ -96,8 +105,8 @@ class _Members(nn.Module):
             "layers.2.running_mean": self.mean.reshape(-1),
             "layers.2.running_var": self.variance.reshape(-1),
             "layers.2.num_batches_tracked": torch.tensor(0),
-            "layers.4.weight": self.last.permute(2, 0, 1).reshape(n_labels, -1) / n_members,
-            "layers.4.bias": self.last_bias.mean(dim=0).reshape(-1),
+            "layers.4.weight": (self.last @ votes).permute(2, 0, 1).reshape(n_labels, -1),
+            "layers.4.bias": (self.last_bias @ votes).sum(dim=0).reshape(-1),
         }
         network.load_state_dict({name: value.detach().clone() for name, value in state.items()})
         return network.eval()
@@ -187,7 +196,39 @@ def train_bagged(
                 schedule.step()
             on_step()
         members.settle(inputs)
-        return members.merged(recipe.network.dropout)
+        return members.merged(recipe.network.dropout, torch.from_numpy(member_votes(targets, recipe)))
+
+
+def member_votes(targets: Targets, recipe: Recipe) -> NDArray[np.float32]:
+    """Return how the members' logits add up to those of the network: [n_members, n_labels, n_labels] float32.
+
+    Without specialists, each logit is the mean over the members. With them, a label of the specialists has the mean of
+    their logits. Each other label has its mean logit over the other members, less the mean of these over all such
+    labels, plus the same mean over the specialists.
+
+    Raises
+    ------
+    DatasetError
+        The specialists decide on all labels of the training rows.
+    """
+    parts, n_labels = recipe.bagging.members, len(targets.labels)
+    specialists = recipe.bagging.specialists
+    if specialists is None:
+        return np.repeat(np.eye(n_labels, dtype=np.float32)[None] / len(parts), len(parts), axis=0)
+    special = np.array([label in specialists.labels for label in targets.labels])
+    others = np.intersect1d(np.flatnonzero(~special), targets.present)
+    if not len(others):
+        named = ", ".join(specialists.labels)
+        raise DatasetError(f"the specialists of recipe '{recipe.name}' decide on {named}: no row has another label")
+    mean = np.zeros((n_labels, n_labels), np.float32)
+    mean[np.ix_(others, ~special)] = 1 / len(others)
+    own = np.diag(special.astype(np.float32))
+    among = np.diag((~special).astype(np.float32)) - mean
+    is_special = np.array([part == specialists.part for part in parts])
+    votes = np.empty((len(parts), n_labels, n_labels), np.float32)
+    votes[is_special] = (own + mean) / is_special.sum()
+    votes[~is_special] = among / (~is_special).sum()
+    return votes
 
 
 def _weights(targets: Targets, possible: torch.Tensor, balance: float) -> tuple[torch.Tensor, torch.Tensor]:

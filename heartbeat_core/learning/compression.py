@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from heartbeat_core.errors import ConfigError
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.arrays import Logits
+from heartbeat_core.learning.fcnn import FCNN, as_arrays
+from heartbeat_core.learning.network import Network
 from heartbeat_core.learning.training import TrainingRows, deterministic, optimise
-from heartbeat_core.recipe import CompressionSettings, Recipe
+from heartbeat_core.recipe import Recipe
 
 FINE_TUNING_EPOCHS = 10
 
@@ -115,30 +118,27 @@ def quantize(network: FCNN, rows: TrainingRows) -> FCNN:
     return quantized
 
 
-def stored_bytes(network: nn.Module, settings: CompressionSettings) -> int:
-    """Return how many bytes the values of a compressed network take in a file, without the headers of the file.
+class QuantizedNetwork(Network):
+    """A network in 8 bits, which torch simulates.
 
-    An int8 weight takes one byte, any other weight four. In a pruned layer only the weights that are not 0 count, plus
-    one bit for each weight to mark which ones these are. An int8 layer also has one float32 scale per output, and for
-    its inputs a float32 scale and one byte for the zero point. Each bias takes four bytes (int32 or float32). The
-    values of BatchNorm are added.
+    Parameters
+    ----------
+    network : FCNN
+        As ``quantize`` returns it.
     """
-    total = sum(int(value.nbytes) for value in network.state_dict().values())
-    for layer in network.modules():
-        if not isinstance(layer, nn.Linear | QuantizedLinear):
-            continue
-        weight = layer.weight
-        n_kept = int(torch.count_nonzero(weight)) if settings.pruned > 0 else weight.numel()
-        total += n_kept * (1 if settings.int8 else 4) - int(weight.nbytes)
-        total += -(-weight.numel() // 8) if settings.pruned > 0 else 0
-        total += 5 if settings.int8 else 0
-    return total
+
+    def __init__(self, network: FCNN) -> None:
+        super().__init__(as_arrays(network).state)
+        self._network = network
+
+    def logits(self, rows: NDArray[np.float32]) -> Logits:
+        """Return [n, n_labels] float64 for scaled rows [n, n_inputs] float32."""
+        with torch.inference_mode():
+            logits: Logits = self._network(torch.from_numpy(rows)).double().numpy()
+        return logits
 
 
-def cannot_pack(recipe: Recipe) -> ConfigError:
-    """Return the error for a recipe whose compressed network a bundle cannot hold."""
-    what = "compression" if recipe.compression.pruned else "int8"
-    instead = " and write 8 bits with 'heartbeat export --int8'" if recipe.compression.int8 else ""
-    return ConfigError(
-        f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without {what}{instead}"
-    )
+def compressed(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> Network:
+    """Compress a trained network as ``compress`` does, and return it ready to serve."""
+    found = compress(network, rows, recipe, seed)
+    return QuantizedNetwork(found) if recipe.compression.int8 else as_arrays(found)

@@ -1,4 +1,4 @@
-"""The fully connected network (FCNN) of the original project, and how bundles store it."""
+"""The fully connected network (FCNN) of the original project, as torch trains it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from heartbeat_core.recipe import Recipe
+from heartbeat_core.learning.network import BATCH_NORM_EPSILON, Network
 
 
 class FCNN(nn.Module):
@@ -35,7 +34,7 @@ class FCNN(nn.Module):
             layers += [
                 nn.Linear(width, next_width),
                 nn.ReLU(),
-                nn.BatchNorm1d(next_width),
+                nn.BatchNorm1d(next_width, eps=BATCH_NORM_EPSILON),
                 nn.Dropout(dropout),
             ]
             width = next_width
@@ -48,30 +47,15 @@ class FCNN(nn.Module):
         return logits
 
 
-def stored_tensors(network: FCNN, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> dict[str, torch.Tensor]:
-    """Return the tensors of a network and of the scaler before it, by name."""
-    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
-    return {**tensors, "scaler.mean": torch.from_numpy(mean), "scaler.scale": torch.from_numpy(scale)}
+def as_arrays(network: FCNN) -> Network:
+    """Return the trained network as arrays, which serve without torch; ``network`` is not changed."""
+    return Network({name: value.numpy().copy() for name, value in network.state_dict().items()})
 
 
-def restored_network(
-    tensors: dict[str, torch.Tensor], hidden: Sequence[int], recipe: Recipe
-) -> tuple[FCNN, NDArray[np.float64], NDArray[np.float64]]:
-    """Restore what ``stored_tensors`` returned: the network in evaluation mode, the mean and the scale.
-
-    Raises
-    ------
-    KeyError, RuntimeError
-        The tensors do not fit a network of these hidden widths.
-    """
-    mean, scale = (tensors[f"scaler.{name}"].numpy() for name in ("mean", "scale"))
-    n_labels = len(tensors[f"network.layers.{4 * len(hidden)}.bias"])
-    network = FCNN(mean.size, hidden, n_labels, recipe.network.dropout)
-    prefix = "network."
-    network.load_state_dict({n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)})
-    return network.eval(), mean, scale
-
-
-def describe_network(hidden: Sequence[int]) -> str:
-    """Return a description of the network, for a model card."""
-    return f"A fully connected network (hidden widths {', '.join(map(str, hidden))})"
+def as_modules(network: Network) -> FCNN:
+    """Return the network in torch, in evaluation mode."""
+    first, *others = network.layers
+    hidden = [len(layer.bias) for layer in (first, *others[:-1])] if others else []
+    found = FCNN(first.weight.shape[1], hidden, len((others or [first])[-1].bias), 0.0)
+    found.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in network.state.items()})
+    return found.eval()

@@ -103,9 +103,13 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.training.within_databases and "bagging" not in kind.sections:
         raise ConfigError(f"{where}: 'within_databases' goes with the model 'bagged-fcnn', not with '{recipe.model}'")
     if "bagging" in kind.sections:
-        shared = recipe.bagging.shared_part
+        shared, specialists = recipe.bagging.shared_part, recipe.bagging.specialists
         for part in (*recipe.bagging.members, *([] if shared is None else [shared])):
             columns_read(part, recipe.input)
+        if specialists is not None and {part == specialists.part for part in recipe.bagging.members} != {True, False}:
+            raise ConfigError(
+                f"{where}: some members, but not all, must read the specialists' part '{specialists.part}'"
+            )
         if len(recipe.network.hidden) != 1:
             raise ConfigError(f"{where}: a bagged-fcnn has one hidden layer: its width is that of each member's")
 

@@ -19,10 +19,8 @@ from heartbeat_core.labels import Targets
 from heartbeat_core.recipe import Recipe
 
 if TYPE_CHECKING:
-    import torch
-
     from heartbeat_core.alignment.placement import Placement, Reference
-    from heartbeat_core.learning.fcnn import FCNN
+    from heartbeat_core.learning.network import Arrays, Network
 
 OnStep = Callable[[], None]
 """Called after each of the ``n_steps`` of an implementation."""
@@ -70,15 +68,15 @@ class NetworkForm:
 
     Attributes
     ----------
-    network : FCNN
-        A network in evaluation mode that reads scaled values.
+    network : Network
+        It reads scaled values.
     mean, scale : ndarray, [L, 2] or [width] float64
         A scaled value is ``(x - mean) / scale``.
     clip : float | None
         Scaled values are clipped at plus and minus this value; None if they are not clipped.
     """
 
-    network: FCNN
+    network: Network
     mean: Values
     scale: Values
     clip: float | None
@@ -108,8 +106,8 @@ class ServableModel(Model, Protocol):
     def serve(self, results: Sequence[Processed]) -> Outputs:
         """Return the outputs for processed recordings."""
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the tensors that a bundle stores, by name; ``Implementation.restore`` reads them back."""
+    def tensors(self) -> Arrays:
+        """Return the arrays that a bundle stores, by name; ``Implementation.restore`` reads them back."""
 
     def form(self) -> NetworkForm | None:
         """Return the model as one network; None if it has no such form."""
@@ -163,10 +161,8 @@ class Implementation(ABC):
         """Raise ConfigError, with advice, if a model of this recipe cannot be packed into a bundle."""
         raise _not_servable(recipe)
 
-    def restore(
-        self, recipe: Recipe, tensors: dict[str, torch.Tensor], reference: Reference, device: str = "cpu"
-    ) -> ServableModel:
-        """Return the model from the ``tensors`` of a bundle, ready to serve on ``cpu`` or ``cuda``."""
+    def restore(self, recipe: Recipe, tensors: Arrays, reference: Reference, device: str = "cpu") -> ServableModel:
+        """Return the model from the ``tensors`` of a bundle, arrays by name, ready to serve on ``cpu`` or ``cuda``."""
         raise _not_servable(recipe)
 
     def describe(self, recipe: Recipe) -> str:
@@ -178,4 +174,13 @@ def _not_servable(recipe: Recipe) -> ConfigError:
     return ConfigError(
         f"recipe '{recipe.name}' ({recipe.model} on {recipe.input}) cannot be packed into a bundle, only evaluated: "
         "judge it with 'heartbeat evaluate', or use the model fcnn or bagged-fcnn on aligned frames or vectors"
+    )
+
+
+def cannot_pack(recipe: Recipe) -> ConfigError:
+    """Return the error for a recipe whose compressed network a bundle cannot hold."""
+    what = "compression" if recipe.compression.pruned else "int8"
+    instead = " and write 8 bits with 'heartbeat export --int8'" if recipe.compression.int8 else ""
+    return ConfigError(
+        f"recipe '{recipe.name}' cannot be packed into a bundle, only evaluated: train it without {what}{instead}"
     )

@@ -9,40 +9,34 @@ the other rows that are scored with it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from heartbeat_core.alignment.scaling import Scaler
-from heartbeat_core.arrays import Frames
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.arrays import Frames, Values
+from heartbeat_core.learning.network import Network, outputs_after
+
+if TYPE_CHECKING:
+    from heartbeat_core.learning.torch_scorer import TorchScorer
 
 
 class Scorer:
-    """A network and its scaler, ready to serve.
+    """A network and its scaler, ready to serve on the CPU.
 
     Parameters
     ----------
-    network : FCNN
-        In evaluation mode; it is not changed.
+    network : Network
     scaler : Scaler
         The scaler of the positions that the network was trained on.
-    device : str
-        The torch device.
     """
 
-    def __init__(self, network: FCNN, scaler: Scaler, device: str = "cpu") -> None:
-        layers = copy.deepcopy(network.layers).double()
-        first = layers[0]
-        weight, bias = (first.get_parameter(name).detach() for name in ("weight", "bias"))
-        weights = weight / torch.from_numpy(scaler.scale.reshape(-1))
-        self._device = torch.device(device)
-        self._constant = (bias - weights @ torch.from_numpy(scaler.mean.reshape(-1))).to(self._device)
-        self._weights = weights.T.contiguous().to(self._device)
-        self._others = layers[1:].to(self._device)
+    def __init__(self, network: Network, scaler: Scaler) -> None:
+        first, *self._others = network.scaled_layers(scaler.mean, scaler.scale)
+        self._constant = first.bias
+        self._weights = np.ascontiguousarray(first.weight.T)
 
     def score(self, frames: Sequence[Frames], offsets: Sequence[int]) -> NDArray[np.float32]:
         """Score aligned sequences.
@@ -59,15 +53,24 @@ class Scorer:
         ndarray, [n, n_labels] float32
             The network's logits. Logits of labels that were not trained have no meaning.
         """
-        with torch.inference_mode():
-            rows = [self._first_layer(row, offset) for row, offset in zip(frames, offsets, strict=True)]
-            hidden = torch.stack(rows) if rows else self._constant.new_zeros((0, len(self._constant)))
-            logits = self._others(hidden)
-        found: NDArray[np.float32] = logits.float().cpu().numpy()
+        rows = np.zeros((len(frames), len(self._constant)))
+        for number, (row, offset) in enumerate(zip(frames, offsets, strict=True)):
+            rows[number] = self._first_layer(row, offset)
+        return outputs_after(rows, self._others).astype(np.float32)
+
+    def _first_layer(self, frames: Frames, offset: int) -> Values:
+        """Return [width] float64: the outputs of the first layer for one row."""
+        values = frames.reshape(-1).astype(np.float64)
+        begin = 2 * offset
+        found: Values = self._constant + values @ self._weights[begin : begin + len(values)]
         return found
 
-    def _first_layer(self, frames: Frames, offset: int) -> torch.Tensor:
-        """Return [width] float64: the outputs of the first layer for one row."""
-        values = torch.from_numpy(frames.reshape(-1).astype(np.float64)).to(self._device)
-        begin = 2 * offset
-        return self._constant + values @ self._weights[begin : begin + len(values)]
+
+def make_scorer(network: Network, scaler: Scaler, device: str) -> Scorer | TorchScorer:
+    """Return a scorer that computes on ``cpu`` or ``cuda``."""
+    if device == "cpu":
+        return Scorer(network, scaler)
+    # Imported here because torch takes a second to load.
+    from heartbeat_core.learning.torch_scorer import TorchScorer
+
+    return TorchScorer(network, scaler, device)

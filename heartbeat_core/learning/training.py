@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from heartbeat_core.alignment.placement import pad
-from heartbeat_core.alignment.scaling import Scaler, ScalerFit
+from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.labels import Targets
 from heartbeat_core.learning.fcnn import FCNN
@@ -113,14 +113,6 @@ class AlignedFrames(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         padded = pad(self.frames[index], int(self.offsets[index]), len(self.scaler.mean))
         return torch.from_numpy(self.scaler.transform(padded).reshape(-1)), self._possible[index]
-
-
-def fit_scaler(frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64], length: int) -> Scaler:
-    """Fit the per-position scaler on raw aligned rows."""
-    fit = ScalerFit(length)
-    for row, offset in zip(frames, offsets.tolist(), strict=True):
-        fit.add(row, offset)
-    return fit.finish()
 
 
 def train_network(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from heartbeat_core.alignment.placement import Reference
@@ -14,11 +13,15 @@ from heartbeat_core.arrays import Inputs, Logits, Values
 from heartbeat_core.features.catalogue import columns_read
 from heartbeat_core.features.extract import join_vectors
 from heartbeat_core.labels import Targets
-from heartbeat_core.learning.bagging import train_bagged
-from heartbeat_core.learning.compression import cannot_pack, compress, stored_bytes
-from heartbeat_core.learning.fcnn import FCNN, describe_network, restored_network, stored_tensors
-from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed
-from heartbeat_core.learning.training import MatrixRows, train_network
+from heartbeat_core.learning.model import Implementation, NetworkForm, OnStep, Outputs, Processed, cannot_pack
+from heartbeat_core.learning.network import (
+    Arrays,
+    Network,
+    describe_network,
+    restored_network,
+    stored_arrays,
+    stored_bytes,
+)
 from heartbeat_core.recipe import CLIP, CompressionSettings, Recipe
 
 
@@ -68,7 +71,7 @@ class VectorModel:
     """
 
     scaler: VectorScaler
-    network: FCNN
+    network: Network
     recipe_input: str
     compression: CompressionSettings = field(default_factory=CompressionSettings)
 
@@ -79,7 +82,7 @@ class VectorModel:
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
         """Return [n, n_labels] float64 for inputs [1 + copies, width]; the first row is the recording itself."""
-        return self._logits(self._scaled([one[0] for one in inputs]))
+        return self.network.logits(self._scaled([one[0] for one in inputs]))
 
     def distances(self, inputs: Sequence[Inputs]) -> Values:
         """Return [n] float64: the root mean square of the scaled values, 1 for an average training row."""
@@ -88,11 +91,11 @@ class VectorModel:
     def serve(self, results: Sequence[Processed]) -> Outputs:
         """Return the outputs for processed recordings; raises ValueError if one lacks a feature set."""
         rows = self._scaled([join_vectors(one.features, self.recipe_input) for one in results])
-        return Outputs(self._logits(rows), _root_mean_square(rows))
+        return Outputs(self.network.logits(rows), _root_mean_square(rows))
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the tensors of the network and the scaler, by name."""
-        return stored_tensors(self.network, self.scaler.mean, self.scaler.scale)
+    def tensors(self) -> Arrays:
+        """Return the arrays of the network and the scaler, by name."""
+        return stored_arrays(self.network, self.scaler.mean, self.scaler.scale)
 
     def form(self) -> NetworkForm:
         """Return the network, with the scaler before it; scaled values are clipped."""
@@ -100,11 +103,6 @@ class VectorModel:
 
     def _scaled(self, vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         return self.scaler.transform(np.stack(vectors)) if vectors else np.zeros((0, self.scaler.mean.size), np.float32)
-
-    def _logits(self, rows: NDArray[np.float32]) -> Logits:
-        with torch.inference_mode():
-            logits: Logits = self.network(torch.from_numpy(rows)).double().numpy()
-        return logits
 
 
 def _root_mean_square(rows: NDArray[np.float32]) -> Values:
@@ -125,10 +123,14 @@ class VectorFCNN(Implementation):
         on_step: OnStep = lambda: None,
     ) -> VectorModel:
         """Fit the scaler and the network to all rows of all inputs: recordings and their altered copies."""
+        # Imported here because torch takes a second to load and serving does not need it.
+        from heartbeat_core.learning.compression import compressed
+        from heartbeat_core.learning.training import MatrixRows, train_network
+
         vectors, repeated = all_rows(inputs, targets)
         scaler = fit_vector_scaler(vectors)
         rows = MatrixRows(scaler.transform(vectors), repeated)
-        network = compress(train_network(rows, recipe, lambda epoch, loss: on_step(), seed), rows, recipe, seed)
+        network = compressed(train_network(rows, recipe, lambda epoch, loss: on_step(), seed), rows, recipe, seed)
         return VectorModel(scaler, network, recipe.input, recipe.compression)
 
     def n_steps(self, recipe: Recipe) -> int:
@@ -140,11 +142,9 @@ class VectorFCNN(Implementation):
         if recipe.compression.int8:
             raise cannot_pack(recipe)
 
-    def restore(
-        self, recipe: Recipe, tensors: dict[str, torch.Tensor], reference: Reference, device: str = "cpu"
-    ) -> VectorModel:
+    def restore(self, recipe: Recipe, tensors: Arrays, reference: Reference, device: str = "cpu") -> VectorModel:
         """Return the model that a bundle holds; it serves on the CPU."""
-        network, mean, scale = restored_network(tensors, self.widths(recipe), recipe)
+        network, mean, scale = restored_network(tensors, self.widths(recipe))
         return VectorModel(VectorScaler(mean, scale, recipe.bagging.clip), network, recipe.input, recipe.compression)
 
     def describe(self, recipe: Recipe) -> str:
@@ -169,10 +169,16 @@ class BaggedFCNN(VectorFCNN):
         on_step: OnStep = lambda: None,
     ) -> VectorModel:
         """Fit the scaler to all rows of all inputs; train the members on a random copy of each recording."""
+        # Imported here for the same reason.
+        from heartbeat_core.learning.bagging import train_bagged
+        from heartbeat_core.learning.fcnn import as_arrays
+
         rows = np.stack(inputs)
         scaler = fit_vector_scaler(rows.reshape(-1, rows.shape[2]), recipe.bagging.clip)
         reads = _members_read(recipe, seed)
-        network = train_bagged(scaler.transform(rows), targets, reads, recipe, seed, on_step)
+        network = as_arrays(train_bagged(scaler.transform(rows), targets, reads, recipe, seed, on_step))
+        if recipe.bagging.float16:
+            network = network.halved()
         return VectorModel(scaler, network, recipe.input)
 
     def widths(self, recipe: Recipe) -> tuple[int, ...]:
@@ -186,7 +192,9 @@ def _members_read(recipe: Recipe, seed: int) -> NDArray[np.bool_]:
     reads = np.stack([columns_read(part, recipe.input) for part in bagging.members])
     if bagging.input_share < 1:
         rng = np.random.default_rng(seed)
-        for row in reads:
+        for row, name in zip(reads, bagging.members, strict=True):
+            if bagging.specialists is not None and name == bagging.specialists.part:
+                continue
             part = np.flatnonzero(row)
             row[rng.permutation(part)[max(1, round(bagging.input_share * len(part))) :]] = False
     if bagging.shared_part is not None:

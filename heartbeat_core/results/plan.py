@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, make_schema, make_table, text_list_column
-from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, make_schema, make_table, text_list_column, times
+from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Recording
 
 PLAN = make_schema(
     shard=pa.int32(),
@@ -25,6 +26,7 @@ PLAN = make_schema(
     query_digest_=TEXT,
     modified_=TIME,
     kept=TEXTS,
+    stored_in_=TEXT,
 )
 """The listed recordings, in shards; all columns but the first are those of ``Recording``."""
 
@@ -42,7 +44,25 @@ def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
 def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
     """Return the recordings in a ``plan_table`` by shard, in order."""
     shards: dict[int, list[Recording]] = {}
-    for row in table.to_pylist():
+    rows = table.drop_columns("modified").to_pylist()
+    for row, modified in zip(rows, times(table.column("modified")), strict=True):
         kept = tuple(row.pop("kept", ()))
-        shards.setdefault(row.pop("shard"), []).append(Recording(**row, kept=kept))
+        shards.setdefault(row.pop("shard"), []).append(Recording(**row, modified=modified, kept=kept))
+    return shards
+
+
+def plan_rows(table: pa.Table) -> list[tuple[int, int, int, int]]:
+    """Return where each shard stands in a ``plan_table``, in order: its number, first row, rows and assumed bytes.
+
+    Only the columns ``shard`` and ``size_bytes`` are needed. No recording is made: this is fast for long plans.
+    """
+    sizes = pc.fill_null(table.column("size_bytes"), UNKNOWN_SIZE_BYTES)
+    by_shard = pa.table({"shard": table.column("shard"), "size": sizes}).group_by("shard", use_threads=False)
+    found = by_shard.aggregate([("size", "count"), ("size", "sum")])
+    first_row = 0
+    shards = []
+    columns = (found.column(name).to_pylist() for name in ("shard", "size_count", "size_sum"))
+    for shard, n_rows, n_bytes in zip(*columns, strict=True):
+        shards.append((shard, first_row, n_rows, n_bytes))
+        first_row += n_rows
     return shards

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
-
 MAX_CONCURRENT = 24
 """Requests that a process may have under way to one store."""
 FAILING_REQUESTS_PER_S = 10
@@ -89,6 +87,9 @@ def ask(gate: Gate, call: Callable[[float], T], is_transient: Callable[[BaseExce
     Exception
         The error of the last attempt.
     """
+    # Loaded here because local files do without it.
+    from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
+
     ends_at = time.monotonic() + patience_s()
     attempts = Retrying(
         stop=stop_before_delay(patience_s()),

@@ -15,9 +15,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
-from fsspec.asyn import AsyncFileSystem, sync
-from fsspec.utils import glob_translate
-
 from heartbeat_core.errors import ObjectTooLarge
 from heartbeat_core.storage.failures import is_transient
 from heartbeat_core.storage.retry import Gate, ask, patience, patience_s
@@ -182,6 +179,8 @@ class FsspecStore:
         return path
 
     def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+        from fsspec.asyn import AsyncFileSystem, sync  # Loaded here because local files do without it.
+
         filesystem = self._filesystem
 
         def call(seconds: float) -> Any:
@@ -223,6 +222,8 @@ def glob_root(pattern: str) -> str:
 
 def glob_matcher(pattern: str) -> Callable[[str], re.Match[str] | None]:
     """Return a function that tells whether a path matches a glob; ValueError where ``**`` is part of a name."""
+    from fsspec.utils import glob_translate  # As above.
+
     return re.compile(glob_translate(pattern)).match
 
 

@@ -13,11 +13,12 @@ import typer
 
 from heartbeat_core import __version__
 from heartbeat_core.errors import HeartbeatError, NothingSucceeded, UsageError
-from jobs.cli.printing import log, out
-from jobs.cluster.forkserver import start_server
+from jobs.cli.printing import log, out, print_compacted
+from jobs.cluster.forkserver import start_server, use_one_thread
 
 if TYPE_CHECKING:
     from jobs.output.ledger import Totals
+    from jobs.settings import JobSettings
 
 
 EXIT_FAILED = 1
@@ -60,6 +61,7 @@ def _root(
 
 def prepare_workers(cluster: str | None, *modules: str) -> None:
     """Load the workers' libraries while this process loads its own, if the workers will run on this machine."""
+    use_one_thread()  # The workers compute, not this process.
     if cluster in (None, "local"):
         start_server(modules)
 
@@ -81,6 +83,17 @@ def _exit_code(error: HeartbeatError) -> int:
     if isinstance(error, UsageError):
         return EXIT_USAGE
     return EXIT_TOO_MANY_FAILURES if isinstance(error, NothingSucceeded) else EXIT_FAILED
+
+
+def compact_at_the_end(output: str, settings: JobSettings) -> None:
+    """Compact what a job has finished, unless it has added nothing since an earlier compaction."""
+    from jobs.drivers.compact import compact_new
+    from jobs.drivers.reach import reaching
+
+    with reaching(settings):
+        done = compact_new(output, log)
+    if done is not None:
+        print_compacted(done)
 
 
 def check_failures(totals: Totals, max_failure_rate: float) -> None:

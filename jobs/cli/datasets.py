@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, app, check_failures, exit_codes, prepare_workers
+from jobs.cli.app import EXIT_CODES, app, check_failures, compact_at_the_end, exit_codes, prepare_workers
 from jobs.cli.options import (
     Before,
     Cluster,
+    CompactOption,
     Config,
     DeviceOption,
     Exclude,
@@ -133,6 +134,7 @@ def build_dataset(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    compact: CompactOption = False,
     device: DeviceOption = None,
     config: Config = None,
 ) -> None:
@@ -199,4 +201,6 @@ def build_dataset(
                 noun, _, rest = what.partition(" ")
                 out.print(f"  {count:>8} {noun}{'s' * (count != 1)} {rest}")
         print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))
+        if compact:
+            compact_at_the_end(output, settings)
         check_failures(summary.totals, settings.max_failure_rate)

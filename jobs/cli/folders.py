@@ -17,6 +17,7 @@ from jobs.cli.options import (
 from jobs.cli.printing import (
     log,
     out,
+    print_compacted,
     print_status,
 )
 
@@ -78,10 +79,7 @@ def compact(output: Folder, config: StoreConfig = None) -> None:
 
         with reaching(job_settings(config, None, None)):
             done = run_job(output, log)
-        for table, rows in done.n_rows.items():
-            n_parts = done.n_parts[table]
-            parts = f"{n_parts} part{'s' * (n_parts != 1)}, before in {len(done.old[table])}"
-            out.print(f"{table}: {rows} row{'s' * (rows != 1)} in {parts}")
+        print_compacted(done)
 
 
 @app.command(epilog="Exit codes: 0 made, 2 wrong usage, 130 interrupted.")

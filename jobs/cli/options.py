@@ -90,14 +90,22 @@ Workers = Annotated[
         "--workers",
         metavar="N",
         min=1,
-        help="On this machine: how many worker processes [default: one per core]. Elsewhere: how many workers to wait "
-        "for [default: 1].",
+        help="On this machine: how many worker processes [default: one per core, and fewer for little work]. "
+        "Elsewhere: how many workers to wait for [default: 1].",
     ),
 ]
 DeviceOption = Annotated[
     DeviceChoice | None,
     typer.Option(
         "--device", help="Where workers compute alignment and inference. [default: auto, a GPU if there is one]"
+    ),
+]
+CompactOption = Annotated[
+    bool,
+    typer.Option(
+        "--compact",
+        help="At the end, rewrite the output as few large files with only the newest row of each recording, as "
+        "'heartbeat compact' does.",
     ),
 ]
 Config = Annotated[

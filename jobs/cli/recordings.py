@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated
 
 import typer
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, EXIT_FAILED, GOES_ON, app, check_failures, exit_codes, prepare_workers
+from jobs.cli.app import (
+    EXIT_CODES,
+    EXIT_FAILED,
+    GOES_ON,
+    app,
+    check_failures,
+    compact_at_the_end,
+    exit_codes,
+    prepare_workers,
+)
 from jobs.cli.options import (
     RETRY_FAILED,
     Before,
     Cluster,
+    CompactOption,
     Config,
     DeviceOption,
     Exclude,
+    Folder,
     Include,
     Inputs,
     KeepColumns,
@@ -41,8 +51,9 @@ from jobs.cli.printing import (
     print_classified,
     print_estimate,
     print_predictions,
+    print_reclassified,
 )
-from jobs.cluster.forkserver import THREAD_VARIABLES
+from jobs.cluster.forkserver import use_one_thread
 
 
 @app.command(cls=RetryingCommand, epilog=EXIT_CODES)
@@ -58,7 +69,7 @@ def classify(
             "--features",
             metavar="SET,...",
             help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, mfcc, spectral-contrast, "
-            "and those of other packages. [default: aligned,statistics]",
+            "and those of other packages. [default: aligned, statistics, and what the model reads]",
         ),
     ] = None,
     update: Annotated[
@@ -86,6 +97,7 @@ def classify(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    compact: CompactOption = False,
     device: DeviceOption = None,
     config: Config = None,
 ) -> None:
@@ -117,7 +129,38 @@ def classify(
         )
         summary = run_job(inputs, output, settings, log, update=update, retry_failed=retried)
         print_classified(summary)
+        if compact:
+            compact_at_the_end(output, settings)
         check_failures(summary.totals, settings.max_failure_rate)
+
+
+@app.command(epilog=EXIT_CODES)
+def reclassify(
+    results: Folder,
+    output: Output,
+    model: Annotated[str, typer.Option("--model", metavar="NAME|URI", help="A shipped model, or where a bundle is.")],
+    cluster: Cluster = None,
+    workers: Workers = None,
+    max_failure_rate: MaxFailureRate = None,
+    device: DeviceOption = None,
+    config: Config = None,
+) -> None:
+    """Classify the recordings of finished results with another model, and write them to another folder.
+
+    The stored features are used where they hold what the model reads. Otherwise, and for recordings that had failed,
+    the audio is read again. Where nothing has to be read, no cluster is started unless --cluster or --workers asks for
+    one.
+
+    Example: **heartbeat reclassify results/ --model my-model/ -o results-2/**
+    """
+    with exit_codes():
+        from jobs.drivers.reclassify import reclassify as run_job
+
+        settings = job_settings(config, cluster, workers, model=model, max_failure_rate=max_failure_rate, device=device)
+        summary = run_job(results, output, settings, log)
+        print_classified(summary.classified)
+        print_reclassified(summary)
+        check_failures(summary.classified.totals, settings.max_failure_rate)
 
 
 @app.command(epilog="Exit codes: 0 all were classified, 1 at least one could not be, 2 wrong usage, 130 interrupted.")
@@ -133,6 +176,7 @@ def predict(
     Example: **heartbeat predict heart.wav**
     """
     with exit_codes("interrupted"):
+        use_one_thread()
         from heartbeat_core.settings import DEFAULT_MODEL, Limits
         from jobs.drivers.predict import predict as run_job
 
@@ -200,8 +244,7 @@ def plan(
     with exit_codes("interrupted"):
         if model is not None and recipe is not None:
             raise UsageError("give --model or --recipe, not both")
-        for name in THREAD_VARIABLES:  # Before the numeric libraries are loaded, so that they have one, as a worker's.
-            os.environ.setdefault(name, "1")
+        use_one_thread()  # As a worker has.
 
         from jobs.drivers.plan import PlanOptions
         from jobs.drivers.plan import plan as run_job

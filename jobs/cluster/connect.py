@@ -12,8 +12,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import dask
@@ -47,6 +49,10 @@ LOCAL_CONFIG = {
 
 PROBE_PATIENCE_S = 20.0
 
+DASHBOARD_AFTER_S = 2.0
+"""How soon the dashboard of a cluster of this machine has its pages. Bokeh takes a quarter of a second of the driver's
+time to load, and nobody looks at a job that is over by then."""
+
 
 class SchedulerGone(JobError):
     """The scheduler does not answer any more, so there is no point in asking it for anything."""
@@ -65,7 +71,9 @@ class Connection:
 
 
 @contextmanager
-def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> Iterator[Connection]:
+def connect(
+    settings: ClusterSettings, shared: str, access: storage.Access, worth: int | None = None
+) -> Iterator[Connection]:
     """Connect to the cluster, and close at the end what this call has started.
 
     Parameters
@@ -76,6 +84,8 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
         URI of a file that every worker must be able to read.
     access : storage.Access
         How it is reached.
+    worth : int | None
+        How many workers the work is worth. On this machine no more are started, unless the settings give a number.
 
     Raises
     ------
@@ -83,7 +93,9 @@ def connect(settings: ClusterSettings, shared: str, access: storage.Access) -> I
         No scheduler or worker answers in time, or a worker cannot do this job.
     """
     if settings.kind == "local":
-        with _local(settings, threads_a_worker(on_disk=storage.is_local(shared))) as client:
+        n_cores = os.cpu_count() or 1
+        n_workers = settings.workers or min(n_cores, worth or n_cores)
+        with _local(settings, n_workers, threads_a_worker(on_disk=storage.is_local(shared))) as client:
             _set_up_workers(client, WorkerSetup())
             yield _connection(client, is_local=True)
         return
@@ -181,7 +193,7 @@ def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
 
 
 @contextmanager
-def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
+def _local(settings: ClusterSettings, n_workers: int, n_threads: int) -> Iterator[Client]:
     method = start_method()
     if method == "forkserver":
         # Otherwise Dask would import every package that it knows, to preload it in a fork server that already runs.
@@ -191,12 +203,13 @@ def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
         with interrupts_held():
             try:
                 cluster = LocalCluster(
-                    n_workers=settings.workers or os.cpu_count() or 1,
+                    n_workers=n_workers,
                     threads_per_worker=n_threads,
                     processes=True,
                     host="127.0.0.1",
                     memory_limit=settings.memory_limit,
                     dashboard_address=_free_address(settings.dashboard),
+                    scheduler_kwargs={"dashboard": False},
                     silence_logs=logging.CRITICAL,
                 )
             except RuntimeError as error:
@@ -206,7 +219,30 @@ def _local(settings: ClusterSettings, n_threads: int) -> Iterator[Client]:
                 ) from None
             stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster))
+            stack.enter_context(_dashboard(cluster))
         yield client
+
+
+@contextmanager
+def _dashboard(cluster: LocalCluster) -> Iterator[None]:
+    """Give the scheduler's web server the pages of the dashboard, if the block takes long enough."""
+    scheduler: Any = cluster.scheduler
+    loop: Any = cluster.loop
+
+    def load() -> None:
+        import distributed.dashboard.scheduler as pages
+
+        add = partial(pages.connect, scheduler.http_application, scheduler.http_server, scheduler, prefix="")
+        loop.add_callback(add)
+
+    timer = Timer(DASHBOARD_AFTER_S, load)
+    with interrupts_held():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 @contextmanager

@@ -31,6 +31,15 @@ _environment: dict[str, str] = {}
 """The environment that the server was started with; empty where there is no server."""
 
 
+def use_one_thread() -> None:
+    """Let the numeric libraries that this process has yet to load compute with one thread, unless they are told more.
+
+    Matrices here are small: to start more threads costs more than they give.
+    """
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, "1")
+
+
 def start_server(modules: Sequence[str] = ()) -> None:
     """Begin to load what workers need, and ``modules`` as well; return at once."""
     before = dict(os.environ)

@@ -1,24 +1,31 @@
 """Running tasks on a cluster: with retries, an orderly stop, and isolation of whatever kills a worker.
 
-The scheduler never holds more than a few tasks for each thread, however long the list is.
+The scheduler never holds more than a few tasks for each thread, however long the list is. Whatever ended while the
+driver was busy is fetched at once, and as many tasks are handed out at once: one exchange with the scheduler costs as
+much as the tasks in it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
+from distributed.protocol.pickle import dumps, loads
 
 from heartbeat_core.errors import JobError, UsageError
 from jobs.cluster.connect import Connection, SchedulerGone
 
 TASKS_A_THREAD = 2
+TOGETHER_S = 0.02
+"""Tasks that end within this time are fetched together: each thread has its next one in hand."""
 
 DEATHS_IN_ISOLATION = 8
 """How often a worker may die during a task that is isolated already, before the job gives up."""
@@ -75,32 +82,43 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
     client = connection.client
     pending = iter(items)
     # The item of each task, and how many workers died during it although it was isolated.
-    handed_out: dict[Future[ResultT], tuple[ItemT, int]] = {}
+    handed_out: dict[Future[tuple[ResultT]], tuple[ItemT, int]] = {}
+    # Pickled once: the scheduler passes bytes on as they are.
+    shared = dumps((tasks.function, tasks.job))
+    name = getattr(tasks.function, "__name__", "task")
 
-    def submit(item: ItemT, deaths: int = 0) -> Future[ResultT]:
-        tasks.on_submit(item)
-        future = client.submit(tasks.function, item, tasks.job, pure=False, retries=tasks.retries)
-        handed_out[future] = item, deaths
-        return future
+    def submit(items: list[tuple[ItemT, int]]) -> list[Future[tuple[ResultT]]]:
+        for item, _ in items:
+            tasks.on_submit(item)
+        pickled = [dumps(item) for item, _ in items]
+        futures = client.map(_call, pickled, shared=shared, key=name, pure=False, retries=tasks.retries)
+        handed_out.update(zip(futures, items, strict=True))
+        return futures
 
-    running = as_completed([submit(item) for item in islice(pending, TASKS_A_THREAD * connection.n_threads)])
+    def fresh(n_items: int) -> list[tuple[ItemT, int]]:
+        return [(item, 0) for item in islice(pending, n_items)]
+
+    running = as_completed(submit(fresh(TASKS_A_THREAD * connection.n_threads)))
     try:
-        for future in running:
-            item, deaths = handed_out.pop(future)
-            try:
-                tasks.on_result(_result(future))
-                running.update([submit(item) for item in islice(pending, 1)])
-            except KilledWorker as error:
-                isolated = tasks.isolate(item)
-                if isolated is not None:
-                    running.update([submit(isolated)])
-                elif deaths < DEATHS_IN_ISOLATION:
-                    running.update([submit(item, deaths + 1)])
-                else:
-                    raise JobError(
-                        "workers keep dying, perhaps because memory runs out: see their logs "
-                        f"(the last one was {error.last_worker.address})"
-                    ) from None
+        for batch in running.batches():
+            results = _results(client, batch)
+            again: list[tuple[ItemT, int]] = []
+            for future in batch:
+                item, deaths = handed_out.pop(future)
+                try:
+                    tasks.on_result(results[future] if future in results else _result(future))
+                except KilledWorker as error:
+                    isolated = tasks.isolate(item)
+                    if isolated is None and deaths >= DEATHS_IN_ISOLATION:
+                        raise JobError(
+                            "workers keep dying, perhaps because memory runs out: see their logs "
+                            f"(the last one was {error.last_worker.address})"
+                        ) from None
+                    again.append((item, deaths + 1) if isolated is None else (isolated, 0))
+            again.extend(fresh(len(batch) - len(again)))
+            if again:
+                running.update(submit(again))
+                time.sleep(TOGETHER_S)
     except KeyboardInterrupt:
         if tasks.stop is None:
             client.cancel(list(handed_out))
@@ -114,7 +132,7 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
         raise
 
 
-def _stop(client: Client, stop: Callable[[], int], futures: list[Future[ResultT]]) -> None:
+def _stop(client: Client, stop: Callable[[], int], futures: list[Future[tuple[ResultT]]]) -> None:
     """Ask all workers to stop and wait for tasks that are committing, but no longer than ``STOP_WAIT_S``."""
     ends_at = time.monotonic() + STOP_WAIT_S
     while any(client.run(stop, on_error="ignore").values()) and time.monotonic() < ends_at:
@@ -122,13 +140,43 @@ def _stop(client: Client, stop: Callable[[], int], futures: list[Future[ResultT]
     client.cancel(futures)
 
 
-def _result(future: Future[ResultT]) -> ResultT:
+def _call(item: bytes, *, shared: bytes) -> tuple[Any]:
+    """Run one task on a worker; a result is in a tuple, so that None is one as well."""
+    function, job = _loaded(shared)
+    return (function(loads(item), job),)
+
+
+@lru_cache(maxsize=2)
+def _loaded(shared: bytes) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return the function and the job of all tasks of a run, which a worker unpickles once."""
+    function, job = loads(shared)
+    return function, job
+
+
+def _results(client: Client, futures: list[Future[tuple[ResultT]]]) -> dict[Future[tuple[ResultT]], ResultT]:
+    """Fetch the results of all tasks that have one, at once."""
+    with _noticing():
+        found = client.gather({future.key: future for future in futures}, errors="skip")
+    answers = ((future, found.get(future.key)) for future in futures)
+    return {future: answer[0] for future, answer in answers if answer is not None}
+
+
+def _result(future: Future[tuple[ResultT]]) -> ResultT:
+    """Return the result of one task, or raise what it has raised."""
+    with _noticing():
+        try:
+            answer: tuple[ResultT] = future.result()
+        except UsageError as error:
+            # Before the work had begun, this would have been a usage error.
+            raise JobError(str(error)) from None
+    return answer[0]
+
+
+@contextmanager
+def _noticing() -> Iterator[None]:
+    """Notice that the scheduler is gone, whether a future tells it or the fetching of its result."""
     try:
-        result: ResultT = future.result()
-    except UsageError as error:
-        # Before the work had begun, this would have been a usage error.
-        raise JobError(str(error)) from None
+        yield
     except (CancelledError, CommClosedError):
-        # Raised by the future or by fetching its result: tasks have no connections to Dask of their own.
+        # Tasks have no connections to Dask of their own.
         raise SchedulerGone("the scheduler is gone: run the same command again to go on where it stopped") from None
-    return result

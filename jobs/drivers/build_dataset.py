@@ -29,6 +29,8 @@ from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import FAILURES, RECORDINGS, segments_table
 from heartbeat_core.settings import fingerprint, parse_settings
+from heartbeat_core.storage import uris
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
@@ -36,6 +38,7 @@ from jobs.drivers.report import try_report
 from jobs.drivers.run import (
     Run,
     begin,
+    begin_tables,
     count,
     finish,
     job_identity,
@@ -43,6 +46,8 @@ from jobs.drivers.run import (
     report_listing,
     run_facts,
     run_shards,
+    worth_workers,
+    write_schemas,
 )
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_parent_folder, match_labels
@@ -53,9 +58,9 @@ from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks import reference
 from jobs.tasks.context import TASK_PATIENCE_S
-from jobs.tasks.reference import Claim, Longest, NoReference, ScanJob, claim_shard, scan_shard
+from jobs.tasks.reference import Claim, Longest, NoReference, ScanJob, claim_task, scan_task
 from jobs.tasks.scalers import MergeJob, levels, merge, read_fit, remove_fits
-from jobs.tasks.shards import DatasetJob, dataset_shard, in_isolation
+from jobs.tasks.shards import DatasetJob, dataset_task, in_isolation
 
 UNMATCHED_NAME = "_unmatched_labels.csv"
 
@@ -152,13 +157,15 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
     unmatched = _unmatched(matching)
     scaler = storage.join(run.ledger.out, SCALER_NAME)
     if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
-        with on_cluster(run, settings, console) as connection:
+        with on_cluster(run, settings, console, worth_workers(run)) as connection:
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            write_schemas(run, {ROWS_FOLDER: RECORDINGS, uris.FAILURES: FAILURES})
             reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)
             job = DatasetJob(facts, options.recipe, reference_uri, labels, options.layout == "padded")
-            run_shards(run, connection, dataset_shard, job, settings, console, "build-dataset")
+            begin_tables(facts)
+            run_shards(run, connection, dataset_task, job, settings, console, "build-dataset")
             if not storage.exists(scaler):
                 _store_scaler(run, connection, scaler, settings)
     totals = count(run)
@@ -199,12 +206,12 @@ def _settle_reference(run: Run, connection: Connection, scan: ScanJob, settings:
                 errors.update(claim.errors)
                 shown.advance()
 
-            run_tasks(connection, Tasks(claim_shard, scan, settings.task_retries, take, in_isolation), run.shards())
+            run_tasks(connection, Tasks(claim_task, scan, settings.task_retries, take, in_isolation), run.planned())
 
         def decode(shards: set[int]) -> list[Longest | None]:
             found: list[Longest | None] = []
-            tasks = Tasks(scan_shard, scan, settings.task_retries, found.append, in_isolation)
-            run_tasks(connection, tasks, (shard for shard in run.shards() if shard.index in shards))
+            tasks = Tasks(scan_task, scan, settings.task_retries, found.append, in_isolation)
+            run_tasks(connection, tasks, (shard for shard in run.planned() if shard.index in shards))
             return found
 
         try:

@@ -10,23 +10,29 @@ from rich.console import Console
 
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.errors import UsageError
+from heartbeat_core.features.catalogue import default_sets
 from heartbeat_core.formats.kept import KeptTypes, check_names
 from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results import schema
+from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
+from heartbeat_core.storage.uris import TABLES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.reach import reaching
 from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
     Run,
     begin,
+    begin_tables,
     finish,
     job_identity,
     on_cluster,
     report_listing,
     run_facts,
     run_shards,
+    worth_workers,
+    write_schemas,
 )
 from jobs.listing.again import look_again
 from jobs.listing.kept import ManifestColumns
@@ -37,7 +43,7 @@ from jobs.output.ledger import Ledger, Totals, by_count
 from jobs.output.newest import count_newest, failed_recordings
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
-from jobs.tasks.shards import ClassifyJob, classify_shard
+from jobs.tasks.shards import ClassifyJob, classify_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,10 @@ def classify(
             settings = settings.model_copy(update={"limits": Ledger(out).find_limits() or retry_limits})
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
-        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
-        check_names(settings.keep_columns, _own_columns(manifest.labels, settings))
+        features = features_written(settings, manifest)
+        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(features))
+        own = table_schemas(manifest.labels, features).values()
+        check_names(settings.keep_columns, [name for one in own for name in one.names])
         columns = ManifestColumns(settings.keep_columns, settings.patient_column)
         listing = Listing(inputs, settings.path_column, settings.selection, columns)
 
@@ -127,17 +135,23 @@ def classify(
             elif retry_failed is not None and not run.is_new:
                 run = _add_retry(run, retry_failed, retry_limits, settings, console)
                 totals = _work(run, manifest, settings, console)
-            labels, errors = count_newest(run.ledger.out, run.commits.values(), len(run.generations))
             if len(run.commits) > n_committed:
                 try_report(run.ledger.out, run.commits, console)
+            labels, errors = count_newest(run.ledger.out, run.commits.values(), len(run.generations))
             if len(run.generations) > 1:
                 totals = Totals(labels.total() + errors.total(), errors.total())
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
-def _own_columns(labels: Labels, settings: JobSettings) -> list[str]:
-    features = schema.features_schema(settings.features)
-    return [*schema.predictions_schema(labels).names, *features.names, *schema.FAILURES.names]
+def table_schemas(labels: Labels, features: Sequence[str]) -> dict[str, Schema]:
+    """Return the columns of each table, without those that are kept."""
+    own = (schema.predictions_schema(labels), schema.features_schema(features), schema.FAILURES)
+    return dict(zip(TABLES, own, strict=True))
+
+
+def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[str, ...]:
+    """Return the feature sets that the job writes: those of the settings, else the default ones for the model."""
+    return settings.features or default_sets(manifest.recipe.input)
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
@@ -147,13 +161,16 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
-    with on_cluster(run, settings, console) as connection:
+    with on_cluster(run, settings, console, worth_workers(run)) as connection:
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
-        keep_manifest(run.ledger.out, manifest)
+        features = features_written(settings, manifest)
+        write_schemas(run, table_schemas(manifest.labels, features))
         facts = run_facts(run, settings, manifest.provenance)
-        job = ClassifyJob(facts, model, manifest.digest, settings.features)
-        run_shards(run, connection, classify_shard, job, settings, console, "classify")
+        job = ClassifyJob(facts, model, manifest.digest, features)
+        begin_tables(facts)
+        keep_manifest(run.ledger.out, manifest)
+        run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run)
 
 

@@ -13,7 +13,7 @@ command finishes what was interrupted. The record is removed last.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -24,11 +24,12 @@ from heartbeat_core.formats.parquet import Table, from_parquet, join_tables, to_
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER, TABLES
 from jobs.output.lease import present
-from jobs.output.ledger import COMPACT_FOLDER, Ledger, Totals, reconcile
+from jobs.output.ledger import COMPACT_FOLDER, Commit, Ledger, Totals, reconcile
 from jobs.output.newest import newest_generations, newest_rows
 from jobs.output.status import Status, read_status
 from jobs.progress import meter
 
+COMPACT_PREFIX = "compact-"
 PART_BYTES = 128 * 2**20
 """Size of a part in memory; in its file it is smaller."""
 
@@ -62,11 +63,21 @@ def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compact
         status, settled = _look(ledger)
         if settled is None:
             settled = _write(ledger.out, _tables(status), part_bytes, console)
+        commits = ledger.commits(ledger.committed())
         ledger.unmark_success()
         _publish(ledger.out, settled)
         storage.remove(_record_uri(ledger.out, settled.number))
-        ledger.mark_success(_totals(ledger, status))
+        ledger.mark_success(_totals(commits, status), commits.values())
     return settled
+
+
+def compact_new(out: str, console: Console) -> Compaction | None:
+    """Compact a finished folder as ``compact``; None if no part was written since it was compacted."""
+    ledger = Ledger(out)
+    names = (name for one in _tables(read_status(out)) for name in storage.list_parts(storage.join(ledger.out, one)))
+    if all(name.startswith(COMPACT_PREFIX) for name in names):
+        return None
+    return compact(out, console)
 
 
 def _look(ledger: Ledger) -> tuple[Status, Compaction | None]:
@@ -86,8 +97,7 @@ def _tables(status: Status) -> tuple[str, ...]:
     return TABLES if status.job == "classify" else (ROWS_FOLDER, FAILURES)
 
 
-def _totals(ledger: Ledger, status: Status) -> Totals:
-    commits = ledger.commits(ledger.committed())
+def _totals(commits: Mapping[int, Commit], status: Status) -> Totals:
     return reconcile(status.shards, status.listed + status.retried, commits, status.retried)
 
 
@@ -102,7 +112,7 @@ def _settled(out: str) -> Compaction | None:
 def _write(out: str, tables: tuple[str, ...], part_bytes: int, console: Console) -> Compaction:
     """Write the new parts beside the tables, and then the record."""
     old = {table: storage.list_parts(storage.join(out, table)) for table in tables}
-    made = [name.split("-") for names in old.values() for name in names if name.startswith("compact-")]
+    made = [name.split("-") for names in old.values() for name in names if name.startswith(COMPACT_PREFIX)]
     number = 1 + max((int(parts[1]) for parts in made), default=0)
     newest = newest_generations(out)
     n_parts, n_rows = dict.fromkeys(tables, 0), dict.fromkeys(tables, 0)
@@ -149,7 +159,7 @@ def _publish(out: str, settled: Compaction) -> None:
     for table, count in settled.n_parts.items():
         aside = storage.join(out, COMPACT_FOLDER, f"{settled.number:06d}", table)
         for part in range(count):
-            place = storage.join(out, table, f"compact-{settled.number:06d}-{part:06d}.parquet")
+            place = storage.join(out, table, f"{COMPACT_PREFIX}{settled.number:06d}-{part:06d}.parquet")
             if storage.find(place) is None:
                 storage.create(place, storage.read(storage.join(aside, _aside_name(part))))
         for name in settled.old[table]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.recipe import Recipe
-from jobs.planning.estimate import Estimate, count_shards, estimate
+from jobs.planning.estimate import Estimate, estimate, shard_sizes
 from jobs.planning.sample import list_inputs, measure, plan_classify, plan_dataset, settle_types
 from jobs.progress import meter
 from jobs.settings import JobSettings
@@ -63,7 +63,7 @@ def plan(inputs: Sequence[str], options: PlanOptions, settings: JobSettings, con
             if options.recipe is None
             else plan_dataset(options.recipe, listed.sample, settings)
         )
-        shard_size = -(-n_recordings // count_shards(listed.sample, n_recordings, settings.shards))
+        shard_size = max(shard_sizes(listed.sample, n_recordings, settings.shards))
         with meter(console, "sample", len(listed.sample)) as shown:
             measured = measure(listed.sample, planned, settings, shard_size, shown.advance)
         page_s = _time_a_request(inputs)

@@ -13,7 +13,7 @@ from heartbeat_core.recordings.recording import Failure, Recording, failure
 from heartbeat_core.settings import Limits
 from jobs.listing.listing import Listing
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import ClassifyWork, process_recordings
+from jobs.tasks.processing import process_recordings
 
 
 def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
     recordings, missing = _list(inputs)
     bundle = bundles.load(model)
     there = [recording for recording in recordings if recording.uri not in missing]
-    results, failures = process_recordings(there, ClassifyWork(bundle, ()), limits, Here(limits))
+    results, failures = process_recordings(there, bundle, limits, Here(limits))
     predictions = bundle.classify(results)
     labels = bundle.manifest.labels
     rows = {one.recording.uri: _failed(one) for one in (*missing.values(), *failures)}

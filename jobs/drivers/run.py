@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,19 +20,28 @@ from heartbeat_core.errors import HeartbeatError, StorageError
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.listed import with_kept
+from heartbeat_core.results.notes import Schema, frictionless
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.listing.listing import Listing
-from jobs.listing.shards import Shard, expected_cost
+from jobs.listing.shards import RECORDING_BYTES, Shard
+from jobs.output.commits import begin_failures
 from jobs.output.lease import BEAT_S, Presence, present
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, as_output_errors, reconcile
-from jobs.output.plans import Generation, PlanFolder, count_retried
+from jobs.output.plans import Generation, PlanFolder, PlannedShard, count_retried
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts, stop_work
+from jobs.tasks.parts import PartFacts, failures_part
 from jobs.tasks.shards import in_isolation
+
+SCHEMAS_FOLDER = "_schemas"
+"""Holds TABLE.json for each table: its columns, for people and for other tools."""
+COST_A_WORKER = 8 * 2**20
+"""What a worker does in about a second, in bytes of audio. It takes a third of that to start one."""
 
 WORK_PATIENCE_S = 300.0
 """How long a store is asked again once the work has begun."""
@@ -103,15 +115,20 @@ class Run(Place):
         for generation in self.generations:
             yield from self.plans.shards(generation)
 
-    def remaining(self) -> Iterator[Shard]:
+    def planned(self) -> Iterator[PlannedShard]:
+        """Yield where all shards stand in the plan, in order."""
+        for generation in self.generations:
+            yield from chain.from_iterable(self.plans.planned(generation))
+
+    def remaining(self) -> Iterator[PlannedShard]:
         """Yield the shards that were not committed when this driver began.
 
         Of those that are read from the plan together the long ones come first, so that no worker waits at the end.
         """
         for generation in self.generations:
-            for piece in self.plans.pieces(generation):
+            for piece in self.plans.planned(generation):
                 left = [shard for shard in piece if shard.index not in self.commits]
-                yield from sorted(left, key=lambda shard: -sum(map(expected_cost, shard.recordings)))
+                yield from sorted(left, key=lambda shard: -shard.expected_cost)
 
 
 def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more: Any) -> dict[str, Any]:
@@ -197,8 +214,11 @@ def begin(
     settings: JobSettings,
     make_plan: Callable[[], Iterable[Sequence[Recording]]],
     console: Console,
+    kept: Sequence[KeptColumn] = (),
 ) -> Iterator[Run]:
     """Begin a job in a free folder, or go on with the one that is there, without listing again.
+
+    ``kept`` are the kept columns if their types are settled already.
 
     Raises
     ------
@@ -218,7 +238,7 @@ def begin(
     with enter(ledger, found, identity, settings) as place:
         # Meanwhile another driver may have listed, or given the folder back with its plan.
         generations = plans.generations() or [
-            plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns))
+            plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns, kept))
         ]
         place.presence.stage = "planned"
         run = Run(
@@ -238,9 +258,28 @@ def begin(
         yield run
 
 
+def worth_workers(run: Run) -> int:
+    """Return how many workers the shards that are left are worth, or more than this machine has cores."""
+    n_left = run.n_recordings - sum(commit.listed for commit in run.commits.values())
+    most = os.cpu_count() or 1
+    # Without reading a long plan: each recording costs at least so much.
+    if n_left * RECORDING_BYTES > most * COST_A_WORKER:
+        return most
+    cost = sum(shard.expected_cost for shard in run.remaining())
+    return max(1, math.ceil(cost / COST_A_WORKER))
+
+
 @contextmanager
-def on_cluster(place: Place, settings: JobSettings, console: Console) -> Iterator[Connection]:
+def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int | None = None) -> Iterator[Connection]:
     """Connect to the workers. Until this has succeeded, no task can have written into the folder.
+
+    Parameters
+    ----------
+    place : Place
+    settings : JobSettings
+    console : Console
+    worth : int | None
+        As ``connect`` takes it.
 
     Raises
     ------
@@ -248,7 +287,7 @@ def on_cluster(place: Place, settings: JobSettings, console: Console) -> Iterato
         The cluster cannot be reached, or a worker cannot do this job.
     """
     shared = storage.join(place.ledger.out, RUN_NAME)
-    with connect(settings.cluster, shared, place.access) as connection:
+    with connect(settings.cluster, shared, place.access, worth) as connection:
         check_device(connection, settings.device)
         announce(connection, console)
         place.presence.stage = "working"
@@ -271,6 +310,19 @@ def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) ->
     )
 
 
+def write_schemas(run: Run, schemas: Mapping[str, Schema]) -> None:
+    """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there."""
+    for name, schema in schemas.items():
+        text = json.dumps(frictionless(with_kept(schema, run.kept)), indent=1, ensure_ascii=False) + "\n"
+        storage.create(storage.join(run.ledger.out, SCHEMAS_FOLDER, f"{name}.json"), text.encode())
+
+
+def begin_tables(facts: RunFacts) -> None:
+    """Give the table ``failures`` a part without rows, so that it can be read though nothing fails."""
+    no_failures = failures_part([], PartFacts(facts.run_id, 0, dict(facts.provenance), facts.kept))
+    begin_failures(facts.out, no_failures)
+
+
 def announce(connection: Connection, console: Console) -> None:
     """Print where the work is done."""
     where = "on this machine" if connection.is_local else f"at {connection.address}"
@@ -280,14 +332,17 @@ def announce(connection: Connection, console: Console) -> None:
 
 def run_shards(
     run: Run,
-    connection: Connection,
-    function: Callable[[Shard, JobT], Commit],
+    connection: Connection | None,
+    function: Callable[[PlannedShard, JobT], Commit],
     job: JobT,
     settings: JobSettings,
     console: Console,
     title: str,
 ) -> None:
-    """Run the shards that are left, show progress, and add what they commit to the run's commits."""
+    """Run the shards that are left, show progress, and add what they commit to the run's commits.
+
+    Without a connection they run here, one after the other.
+    """
     presence = run.presence
     # What is retried is not done any more, and its failure does not count.
     done = sum(commit.listed for commit in run.commits.values()) - run.n_retried
@@ -299,6 +354,12 @@ def run_shards(
             presence.finished(commit.shard, commit.listed, commit.failed)
             shown.advance(commit.listed, commit.failed)
 
+        if connection is None:
+            presence.stage = "working"
+            for shard in run.remaining():
+                presence.submitted(shard.index)
+                take(function(shard, job))
+            return
         tasks = Tasks(
             function,
             job,
@@ -314,7 +375,7 @@ def run_shards(
 def finish(run: Run) -> Totals:
     """Check what is stored against what was listed, and write the success mark."""
     totals = count(run)
-    run.ledger.mark_success(totals)
+    run.ledger.mark_success(totals, run.commits.values())
     return totals
 
 

@@ -16,7 +16,8 @@ from heartbeat_core.databases.catalogue import DATABASES
 from heartbeat_core.databases.database import Segment
 from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.formats.audio_names import without_ending
-from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
+from heartbeat_core.formats.records import read_records
+from heartbeat_core.formats.table_names import TABLE_SUFFIXES
 from heartbeat_core.labels import ORIGINAL_LABELS, Labels, join_cell, parse_cell, settle_labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint

@@ -13,19 +13,22 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, InputNotFound, StorageError
-from heartbeat_core.formats import inventory
 from heartbeat_core.formats.audio_names import AUDIO_SUFFIXES
 from heartbeat_core.formats.kept import find_name
-from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
+from heartbeat_core.formats.table_names import TABLE_SUFFIXES
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.stores import Entry
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
 from jobs.listing.kept import ManifestColumns, Records, kept_cells
 from jobs.listing.seen import KnownRecordings
 from jobs.settings import Selection
+
+if TYPE_CHECKING:
+    from heartbeat_core.formats import inventory
 
 PATH_COLUMNS = ("path", "uri", "url", "filename", "file", "fname", "file_name", "key")
 """Names by which the path column of a manifest or label file is found when no option names it."""
@@ -307,6 +310,8 @@ def _check_no_secret(uri: str, in_process: bool) -> None:
 
 def _inventory(uri: str) -> Iterator[Entry]:
     """Yield the objects of an S3 Inventory, with one of its files in memory at a time."""
+    from heartbeat_core.formats import inventory  # Loaded here because files and folders do without pyarrow.
+
     shown = storage.display(public_uri(uri))
     try:
         manifest = inventory.parse_manifest(storage.read(uri), shown)
@@ -332,6 +337,8 @@ def _inventory_file(uri: str, manifest: inventory.Manifest, key: str) -> str:
 
 def _read_manifest(uri: str, path_column: str | None) -> tuple[Records, str]:
     """Return a manifest, and the name of its column of paths."""
+    from heartbeat_core.formats.records import read_records  # As above.
+
     shown = storage.display(public_uri(uri))
     path = without_query(uri)
     try:

@@ -1,11 +1,12 @@
-"""Recordings to shards of about the same cost."""
+"""Recordings to shards: large ones first, and small ones at the end of the list."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
-from math import ceil, sqrt
+from itertools import islice
+from math import sqrt
 
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import Limits
@@ -13,34 +14,51 @@ from jobs.settings import ShardSettings
 
 RECORDING_BYTES = 2**16
 """What every recording costs in addition to its size, in bytes of audio: a short recording takes time, too."""
+USUAL_COST = 2 * RECORDING_BYTES
+"""What a recording of a few seconds costs."""
 SMALLEST_SHARD = 8
-"""Recordings in a shard of a very short list. Smaller shards would cost more in tasks and files than they gain."""
+"""Usual recordings in the last shards of a list. Smaller ones would cost more in tasks and files than they gain."""
+SHARE = 4
+"""Of n usual recordings a shard takes so many times √n."""
+LOOK_AHEAD = 2**14
+"""Recordings that are held in memory, so that the end of the list is seen before it comes."""
 
 
 def make_shards(recordings: Iterable[Recording], settings: ShardSettings) -> Iterator[list[Recording]]:
-    """Group recordings, in order, into shards of about the same cost, within the limits of the settings.
+    """Group recordings, in order, into shards, within the limits of the settings.
 
-    A short list of n recordings gives about √n shards, so that several workers share it. The shards depend on the list
-    and the settings alone, and not on the cluster. The cost of a recording is estimated from its size.
+    If r usual recordings are left, a shard takes about 4 √r of them. So the last shards are small, and all workers end
+    at about the same time. A list of n gives about √n / 2 shards. Of a list that is longer than what is held in memory,
+    r is not known. Until its end is seen, a shard takes 4 √m, where m recordings have been seen so far.
+
+    The shards depend on the list and the settings alone, and not on the cluster. The cost of a recording is estimated
+    from its size, so a shard takes fewer long recordings than short ones.
     """
     pending = iter(recordings)
-    # A list of at least this length has shards of as many recordings as the settings allow.
-    start = list(islice(pending, settings.recordings**2))
-    n_recordings = min(settings.recordings, max(SMALLEST_SHARD, ceil(sqrt(len(start)))))
-    most = sum(map(expected_cost, start)) * n_recordings / max(1, len(start))
-    shard: list[Recording] = []
-    shard_bytes = cost = 0
-    for recording in chain(start, pending):
-        size = recording.assumed_bytes
-        full = len(shard) >= settings.recordings or shard_bytes + size > settings.bytes
-        if shard and (full or cost + expected_cost(recording) > most):
-            yield shard
-            shard, shard_bytes, cost = [], 0, 0
-        shard.append(recording)
-        shard_bytes += size
-        cost += expected_cost(recording)
-    if shard:
+    held = deque(islice(pending, LOOK_AHEAD))
+    held_cost = seen_cost = sum(map(expected_cost, held))
+    while held:
+        most = shard_cost(seen_cost if len(held) == LOOK_AHEAD else held_cost)
+        shard: list[Recording] = []
+        shard_bytes = cost = 0
+        while held and len(shard) < settings.recordings:
+            size, its_cost = held[0].assumed_bytes, expected_cost(held[0])
+            if shard and (shard_bytes + size > settings.bytes or cost + its_cost > most):
+                break
+            shard.append(held.popleft())
+            shard_bytes += size
+            cost += its_cost
         yield shard
+        following = list(islice(pending, len(shard)))
+        following_cost = sum(map(expected_cost, following))
+        held.extend(following)
+        held_cost += following_cost - cost
+        seen_cost += following_cost
+
+
+def shard_cost(known_cost: float) -> float:
+    """Return what the next shard may cost, if so much is known to be left, or to be in the list."""
+    return max(SMALLEST_SHARD * USUAL_COST, SHARE * sqrt(known_cost * USUAL_COST))
 
 
 def expected_cost(recording: Recording) -> int:

@@ -15,7 +15,8 @@ from heartbeat_core.challenges.challenge import Challenge
 from heartbeat_core.databases.catalogue import DATABASES
 from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.formats.audio_names import without_ending
-from heartbeat_core.formats.records import TABLE_SUFFIXES, read_records
+from heartbeat_core.formats.records import read_records
+from heartbeat_core.formats.table_names import TABLE_SUFFIXES
 from heartbeat_core.storage.uris import public_uri, without_query
 from jobs.listing.listing import PATH_COLUMNS
 

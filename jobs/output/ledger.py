@@ -5,19 +5,19 @@ On disk, or under any URL::
     OUT/_run.json                   identity and run_id; claims the folder for one job
     OUT/_plan/                      shards and their recordings (``plans``)
     OUT/TABLE/part-000042.parquet   parts, named by their shard
-    OUT/_commits/part-000042.json   the shard is done; written after its parts were read back
-    OUT/_SUCCESS                    every listed recording is accounted for; written last
+    OUT/_commits/part-000042.json   the shard is done; how it is written: ``commits``
+    OUT/_journal/HASH.json          all commit records of a finished job in one object, for whoever comes later
+    OUT/_SUCCESS                    every listed recording is accounted for; names the journal; written last
 
-Invariants: each file is created whole, by the first who writes it, and never changes. A shard's failures part is
-written first and settles which of its recordings failed; whoever comes later adopts it, so that every recording is in
-exactly one of the tables however often the shard is run. A shard is done when its commit record is there, and not
-before. While an update or a retry in a finished folder is under way, there is no success mark.
+Invariants: each file is created whole, by the first who writes it, and never changes. A shard is done when its commit
+record is there, and not before. While an update or a retry in a finished folder is under way, there is no success mark,
+and no journal counts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,17 +27,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heartbeat_core import storage
-from heartbeat_core.errors import InputError, JobError, OutputError, StorageError
-from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, footer_rows, from_parquet
+from heartbeat_core.errors import JobError, OutputError, StorageError
 from heartbeat_core.settings import Limits, canonical_json, fingerprint
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.uris import FAILURES, SUCCESS_NAME
+from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER, SUCCESS_NAME
 from jobs.output.differences import advise, describe_differences
-from jobs.output.notes import Notes
 
 RUN_NAME = "_run.json"
-PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
+JOURNAL_FOLDER = "_journal"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
 RECORDS_AT_ONCE = 16
@@ -50,7 +48,7 @@ class Commit:
 
     ``rows`` counts the rows of each stored table, as read back. ``labels`` counts the result rows by label, without
     those that have none, and ``errors`` the failures by ``error_type``, so that nobody has to read the parts again
-    for these counts. The rest is for the report: ``notes`` and ``ended_at``, in seconds since 1970.
+    for these counts. ``ended_at`` is in seconds since 1970.
     """
 
     shard: int
@@ -60,7 +58,7 @@ class Commit:
     labels: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict, compare=False)
-    """``Notes`` as JSON; empty in records of earlier releases."""
+    """``Notes`` as JSON, for the report; empty in records of earlier releases."""
     ended_at: float | None = field(default=None, compare=False)
 
     @property
@@ -203,24 +201,53 @@ class Ledger:
         return {int(name[len("part-") : -len(".json")]) for name in names}
 
     def commits(self, shards: Iterable[int]) -> dict[int, Commit]:
-        """Read the commit records of shards that have one."""
+        """Read the commit records of shards that have one; those of a finished job from its journal, at once."""
+        wanted = set(shards)
+        journal = self._journal() if wanted else {}
+        return {**self._records(wanted - journal.keys()), **{one: journal[one] for one in wanted & journal.keys()}}
+
+    def _records(self, shards: Iterable[int]) -> dict[int, Commit]:
         with ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="commits") as pool:
             pending = [(shard, retry.submit(pool, find_commit, self.out, shard)) for shard in shards]
             found = {shard: future.result() for shard, future in pending}
         return {shard: commit for shard, commit in found.items() if commit is not None}
 
-    def mark_success(self, totals: Totals) -> None:
-        """Write the success mark, last of all."""
-        text = json.dumps({"listed": totals.listed, "done": totals.done, "failed": totals.failed})
-        storage.create(storage.join(self.out, SUCCESS_NAME), (text + "\n").encode())
+    def mark_success(self, totals: Totals, commits: Iterable[Commit]) -> None:
+        """Write the success mark, last of all, and before it all commit records into the one journal that it names."""
+        records = [asdict(commit) for commit in sorted(commits, key=lambda commit: commit.shard)]
+        text = canonical_json(records)
+        name = f"{hashlib.sha256(text).hexdigest()[:16]}.json"
+        storage.create(storage.join(self.out, JOURNAL_FOLDER, name), text)
+        mark = {"listed": totals.listed, "done": totals.done, "failed": totals.failed, "journal": name}
+        storage.create(storage.join(self.out, SUCCESS_NAME), (json.dumps(mark) + "\n").encode())
+
+    def _journal_name(self) -> str | None:
+        """Return the name of the journal, None without a success mark or with one of an earlier release."""
+        try:
+            name = json.loads(storage.read(storage.join(self.out, SUCCESS_NAME))).get("journal")
+        except (FileNotFoundError, ValueError, AttributeError):
+            return None
+        return name if isinstance(name, str) else None
+
+    def _journal(self) -> dict[int, Commit]:
+        """Return the commit records of a finished job by shard; none where its journal cannot be read."""
+        name = self._journal_name()
+        try:
+            text = b"[]" if name is None else storage.read(storage.join(self.out, JOURNAL_FOLDER, name))
+            return {record["shard"]: Commit(**record) for record in json.loads(text)}
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return {}  # The records themselves count.
 
     def is_finished(self) -> bool:
         """Tell whether the success mark is there."""
         return storage.find(storage.join(self.out, SUCCESS_NAME)) is not None
 
     def unmark_success(self) -> None:
-        """Remove the success mark, since there is more to do."""
+        """Remove the success mark and then its journal, since there is more to do."""
+        name = self._journal_name()
         storage.remove(storage.join(self.out, SUCCESS_NAME))
+        if name is not None:
+            storage.remove(storage.join(self.out, JOURNAL_FOLDER, name))
 
 
 def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit], n_retried: int = 0) -> Totals:
@@ -272,7 +299,7 @@ def find_commit(out: str, shard: int) -> Commit | None:
     JobError
         It is damaged.
     """
-    uri = _commit_uri(out, shard)
+    uri = commit_uri(out, shard)
     try:
         return Commit(**json.loads(storage.read(uri)))
     except FileNotFoundError:
@@ -317,77 +344,6 @@ def part_uri(out: str, table: str, index: int) -> str:
     return storage.join(out, table, f"{part_name(index)}.parquet")
 
 
-def settle_failures(out: str, index: int, failures: bytes) -> set[str]:
-    """Store the shard's failures part, or adopt the one that is there; return the ids of the failed recordings."""
-    uri = part_uri(out, FAILURES, index)
-    try:
-        stored = failures if storage.create(uri, failures) else storage.read(uri)
-        settled = from_parquet(stored, ["recording_id"])
-    except InputError as error:
-        raise StorageError(f"{storage.display(uri)}: {error}") from None
-    return set(settled.column("recording_id").to_pylist())
-
-
-def commit_shard(
-    out: str,
-    index: int,
-    n_listed: int,
-    n_failed: int,
-    tables: Mapping[str, bytes],
-    run_id: str,
-    labels: Iterable[str | None] = (),
-    notes: Notes | None = None,
-) -> Commit:
-    """Store the shard's other parts, read back what is stored, and write the commit record.
-
-    ``labels`` are those of the rows, in any order.
-
-    Raises
-    ------
-    StorageError
-        What is stored does not add up to the shard's recordings; nothing is committed.
-    """
-
-    def store(name: str) -> int:
-        uri = part_uri(out, name, index)
-        storage.create(uri, tables[name])
-        return _stored_rows(uri)
-
-    began = time.monotonic()
-    with ThreadPoolExecutor(len(tables) + 1, thread_name_prefix="store") as pool:
-        pending = {name: retry.submit(pool, store, name) for name in tables}
-        stored_errors = retry.submit(pool, _stored_errors, part_uri(out, FAILURES, index))
-        rows = {name: future.result() for name, future in pending.items()}
-        errors = stored_errors.result()
-    rows[FAILURES] = errors.total()
-    if rows[FAILURES] != n_failed or any(rows[name] + n_failed != n_listed for name in tables):
-        raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
-    counts = dict(Counter(label for label in labels if label is not None))
-    told: dict[str, Any] = {}
-    if notes is not None:
-        told = asdict(notes)
-        told["seconds"]["store"] = round(time.monotonic() - began, 3)
-    commit = Commit(index, n_listed, rows, run_id, counts, dict(errors), told, round(time.time(), 3))
-    storage.create(_commit_uri(out, index), canonical_json(asdict(commit)))
-    return commit
-
-
-def _commit_uri(out: str, shard: int) -> str:
+def commit_uri(out: str, shard: int) -> str:
+    """Return the URI of a shard's commit record."""
     return storage.join(out, COMMITS_FOLDER, f"{part_name(shard)}.json")
-
-
-def _stored_rows(uri: str) -> int:
-    tail = storage.read_tail(uri, FOOTER_TAIL_BYTES)
-    try:
-        length = footer_length(tail)
-        return footer_rows(tail if length <= len(tail) else storage.read_tail(uri, length))
-    except InputError as error:
-        raise StorageError(f"{storage.display(uri)}: {error}") from None
-
-
-def _stored_errors(uri: str) -> Counter[str]:
-    """Count the rows of a failures part by ``error_type``."""
-    try:
-        return Counter(from_parquet(storage.read(uri), ["error_type"]).column("error_type").to_pylist())
-    except (InputError, FileNotFoundError) as error:
-        raise StorageError(f"{storage.display(uri)}: cannot be read back: {error}") from None

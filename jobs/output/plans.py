@@ -13,23 +13,27 @@ generation to the next. All generations have the same kept columns with the same
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, JobError
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
-from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.formats.parquet import Table, from_parquet, to_parquet
 from heartbeat_core.recordings.recording import Recording
-from heartbeat_core.results.plan import plan_shards, plan_table
+from heartbeat_core.results.plan import plan_rows, plan_shards, plan_table
 from heartbeat_core.settings import Limits, canonical_json
-from jobs.listing.shards import Shard
-from jobs.output.ledger import PLAN_FOLDER
+from heartbeat_core.storage.uris import PLAN_FOLDER
+from jobs.listing.shards import RECORDING_BYTES, Shard
 
 RECORDINGS_A_PIECE = 8192
+PIECES_KEPT = 2
+"""How many pieces a worker keeps: of those that it has read last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,69 @@ class Generation:
     def end_shard(self) -> int:
         """The number that the next generation's first shard has."""
         return self.first_shard + self.n_shards
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """Where a shard stands in the plan: what a task carries in place of the recordings.
+
+    Attributes
+    ----------
+    piece : str
+        URI of the piece of the plan, whose rows ``first_row`` to ``first_row + n_recordings`` are the shard's.
+    assumed_bytes : int
+        Of all its recordings.
+    isolated, limits
+        As those of ``Shard``.
+    """
+
+    index: int
+    piece: str
+    first_row: int
+    n_recordings: int
+    assumed_bytes: int
+    generation: int = 0
+    isolated: bool = False
+    limits: Limits | None = None
+
+    @property
+    def expected_cost(self) -> int:
+        """What the shard costs to read and process, in bytes of audio."""
+        return self.n_recordings * RECORDING_BYTES + self.assumed_bytes
+
+
+def read_shard(planned: PlannedShard) -> Shard:
+    """Read the recordings of a shard from the plan; a process keeps the pieces that it has read last.
+
+    Raises
+    ------
+    JobError
+        The piece is damaged or missing.
+    """
+    # A worker's threads mostly work on shards of one piece: the first of them reads it for all.
+    with _reading:
+        piece = _read_piece(planned.piece)
+    found = plan_shards(piece.slice(planned.first_row, planned.n_recordings))
+    recordings = tuple(found.get(planned.index, ()))
+    if len(recordings) != planned.n_recordings:
+        raise JobError(f"{storage.display(planned.piece)}: the plan cannot be read: it lacks shard {planned.index}")
+    return Shard(planned.index, recordings, planned.generation, planned.isolated, planned.limits)
+
+
+_reading = threading.Lock()
+
+
+# A piece never changes: each listing writes its own, and under names that no other has.
+@lru_cache(maxsize=PIECES_KEPT)
+def _read_piece(uri: str) -> Table:
+    return _piece_table(uri)
+
+
+def _piece_table(uri: str, columns: list[str] | None = None) -> Table:
+    try:
+        return from_parquet(storage.read(uri), columns)
+    except (InputError, FileNotFoundError) as error:
+        raise JobError(f"{storage.display(uri)}: the plan cannot be read: {error}") from None
 
 
 def count_retried(generations: Iterable[Generation]) -> int:
@@ -129,14 +196,19 @@ class PlanFolder:
             A piece is damaged or missing.
         """
         for piece in range(generation.n_pieces):
-            uri = self._piece_uri(generation, piece)
-            try:
-                table = from_parquet(storage.read(uri))
-            except (InputError, FileNotFoundError) as error:
-                raise JobError(f"{storage.display(uri)}: the plan cannot be read: {error}") from None
+            table = _piece_table(self._piece_uri(generation, piece))
             yield [
                 Shard(index, tuple(recordings), generation.number, limits=generation.limits)
                 for index, recordings in plan_shards(table).items()
+            ]
+
+    def planned(self, generation: Generation) -> Iterator[list[PlannedShard]]:
+        """Yield where the shards of a generation stand, in order, a piece at a time; raises as ``pieces``."""
+        for piece in range(generation.n_pieces):
+            uri = self._piece_uri(generation, piece)
+            yield [
+                PlannedShard(index, uri, first_row, n_rows, n_bytes, generation.number, limits=generation.limits)
+                for index, first_row, n_rows, n_bytes in plan_rows(_piece_table(uri, ["shard", "size_bytes"]))
             ]
 
     def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]], types: KeptTypes) -> Generation:

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from math import sqrt
 from statistics import fmean, median, stdev
 
+from heartbeat_core.formats.parquet import ROW_GROUP_BYTES
 from heartbeat_core.recordings.fetch import READ_AHEAD, READ_AHEAD_BYTES
 from heartbeat_core.recordings.recording import Recording
-from jobs.listing.shards import make_shards
+from heartbeat_core.storage.uris import FAILURES
+from jobs.listing.shards import LOOK_AHEAD, expected_cost, make_shards, shard_cost
 from jobs.planning.request_counts import (
     A_RECORDING,
     PAGE_KEYS,
@@ -25,17 +27,19 @@ from jobs.planning.request_counts import (
 )
 from jobs.planning.sample import Listed, Measured
 from jobs.settings import ShardSettings, threads_a_worker
+from jobs.tasks.parts import BATCH_BYTES
 
 EFFICIENCY = 0.9
 """Share of a worker's CPU time that the job's own functions use; measured as 0.91 over 4,160 recordings."""
 START_S = 3.0
 """Time to start a cluster on this machine, load the libraries and stop it."""
-TASK_S = 0.004
-"""Time that driver and scheduler take for one task, from handing it out to taking its result."""
-TASK_RECORDING_S = 0.00005
-"""Time that they take on top for each recording of the task."""
-SHARDED_RECORDINGS = 100_000
-"""For more recordings than this, the number of shards is taken to grow in proportion."""
+TASK_S = 0.001
+"""Time that driver and scheduler take for one task, from handing it out to taking its result; measured as 0.33 ms where
+they are busy, and 0.96 at most where tasks end one by one (``tests/benchmarks/driver.py``)."""
+TASK_RECORDING_S = 0.000001
+"""Time that they take on top for each recording of the task: the driver reads the plan's sizes."""
+CUT_RECORDINGS = 100_000
+"""Up to so many recordings are cut into shards as the job does it; of more, all are taken to be of average size."""
 CONFIDENCE = 0.95
 _Z = 1.96
 
@@ -110,11 +114,19 @@ class Estimate:
     failure_kinds: list[FailureKind]
 
 
-def count_shards(sample: Sequence[Recording], n_recordings: int, settings: ShardSettings) -> int:
-    """Return how many shards the job will cut from so many recordings like those of the sample."""
-    n_cut = min(n_recordings, SHARDED_RECORDINGS)
-    n_shards = sum(1 for _ in make_shards(islice(cycle(sample), n_cut), settings))
-    return -(-n_shards * n_recordings // n_cut)
+def shard_sizes(sample: Sequence[Recording], n_recordings: int, settings: ShardSettings) -> Iterator[int]:
+    """Yield the recordings of each shard that the job will cut from so many recordings like those of the sample."""
+    mean_bytes = fmean(one.assumed_bytes for one in sample)
+    mean_cost = fmean(map(expected_cost, sample))
+    most = max(1, min(settings.recordings, int(settings.bytes // mean_bytes)))
+    n_left = n_recordings
+    if n_recordings > CUT_RECORDINGS:
+        while n_left > LOOK_AHEAD:
+            n_seen = n_recordings - n_left + LOOK_AHEAD
+            n_taken = max(1, min(most, int(shard_cost(n_seen * mean_cost) / mean_cost)))
+            yield n_taken
+            n_left -= n_taken
+    yield from map(len, make_shards(islice(cycle(sample), n_left), settings))
 
 
 def estimate(
@@ -138,11 +150,15 @@ def estimate(
         How long the inputs' store takes to answer one request.
     """
     scale = n_recordings / listed.n_recordings
-    n_shards = count_shards(listed.sample, n_recordings, settings)
+    sizes = list(shard_sizes(listed.sample, n_recordings, settings))
+    n_shards = len(sizes)
+    n_failing = _failing_shards(sizes, len(measured.failures) / len(listed.sample))
     n_remote = round(listed.n_remote * scale)
     tasks_a_worker = threads_a_worker(on_disk=n_remote == 0)
     times = _times(listed, measured, n_workers, n_recordings, n_shards, page_s)
-    requests = requests_of_run(measured.job, n_recordings, n_remote, n_shards, n_workers, times.total_s.value)
+    requests = requests_of_run(
+        measured.job, n_recordings, n_remote, n_shards, n_workers, times.total_s.value, n_failing
+    )
     if n_remote:
         requests += requests_of_listing(round(listed.n_keys * scale), listed.n_prefixes)
     return Estimate(
@@ -159,10 +175,13 @@ def estimate(
         read_s_a_recording=median(measured.read_s),
         compute_s_a_recording=_compute_s(measured),
         times=times,
-        output_bytes={table: _output_bytes(measured, table, n_recordings, n_shards) for table in measured.table_bytes},
+        output_bytes={
+            table: _output_bytes(measured, table, n_recordings, n_failing + 1 if table == FAILURES else n_shards)
+            for table in measured.table_bytes
+        },
         requests=requests,
         costs=Costs(_cost(requests.put + requests.list, put_price), _cost(requests.get + requests.head, get_price)),
-        worker_memory_bytes=_worker_memory(measured, tasks_a_worker),
+        worker_memory_bytes=_worker_memory(measured, tasks_a_worker, max(sizes)),
         failures=_share(len(measured.failures), len(listed.sample), n_recordings),
         failure_kinds=_failure_kinds(measured, len(listed.sample), n_recordings),
     )
@@ -202,11 +221,20 @@ def _times(
     )
 
 
-def _output_bytes(measured: Measured, table: str, n_recordings: int, n_shards: int) -> float:
-    """Return the bytes of a table: those of an empty part for each shard, plus what each recording adds."""
-    empty = measured.empty_bytes.get(table, 0)
-    added = measured.table_bytes[table] - measured.n_parts * empty
-    return n_shards * empty + n_recordings * added / len(measured.compute_s)
+def _failing_shards(sizes: Sequence[int], share: float) -> int:
+    """Return in how many shards something fails, if each recording fails with the same chance."""
+    return round(sum(1 - (1 - share) ** size for size in sizes))
+
+
+def _output_bytes(measured: Measured, table: str, n_recordings: int, n_parts: int) -> float:
+    """Return the bytes of a table: those of so many empty parts, plus what each recording adds."""
+    return n_parts * measured.empty_bytes.get(table, 0) + n_recordings * _added_bytes(measured, table)
+
+
+def _added_bytes(measured: Measured, table: str) -> float:
+    """Return what each recording adds to a table."""
+    added = measured.table_bytes[table] - measured.n_parts * measured.empty_bytes.get(table, 0)
+    return added / len(measured.compute_s)
 
 
 def _compute_s(measured: Measured) -> float:
@@ -243,10 +271,15 @@ def _failure_kinds(measured: Measured, n_sample: int, n_all: int) -> list[Failur
     ]
 
 
-def _worker_memory(measured: Measured, tasks_a_worker: int) -> float:
-    """Return this process's peak, plus the bytes that a worker reads ahead and the frames of its other shards."""
+def _worker_memory(measured: Measured, tasks_a_worker: int, shard_size: int) -> float:
+    """Return this process's peak, plus what a worker reads ahead, and the largest shards that its tasks hold.
+
+    A shard is held as frames until they fill a row group, and then as its compressed parts.
+    """
     read_ahead = min(READ_AHEAD_BYTES, tasks_a_worker * READ_AHEAD * _mean(measured.sizes))
-    return measured.peak_bytes + read_ahead + (tasks_a_worker - 1) * measured.shard_bytes
+    frames = min(BATCH_BYTES + ROW_GROUP_BYTES, shard_size * measured.frames_bytes / len(measured.compute_s))
+    parts = shard_size * sum(_added_bytes(measured, table) for table in measured.empty_bytes)
+    return measured.peak_bytes + read_ahead + (tasks_a_worker - 1) * frames + tasks_a_worker * parts
 
 
 def _cost(n_requests: int, price: float | None) -> float | None:

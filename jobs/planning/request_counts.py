@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from heartbeat_core.results.sample import MOST_PARTS
 from jobs.output.lease import BEAT_S
-from jobs.output.plans import RECORDINGS_A_PIECE
+from jobs.output.plans import PIECES_KEPT, RECORDINGS_A_PIECE
 from jobs.tasks.scalers import levels
 
 JobName = Literal["classify", "build-dataset"]
@@ -41,26 +41,30 @@ A_RECORDING = {"classify": Requests(get=1), "build-dataset": Requests(get=2)}
 """Reading it; a dataset's recordings are read twice, first to find the longest."""
 
 A_SHARD = {
-    # PUT: parts of three tables and the commit record. GET: is it committed already, and the parts read back.
-    "classify": Requests(put=4, get=4),
-    # PUT: parts of two tables, the fit and the commit record. GET: is it committed already, the parts read back, and
+    # PUT: what is settled, parts of two tables and the commit record. GET: is it committed already, and the parts read
+    # back.
+    "classify": Requests(put=4, get=3),
+    # PUT: what is settled, a part, the fit and the commit record. GET: is it committed already, the part read back, and
     # the fit once more, to be merged.
-    "build-dataset": Requests(put=4, get=4, delete=1),
+    "build-dataset": Requests(put=4, get=3, delete=1),
 }
+A_FAILING_SHARD = Requests(put=1, get=1)
+"""The failures part of a shard in which something failed, and reading it back."""
 A_MERGE = Requests(put=1, get=1, head=1, delete=1)
 """One merge of a dataset's fits, whose result the next merge reads."""
 
 A_PIECE = {"classify": Requests(put=1, get=1), "build-dataset": Requests(put=1, get=4)}
-"""Writing a piece of the plan, and reading it at each pass over the shards."""
+"""Writing a piece of the plan, and the driver's reading it at each pass over the shards."""
 
 A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
 """Listing the commit records at the end."""
 
 A_RUN = {
-    "classify": Requests(put=7, get=6, list=4, delete=3),
-    "build-dataset": Requests(put=12, get=11, head=2, list=5, delete=2),
+    "classify": Requests(put=9, get=7, list=5, delete=3),
+    "build-dataset": Requests(put=14, get=11, head=2, list=6, delete=2),
 }
-"""Probing the store, announcing the driver, claiming the folder, settling the plan, and the success mark."""
+"""Probing the store, announcing the driver, claiming the folder, settling the plan, the failures part without rows, the
+journal and the success mark."""
 
 A_REPORT = {
     "classify": Requests(put=17, get=8, head=1, list=7),
@@ -76,7 +80,7 @@ A_WORKER = {"classify": Requests(), "build-dataset": Requests(get=1)}
 
 
 def requests_of_run(
-    job: JobName, n_recordings: int, n_remote: int, n_shards: int, n_workers: int, seconds: float
+    job: JobName, n_recordings: int, n_remote: int, n_shards: int, n_workers: int, seconds: float, n_failing: int = 0
 ) -> Requests:
     """Return the requests of a run, without those that list its inputs.
 
@@ -87,17 +91,26 @@ def requests_of_run(
     n_recordings : int
         How many recordings; ``n_remote`` of them are in a bucket.
     n_shards : int
-        How many shards; each writes one part of each table.
+        How many shards; each writes one part of each table of results.
     n_workers : int
         How many worker processes.
     seconds : float
         How long the driver runs: it rewrites its record every few seconds.
+    n_failing : int
+        In how many shards something fails.
     """
+    n_pieces = min(n_shards, _ceil(n_recordings, RECORDINGS_A_PIECE))
+    # Of a long plan, a dataset's workers read each piece once to find the reference, and then once more.
+    n_reads = min(n_shards, n_pieces * n_workers)
+    if n_pieces > PIECES_KEPT:
+        n_reads *= A_RECORDING[job].get
     found = (
         A_RUN[job]
         + A_RECORDING[job] * n_remote
         + A_SHARD[job] * n_shards
-        + A_PIECE[job] * min(n_shards, _ceil(n_recordings, RECORDINGS_A_PIECE))
+        + A_FAILING_SHARD * n_failing
+        + A_PIECE[job] * n_pieces
+        + Requests(get=n_reads)
         + A_PAGE[job] * _ceil(n_shards, PAGE_KEYS)
         + A_WORKER[job] * n_workers
         + A_REPORT[job]

@@ -17,6 +17,7 @@ import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.bundles import bundle
+from heartbeat_core.features.catalogue import default_sets
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
@@ -26,16 +27,16 @@ from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results.plan import plan_table
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES
+from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing, reveal
 from jobs.listing.shards import Shard
-from jobs.output.ledger import PLAN_FOLDER
 from jobs.planning.request_counts import JobName
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import ClassifyWork, DatasetWork, PartFacts, ShardWork, failures_part, process_recordings
+from jobs.tasks.parts import ClassifyWork, DatasetWork, PartFacts, ShardParts, ShardWork, failures_part
+from jobs.tasks.processing import process_recordings
 from jobs.tasks.reference import ScanJob, choose, claim_shard, decode_frames, scan_shard
 
 T = TypeVar("T")
@@ -90,8 +91,8 @@ class Measured:
         Parquet bytes of a part without rows, by table.
     failures : list[Failure]
         The recordings that could not be processed.
-    shard_bytes : int
-        The largest memory that the frames of one shard took.
+    frames_bytes : int
+        Memory that the frames of all these recordings take.
     peak_bytes : int
         The largest memory that this process has used.
     """
@@ -106,7 +107,7 @@ class Measured:
     empty_bytes: dict[str, int] = field(default_factory=dict)
     n_parts: int = 0
     failures: list[Failure] = field(default_factory=list)
-    shard_bytes: int = 0
+    frames_bytes: int = 0
     peak_bytes: int = 0
 
 
@@ -171,9 +172,10 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
     )
 
 
-def plan_classify(model: str, features: Sequence[str], kept: Sequence[KeptColumn] = ()) -> Planned:
-    """Load a model; raises BundleError as ``bundle.load``."""
+def plan_classify(model: str, features: Sequence[str] | None, kept: Sequence[KeptColumn] = ()) -> Planned:
+    """Load a model, whose default feature sets count for None; raises BundleError as ``bundle.load``."""
     loaded = bundle.load(model)
+    features = features or default_sets(loaded.manifest.recipe.input)
     return Planned(
         "classify", ClassifyWork(loaded, features), replace(_facts(**loaded.manifest.provenance), kept=tuple(kept))
     )
@@ -236,7 +238,7 @@ def measure(
         measured.failures += failures
         measured.sizes += [result.size_bytes for result in results]
         measured.durations_s += [result.duration_s for result in results]
-        measured.shard_bytes = max(measured.shard_bytes, sum(result.frames.nbytes for result in results))
+        measured.frames_bytes += sum(result.frames.nbytes for result in results)
         measured.n_parts += 1
         _add_bytes(measured, parts)
     measured.empty_bytes = {table: len(data) for table, data in _parts(planned, [], []).items()}
@@ -273,14 +275,16 @@ def _warm_up(recordings: Sequence[Recording], planned: Planned, limits: Limits) 
     for recording in recordings:
         done, _ = process_recordings([recording], planned.work, limits, Here(limits))
         if done:
-            planned.work.parts(done, planned.facts)
+            planned.work.rows(done, planned.facts)
             return
 
 
 def _parts(planned: Planned, results: Sequence[RecordingResult], failures: Sequence[Failure]) -> dict[str, bytes]:
     """Return the parts of a shard for all tables."""
-    tables = planned.work.parts(results, planned.facts).tables
-    return {**tables, FAILURES: failures_part(failures, planned.facts)}
+    made = ShardParts(planned.work, planned.facts)
+    for result in results:
+        made.add(result)
+    return {**made.finish().tables, FAILURES: failures_part(failures, planned.facts)}
 
 
 def _facts(**provenance: str) -> PartFacts:

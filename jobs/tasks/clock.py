@@ -48,7 +48,7 @@ class StageClock:
 
     @contextmanager
     def reads(self) -> Iterator[None]:
-        """Add the wall time of the block to ``read``, without that of the calls ``at`` a place."""
+        """Add the wall time of the block to ``read``, without what computes meanwhile."""
         began, called = time.monotonic(), self._called
         try:
             yield
@@ -61,7 +61,7 @@ class StageClock:
 
     @property
     def _called(self) -> float:
-        return self.seconds.get("features", 0.0) + self.seconds.get("core", 0.0)
+        return sum(self.seconds.get(stage, 0.0) for stage in ("features", "core", "model"))
 
     def _add(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + max(0.0, seconds), 6)

@@ -23,7 +23,8 @@ from heartbeat_core.results.judged import Outcomes, outcomes_table, table_outcom
 from heartbeat_core.settings import Device, Limits
 from jobs.output.ledger import part_name
 from jobs.tasks.isolation import computing
-from jobs.tasks.parts import ClassifyWork, process_recordings, working_place
+from jobs.tasks.parts import ClassifyWork
+from jobs.tasks.processing import process_recordings, working_place
 from jobs.tasks.shards import load_bundle
 
 OUTCOMES_FOLDER = "_outcomes"

@@ -1,27 +1,26 @@
 """Turn the recordings of a shard into the parts that are stored, for each job.
 
-Tasks store what ``ShardWork.parts`` returns. ``plan`` measures the same functions and stores nothing.
+Tasks store what ``ShardParts`` returns. ``plan`` measures the same functions and stores nothing. Rows become Parquet
+while the shard is processed, so that a worker never holds all frames of a shard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.scaling import ScalerFit
-from heartbeat_core.errors import RecordingError
+from heartbeat_core.bundles.drift import Drift, measure_drift
 from heartbeat_core.features.catalogue import sets_written
 from heartbeat_core.formats.kept import KeptColumn
-from heartbeat_core.formats.parquet import Table, to_parquet
+from heartbeat_core.formats.parquet import PartWriter, Table, to_parquet
 from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
-from heartbeat_core.recordings.fetch import read_recordings
-from heartbeat_core.recordings.process import RecordingResult, process
-from heartbeat_core.recordings.recording import Failure, Recording, failure
+from heartbeat_core.recordings.process import RecordingResult
+from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.results.schema import (
     failures_table,
     features_table,
@@ -29,10 +28,8 @@ from heartbeat_core.results.schema import (
     recordings_table,
     with_metadata,
 )
-from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import ROWS_FOLDER
-from jobs.tasks.context import Stopped
-from jobs.tasks.isolation import Here, Place, child
+from jobs.tasks.processing import Wanted
 
 if TYPE_CHECKING:
     from heartbeat_core.bundles.bundle import Bundle
@@ -48,6 +45,21 @@ class PartFacts:
     kept: tuple[KeptColumn, ...] = ()
 
 
+BATCH_RECORDINGS = 128
+"""Recordings that become rows together."""
+BATCH_BYTES = 16 * 2**20
+"""Their frames take at most about so much memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of some processed recordings: a table of each name; the label of each row, and drift, for the record."""
+
+    tables: dict[str, Table]
+    labels: list[str | None]
+    drift: Drift | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What is stored for the processed recordings of a shard.
@@ -60,33 +72,24 @@ class Parts:
         The label of each row, for the commit record.
     fit : ScalerFit | None
         The share of these rows in the scaler of a dataset.
-    drift : dict[str, Any] | None
-        How far the recordings lie from the model's training data, as ``Drift.stored`` returns it.
+    drift : Drift | None
+        How far the recordings lie from the model's training data; None where nothing was measured.
     """
 
     tables: dict[str, bytes]
     labels: list[str | None]
     fit: ScalerFit | None = None
-    drift: dict[str, Any] | None = None
+    drift: Drift | None = None
 
 
-class ShardWork(Protocol):
+class ShardWork(Wanted, Protocol):
     """What a job does with the recordings of a shard."""
 
-    @property
-    def recipe(self) -> Recipe:
-        """Return the recipe for the frames and their alignment."""
+    def begin_fit(self) -> ScalerFit | None:
+        """Return an empty fit of the scaler, if the job needs one."""
 
-    @property
-    def reference(self) -> Reference:
-        """Return the reference that frames are aligned with."""
-
-    @property
-    def vectors(self) -> Sequence[str]:
-        """Return the vector sets that results must have."""
-
-    def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
-        """Turn processed recordings into the parts that are stored."""
+    def rows(self, results: Sequence[RecordingResult], facts: PartFacts) -> Rows:
+        """Turn processed recordings into rows."""
 
 
 class ClassifyWork:
@@ -101,7 +104,10 @@ class ClassifyWork:
         written = (one.name for one in sets_written(features) if one.shape == "vector")
         self.vectors = tuple(dict.fromkeys((*written, *bundle.vectors)))
 
-    def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
+    def begin_fit(self) -> None:
+        """Return None: there is no scaler to fit."""
+
+    def rows(self, results: Sequence[RecordingResult], facts: PartFacts) -> Rows:
         """Return predictions and features; the label of each row is the predicted one."""
         predictions = self._bundle.classify(results)
         table = predictions_table(
@@ -117,15 +123,7 @@ class ClassifyWork:
         )
         features = features_table(results, self._features, generation=facts.generation, kept=facts.kept)
         labels: list[str | None] = [self._labels[code] for code in predictions.codes.tolist()]
-        # Imported here because it belongs to the model, and dataset tasks have none.
-        from heartbeat_core.bundles.drift import measure_drift
-
-        drift = measure_drift(self._bundle, results)
-        return Parts(
-            {"features": _encode(features, facts), "predictions": _encode(table, facts)},
-            labels,
-            drift=None if drift is None else drift.stored(),
-        )
+        return Rows({"features": features, "predictions": table}, labels, measure_drift(self._bundle, results))
 
 
 class DatasetWork:
@@ -139,56 +137,61 @@ class DatasetWork:
         self._labels = labels
         self._padded_length = len(reference) if padded else None
 
-    def parts(self, results: Sequence[RecordingResult], facts: PartFacts) -> Parts:
+    def begin_fit(self) -> ScalerFit:
+        """Return a fit over no rows."""
+        return ScalerFit(len(self.reference))
+
+    def rows(self, results: Sequence[RecordingResult], facts: PartFacts) -> Rows:
         """Return the rows; the label of each row comes from the label file."""
-        fit = ScalerFit(len(self.reference))
-        for result in results:
-            fit.add(result.frames, result.placement.offset_frames)
         table = recordings_table(results, self._padded_length, self._labels, facts.kept)
-        return Parts({ROWS_FOLDER: _encode(table, facts)}, [result.recording.label for result in results], fit)
+        return Rows({ROWS_FOLDER: table}, [result.recording.label for result in results])
+
+
+class ShardParts:
+    """Takes the processed recordings of a shard, in order, and turns them into its parts.
+
+    No more than the frames of a batch, a row group of each table and the compressed parts are in memory.
+    """
+
+    def __init__(self, work: ShardWork, facts: PartFacts) -> None:
+        self._work = work
+        self._facts = facts
+        self._fit = work.begin_fit()
+        self._writers: dict[str, PartWriter] = {}
+        self._labels: list[str | None] = []
+        self._drift: Drift | None = None
+        self._held: list[RecordingResult] = []
+        self._held_bytes = 0
+
+    def add(self, result: RecordingResult) -> None:
+        """Take one more recording."""
+        self._held.append(result)
+        self._held_bytes += result.frames.nbytes
+        if len(self._held) >= BATCH_RECORDINGS or self._held_bytes >= BATCH_BYTES:
+            self._write()
+
+    def finish(self) -> Parts:
+        """Return the parts; without any recording they have no rows."""
+        if self._held or not self._writers:
+            self._write()
+        tables = {name: writer.finish() for name, writer in self._writers.items()}
+        return Parts(tables, self._labels, self._fit, self._drift)
+
+    def _write(self) -> None:
+        rows = self._work.rows(self._held, self._facts)
+        for name, table in rows.tables.items():
+            self._writers.setdefault(name, PartWriter()).add(with_metadata(table, self._facts.provenance))
+        self._labels += rows.labels
+        if rows.drift is not None:
+            self._drift = rows.drift if self._drift is None else self._drift + rows.drift
+        if self._fit is not None:
+            for result in self._held:
+                self._fit.add(result.frames, result.placement.offset_frames)
+        self._held, self._held_bytes = [], 0
 
 
 def failures_part(failures: Sequence[Failure], facts: PartFacts) -> bytes:
     """Return the failures of a shard as a Parquet file."""
     now = datetime.now(UTC)
     table = failures_table(failures, generation=facts.generation, run_id=facts.run_id, now=now, kept=facts.kept)
-    return _encode(table, facts)
-
-
-def process_recordings(
-    recordings: Iterable[Recording],
-    work: ShardWork,
-    limits: Limits,
-    place: Place,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> tuple[list[RecordingResult], list[Failure]]:
-    """Read and process recordings; each is in exactly one of the two returned lists, in order.
-
-    Raises
-    ------
-    Stopped
-        ``is_stopped`` returned true between two recordings.
-    """
-    results: list[RecordingResult] = []
-    failures: list[Failure] = []
-    for recording, data in read_recordings(recordings, limits):
-        if is_stopped():
-            raise Stopped("stopped before the commit")
-        try:
-            if isinstance(data, RecordingError):
-                raise data
-            results.append(place.call(process, recording, data, work.recipe, work.reference, limits, work.vectors))
-        except RecordingError as error:
-            failures.append(failure(recording, error))
-    return results, failures
-
-
-def working_place(stack: ExitStack, limits: Limits, *, isolated: bool) -> Place:
-    """Return where a task processes its recordings: here, or in a child process that ends when the stack closes."""
-    if isolated:
-        return stack.enter_context(child(limits))
-    return Here(limits, limits.deadline_s)
-
-
-def _encode(table: Table, facts: PartFacts) -> bytes:
     return to_parquet(with_metadata(table, facts.provenance))

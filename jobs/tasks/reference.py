@@ -31,9 +31,11 @@ from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import Limits, canonical_json
 from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
+from jobs.output.plans import PlannedShard
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts
 from jobs.tasks.isolation import Place
-from jobs.tasks.parts import working_place
+from jobs.tasks.processing import working_place
+from jobs.tasks.shards import planned_shard
 
 CHOICE_NAME = "_reference.json"
 
@@ -79,6 +81,16 @@ class Claim:
     shard: int
     n_frames: int
     errors: dict[str, int] = field(default_factory=dict)
+
+
+def claim_task(planned: PlannedShard, job: ScanJob) -> Claim:
+    """Run ``claim_shard`` on a shard of the plan."""
+    return claim_shard(planned_shard(planned, job.run), job)
+
+
+def scan_task(planned: PlannedShard, job: ScanJob) -> Longest | None:
+    """Run ``scan_shard`` on a shard of the plan."""
+    return scan_shard(planned_shard(planned, job.run), job)
 
 
 def claim_shard(shard: Shard, job: ScanJob) -> Claim:

@@ -8,7 +8,7 @@ A worker runs several tasks at once: one computes while others read and write, s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,16 +18,19 @@ import safetensors.numpy
 
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.alignment.reference import make_reference
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import StorageError
 from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
-from heartbeat_core.recordings.process import RecordingResult
+from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.settings import Device
 from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
-from jobs.output.ledger import Commit, commit_shard, find_commit, settle_failures
+from jobs.output.commits import commit_shard, settle_failures
+from jobs.output.ledger import Commit, find_commit
 from jobs.output.notes import Notes
+from jobs.output.plans import PlannedShard, read_shard
 from jobs.tasks.clock import StageClock
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
 from jobs.tasks.isolation import computing
@@ -35,11 +38,12 @@ from jobs.tasks.parts import (
     ClassifyWork,
     DatasetWork,
     PartFacts,
+    Parts,
+    ShardParts,
     ShardWork,
     failures_part,
-    process_recordings,
-    working_place,
 )
+from jobs.tasks.processing import outcomes, working_place
 from jobs.tasks.scalers import store_fit
 
 if TYPE_CHECKING:
@@ -67,89 +71,123 @@ class DatasetJob:
     padded: bool
 
 
+def classify_task(planned: PlannedShard, job: ClassifyJob) -> Commit:
+    """Run ``classify_shard`` on a shard of the plan."""
+    return classify_shard(planned_shard(planned, job.run), job)
+
+
+def dataset_task(planned: PlannedShard, job: DatasetJob) -> Commit:
+    """Run ``dataset_shard`` on a shard of the plan."""
+    return dataset_shard(planned_shard(planned, job.run), job)
+
+
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
     """Store the predictions, features and failures of one shard."""
-    return _once(
+    return once(
         shard,
         job.run,
-        lambda: ClassifyWork(load_bundle(job.model, job.model_digest, job.run.device), job.features),
+        lambda: _commit(
+            shard, job.run, ClassifyWork(load_bundle(job.model, job.model_digest, job.run.device), job.features)
+        ),
     )
 
 
 def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     """Store the aligned rows and failures of one shard, and its share of the scaler."""
-    return _once(
-        shard,
-        job.run,
-        lambda: DatasetWork(
-            job.recipe,
-            _load_reference(job.reference_uri, job.run.run_id, job.run.device),
-            job.labels,
-            padded=job.padded,
-        ),
-    )
+
+    def commit() -> Commit:
+        reference = _load_reference(job.reference_uri, job.run.run_id, job.run.device)
+        return _commit(shard, job.run, DatasetWork(job.recipe, reference, job.labels, padded=job.padded))
+
+    return once(shard, job.run, commit)
 
 
-def in_isolation(shard: Shard) -> Shard | None:
+def planned_shard(planned: PlannedShard, run: RunFacts) -> Shard:
+    """Read a shard from the plan; raises as ``read_shard``."""
+    with storage.using(run.access, TASK_PATIENCE_S):
+        return read_shard(planned)
+
+
+def in_isolation(shard: PlannedShard) -> PlannedShard | None:
     """Return what to run instead of a shard whose worker died; None if that has not helped."""
     return None if shard.isolated else replace(shard, isolated=True)
 
 
-def _once(shard: Shard, run: RunFacts, make_work: Callable[[], ShardWork]) -> Commit:
-    """Process a shard, unless another driver or an earlier attempt has committed it."""
+def once(shard: Shard, run: RunFacts, commit: Callable[[], Commit]) -> Commit:
+    """Process and commit a shard, unless another driver or an earlier attempt has committed it."""
     if is_stopped(run.driver):
         raise Stopped("stopped before the start")
     try:
         with storage.using(run.access, TASK_PATIENCE_S):
-            return find_commit(run.out, shard.index) or _commit(shard, run, make_work())
+            return find_commit(run.out, shard.index) or commit()
     finally:
         end_commit(run.driver, shard.index)
 
 
 def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
-    """Process a shard, store its parts and commit them."""
+    """Process a shard, store its parts and commit them; raises as ``commit_parts``."""
     facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
-    clock = StageClock()
-    results, n_failed = _process_shard(shard, run, work, facts, clock)
-    with computing(), clock.computes("model"):
-        parts = work.parts(results, facts)
-    if parts.fit is not None:
-        store_fit(run.out, 0, shard.index, parts.fit)
-    notes = Notes(clock.worker, clock.started_at, clock.seconds, parts.drift)
-    return commit_shard(
-        run.out, shard.index, len(shard.recordings), n_failed, parts.tables, run.run_id, parts.labels, notes
-    )
+    return commit_parts(shard, run, facts, lambda leave_out, clock: _process(shard, run, work, facts, leave_out, clock))
 
 
-def _process_shard(
-    shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts, clock: StageClock
-) -> tuple[list[RecordingResult], int]:
-    """Process a shard and store its failures; returns the results to store and the number of failures.
+Process = Callable[[Collection[str], StageClock], tuple[Parts, list[Failure]]]
+"""Returns the parts of a shard and its failures, leaving out the recordings with the ids that it is given."""
+
+
+def commit_parts(shard: Shard, run: RunFacts, facts: PartFacts, process: Process) -> Commit:
+    """Store the parts of a shard and commit them.
 
     Raises
     ------
     StorageError
         A recording that an earlier attempt could read cannot be read now; the task is tried again.
     """
-    recordings = [reveal(recording, run.path_column, run.driver) for recording in shard.recordings]
-    limits = shard.limits or run.limits
-    with ExitStack() as stack, clock.reads():
-        results, failures = process_recordings(
-            recordings,
-            work,
-            limits,
-            clock.at(working_place(stack, limits, isolated=shard.isolated)),
-            lambda: is_stopped(run.driver),
-        )
+    clock = StageClock()
+    parts, failures = process((), clock)
     begin_commit(run.driver, shard.index)
-    settled = settle_failures(run.out, shard.index, failures_part(failures, facts))
+    settled = settle_failures(run.out, shard.index, failures_part(failures, facts) if failures else None)
+    if settled.is_adopted:
+        # Another attempt was here. If it has committed, a compaction may have replaced its parts by now.
+        if (commit := find_commit(run.out, shard.index)) is not None:
+            return commit
+        if settled.recording_ids - {one.recording.recording_id for one in failures}:
+            parts, failures = process(settled.recording_ids, clock)
+        _check_lost(shard, failures, settled.recording_ids)
+    if parts.fit is not None:
+        store_fit(run.out, 0, shard.index, parts.fit)
+    notes = Notes(clock.worker, clock.started_at, clock.seconds, parts.drift)
+    n_listed = len(shard.recordings)
+    return commit_shard(run.out, shard.index, n_listed, settled, parts.tables, run.run_id, parts.labels, notes)
+
+
+def _process(
+    shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts, leave_out: Collection[str], clock: StageClock
+) -> tuple[Parts, list[Failure]]:
+    """Process the recordings of a shard, but those that are to be left out; return its parts and its failures."""
+    recordings = [reveal(one, run.path_column, run.driver) for one in shard.recordings]
+    recordings = [one for one in recordings if one.recording_id not in leave_out]
+    limits = shard.limits or run.limits
+    made = ShardParts(work, facts)
+    failures: list[Failure] = []
+    with ExitStack() as stack, clock.reads():
+        place = clock.at(working_place(stack, limits, isolated=shard.isolated))
+        for one in outcomes(recordings, work, limits, place, lambda: is_stopped(run.driver)):
+            if isinstance(one, Failure):
+                failures.append(one)
+            else:
+                with computing(), clock.computes("model"):
+                    made.add(one)
+    with computing(), clock.computes("model"):
+        return made.finish(), failures
+
+
+def _check_lost(shard: Shard, failures: Sequence[Failure], settled: Collection[str]) -> None:
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
         raise StorageError(
             f"shard {shard.index}: {len(lost)} recordings cannot be read any more, the first is {lost[0]}; "
             "restore them and run the same command again, or start in another folder"
         )
-    return [one for one in results if one.recording.recording_id not in settled], len(settled)
 
 
 @lru_cache(maxsize=1)
@@ -165,10 +203,4 @@ def load_bundle(model: str, digest: str, device: Device) -> Bundle:
 def _load_reference(uri: str, run_id: str, device: Device) -> Reference:
     # One run has one reference, but a worker may outlive the run, and a new run may start in the same folder.
     frames = safetensors.numpy.load(storage.read(uri))["reference.frames"]
-    resolved = resolve_device(device)
-    if resolved == "cpu":
-        return Reference(frames)
-    # Imported here for the same reason.
-    from heartbeat_core.alignment.torch_correlator import make_reference
-
-    return make_reference(frames, resolved)
+    return make_reference(frames, resolve_device(device))

@@ -33,7 +33,7 @@ from jobs.tasks.reference import claim_frames, decode_frames
 
 LIMITS = Limits()
 PART_RECORDINGS = 32
-"""Recordings of a part, as many as the job's default; for an engine to which a task costs little."""
+"""Recordings of a part for an engine to which a task costs little."""
 LARGE_PART_RECORDINGS = 128
 """For an engine to which a task costs more; some 40 MB of rows."""
 PARTS_A_WORKER = 4

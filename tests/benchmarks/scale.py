@@ -38,9 +38,12 @@ from jobs.cluster.connect import connect
 from jobs.drivers.run import begin, finish, run_shards
 from jobs.listing.listing import Listing
 from jobs.listing.shards import Shard, make_shards
-from jobs.output.ledger import Commit, commit_shard, settle_failures
+from jobs.output.commits import commit_shard, settle_failures
+from jobs.output.ledger import Commit
+from jobs.output.plans import PlannedShard
 from jobs.settings import ClusterSettings, JobSettings
 from jobs.tasks.context import RunFacts
+from jobs.tasks.shards import planned_shard
 from tests.benchmarks.common import MALLOC, report
 
 WAIT_S = 0.2
@@ -91,7 +94,7 @@ def run(n_recordings: int, n_workers: int) -> dict[str, Any]:
         ):
             started = time.perf_counter()
             facts = RunFacts(job.ledger.out, job.run_id, Limits(), ())
-            run_shards(job, connection, null_shard, facts, settings, QUIET, "null")
+            run_shards(job, connection, null_task, facts, settings, QUIET, "null")
             totals = finish(job)
             seconds = time.perf_counter() - started
             workers = connection.client.run(_peak_mb)
@@ -133,13 +136,13 @@ def wait(n_shards: int, n_workers: int) -> dict[str, Any]:
 STAGES = {"plan": plan, "run": run, "wait": wait}
 
 
-def null_shard(shard: Shard, facts: RunFacts) -> Commit:
+def null_task(planned: PlannedShard, facts: RunFacts) -> Commit:
     """Do what every task does beside its work."""
+    shard = planned_shard(planned, facts)
     ids = column([recording.recording_id for recording in shard.recordings], pa.string())
     rows = pa.Table.from_arrays([ids], names=["recording_id"])
-    no_failures = rows.slice(0, 0).append_column("error_type", column([], pa.string()))
-    settle_failures(facts.out, shard.index, to_parquet(no_failures))
-    return commit_shard(facts.out, shard.index, len(ids), 0, {"rows": to_parquet(rows)}, facts.run_id)
+    settled = settle_failures(facts.out, shard.index, None)
+    return commit_shard(facts.out, shard.index, len(ids), settled, {"rows": to_parquet(rows)}, facts.run_id)
 
 
 def wait_shard(shard: Shard, nothing: None) -> int:

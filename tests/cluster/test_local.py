@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import dask
+import pytest
 
 from heartbeat_core.storage import Access
 from jobs.cluster.connect import connect
 from jobs.settings import ClusterSettings
+from tests.helpers import environment
 
 
 def test_workers_survive_a_machine_that_sleeps_longer_than_the_schedulers_patience(tmp_path: Path) -> None:
@@ -26,3 +32,48 @@ def test_workers_survive_a_machine_that_sleeps_longer_than_the_schedulers_patien
         time.sleep(6)
         os.kill(worker, signal.SIGCONT)
         task.result(timeout=60)
+
+
+def test_the_dashboard_has_its_pages_soon_and_a_short_job_does_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys; from heartbeat_core.storage import Access; from jobs.cluster import connect; "
+        "from jobs.settings import ClusterSettings\n"
+        "if __name__ == '__main__':\n"
+        "    with connect.connect(ClusterSettings(workers=1), sys.argv[1], Access()): pass\n"
+        "    print('bokeh' in sys.modules)\n"
+    )
+    script = tmp_path / "short.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert done.stdout.strip() == "False"
+
+    monkeypatch.setattr("jobs.cluster.connect.DASHBOARD_AFTER_S", 0.0)
+    with connect(ClusterSettings(workers=1), str(tmp_path), Access()) as connection:
+        deadline = time.monotonic() + 60
+        while (found := _page(connection.dashboard)) is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert found is not None
+        assert "Bokeh" in found
+
+
+def _page(address: str) -> str | None:
+    """Return a page of a local server, None as long as it has none there."""
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return None
+
+
+@pytest.mark.parametrize(("wanted", "worth", "expected"), [(None, 1, 1), (2, 1, 2)])
+def test_no_more_workers_start_than_the_work_is_worth_unless_they_are_asked_for(
+    wanted: int | None, worth: int, expected: int, tmp_path: Path
+) -> None:
+    with connect(ClusterSettings(workers=wanted), str(tmp_path), Access(), worth) as connection:
+        assert connection.n_workers == expected

@@ -10,13 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from heartbeat_core.alignment.placement import Frames, Placement, Reference, place
+from heartbeat_core.alignment.scaling import fit_scaler
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.evaluation.judging import report_holdout
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.aligned import AlignedModel, Aligner
 from heartbeat_core.learning.decision import Decision
-from heartbeat_core.learning.training import AlignedFrames, fit_scaler, train_network
+from heartbeat_core.learning.fcnn import as_arrays
+from heartbeat_core.learning.training import AlignedFrames, train_network
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Recording
@@ -111,7 +113,9 @@ def make_bundle(rows: MadeUp, recipe: Recipe) -> tuple[Bundle, bytes]:
         "holdout": report_holdout(rows.targets, rows.targets, rows.codes, groups, "the training rows themselves"),
         "packages": {"torch": "2"},
     }
-    return pack(facts, rows.reference, AlignedModel(Aligner(rows.reference, inputs.scaler, "both", False), network))
+    return pack(
+        facts, rows.reference, AlignedModel(Aligner(rows.reference, inputs.scaler, "both", False), as_arrays(network))
+    )
 
 
 @pytest.fixture(scope="session")

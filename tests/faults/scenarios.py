@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,9 @@ from heartbeat_core.errors import HeartbeatError
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.plan import plan_table
-from heartbeat_core.results.schema import failures_table
 from heartbeat_core.settings import S3Settings
-from jobs.output.ledger import commit_shard, find_commit, settle_failures
+from jobs.output.commits import commit_shard, settle_failures
+from jobs.output.ledger import find_commit
 from tests.faults.rig import (
     Finding,
     account,
@@ -124,7 +123,7 @@ def driver_kills(store: Store, folder: Path, n_recordings: int, n_kills: int) ->
         time.sleep(moment)
         kill_group(driver)
         there = names_in(store, out)
-        begun = {name.rpartition("/")[2].partition(".")[0] for name in there if name.startswith("failures/")}
+        begun = {name.rpartition("/")[2].partition(".")[0] for name in there if name.startswith("_settled/")}
         committed = {name.rpartition("/")[2].partition(".")[0] for name in there if name.startswith("_commits/")}
         redone.append(len(begun - committed))
         moments.append(len(committed))
@@ -140,7 +139,6 @@ def driver_kills(store: Store, folder: Path, n_recordings: int, n_kills: int) ->
 def lost_responses(store: Store, n_commits: int) -> list[Finding]:
     """Lose the answer to every first PUT, and commit."""
 
-    no_failures = failures_table([], generation=0, run_id="run", now=datetime.now(UTC))
     one_row = to_parquet(plan_table([(0, [Recording("s3://hearts/a.wav", "a.wav")])]))
     errors = commits = 0
     with FaultProxy(store.endpoint) as proxy:
@@ -157,10 +155,9 @@ def lost_responses(store: Store, n_commits: int) -> list[Finding]:
         with storage.using(storage.Access(S3Settings(endpoint_url=proxy.endpoint)), 60):
             for shard in range(n_commits):
                 tables = {"predictions": one_row, "features": one_row}
-                failures = to_parquet(no_failures)
                 try:
-                    settle_failures(out, shard, failures)
-                    commit_shard(out, shard, 1, 0, tables, "run")
+                    settled = settle_failures(out, shard, None)
+                    commit_shard(out, shard, 1, settled, tables, "run")
                 except HeartbeatError as error:
                     print(f"shard {shard}: {error!r}")
                     errors += 1

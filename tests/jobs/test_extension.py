@@ -22,7 +22,6 @@ MODULE = '''
 """The energy of a recording in two halves, a model that answers with the nearest label's mean, and a ward's book."""
 
 import numpy as np
-import torch
 
 from heartbeat_core.databases.database import DatabaseTable, Segment
 from heartbeat_core.databases.folder import Folder
@@ -67,7 +66,7 @@ class NearestMean:
         return Outputs(self._logits([join_vectors(one.features, self.recipe_input) for one in results]))
 
     def tensors(self):
-        return {"means": torch.from_numpy(self.means)}
+        return {"means": self.means}
 
     def form(self):
         return None
@@ -90,7 +89,7 @@ class NearestMeans(Implementation):
         pass
 
     def restore(self, recipe, tensors, reference, device="cpu"):
-        return NearestMean(tensors["means"].numpy(), recipe.input)
+        return NearestMean(tensors["means"], recipe.input)
 
     def describe(self, recipe):
         return "The nearest mean of a label's rows"

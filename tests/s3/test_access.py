@@ -193,15 +193,15 @@ def test_what_a_task_is_given_holds_no_secret(
 ) -> None:
     import pickle
 
-    from jobs.tasks.shards import classify_shard
+    from jobs.tasks.shards import classify_task
 
     seen: list[bytes] = []
 
     def spy(shard: object, job: object) -> object:
         seen.append(pickle.dumps((shard, job)))
-        return classify_shard(shard, job)  # type: ignore[arg-type]
+        return classify_task(shard, job)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("jobs.drivers.classify.classify_shard", spy)
+    monkeypatch.setattr("jobs.drivers.classify.classify_task", spy)
     s3.client().put(str(library / "normal"), f"{bucket}/in", recursive=True)
     classify([f"{bucket}/in"], f"{bucket}/out", JobSettings(model=str(bundle)), console)
     assert seen

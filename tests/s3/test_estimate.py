@@ -16,7 +16,7 @@ from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import S3Settings
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.classify import classify
-from jobs.planning.estimate import count_shards
+from jobs.planning.estimate import shard_sizes
 from jobs.planning.request_counts import JobName, requests_of_listing, requests_of_run
 from jobs.planning.sample import list_inputs
 from jobs.settings import JobSettings
@@ -67,7 +67,7 @@ def test_requests_of_a_run(
             listed = list_inputs([uploaded], settings, 300)
         listing = requests_of_listing(listed.n_keys, listed.n_prefixes)
         assert asdict(listing) == counted(proxy)
-    n_shards = count_shards(listed.sample, listed.n_recordings, settings.shards)
+    n_shards = len(list(shard_sizes(listed.sample, listed.n_recordings, settings.shards)))
     assert n_shards == len(s3.client().find(f"{bucket}/out/_commits")) > 2
     assert listed.n_recordings == listed.n_remote == 31
     run = requests_of_run(job, listed.n_recordings, listed.n_remote, n_shards, 1, seconds)

@@ -137,7 +137,7 @@ def test_an_object_over_the_limit_is_never_fetched(
 def test_changed_since_listed_and_taken_anew(
     s3: Store, bucket: str, bundle: Path, in_process: None, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs.tasks.shards import classify_shard
+    from jobs.tasks.shards import classify_task
 
     client = s3.client()
     for name in ("a", "b"):
@@ -145,11 +145,11 @@ def test_changed_since_listed_and_taken_anew(
 
     def late(shard: object, job: object) -> object:
         client.pipe_file(f"{bucket}/in/b.wav", heart_bytes("murmur", 2))
-        return classify_shard(shard, job)  # type: ignore[arg-type]
+        return classify_task(shard, job)  # type: ignore[arg-type]
 
     settings = JobSettings(model=str(bundle))
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.drivers.classify.classify_shard", late)
+        patch.setattr("jobs.drivers.classify.classify_task", late)
         classify([f"{bucket}/in"], f"{bucket}/out", settings, console)
     (failure,) = read_rows(s3, f"{bucket}/out", "failures")
     assert failure["error_type"] == "changed_since_listed"
@@ -200,9 +200,9 @@ def test_ctrl_c_lets_what_is_committing_end(s3: Store, bucket: str, tmp_path: Pa
     there = names_in(s3, out)
     assert "_SUCCESS" not in there
     # Each shard that had begun to write is committed; the others have left nothing.
-    parts = {name.rpartition("/")[2] for name in there if name.startswith("failures/")}
-    committed = {name.rpartition("/")[2].replace(".json", ".parquet") for name in there if name.startswith("_commits/")}
-    assert parts == committed
+    begun = {name.rpartition("/")[2] for name in there if name.startswith("_settled/")}
+    committed = {name.rpartition("/")[2].removesuffix(".json") for name in there if name.startswith("_commits/")}
+    assert begun == committed
     assert not [name for name in there if name.startswith("_drivers/")]
     assert start(*command, log=tmp_path / "again", variables=s3.variables()).wait(120) == 0
     assert len(read_rows(s3, out, "predictions")) == 600
@@ -227,6 +227,7 @@ def test_ctrl_c_twice_is_at_once(s3: Store, bucket: str, tmp_path: Path) -> None
 def test_status_while_another_process_runs_the_job(s3: Store, bucket: str, tmp_path: Path) -> None:
     inputs = upload(s3, f"{bucket.removeprefix('s3://hearts/')}/in", tiny_recordings(400))
     out = f"{bucket}/out"
+    (tmp_path / "job.yaml").write_text("shards: {recordings: 20}")  # So that there are many.
 
     def status() -> dict[str, object]:
         process = start("status", out, "--json", log=tmp_path / "status", variables=s3.variables())
@@ -239,7 +240,11 @@ def test_status_while_another_process_runs_the_job(s3: Store, bucket: str, tmp_p
     with FaultProxy(s3.endpoint) as proxy:
         proxy.latency_s = 0.15
         variables = {**s3.variables(), "AWS_ENDPOINT_URL": proxy.endpoint}
-        driver = start("classify", inputs, "-o", out, log=tmp_path / "log", variables=variables)
+        driver = start(
+            *("classify", inputs, "-o", out, "--config", tmp_path / "job.yaml"),
+            log=tmp_path / "log",
+            variables=variables,
+        )
         assert wait_until(lambda: any(name.startswith("_commits/") for name in names_in(s3, out)), 90)
         found = status()
         assert found["listed"] == 400

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartbeat_core.alignment.placement import Reference
-from heartbeat_core.alignment.torch_correlator import TorchCorrelator, make_reference
+from heartbeat_core.alignment.reference import make_reference
+from heartbeat_core.alignment.torch_correlator import TorchCorrelator
 from heartbeat_core.devices import has_gpu, resolve_device
 from heartbeat_core.errors import DeviceError
 from tests import naive

@@ -18,6 +18,7 @@ from heartbeat_core.evaluation.protocols import Protocol, make_splits, protocol_
 from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.decision import Decision
+from heartbeat_core.recipe import SpecialistSettings
 
 CELLS = ["normal", "murmur", "normal", "extrahls"] * 10 + ["normal", "murmur"] * 15
 DATABASES = ["north"] * 40 + ["south"] * 30
@@ -208,6 +209,15 @@ def test_the_rule_of_equal_thresholds_is_the_most_probable_label(manifest: Bundl
     text = section(model_card(equal, 1_000, ()), "Decision")
     assert "The most probable label is predicted, and `confidence` is its probability." in text
     assert "threshold" not in text
+
+
+def test_labels_that_specialists_decide_on_are_told(manifest: BundleManifest, card: str) -> None:
+    assert "units that read" not in card
+    specialists = SpecialistSettings(part="timbre", labels=("extrahls", "extrastole"))
+    bagging = manifest.recipe.bagging.model_copy(update={"specialists": specialists})
+    recipe = manifest.recipe.model_copy(update={"bagging": bagging})
+    text = section(model_card(manifest.model_copy(update={"recipe": recipe}), 1_000, ()), "Decision")
+    assert "Only the units that read `timbre` decide how likely these labels are: extrahls, extrastole. " in text
 
 
 def test_every_reason_to_be_unsure_is_explained(manifest: BundleManifest, card: str) -> None:

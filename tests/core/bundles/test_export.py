@@ -95,7 +95,7 @@ def test_torch_outputs_are_the_bundle_s_own(kind: str) -> None:
         torch.set_num_threads(threads)
     expected = bundle.classify(results)
     np.testing.assert_allclose(probabilities, expected.probabilities, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(logits, expected.logits, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(logits, expected.logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -196,10 +196,9 @@ def test_only_large_matrices_are_stored_in_8_bits() -> None:
 def test_inputs_that_no_weight_reads_are_stored_in_8_bits_too() -> None:
     bundle, _ = made_up_bundle("aligned")
     assert isinstance(bundle.model, AlignedModel)
-    first = bundle.model.network.layers[0]
-    with torch.no_grad():
-        first.get_parameter("weight")[:, 7:90] = 0.0
-        first.get_parameter("weight")[3] = 0.0
+    weight = bundle.model.network.layers[0].weight
+    weight[:, 7:90] = 0.0
+    weight[3] = 0.0
     inputs = inputs_of(bundle, made_up_results(bundle, 20))
     expected, found = run(to_onnx(bundle), inputs)[0], run(to_onnx(bundle, int8=True), inputs)[0]
     np.testing.assert_allclose(found, expected, atol=0.1)

@@ -53,7 +53,7 @@ def test_there_are_1024_columns_in_two_parts() -> None:
 
 def test_values_are_the_plain_loop_s() -> None:
     one = Analysis(heart(0.3).astype(np.float32), RATE_HZ)
-    level, spread = naive.cycle_spectrum(one.signal.samples, one.segmentation.cycles().tolist())
+    level, spread = naive.cycle_spectrum(one.signal.samples, one.segmentation.cycles.tolist())
     found = compute_cycle_spectrum(one.signal, one.segmentation)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.concatenate([np.ravel(level), np.ravel(spread)]), atol=2e-3)
@@ -83,10 +83,10 @@ def test_gain_changes_nothing(gain: float) -> None:
     np.testing.assert_allclose(spectrum(gain * heart(0.3)), spectrum(heart(0.3)), atol=5e-3)
 
 
-@given(st.floats(-4.0, 4.0), st.floats(-4.0, 4.0))
+@given(st.floats(-3.0, 3.0), st.floats(-3.0, 3.0))
 @settings(deadline=None, max_examples=10)
 def test_a_smooth_device_changes_little(tilt_db: float, bend_db: float) -> None:
-    """The response is a tilt and a bend, in dB an octave from 150 Hz: up to 15 dB in the band."""
+    """The response is a tilt and a bend, in dB an octave from 150 Hz: up to 11 dB in the band."""
     samples = heart(0.3)
     hz = np.maximum(np.fft.rfftfreq(len(samples), 1 / RATE_HZ), 10.0)
     octaves = np.log2(hz / 150)

@@ -101,7 +101,7 @@ def test_a_fast_heart_is_not_halved() -> None:
     posteriors[weak & (states == S2)] = np.log([0.2, 0.2, 0.3, 0.3])
     period_s, _ = heart_period(posteriors)
     assert period_s == pytest.approx(2 * 19 / STATE_HZ)
-    assert np.diff(segment(posteriors).cycles()[:, [0, 2]]).mean() == pytest.approx(19 / STATE_HZ, abs=0.02)
+    assert np.diff(segment(posteriors).cycles[:, [0, 2]]).mean() == pytest.approx(19 / STATE_HZ, abs=0.02)
 
 
 def test_an_early_beat_and_its_pause_are_found() -> None:
@@ -123,8 +123,8 @@ def test_onsets_and_cycles_are_whole_ones() -> None:
     found = Segmentation(states_of(BEAT, 3, 40), np.ones(3 * 42 - 40), 1.0)
     assert found.onsets(S1) * STATE_HZ == pytest.approx([2, 44])
     assert found.onsets(S2) * STATE_HZ == pytest.approx([18, 60])
-    assert found.cycles() * STATE_HZ == pytest.approx(np.array([[2, 18, 44]]))
+    assert found.cycles * STATE_HZ == pytest.approx(np.array([[2, 18, 44]]))
     # The recording's first state began before it.
     assert Segmentation(states_of(BEAT, 1), np.ones(42), 1.0).onsets(S1).tolist() == []
-    assert Segmentation.of_silence(9).cycles().shape == (0, 3)
+    assert Segmentation.of_silence(9).cycles.shape == (0, 3)
     assert Segmentation.of_silence(9).confidence == 0.0

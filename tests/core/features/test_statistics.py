@@ -20,11 +20,15 @@ from heartbeat_core.errors import SignalOverflow
 from heartbeat_core.features import rhythm, series, statistics
 from heartbeat_core.features.signal import RATE_HZ, envelope, log_mel, mel_filters, mfcc, power_spectra, prepare
 from heartbeat_core.features.statistics_columns import (
+    BEATS,
     DESCRIPTIONS,
     MODULATION,
     MODULATION_EDGES_HZ,
     NAMES,
+    RHYTHM,
     RHYTHM_BANDS_HZ,
+    TIMBRE,
+    TRACK,
     VERSION,
 )
 from tests.helpers import EXTREME_SOUNDS, extreme_sound, statistics_of
@@ -74,14 +78,15 @@ def test_the_order_is_timbre_rhythm_dominant() -> None:
 
 def test_what_is_computed_is_what_is_named() -> None:
     signal = prepare(heart(), RATE_HZ)
-    power = power_spectra(signal.samples)
-    computed = {*statistics._timbre(power), *statistics._dominant(power)}
-    for band, edges_hz in RHYTHM_BANDS_HZ.items():
-        for values in (envelope(signal, *edges_hz), np.zeros(50)):
-            found = {f"rhythm_{band}_{name}" for name in rhythm.summarise_rhythm(values)}
-            assert len(found) == 62
-            computed |= found
-    assert computed == set(NAMES)
+    assert (
+        set(statistics.summarise_tracks(statistics.dominant(power_spectra(signal.samples)))) == set(TRACK) > set(TIMBRE)
+    )
+    envelopes = np.stack([envelope(signal, *edges_hz) for edges_hz in RHYTHM_BANDS_HZ.values()])
+    for values in (envelopes, np.zeros((3, 50))):
+        found = rhythm.summarise_rhythm(values)
+        assert set(found) == set(RHYTHM)
+        assert len(found) == 62
+        assert all(np.shape(one) == (3,) for one in found.values())
 
 
 # Definitions.
@@ -155,7 +160,7 @@ def test_mfccs_are_the_cosine_transform_of_the_log_bands() -> None:
     bands = log_mel(power)
     assert bands.shape == (len(power), 40)
     np.testing.assert_allclose(bands[7], [np.log(1e-10 + sum(row * power[7])) for row in mel_filters()])
-    found = mfcc(power)
+    found = mfcc(bands)
     for k in range(20):
         cosines = [np.cos(np.pi * k * (2 * band + 1) / 80) for band in range(40)]
         scale = np.sqrt((1 if k == 0 else 2) / 40)
@@ -345,7 +350,7 @@ def test_every_value_by_its_definition(label: str, duration_s: float) -> None:
     signal = prepare(samples, 8_000)
     power = power_spectra(signal.samples)
     expected = {}
-    for i, track in enumerate(mfcc(power).T):
+    for i, track in enumerate(mfcc(log_mel(power)).T):
         expected |= {f"mfcc_{i:02d}_{name}": value for name, value in track_by_hand(track).items()}
     strongest = [max(range(129), key=lambda k: row[k]) for row in power]
     magnitudes = np.array([np.sqrt(row[k]) for row, k in zip(power, strongest, strict=True)])
@@ -366,6 +371,50 @@ def test_peaks_that_are_far_enough_apart_are_scipys(seed: int, n_values: int, di
     above = np.nextafter(np.median(values), np.inf)
     expected = scipy.signal.find_peaks(values, height=above, distance=distance)[0]
     assert series.distant_maxima(values, distance).tolist() == expected.tolist()
+
+
+@given(st.lists(finite, min_size=1, max_size=60), st.floats(0, 100))
+def test_one_percentile_is_numpys(values: list[float], share: float) -> None:
+    found = series.percentile(np.array(values), share)
+    assert found == pytest.approx(np.percentile(values, share), rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 7, 8])
+def test_the_median_of_rows_is_numpys(n_rows: int) -> None:
+    values = np.random.default_rng(n_rows).normal(size=(n_rows, 3, 5)).astype(np.float32)
+    found = series.median_row(values)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.median(values, axis=0))
+
+
+@pytest.mark.parametrize("n_values", [5, 6, 90])
+def test_smoothing_is_a_convolution(n_values: int) -> None:
+    values = np.random.default_rng(n_values).random((2, n_values))
+    for row, found in zip(values, series.smoothed(values), strict=True):
+        np.testing.assert_allclose(found, np.convolve(row, np.array([1, 4, 6, 4, 1]) / 16, "same"), atol=1e-15)
+
+
+def test_bands_are_summarised_together_as_each_alone() -> None:
+    """A band without beats, or with fewer beats than another, changes nothing in the others."""
+    t = np.arange(700) / 100
+    rng = np.random.default_rng(0)
+    envelopes = np.stack(
+        [
+            np.square(np.sin(np.pi * 1.3 * t)) + 0.1 * rng.random(700),
+            np.zeros(700),
+            np.exp(-0.5 * np.square((t - 2) / 0.1)) + np.exp(-0.5 * np.square((t - 4) / 0.1)),
+            0.2 + rng.exponential(size=700),
+        ]
+    )
+    together = rhythm.summarise_rhythm(envelopes)
+    for band, one in enumerate(envelopes):
+        alone = rhythm.summarise_rhythm(one[np.newaxis])
+        for name in RHYTHM:
+            assert together[name][band] == pytest.approx(alone[name][0], rel=1e-9, abs=1e-9), name
+    for band in (0, 3):
+        for name, expected in rhythm_by_hand(envelopes[band]).items():
+            assert together[name][band] == pytest.approx(expected, rel=1e-9, abs=1e-9), name
+    assert all(together[name][band] == 0 for name in BEATS for band in (1, 2) if name != "beat_rate_hz")
 
 
 # Sounds whose answers are known.

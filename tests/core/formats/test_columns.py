@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heartbeat_core.formats.columns import FLOATS, column, list_column, list_values, numbers
+from heartbeat_core.formats.columns import FLOATS, TIME, column, list_column, list_values, numbers, times
 
 VALUES: dict[pa.DataType, st.SearchStrategy[object]] = {
     pa.string(): st.text(),
@@ -67,6 +67,14 @@ def test_numbers(kind: pa.DataType) -> None:
     assert numbers(chunked.slice(0, 0)).dtype == kind.to_pandas_dtype()
 
 
+@given(st.lists(st.none() | VALUES[pa.timestamp("us", tz="UTC")]), st.integers(0, 3))
+def test_times_are_those_of_pyarrow(values: list[datetime | None], first: int) -> None:
+    whole = column(values, TIME)
+    chunked = pa.chunked_array([whole.slice(first), whole], TIME)
+    assert times(chunked) == chunked.to_pylist()
+    assert all(one is None or one.tzinfo is UTC for one in times(chunked))
+
+
 def test_pandas_is_not_loaded() -> None:
     code = (
         "import sys, io, numpy as np, pyarrow as pa; from heartbeat_core.formats import columns, parquet as tables\n"
@@ -74,6 +82,8 @@ def test_pandas_is_not_loaded() -> None:
         "made = [text, columns.list_column([np.ones(2, 'f4')] * 2), columns.column([1, 2], pa.int8())]\n"
         "table = pa.Table.from_arrays(made, names=['a', 'b', 'c'])\n"
         "back = tables.from_parquet(tables.to_parquet(table))\n"
+        "moments = columns.column([columns._EPOCH, None], columns.TIME)\n"
+        "columns.times(pa.chunked_array([moments]))\n"
         "columns.list_values(back.column('b')), back.column('a').to_pylist(), columns.numbers(table.column('c'))\n"
         "sys.exit('pandas' in sys.modules)"
     )

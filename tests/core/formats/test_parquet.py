@@ -16,6 +16,7 @@ import pytest
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import (
     FOOTER_TAIL_BYTES,
+    PartWriter,
     footer_length,
     footer_rows,
     from_parquet,
@@ -43,6 +44,29 @@ def test_parquet_round_trip() -> None:
 
 def test_the_same_table_gives_the_same_bytes() -> None:
     assert to_parquet(small_table()) == to_parquet(small_table())
+
+
+def test_rows_that_come_in_pieces_make_row_groups_of_a_size() -> None:
+    """Engines read row groups side by side, and small ones slowly."""
+    table = pa.table({"number": pa.array(range(10_000), pa.int64())})
+    writer = PartWriter(row_group_bytes=16_000)
+    for start in range(0, 10_000, 300):
+        writer.add(table.slice(start, 300))
+    file = pq.ParquetFile(io.BytesIO(writer.finish()))
+    assert file.read().equals(table)
+    groups = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    assert all(1_000 <= n <= 2_000 for n in groups[:-1])
+    # One large table is divided, and a small one is not.
+    whole = PartWriter(row_group_bytes=16_000)
+    whole.add(table)
+    file = pq.ParquetFile(io.BytesIO(whole.finish()))
+    assert [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)] == [2_000] * 5
+    assert pq.ParquetFile(io.BytesIO(to_parquet(table))).num_row_groups == 1
+
+
+def test_a_writer_without_a_table_knows_no_schema() -> None:
+    with pytest.raises(ValueError, match="no table was added"):
+        PartWriter().finish()
 
 
 def test_a_column_that_is_not_there_is_named() -> None:

@@ -9,7 +9,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from heartbeat_core.arrays import Inputs
-from heartbeat_core.learning import aligned
+from heartbeat_core.learning import aligned, training
 from heartbeat_core.learning.aligned import AlignedFCNN, fit_aligner, flatten
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.training import AlignedFrames, MatrixRows, TrainingRows, train_network
@@ -110,7 +110,7 @@ def test_rows_that_are_padded_batch_by_batch_train_the_same_model(
         trained_on.append(found)
         return train_network(found, *others)
 
-    monkeypatch.setattr(aligned, "train_network", spy)
+    monkeypatch.setattr(training, "train_network", spy)
     in_memory = AlignedFCNN().fit(recipe(), rows.frames, rows.targets, 0).logits(rows.frames)
     monkeypatch.setattr(aligned, "MATRIX_BYTES", 0)
     assert np.array_equal(AlignedFCNN().fit(recipe(), rows.frames, rows.targets, 0).logits(rows.frames), in_memory)

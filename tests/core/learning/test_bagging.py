@@ -14,7 +14,7 @@ from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.features.catalogue import columns_read
 from heartbeat_core.labels import Targets
-from heartbeat_core.learning.bagging import _Members, train_bagged
+from heartbeat_core.learning.bagging import _Members, member_votes, train_bagged
 from heartbeat_core.learning.fcnn import FCNN
 from heartbeat_core.learning.vectors import BaggedFCNN, _members_read
 from heartbeat_core.recipe import Recipe
@@ -49,7 +49,15 @@ def made_up(n: int = 90, n_copies: int = 2, seed: int = 0) -> tuple[NDArray[np.f
     return rows.astype(np.float32), codes
 
 
-def test_the_merged_network_gives_the_mean_of_the_members_logits() -> None:
+SPECIALISTS = {
+    "members": ["statistics", "timbre", "statistics"],
+    "specialists": {"part": "timbre", "labels": ["extrahls", "extrastole"]},
+}
+"""The second of three members decides on two labels; no row has the label artifact."""
+
+
+@pytest.mark.parametrize("bagging", [{"members": ["all"] * 3}, SPECIALISTS], ids=["all alike", "specialists"])
+def test_the_merged_network_adds_up_the_members_logits(bagging: dict[str, Any]) -> None:
     torch.manual_seed(1)
     members = _Members(torch.ones(3, WIDTH), 4, 5)
     for parameter in members.parameters():
@@ -57,15 +65,48 @@ def test_the_merged_network_gives_the_mean_of_the_members_logits() -> None:
     rows = torch.randn(20, 2, WIDTH)
     members.settle(rows)
     inputs = torch.randn(7, WIDTH)
-    expected = torch.zeros(7, 5)
+    logits = []
     for one in range(3):
         flat = torch.relu(rows.reshape(-1, WIDTH) @ members.first[one] + members.first_bias[one])
         hidden = torch.relu(inputs @ members.first[one] + members.first_bias[one])
         scaled = (hidden - flat.mean(dim=0)) / torch.sqrt(flat.var(dim=0, unbiased=False) + 1e-5)
-        expected += (scaled * members.gain[one] + members.shift[one]) @ members.last[one] + members.last_bias[one]
+        logits.append((scaled * members.gain[one] + members.shift[one]) @ members.last[one] + members.last_bias[one])
+    targets = Targets.of_codes(np.array([0, 1, 2, 4]))
+    votes = torch.from_numpy(member_votes(targets, recipe(bagging=bagging)))
     with torch.inference_mode():
-        found = members.merged(0.3)(inputs)
-    torch.testing.assert_close(found, expected / 3, rtol=1e-4, atol=1e-4)
+        found = members.merged(0.3, votes)(inputs)
+    expected = sum(logits) / 3
+    if "specialists" in bagging:
+        expected = logits[1].clone()
+        for label in (0, 2):  # Normal and murmur.
+            mean, of_specialist = torch.zeros(7), torch.zeros(7)
+            for other in (0, 2):
+                mean += (logits[0][:, other] + logits[2][:, other]) / 2 / 2
+                of_specialist += logits[1][:, other] / 2
+            expected[:, label] = (logits[0][:, label] + logits[2][:, label]) / 2 - mean + of_specialist
+    trained = [0, 1, 2, 4]
+    torch.testing.assert_close(found[:, trained], expected[:, trained], rtol=1e-4, atol=1e-4)
+
+
+def test_specialists_leave_the_other_labels_to_the_other_members() -> None:
+    """What only a specialist reads changes how likely its labels are, and nothing among the others."""
+    rows, codes = made_up(n_copies=1)
+    settings = recipe(bagging=SPECIALISTS)
+    reads = np.zeros((3, WIDTH), np.bool_)
+    reads[0, [0, 2]] = reads[2, [0, 2]] = reads[1, 4] = True
+    network = train_bagged(rows, Targets.of_codes(codes), reads, settings, 0)
+    inputs = torch.zeros(2, WIDTH)
+    inputs[1, 4] = 4.0
+    with torch.inference_mode():
+        before, after = network(inputs).numpy()
+    assert after[0] - after[2] == pytest.approx(before[0] - before[2], abs=1e-4)
+    assert after[4] - after[0] > before[4] - before[0] + 2
+
+
+def test_specialists_that_decide_on_all_labels_are_refused() -> None:
+    everything = {**SPECIALISTS, "specialists": {"part": "timbre", "labels": ["normal", "murmur"]}}
+    with pytest.raises(DatasetError, match="normal, murmur: no row has another label"):
+        member_votes(Targets.of_codes(np.array([0, 2])), recipe(bagging=everything))
 
 
 def test_it_learns_and_is_one_network_in_evaluation_mode() -> None:
@@ -205,3 +246,25 @@ def test_inputs_are_clipped_as_the_recipe_says_in_training_and_serving() -> None
     assert np.array_equal(model.logits(far), restored.logits(far))
     form = model.form()
     assert form.clip == 0.5
+
+
+def test_specialists_read_their_part_in_whole() -> None:
+    bagging = {**SPECIALISTS, "input_share": 0.1}
+    reads = _members_read(recipe(bagging=bagging), 0)
+    assert (reads[1] == columns_read("timbre", "statistics")).all()
+    assert reads[0].sum() == round(0.1 * reads.shape[1])
+
+
+def test_weights_in_float16_serve_as_they_were_judged() -> None:
+    inputs = [one.astype(np.float32) for one in np.random.default_rng(4).standard_normal((40, 1, 392))]
+    codes = np.arange(40) % 2
+    settings = recipe(bagging={"members": ["all"] * 3, "float16": True})
+    model = BaggedFCNN().fit(settings, inputs, Targets.of_codes(codes), 0)
+    tensors = model.tensors()
+    assert tensors["network.layers.0.weight"].dtype == np.float16
+    n_weights = tensors["network.layers.0.weight"].size + tensors["network.layers.4.weight"].size
+    exact = BaggedFCNN().fit(recipe(), inputs, Targets.of_codes(codes), 0)
+    assert model.n_bytes == exact.n_bytes - 2 * n_weights
+    np.testing.assert_allclose(model.logits(inputs), exact.logits(inputs), atol=0.02)
+    restored = BaggedFCNN().restore(settings, tensors, Reference(np.ones((3, 2), np.float32)))
+    assert (restored.logits(inputs) == model.logits(inputs)).all()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from heartbeat_core.labels import Targets
-from heartbeat_core.learning.compression import QuantizedLinear, compress, prune, quantize, stored_bytes
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.compression import QuantizedLinear, compress, prune, quantize
+from heartbeat_core.learning.fcnn import FCNN, as_arrays
+from heartbeat_core.learning.network import stored_bytes
 from heartbeat_core.learning.training import MatrixRows, train_network
 from heartbeat_core.recipe import CompressionSettings, Recipe
 
@@ -165,7 +166,7 @@ def test_bytes_are_counted_by_hand(rows: MatrixRows) -> None:
 
     def size(**compression: Any) -> int:
         network = compress(copy.deepcopy(plain), rows, recipe(**compression), seed=0)
-        return stored_bytes(network, CompressionSettings(**compression))
+        return stored_bytes(as_arrays(network), CompressionSettings(**compression))
 
     assert size() == 4 * sum(weights) + biases + norms
     kept = [n - round(0.5 * n) for n in weights]

@@ -37,6 +37,18 @@ PARTS = [
         {"training": {"within_databases": True}},
         "'within_databases' goes with the model 'bagged-fcnn', not with 'fcnn'",
     ),
+    *(
+        (
+            {
+                "model": "bagged-fcnn",
+                "input": "statistics",
+                "network": {"hidden": [4]},
+                "bagging": {"members": members, "specialists": {"part": "timbre", "labels": ["extrahls"]}},
+            },
+            "some members, but not all, must read the specialists' part 'timbre'",
+        )
+        for members in (["rhythm"], ["timbre", "timbre"])
+    ),
     ({"bagging": {"members": ["all"]}}, "'bagging' goes with the model 'bagged-fcnn', not with 'fcnn'"),
     ({"model": "boosting", "network": {"hidden": [4]}}, "'network' goes with the model 'fcnn', not with 'boosting'"),
 ]

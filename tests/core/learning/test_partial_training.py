@@ -75,12 +75,12 @@ def content(fitted: Fitted, probes: list[Inputs]) -> list[bytes]:
     found = [repr((fitted.decision, fitted.limits.min_confidence, fitted.limits.max_distance)).encode()]
     found += [model.logits(probes).tobytes(), fitted.predict(probes)[0].tobytes(), fitted.trained.tobytes()]
     if isinstance(model, SequenceModel):
-        tensors = model.network.state_dict()
+        tensors = {name: value.numpy() for name, value in model.network.state_dict().items()}
         found += [model.scaler.mean.tobytes(), model.scaler.scale.tobytes()]
     else:
         tensors = model.tensors() if hasattr(model, "tensors") else {}
         found += [model.aligner.reference.frames.tobytes()] if hasattr(model, "aligner") else []
-    return found + [tensors[name].numpy().tobytes() for name in sorted(tensors)]
+    return found + [tensors[name].tobytes() for name in sorted(tensors)]
 
 
 # Rows that say nothing

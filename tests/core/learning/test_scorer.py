@@ -9,7 +9,7 @@ import torch
 from heartbeat_core.alignment.placement import pad
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.labels import ORIGINAL_LABELS
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.fcnn import FCNN, as_arrays
 from heartbeat_core.learning.scorer import Scorer
 
 LENGTH = 500
@@ -50,7 +50,7 @@ def test_equal_to_the_padded_rows(hidden: tuple[int, ...], seed: int) -> None:
     lengths = [1, 2, LENGTH, LENGTH - 1, *rng.integers(1, LENGTH, 20).tolist()]
     rows = [make_row(rng, n) for n in lengths]
     offsets = [0, LENGTH - 2, 0, 1, *[int(rng.integers(0, LENGTH - n + 1)) for n in lengths[4:]]]
-    found = Scorer(network, scaler).score(rows, offsets)
+    found = Scorer(as_arrays(network), scaler).score(rows, offsets)
     np.testing.assert_allclose(found, padded_logits(network, scaler, rows, offsets), rtol=1e-5, atol=1e-5)
 
 
@@ -58,13 +58,13 @@ def test_at_the_length_of_the_main_level() -> None:
     rng = np.random.default_rng(1)
     network, scaler = make_network((16, 8), length=110_000), make_scaler(rng, 110_000)
     rows, offsets = [make_row(rng, 30_000), make_row(rng, 110_000)], [41_000, 0]
-    found = Scorer(network, scaler).score(rows, offsets)
+    found = Scorer(as_arrays(network), scaler).score(rows, offsets)
     np.testing.assert_allclose(found, padded_logits(network, scaler, rows, offsets), rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:
     rng = np.random.default_rng(2)
-    scorer = Scorer(make_network((16, 8)), make_scaler(rng))
+    scorer = Scorer(as_arrays(make_network((16, 8))), make_scaler(rng))
     rows = [make_row(rng, int(n)) for n in rng.integers(1, LENGTH, 150)]
     together = scorer.score(rows, [0] * 150)
     for index in range(0, 150, 7):
@@ -75,7 +75,7 @@ def test_a_row_does_not_depend_on_the_others() -> None:
 def test_the_network_stays_as_it_is() -> None:
     network = make_network((16, 8))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    Scorer(network, make_scaler(np.random.default_rng(0)))
+    Scorer(as_arrays(network), make_scaler(np.random.default_rng(0)))
     assert network.state_dict().keys() == before.keys()
     for name, value in network.state_dict().items():
         assert value.dtype == before[name].dtype
@@ -85,9 +85,9 @@ def test_the_network_stays_as_it_is() -> None:
 def test_the_padding_is_not_touched() -> None:
     """What the weights hold outside of a recording's place has no part in its outputs but by the constant."""
     rng = np.random.default_rng(3)
-    scorer = Scorer(make_network((16, 8)), make_scaler(rng))
+    scorer = Scorer(as_arrays(make_network((16, 8))), make_scaler(rng))
     row = make_row(rng, 100)
     expected = scorer.score([row], [200])
-    scorer._weights[:400] = torch.nan
-    scorer._weights[600:] = torch.nan
+    scorer._weights[:400] = np.nan
+    scorer._weights[600:] = np.nan
     assert np.array_equal(scorer.score([row], [200]), expected)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from heartbeat_core.alignment.scaling import Scaler
+from heartbeat_core.alignment.scaling import Scaler, fit_scaler
 from heartbeat_core.bundles.predictions import Predictions
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.decision import Decision
-from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.fcnn import FCNN, as_arrays
 from heartbeat_core.learning.scorer import Scorer
-from heartbeat_core.learning.training import AlignedFrames, fit_scaler, label_mask, train_network
+from heartbeat_core.learning.training import AlignedFrames, label_mask, train_network
 from heartbeat_core.recipe import Recipe
 from tests import naive
 from tests.core.conftest import LENGTH, MadeUp, make_rows, tiny_recipe
@@ -24,7 +24,7 @@ from tests.core.conftest import LENGTH, MadeUp, make_rows, tiny_recipe
 
 def scored(network: FCNN, scaler: Scaler, trained: np.ndarray, rows: MadeUp) -> Predictions:
     """Return what serving makes of the rows."""
-    logits = Scorer(network, scaler).score(rows.frames, rows.offsets.tolist())
+    logits = Scorer(as_arrays(network), scaler).score(rows.frames, rows.offsets.tolist())
     decision = Decision(thresholds=(1.0,) * len(ORIGINAL_LABELS))
     probabilities = decision.probabilities(logits.astype(np.float64), trained)
     return Predictions(logits, probabilities.astype(np.float32), decision.codes(probabilities))

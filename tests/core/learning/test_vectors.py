@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.features import statistics_columns
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
-from heartbeat_core.learning.compression import QuantizedLinear
+from heartbeat_core.learning.compression import QuantizedNetwork
 from heartbeat_core.learning.vectors import CLIP, BaggedFCNN, VectorFCNN, VectorScaler, fit_vector_scaler
 from heartbeat_core.recipe import Recipe
 
@@ -97,9 +97,8 @@ def test_compression_is_done_and_counted() -> None:
     for name, compression in (("plain", {}), ("pruned", {"pruned": 0.8}), ("int8", {"int8": True})):
         model = VectorFCNN().fit(recipe(compression=compression), rows, Targets.of_codes(codes), seed=0)
         sizes[name] = model.n_bytes
-        first = model.network.layers[0]
-        assert isinstance(first, QuantizedLinear) == (name == "int8")
-        assert float((first.get_parameter("weight") == 0).float().mean()) > 0.7 if name == "pruned" else True
+        assert isinstance(model.network, QuantizedNetwork) == (name == "int8")
+        assert (model.network.state["layers.0.weight"] == 0).mean() > 0.7 if name == "pruned" else True
         assert np.isfinite(model.logits(rows)).all()
     assert sizes["plain"] == 4 * (WIDTH * 8 + 8 + 4 * 8 + 8 * 5 + 5) + 8 + 2 * 8 * WIDTH
     assert sizes["pruned"] < sizes["plain"]
@@ -114,7 +113,7 @@ def test_a_member_reads_its_part_of_the_statistics() -> None:
     model = BaggedFCNN().fit(
         recipe(**parts, training={"epochs": 1, "batch_size": 6}), rows, Targets.of_codes(np.arange(12) % 2), seed=0
     )
-    reads = (model.network.layers[0].get_parameter("weight").reshape(3, 8, len(names)) != 0).any(dim=1).numpy()
+    reads = (model.network.state["layers.0.weight"].reshape(3, 8, len(names)) != 0).any(axis=1)
     assert all(name.startswith("mfcc_") for name in names[reads[0]])
     assert all(name.startswith("rhythm_") for name in names[reads[2]])
     assert reads.sum(axis=1).tolist() == [180, 392, 186]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from heartbeat_core.bundles.manifest import shipped_models
+from heartbeat_core.settings import DEFAULT_MODEL
 from jobs.drivers.classify import classify
 from jobs.settings import JobSettings
 from tests.conftest import quiet_console, without_cluster
-from tests.helpers import environment
+from tests.helpers import environment, write_library
 
 NUMERIC = ("torch", "scipy", "soundfile", "soxr", "sklearn", "librosa")
 DASK = ("dask", "distributed")
@@ -39,7 +43,7 @@ def loaded_by(*arguments: object) -> set[str]:
 
 def test_status_loads_neither_numeric_libraries_nor_dask(finished: Path) -> None:
     found = loaded_by("status", finished)
-    assert "fsspec" in found
+    assert "pydantic" in found
     assert not found & {*NUMERIC, *DASK}
 
 
@@ -47,6 +51,48 @@ def test_compact_loads_no_dask_and_no_torch(finished: Path) -> None:
     found = loaded_by("compact", finished)
     assert "pyarrow" in found
     assert not found & {*DASK, *NUMERIC}
+
+
+@pytest.mark.parametrize("command", [("sql", "-c", "SELECT 1"), ("describe",), ("open",)])
+def test_a_look_at_tables_loads_no_dask_and_no_numeric_libraries(finished: Path, command: tuple[str, ...]) -> None:
+    name, *more = command
+    assert not loaded_by(name, finished, *more) & {*DASK, *NUMERIC}
+
+
+def test_predict_loads_what_one_file_needs(tmp_path: Path) -> None:
+    write_library(tmp_path)
+    found = loaded_by("predict", tmp_path / "normal" / "normal_00.wav")
+    assert "soundfile" in found
+    unneeded = {*DASK, "torch", "librosa", "sklearn", "numba", "pandas", "pyarrow", "fsspec", "tenacity", "yaml"}
+    assert not found & unneeded
+
+
+@pytest.mark.parametrize(
+    ("command", "model"), [*product(("classify", "predict"), shipped_models()), ("demo", DEFAULT_MODEL)]
+)
+def test_models_serve_where_torch_cannot_be_loaded(command: str, model: str, tmp_path: Path) -> None:
+    """This holds for the driver and for all processes that it starts."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "torch.py").write_text(
+        f"open({str(tmp_path / 'loaded')!r}, 'a').close()\nraise ImportError('torch must not be loaded')\n"
+    )
+    write_library(tmp_path / "in")
+    arguments = {
+        "classify": ["classify", tmp_path / "in", "-o", tmp_path / "out", "--model", model, "--workers", 1],
+        "predict": ["predict", tmp_path / "in", "--model", model],
+        "demo": ["demo", tmp_path / "demo", "--workers", 1],
+    }[command]
+    code = "from jobs.cli.__main__ import main; main()"
+    paths = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "first"), environment()["PYTHONPATH"]])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment() | paths,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "loaded").exists()
 
 
 def test_help_loads_nothing_heavy() -> None:

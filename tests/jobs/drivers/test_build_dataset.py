@@ -28,7 +28,7 @@ from jobs.listing.labels import read_labels
 from jobs.listing.shards import Shard
 from jobs.output.ledger import Totals
 from jobs.settings import JobSettings
-from jobs.tasks.shards import dataset_shard
+from jobs.tasks.shards import dataset_task
 from tests.helpers import (
     COUNTS,
     LIMITS,
@@ -172,7 +172,7 @@ def kill_at(shard_index: int) -> Any:
     def task(shard: Shard, job: Any) -> Any:
         if shard.index == shard_index:
             raise KeyboardInterrupt
-        return dataset_shard(shard, job)
+        return dataset_task(shard, job)
 
     return task
 
@@ -191,7 +191,7 @@ def test_a_build_goes_on_where_it_stopped(
     out = tmp_path / "out"
     arguments = [str(library)], str(out), options_of(recipe, library, layout=layout), settings_of(), console
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.drivers.build_dataset.dataset_shard", kill_at(2))
+        patch.setattr("jobs.drivers.build_dataset.dataset_task", kill_at(3))
         with pytest.raises(KeyboardInterrupt):
             build_dataset(*arguments)
     with pytest.raises(DatasetError, match=r"not a finished dataset .* is not there"):
@@ -203,7 +203,7 @@ def test_a_build_goes_on_where_it_stopped(
         def no_scan(*arguments: Any) -> None:
             raise AssertionError("the reference was settled already")
 
-        patch.setattr("jobs.drivers.build_dataset.claim_shard", no_scan)
+        patch.setattr("jobs.drivers.build_dataset.claim_task", no_scan)
         summary = build_dataset(*arguments)
     assert summary.totals == Totals(N_ROWS, 0)
     assert left.items() <= tree(out).items()
@@ -361,7 +361,7 @@ def test_the_other_pad_modes(
 def test_a_reader_goes_part_by_part(dataset: Path) -> None:
     opened = Dataset(str(dataset))
     parts = list(opened.iter_parts())
-    assert [len(part) for part in parts] == [8, 8, 7, N_ROWS - 23]
+    assert [len(part) for part in parts] == [8, 8, 8, N_ROWS - 24]
     together = opened.rows()
     assert [one for part in parts for one in part.recording_id] == together.recording_id
     assert together.groups[0].startswith("patient:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,6 +27,7 @@ from heartbeat_core.errors import BundleError, JobError, OutputError
 from heartbeat_core.features.statistics_columns import NAMES
 from heartbeat_core.formats.parquet import from_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
+from heartbeat_core.results.folder import Results
 from heartbeat_core.results.schema import FAILURES, features_schema, predictions_schema
 from heartbeat_core.settings import Limits
 from jobs.drivers.classify import ClassifySummary, classify
@@ -33,8 +35,8 @@ from jobs.drivers.predict import predict
 from jobs.output.ledger import Ledger, Totals
 from jobs.output.newest import read_failures
 from jobs.settings import JobSettings
-from jobs.tasks import parts as tasks
-from jobs.tasks.shards import classify_shard
+from jobs.tasks import processing as tasks
+from jobs.tasks.shards import classify_task
 from tests.conftest import quiet_console, without_cluster
 from tests.helpers import (
     COUNTS,
@@ -101,7 +103,9 @@ def test_predictions_and_failures_are_the_listed_recordings(finished: Finished, 
     failed = [row["uri"] for row in read_rows(finished.out, "failures")]
     assert sorted(predicted) == sorted(f"file://{path}" for path in library.rglob("*.wav"))
     assert len(failed) == len(set(failed)) == len(finished.broken)
-    assert json.loads((finished.out / "_SUCCESS").read_text()) == {
+    mark = json.loads((finished.out / "_SUCCESS").read_text())
+    assert [f"_journal/{mark.pop('journal')}"] == [one for one in tree(finished.out) if one.startswith("_journal/")]
+    assert mark == {
         "listed": n_good + len(finished.broken),
         "done": n_good,
         "failed": len(finished.broken),
@@ -114,6 +118,28 @@ def test_every_failure_has_its_stage_and_reason(finished: Finished) -> None:
     for row in rows.values():
         assert row["message"]
         assert "\n" not in row["message"]
+
+
+def test_each_table_has_its_schema_beside_it(finished: Finished) -> None:
+    assert sorted(tree(finished.out / "_schemas")) == sorted(f"{name}.json" for name in TABLES)
+    for name in TABLES:
+        stored = json.loads((finished.out / "_schemas" / f"{name}.json").read_text())
+        assert [one["name"] for one in stored["fields"]] == read_table(finished.out, name).column_names
+        assert all(one["description"] for one in stored["fields"])
+
+
+def test_by_default_the_features_hold_what_the_model_reads(
+    finished: Finished, library: Path, tmp_path: Path, in_process: None, console: Console
+) -> None:
+    assert read_table(finished.out, "features").schema.equals(features_schema(["aligned", "statistics"]))
+    inputs = [str(library / "normal")]
+    classify(inputs, str(tmp_path / "default"), JobSettings(), console)
+    assert read_table(tmp_path / "default", "features").schema.equals(
+        features_schema(["aligned", "statistics", "cycle-spectrum", "beats"])
+    )
+    # Whoever names the sets gets those alone.
+    classify(inputs, str(tmp_path / "named"), JobSettings(features=("aligned",)), console)
+    assert read_table(tmp_path / "named", "features").schema.equals(features_schema(["aligned"]))
 
 
 def test_features_and_predictions_have_the_same_rows(finished: Finished) -> None:
@@ -434,7 +460,8 @@ def test_over_http_and_without_secrets(
     assert rows[f"{address}/gone.wav"]["error_type"] == "not_found"
     assert rows[f"{address}/labels.csv"]["error_type"] == "not_audio"
     files = tree(tmp_path / "out")
-    assert {name.partition("/")[0] for name in files} == {"_run.json", "_plan", "_commits", "_SUCCESS", *TABLES}
+    ours = {"_run.json", "_plan", "_settled", "_commits", "_journal", "_schemas", "_SUCCESS"}
+    assert {name.partition("/")[0] for name in files} == {*ours, *TABLES}
     for name, data in files.items():
         assert b"hunter2" not in data
         if name.endswith(".parquet"):  # Compressed, its bytes do not tell.
@@ -478,6 +505,27 @@ def test_truncated_long_and_stereo_recordings_are_marked(
     assert (stereo["channels"], stereo["format"], stereo["truncated"]) == (2, "FLAC", False)
 
 
+def test_failures_can_be_read_though_nothing_failed(
+    library: Path, bundle: Path, tmp_path: Path, console: Console, in_process: None
+) -> None:
+    """From the first shard on, and by each engine that reads the files of the folder."""
+    inputs, out, settings = [str(library)], tmp_path / "out", settings_for(bundle)
+    assert classify(inputs, str(out), settings, console).errors == {}
+    assert [path.name for path in (out / "failures").iterdir()] == ["part-empty.parquet"]
+    query = f"SELECT stage, error_type, count(*) AS n FROM '{out}/failures/*.parquet' GROUP BY ALL"
+    assert duckdb.sql(query).fetchall() == []
+    assert len(pd.read_parquet(out / "failures")) == 0
+    assert Results(out).failures().schema.equals(FAILURES, check_metadata=False)
+    assert read_failures(str(out)) == []
+    # A later failure has a part of its own.
+    shutil.copytree(library, tmp_path / "in")
+    (tmp_path / "in" / "a.wav").write_text("text")
+    summary = classify([str(tmp_path / "in")], str(tmp_path / "more"), settings, console)
+    assert summary.errors == {"not_audio": 1}
+    assert len(list((tmp_path / "more" / "failures").iterdir())) == 2
+    assert [row["error_type"] for row in read_failures(str(tmp_path / "more"))] == ["not_audio"]
+
+
 def test_only_broken_recordings(bundle: Path, tmp_path: Path, console: Console, in_process: None) -> None:
     (tmp_path / "a.wav").write_text("text")
     summary = classify([str(tmp_path / "a.wav")], str(tmp_path / "out"), settings_for(bundle), console)
@@ -494,19 +542,19 @@ def test_a_task_that_keeps_failing_ends_the_job_and_it_goes_on_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def failing(shard: Any, job: Any) -> Any:
-        if shard.index == 2:
+        if shard.index == 3:
             raise JobError("the store went away")
-        return classify_shard(shard, job)
+        return classify_task(shard, job)
 
     inputs, out = [str(library)], str(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.drivers.classify.classify_shard", failing)
+        patch.setattr("jobs.drivers.classify.classify_task", failing)
         with pytest.raises(JobError, match="the store went away"):
             classify(inputs, out, settings_for(bundle), console)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     committed = {path.name for path in (tmp_path / "out" / "_commits").iterdir()}
     assert 0 < len(committed) < 4
-    assert "part-000002.json" not in committed
+    assert "part-000003.json" not in committed
     totals = classify(inputs, out, settings_for(bundle), console).totals
     assert totals == Totals(sum(COUNTS.values()), 0)
     assert len(comparable(out, "predictions")) == totals.listed
@@ -526,9 +574,9 @@ def test_the_model_goes_to_the_tasks_as_a_place_that_all_can_open(
     def elsewhere(shard: Any, job: Any) -> Any:
         seen.append(job.model)
         monkeypatch.chdir(tmp_path)
-        return classify_shard(shard, job)
+        return classify_task(shard, job)
 
-    monkeypatch.setattr("jobs.drivers.classify.classify_shard", elsewhere)
+    monkeypatch.setattr("jobs.drivers.classify.classify_task", elsewhere)
     monkeypatch.chdir(bundle.parent)
     classify([str(library / "normal")], str(tmp_path / "out"), settings_for(Path(bundle.name)), console)
     assert seen == [f"file://{bundle}"]
@@ -588,7 +636,9 @@ class Clinic:
         return sorted((Path(row["uri"]).name, row["generation"]) for row in read_rows(self.out, table))
 
     def success(self) -> Any:
-        return json.loads((self.out / "_SUCCESS").read_text())
+        mark = json.loads((self.out / "_SUCCESS").read_text())
+        assert [one.name for one in (self.out / "_journal").iterdir()] == [mark.pop("journal")]
+        return mark
 
 
 @pytest.fixture
@@ -601,7 +651,7 @@ def clinic(bundle: Path, tmp_path: Path, console: Console, in_process: None, mon
         read.extend(recording.relative_path for recording in recordings)
         return real(recordings, limits)
 
-    monkeypatch.setattr("jobs.tasks.parts.read_recordings", reading)
+    monkeypatch.setattr("jobs.tasks.processing.read_recordings", reading)
     made = Clinic(tmp_path / "in", tmp_path / "out", settings_for(bundle), console, read)
     for seed, name in enumerate(("a.wav", "b.wav", "c.wav")):
         made.put(name, seed)
@@ -629,10 +679,13 @@ def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> Non
     assert clinic.generations("failures") == [("broken.wav", 0), ("e.wav", 1)]
     # What was there stays as it is, and the new parts go on in the numbers.
     after = tree(clinic.out)
-    changed = {name for name in before if after[name] != before[name]}
-    assert changed == {"_SUCCESS"}
+    changed = {name for name in before if after.get(name) != before[name]}
+    [old], [new] = ([name for name in files if name.startswith("_journal/")] for files in (before, after))
+    assert changed == {"_SUCCESS", old}
     assert {name for name in after.keys() - before.keys() if not name.startswith("_plan/")} == {
+        new,
         "_commits/part-000001.json",
+        "_settled/part-000001",
         *(f"{table}/part-000001.parquet" for table in TABLES),
     }
     assert clinic.success() == {"listed": 8, "done": 6, "failed": 2}
@@ -721,7 +774,7 @@ def test_an_update_killed_in_the_middle_goes_on(
         def dying_shard(shard: Any, job: Any) -> Any:
             if shard.index == (1 if moment == "first-shard" else 2):
                 raise KeyboardInterrupt
-            return classify_shard(shard, job)
+            return classify_task(shard, job)
 
         match moment:
             case "plan":
@@ -737,14 +790,14 @@ def test_an_update_killed_in_the_middle_goes_on(
 
                 patch.setattr("jobs.output.ledger.Ledger.unmark_success", unmarking)
             case _:
-                patch.setattr("jobs.drivers.classify.classify_shard", dying_shard)
+                patch.setattr("jobs.drivers.classify.classify_task", dying_shard)
         with pytest.raises(KeyboardInterrupt):
             clinic.classify(update=True)
     begun = len(list((clinic.out / "_plan").glob("*.json"))) == 2
     assert begun == (moment != "plan")
     if moment in ("first-shard", "second-shard", "success"):
         assert not (clinic.out / "_SUCCESS").exists()
-    left = {name: data for name, data in tree(clinic.out).items() if name != "_SUCCESS"}
+    left = {name: data for name, data in tree(clinic.out).items() if not name.startswith(("_SUCCESS", "_journal/"))}
     again = clinic.classify(update=update)
     whole = begun or update
     assert again.totals == (Totals(16, 1) if whole else Totals(4, 1))
@@ -769,7 +822,7 @@ def test_a_recording_that_changed_after_it_was_listed_is_taken_anew_by_an_update
         return reading(recordings, limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.tasks.parts.read_recordings", changing)
+        patch.setattr("jobs.tasks.processing.read_recordings", changing)
         assert clinic.classify(update=False).totals == Totals(4, 2)
     failures = {Path(row["uri"]).name: row for row in read_rows(clinic.out, "failures")}
     assert (failures["b.wav"]["stage"], failures["b.wav"]["error_type"]) == ("read", "changed_since_listed")

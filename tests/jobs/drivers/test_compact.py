@@ -14,7 +14,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from heartbeat_core import storage
+from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.errors import InputError, OutputError
+from heartbeat_core.recipe import Recipe
+from heartbeat_core.storage.uris import TABLES
 from jobs.cli.__main__ import app
 from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.compact import compact
@@ -87,7 +90,7 @@ def test_each_recording_is_its_newest_row_alone(clinic: Clinic) -> None:
     assert clinic.newest() == before
     assert dict(before)[f"file://{clinic.recordings}/1.wav"] == 1
     # Nothing of the old and nothing aside is left; the folder is finished as before.
-    left = [name for name in tree(clinic.out) if not name.startswith(("_commits/", "_plan/"))]
+    left = [name for name in tree(clinic.out) if not name.startswith(("_commits/", "_plan/", "_settled/"))]
     assert not [name for name in left if name.startswith("_compact/") or "part-" in name.replace("compact-", "")]
     assert clinic.classify() == summary
     assert read_table(clinic.out, "predictions").schema.metadata[b"heartbeat.recipe"] == b"tiny"
@@ -102,6 +105,45 @@ def test_compacting_again_changes_no_row(clinic: Clinic) -> None:
     assert done.number == 2
     assert comparable(clinic.out, "features") == rows
     assert len(list((clinic.out / "predictions").iterdir())) == 1
+
+
+def test_a_job_compacts_what_it_has_added(clinic: Clinic, bundle: Path, tmp_path: Path) -> None:
+    """With ``--compact`` at each run: only a run that has added rows is followed by a compaction."""
+    (tmp_path / "job.yaml").write_text(f"model: {bundle}\nshards: {{recordings: 4}}")
+
+    def classify(*options: str) -> tuple[str, list[str]]:
+        command = ["classify", str(clinic.recordings), "-o", str(clinic.out), "--config", str(tmp_path / "job.yaml")]
+        result = CliRunner().invoke(app, [*command, "--compact", *options])
+        assert result.exit_code == 0, result.output
+        return result.stdout, [path.name for table in TABLES for path in (clinic.out / table).iterdir()]
+
+    rows = clinic.newest()
+    told, names = classify()
+    assert "predictions: 11 rows in 1 part, before in 4" in told
+    assert names == ["compact-000001-000000.parquet"] * 3
+    assert clinic.newest() == rows
+    before = tree(clinic.out / "features")
+    told, names = classify()
+    assert "before in" not in told
+    assert tree(clinic.out / "features") == before
+    clinic.put("later.wav", heart_bytes("murmur", 4))
+    told, names = classify("--update")
+    assert "predictions: 12 rows in 1 part, before in 2" in told
+    assert names == ["compact-000002-000000.parquet"] * 3
+
+
+def test_a_dataset_is_compacted_at_the_end_of_its_job(
+    library: Path, dataset: Path, tmp_path: Path, recipe: Recipe, in_process: None
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(json.dumps(recipe.model_dump(mode="json")))
+    (tmp_path / "job.yaml").write_text("shards: {recordings: 8}")
+    command = ["build-dataset", library, "-o", tmp_path / "out", "--recipe", tmp_path / "tiny.yaml"]
+    options = ["--labels", library / "labels.csv", "--config", tmp_path / "job.yaml", "--compact"]
+    result = CliRunner().invoke(app, [str(one) for one in (*command, *options)])
+    assert result.exit_code == 0, result.output
+    assert "recordings: 31 rows in 1 part, before in 4" in result.stdout
+    assert comparable(tmp_path / "out", "recordings") == comparable(dataset, "recordings")
+    assert Dataset(str(tmp_path / "out")).rows().recording_id == Dataset(str(dataset)).rows().recording_id
 
 
 def test_an_update_goes_on_after_it(clinic: Clinic) -> None:

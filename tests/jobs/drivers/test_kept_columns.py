@@ -21,7 +21,7 @@ from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.compact import compact
 from jobs.listing.labels import read_labels
 from jobs.settings import JobSettings
-from jobs.tasks.shards import classify_shard, dataset_shard
+from jobs.tasks.shards import classify_task, dataset_task
 from tests.commands import heartbeat
 from tests.helpers import heart_bytes, read_rows, read_table, tree, write_csv
 
@@ -133,9 +133,9 @@ def test_a_killed_driver_is_resumed_with_the_types_that_were_settled(
         def dying(shard: Any, job: Any) -> Any:
             if shard.index == 2:
                 raise KeyboardInterrupt
-            return classify_shard(shard, job)
+            return classify_task(shard, job)
 
-        patch.setattr("jobs.drivers.classify.classify_shard", dying)
+        patch.setattr("jobs.drivers.classify.classify_task", dying)
         with pytest.raises(KeyboardInterrupt):
             run(manifest, bundle, console)
     before = tree(out)
@@ -221,9 +221,9 @@ def test_the_rows_of_a_dataset(
         def dying(shard: Any, job: Any) -> Any:
             if shard.index == 1:
                 raise KeyboardInterrupt
-            return dataset_shard(shard, job)
+            return dataset_task(shard, job)
 
-        patch.setattr("jobs.drivers.build_dataset.dataset_shard", dying)
+        patch.setattr("jobs.drivers.build_dataset.dataset_task", dying)
         with pytest.raises(KeyboardInterrupt):
             build_dataset(*arguments)
     build_dataset(*arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 from heartbeat_core import storage
 from heartbeat_core.errors import ConfigError, DeviceError, HeartbeatError, InputError, JobError, OutputError
 from heartbeat_core.recordings.recording import Recording
-from jobs.drivers.run import Run, begin, count, finish, job_identity
+from jobs.drivers.run import COST_A_WORKER, Run, begin, count, finish, job_identity, worth_workers
 from jobs.output import plans
 from jobs.output.lease import present
 from jobs.output.ledger import Ledger, Totals
@@ -46,6 +47,29 @@ def begin_here(
 
 def indices(run: Run) -> list[int]:
     return [shard.index for shard in run.remaining()]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_committed", "expected"),
+    [
+        ([], 0, 1),
+        ([1_000] * 12, 0, 1),
+        ([COST_A_WORKER] * 3, 0, 4),  # With what each costs besides its size.
+        ([COST_A_WORKER] * 3, 2, 2),
+        ([COST_A_WORKER] * 3, 3, 1),
+        ([1] * 4_000, 0, 8),
+    ],
+)
+def test_a_job_is_worth_as_many_workers_as_have_a_second_of_work(
+    sizes: list[int], n_committed: int, expected: int, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(plans, "RECORDINGS_A_PIECE", 8192)
+    shards = [[Recording(f"file:///{number}.wav", "x", size_bytes=size)] for number, size in enumerate(sizes)]
+    begin_here(tmp_path, console, shards)
+    for number in range(n_committed):
+        write_commit(tmp_path, number, 1)
+    assert worth_workers(begin_here(tmp_path, console, None if shards else [])) == expected
 
 
 def test_a_job_begins_and_goes_on_without_listing_again(tmp_path: Path, console: Console) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from heartbeat_core.alignment.scaling import fit_scaler
 from heartbeat_core.bundles.bundle import Bundle, load
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.errors import ConfigError, DatasetError, InputError, JobError, OutputError
@@ -20,7 +21,6 @@ from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.aligned import AlignedModel
 from heartbeat_core.learning.fit import Examples, fit
-from heartbeat_core.learning.training import fit_scaler
 from heartbeat_core.learning.vectors import VectorModel
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import parse_settings

@@ -208,9 +208,11 @@ def test_totals_and_the_success_mark(tmp_path: Path) -> None:
     assert reconcile(3, 5, committed(ledger), 1) == Totals(listed=4, failed=1)
     assert not ledger.is_finished()
     assert not storage.exists(storage.join(ledger.out, "_SUCCESS"))
-    ledger.mark_success(totals)
+    ledger.mark_success(totals, committed(ledger).values())
     assert storage.exists(storage.join(ledger.out, "_SUCCESS"))
-    assert json.loads((tmp_path / "_SUCCESS").read_text()) == {"listed": 5, "done": 3, "failed": 2}
+    [journal] = (tmp_path / "_journal").iterdir()
+    mark = {"listed": 5, "done": 3, "failed": 2, "journal": journal.name}
+    assert json.loads((tmp_path / "_SUCCESS").read_text()) == mark
     assert ledger.is_finished()
     ledger.unmark_success()
     assert not ledger.is_finished()
@@ -220,3 +222,58 @@ def test_totals_and_the_success_mark(tmp_path: Path) -> None:
 def test_parts_are_named_by_their_shard() -> None:
     assert part_uri("file:///out", "predictions", 42) == "file:///out/predictions/part-000042.parquet"
     assert part_uri("s3://bucket/x/", "failures", 1_234_567) == "s3://bucket/x/failures/part-1234567.parquet"
+
+
+def journal_of(folder: Path) -> Path:
+    return folder / "_journal" / str(json.loads((folder / "_SUCCESS").read_text())["journal"])
+
+
+def test_a_finished_jobs_records_are_read_from_one_object(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    for shard in range(5):
+        write_commit(tmp_path, shard, shard + 1, shard % 2)
+    found = committed(ledger)
+    ledger.mark_success(reconcile(5, 15, found), found.values())
+    # What stands in the records now is read by nobody.
+    for shard in range(5):
+        (tmp_path / f"_commits/{part_name(shard)}.json").write_text("{")
+    assert committed(ledger) == found
+    assert ledger.commits([3, 7, 8]).keys() == {3}
+    # Another shard was committed since: its record is read beside the journal.
+    write_commit(tmp_path, 5, 9)
+    assert committed(ledger).keys() == {0, 1, 2, 3, 4, 5}
+    assert committed(ledger)[5].listed == 9
+
+
+def test_without_a_success_mark_the_journal_does_not_count(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    write_commit(tmp_path, 0, 2)
+    ledger.mark_success(Totals(2, 0), committed(ledger).values())
+    kept = journal_of(tmp_path)
+    text = kept.read_text()
+    ledger.unmark_success()
+    assert not kept.exists()
+    # As a driver leaves it that dies between the two: the shard was done again since.
+    kept.write_text(text)
+    write_commit(tmp_path, 0, 3)
+    assert committed(ledger)[0].listed == 3
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"a": 1}', '[{"shard": 0}]'])
+def test_records_count_where_the_journal_is_damaged_or_lost(tmp_path: Path, content: str | None) -> None:
+    ledger = Ledger(str(tmp_path))
+    write_commit(tmp_path, 0, 2)
+    ledger.mark_success(Totals(2, 0), committed(ledger).values())
+    found = journal_of(tmp_path)
+    found.unlink() if content is None else found.write_text(content)
+    assert committed(ledger)[0].listed == 2
+
+
+@pytest.mark.parametrize("mark", ["", "{}", "[]", '{"listed": 2, "done": 2, "failed": 0}', '{"journal": 5}'])
+def test_a_success_mark_of_an_earlier_release_names_no_journal(tmp_path: Path, mark: str) -> None:
+    ledger = Ledger(str(tmp_path))
+    write_commit(tmp_path, 0, 2)
+    (tmp_path / "_SUCCESS").write_text(mark)
+    assert committed(ledger)[0].listed == 2
+    ledger.unmark_success()
+    assert not ledger.is_finished()

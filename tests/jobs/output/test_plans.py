@@ -15,8 +15,8 @@ from heartbeat_core.errors import InputError, JobError
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import Limits
-from jobs.listing.shards import Shard
-from jobs.output.plans import Generation, PlanFolder, count_retried
+from jobs.listing.shards import Shard, expected_cost
+from jobs.output.plans import Generation, PlanFolder, count_retried, read_shard
 from tests.helpers import tree
 
 
@@ -68,6 +68,25 @@ def test_plans_of_any_length_come_back(plans: PlanFolder, sizes: tuple[int, ...]
     settled = plans.settle(0, 0, iter(shards))
     assert (settled.n_shards, settled.n_recordings) == (len(sizes), sum(sizes))
     assert list(plans.shards(settled)) == numbered(shards)
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (5, 5), (4, 4, 4, 9, 1, 25, 1, 1), (1,) * 35])
+def test_where_a_shard_stands_is_enough_to_read_it(plans: PlanFolder, sizes: tuple[int, ...]) -> None:
+    shards = shards_of(*sizes)
+    shards = [[replace(one, size_bytes=None) if one.size_bytes == 3 else one for one in shard] for shard in shards]
+    settled = plans.settle(0, 7, shards, limits=Limits(deadline_s=3))
+    planned = [shard for piece in plans.planned(settled) for shard in piece]
+    assert [read_shard(one) for one in planned] == list(plans.shards(settled))
+    assert [one.index for one in planned] == list(range(7, 7 + len(sizes)))
+    assert [one.expected_cost for one in planned] == [sum(map(expected_cost, shard)) for shard in shards]
+    assert all(read_shard(replace(one, isolated=True)).isolated for one in planned)
+
+
+def test_a_plan_that_lacks_a_shard_is_told(plans: PlanFolder) -> None:
+    [[first, _]] = plans.planned(plans.settle(0, 0, shards_of(3, 2)))
+    for wrong in (replace(first, index=9), replace(first, first_row=2), replace(first, n_recordings=4)):
+        with pytest.raises(JobError, match=f"000000.parquet: the plan cannot be read: it lacks shard {wrong.index}"):
+            read_shard(wrong)
 
 
 def test_everything_that_is_known_of_a_recording_comes_back(plans: PlanFolder) -> None:

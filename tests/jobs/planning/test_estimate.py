@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
 from jobs.output.lease import BEAT_S
 from jobs.output.plans import RECORDINGS_A_PIECE
-from jobs.planning.estimate import EFFICIENCY, START_S, TASK_RECORDING_S, TASK_S, count_shards, estimate
+from jobs.planning.estimate import EFFICIENCY, START_S, TASK_RECORDING_S, TASK_S, estimate, shard_sizes
 from jobs.planning.request_counts import Requests
 from jobs.planning.sample import Listed, Measured, list_inputs, measure, plan_classify, plan_dataset
 from jobs.settings import JobSettings, ShardSettings
-from jobs.tasks import parts
+from jobs.tasks import processing
 from tests.helpers import COUNTS, LIMITS, environment, read_rows, tree, write_broken, write_many
 
 N_LIBRARY = sum(COUNTS.values())
@@ -76,10 +77,10 @@ def measured(n_sample: int = 100, n_failed: int = 0, read_s: float = 0.01, **mor
         "sizes": [1000] * n_done,
         "durations_s": [10.0] * n_done,
         "table_bytes": {"features": 500 * n_sample, "failures": 400 + 6 * n_sample},
-        "empty_bytes": {"failures": 200},
+        "empty_bytes": {"failures": 200, "features": 0},
         "n_parts": 2,
         "failures": [Failure(one, error.stage, error.error_type, "") for one in recordings(n_failed)],
-        "shard_bytes": 2**20,
+        "frames_bytes": 2000 * n_sample,
         "peak_bytes": 300 * 2**20,
     }
     return Measured(**{**content, **more})
@@ -125,14 +126,21 @@ def test_the_sample_is_drawn_from_all_and_the_same_each_time(tmp_path: Path) -> 
 def test_shards_are_counted_as_they_are_cut(count: int, settings: dict[str, int]) -> None:
     shards = ShardSettings.model_validate(settings)
     whole = recordings(count)
-    expected = len(list(make_shards(whole, shards)))
-    assert count_shards(whole, count, shards) == expected
-    assert count_shards(whole[:10], count, shards) == expected
+    expected = list(map(len, make_shards(whole, shards)))
+    assert list(shard_sizes(whole, count, shards)) == expected
+    assert list(shard_sizes(whole[:10], count, shards)) == expected
 
 
-def test_shards_of_very_many_are_counted_in_proportion() -> None:
-    few = count_shards(recordings(10), 100_000, ShardSettings())
-    assert count_shards(recordings(10), 100_000_000, ShardSettings()) == 1000 * few
+@pytest.mark.parametrize("settings", [{}, {"recordings": 700}, {"bytes": 600_000}])
+def test_shards_of_very_many_are_counted_by_their_mean(settings: dict[str, int]) -> None:
+    shards = ShardSettings.model_validate(settings)
+    sample = tuple(replace(one, size_bytes=1000 * (1 + number)) for number, one in enumerate(recordings(9)))
+    whole = islice(cycle(sample), 150_000)
+    expected = list(map(len, make_shards(whole, shards)))
+    found = list(shard_sizes(sample, 150_000, shards))
+    assert sum(found) == 150_000
+    assert len(found) == pytest.approx(len(expected), rel=0.02)
+    assert max(found) == pytest.approx(max(expected), rel=0.02)
 
 
 # The sample's figures against the run's.
@@ -148,10 +156,7 @@ def test_output_and_failures_are_the_runs(
     out = tmp_path / "out"
     classify(inputs, str(out), settings, console)
     found = list_inputs(inputs, settings, 1000)
-    n_shards = count_shards(found.sample, found.n_recordings, settings.shards)
-    taken = measure(
-        found.sample, plan_classify(settings.model, settings.features), settings, -(-found.n_recordings // n_shards)
-    )
+    taken = measure(found.sample, plan_classify(settings.model, settings.features), settings, 16)
     told = estimate(found, taken, settings.shards, 2, found.n_recordings)
     kinds = Counter(error_type for _, error_type in expected.values())
     assert {kind.error_type: kind.n_sample for kind in told.failure_kinds} == kinds
@@ -173,7 +178,8 @@ def test_a_datasets_output_is_the_runs(
     planned = plan_dataset(recipe, found.sample, settings)
     facts = json.loads((tmp_path / "out" / "_dataset.json").read_text())
     assert len(planned.work.reference) == facts["length_frames"]
-    told = estimate(found, measure(found.sample, planned, settings, 8), settings.shards, 2, found.n_recordings)
+    shard_size = max(shard_sizes(found.sample, found.n_recordings, settings.shards))
+    told = estimate(found, measure(found.sample, planned, settings, shard_size), settings.shards, 2, found.n_recordings)
     stored = sum(path.stat().st_size for path in (tmp_path / "out" / "recordings").iterdir())
     assert told.output_bytes["recordings"] == pytest.approx(stored, rel=0.03)
 
@@ -188,7 +194,7 @@ def test_no_reference(tmp_path: Path) -> None:
 def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is reading by the clock, what works is computing."""
     write_many(tmp_path / "in", 6)
-    plain_read, plain_process = fetch.read_recording, parts.process
+    plain_read, plain_process = fetch.read_recording, processing.process
 
     def slow_read(*arguments: Any) -> bytes:
         time.sleep(0.1)
@@ -199,7 +205,7 @@ def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.Mo
         return plain_process(*arguments)
 
     monkeypatch.setattr(fetch, "read_recording", slow_read)
-    monkeypatch.setattr("jobs.tasks.parts.process", slow_process)
+    monkeypatch.setattr("jobs.tasks.processing.process", slow_process)
     settings = JobSettings()
     found = list_inputs([str(tmp_path / "in")], settings, 6)
     seen: list[None] = []
@@ -326,18 +332,19 @@ def test_the_first_recording_is_timed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_everything_grows_with_the_count() -> None:
     few, many = (estimate(listed(), measured(), ShardSettings(), 8, n) for n in (10**5, 10**8))
-    assert many.n_shards == 1000 * few.n_shards
+    # Of a longer list the shards are larger.
+    assert few.n_shards < many.n_shards < 1000 * few.n_shards / 3
     assert many.input_bytes == 10**11
     assert many.audio_s == 10**9
-    assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 * many.n_shards + 6 * 10**8}
+    assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 + 6 * 10**8}
     assert many.times.listing_s == 1000 * few.times.listing_s
-    # The GET of a recording, four of each shard, one of each piece of the plan, six of the run, and the report.
+    # A GET of each recording, three of each shard, seven of the run, and of each piece nine: the driver and 8 workers.
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)
-    assert many.requests.get == 10**8 + 4 * many.n_shards + n_pieces + 6 + (8 + 2 * 512)
+    assert many.requests.get == 10**8 + 3 * many.n_shards + 9 * n_pieces + 7 + (8 + 2 * 512)
     beats = many.times.total_s.value // BEAT_S
-    assert many.requests.put == 4 * many.n_shards + n_pieces + 7 + 17 + beats
+    assert many.requests.put == 4 * many.n_shards + n_pieces + 8 + 17 + beats
     assert many.requests.list == pytest.approx(10**8 / 1000 + 6 * many.n_shards / 1000, rel=0.01)
-    assert many.worker_memory_bytes == few.worker_memory_bytes
+    assert few.worker_memory_bytes < many.worker_memory_bytes < few.worker_memory_bytes + 4 * 50 * 2**20
 
 
 def test_inputs_on_disk_cost_no_requests() -> None:
@@ -357,15 +364,19 @@ def test_costs_are_told_where_prices_are() -> None:
 
 
 def test_memory_holds_what_is_read_ahead_and_other_shards() -> None:
-    small = estimate(listed(), measured(), ShardSettings(), 1, 10_000)
-    assert small.worker_memory_bytes == 300 * 2**20 + 64 * 1000 + 3 * 2**20
+    shards = ShardSettings(recordings=200)
+    # Of each recording, 2,000 bytes of frames, and 500 bytes of features and 6 of failures in the parts.
+    frames, part = 200 * 2000, 200 * 506
+    small = estimate(listed(), measured(), shards, 1, 10_000)
+    assert small.worker_memory_bytes == 300 * 2**20 + 64 * 1000 + 3 * frames + 4 * part
     assert small.tasks_a_worker == 4
     # As many tasks as a worker of this machine runs at once, where the output is on disk as well.
-    disk = estimate(listed(n_remote=0), measured(), ShardSettings(), 1, 10_000)
-    assert disk.worker_memory_bytes == 300 * 2**20 + 32 * 1000 + 2**20
+    disk = estimate(listed(n_remote=0), measured(), shards, 1, 10_000)
+    assert disk.worker_memory_bytes == 300 * 2**20 + 32 * 1000 + frames + 2 * part
     assert disk.tasks_a_worker == 2
-    large = estimate(listed(), measured(sizes=[10**8]), ShardSettings(), 1, 10_000)
-    assert large.worker_memory_bytes == 300 * 2**20 + 64 * 2**20 + 3 * 2**20
+    # No more is read ahead, and no more frames are held, than may be.
+    large = estimate(listed(), measured(sizes=[10**8], frames_bytes=10**9), shards, 1, 10_000)
+    assert large.worker_memory_bytes == 300 * 2**20 + 64 * 2**20 + 3 * 48 * 2**20 + 4 * part
 
 
 def test_sums_of_requests() -> None:
@@ -485,4 +496,4 @@ def test_it_does_without_a_cluster(library: Path, bundle: Path) -> None:
         text=True,
         env=environment(),
     )
-    assert done.stdout.splitlines()[-1] == "['torch']"
+    assert done.stdout.splitlines()[-1] == "[]"

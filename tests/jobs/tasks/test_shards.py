@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -25,12 +27,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from heartbeat_core import storage
+from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.audio.decode import decode
 from heartbeat_core.bundles.bundle import load
 from heartbeat_core.bundles.manifest import read_manifest
 from heartbeat_core.errors import BundleError, JobError, StorageError
 from heartbeat_core.features.frames import compute_frames
-from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import FramesSettings, Recipe
 from heartbeat_core.recordings.process import process
@@ -38,12 +41,14 @@ from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results.schema import FAILURES, RECORDINGS, failures_table, features_schema, predictions_schema
 from heartbeat_core.settings import Limits, canonical_json
 from jobs.listing.shards import Shard
-from jobs.output.ledger import Commit, settle_failures
+from jobs.output.commits import Settled, settle_failures
+from jobs.output.ledger import Commit, find_commit
 from jobs.tasks import reference
 from jobs.tasks import shards as tasks
 from jobs.tasks.context import RunFacts, Stopped, stop_work
 from jobs.tasks.isolation import Here
-from jobs.tasks.parts import ClassifyWork, process_recordings
+from jobs.tasks.parts import ClassifyWork, DatasetWork, PartFacts, Parts, ShardParts
+from jobs.tasks.processing import process_recordings
 from jobs.tasks.reference import Longest, ScanJob, choose, scan_shard
 from jobs.tasks.shards import ClassifyJob, DatasetJob, classify_shard, dataset_shard, in_isolation
 from tests.helpers import audio_bytes, comparable, heart_bytes, read_rows, read_table, recording_of, tree
@@ -98,6 +103,7 @@ def test_a_shard_becomes_three_parts_and_a_commit(shard: Shard, job: ClassifyJob
     assert commit.failed == 2
     assert sorted(tree(out_of(job))) == [
         "_commits/part-000003.json",
+        "_settled/part-000003",
         "failures/part-000003.parquet",
         "features/part-000003.parquet",
         "predictions/part-000003.parquet",
@@ -134,14 +140,17 @@ def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob
 
 
 @pytest.mark.parametrize("kept", ["good", "broken"])
-def test_parts_without_rows_have_the_same_schema(shard: Shard, job: ClassifyJob, kept: str) -> None:
+def test_only_what_failed_makes_a_failures_part(shard: Shard, job: ClassifyJob, kept: str) -> None:
     broken = {"broken.wav", "empty.wav"}
     some = tuple(one for one in shard.recordings if (one.relative_path in broken) == (kept == "broken"))
     commit = classify_shard(Shard(0, some), job)
-    empty = "failures" if kept == "good" else "predictions"
-    assert commit.rows[empty] == 0
-    schema = {"failures": FAILURES, "predictions": predictions_schema(ORIGINAL_LABELS)}[empty]
-    assert read_table(out_of(job), empty).schema.equals(schema, check_metadata=False)
+    if kept == "good":
+        assert commit.rows["failures"] == 0
+        assert not (out_of(job) / "failures").exists(), "nothing failed"
+    else:
+        assert commit.rows == {"predictions": 0, "features": 0, "failures": 2}
+        schema = predictions_schema(ORIGINAL_LABELS)
+        assert read_table(out_of(job), "predictions").schema.equals(schema, check_metadata=False)
 
 
 def test_running_it_twice_adopts_the_parts(shard: Shard, job: ClassifyJob) -> None:
@@ -151,7 +160,7 @@ def test_running_it_twice_adopts_the_parts(shard: Shard, job: ClassifyJob) -> No
     assert tree(out_of(job)) == before
 
 
-WRITES = ("failures/part", "features/part", "predictions/part", "_commits/part")
+WRITES = ("_settled/part", "failures/part", "features/part", "predictions/part", "_commits/part")
 
 
 @pytest.mark.parametrize("n_written", range(len(WRITES)))
@@ -204,10 +213,10 @@ def dying_link(*arguments, **options):
 
 storage.create = dying_create
 os.link = dying_link
-from jobs.output import ledger
+from jobs.output import commits
 from jobs.tasks.shards import classify_shard
 # One part after the other, so that which is the second is known.
-ledger.ThreadPoolExecutor = lambda n, **options: ThreadPoolExecutor(1, **options)
+commits.ThreadPoolExecutor = lambda n, **options: ThreadPoolExecutor(1, **options)
 classify_shard(*pickle.load(sys.stdin.buffer))
 """
 
@@ -230,7 +239,7 @@ def test_a_process_that_dies_in_the_middle_of_a_write_is_taken_over(
         assert died.returncode == 9, died.stderr.decode()
         assert not (out_of(job) / "_commits/part-000003.json").exists()
     names = [name for name in tree(out_of(job)) if not name.endswith(".tmp")]
-    assert names == ["failures/part-000003.parquet", "features/part-000003.parquet"]
+    assert names == ["_settled/part-000003", "features/part-000003.parquet"]
     assert len(tree(out_of(job))) == 3, "the first attempt was to die with a temporary file"
     classify_shard(shard, job)
     assert_complete(job, shard, 2)
@@ -241,7 +250,7 @@ def test_a_process_that_dies_in_the_middle_of_a_write_is_taken_over(
 def test_a_recording_that_an_earlier_attempt_could_not_read_stays_a_failure(
     shard: Shard, job: ClassifyJob, tmp_path: Path
 ) -> None:
-    """The failures part settles it: otherwise a dying worker and a mended file would give two rows, or none."""
+    """What is settled stays so: otherwise a dying worker and a mended file would give two rows, or none."""
     classify_shard(shard, job)
     for folder in ("predictions", "features", "_commits"):
         next((out_of(job) / folder).iterdir()).unlink()
@@ -275,22 +284,38 @@ def test_settle_failures_gives_what_is_stored(tmp_path: Path) -> None:
 
     out = f"file://{tmp_path}"
     ids = {name: Recording(f"file:///{name}", name).recording_id for name in "ab"}
-    assert settle_failures(out, 0, part("a")) == {ids["a"]}
-    assert settle_failures(out, 0, part("a", "b")) == {ids["a"]}
-    assert settle_failures(out, 1, part()) == set()
-    assert settle_failures(out, 1, part("b")) == set()
+    settled, nothing = part("a"), frozenset[str]()
+    assert settle_failures(out, 0, settled) == Settled(settled, frozenset({ids["a"]}), is_adopted=False)
+    for other in (part("a", "b"), None):
+        assert settle_failures(out, 0, other) == Settled(settled, frozenset({ids["a"]}), is_adopted=True)
+    assert settle_failures(out, 1, None) == Settled(None, nothing, is_adopted=False)
+    assert settle_failures(out, 1, part("b")) == Settled(None, nothing, is_adopted=True)
+
+
+def test_an_attempt_that_ends_after_a_compaction_stores_nothing(
+    shard: Shard, job: ClassifyJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was cut off began before the other's commit, and ends when the parts have other names."""
+    commit = classify_shard(shard, job)
+    for name in TABLES:
+        (out_of(job) / name / "part-000003.parquet").unlink()
+    before = tree(out_of(job))
+    looks = iter([lambda *where: None])
+    monkeypatch.setattr(tasks, "find_commit", lambda *where: next(looks, find_commit)(*where))
+    assert classify_shard(shard, job) == commit
+    assert tree(out_of(job)) == before
 
 
 def plant_foreign(out: Path, shard: Shard, bundle: Path, name: str, scratch: Path) -> None:
-    """Put another shard's part where the shard's own would be written."""
+    """Put another shard's file where the shard's own would be written."""
     other = classify_job(scratch, bundle)
     classify_shard(Shard(shard.index, shard.recordings[:2]), other)
     (out / name).mkdir(parents=True)
-    part = f"{name}/part-000003.parquet"
-    (out / part).write_bytes((scratch / part).read_bytes())
+    [part] = (scratch / name).iterdir()
+    (out / name / part.name).write_bytes(part.read_bytes())
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", ["predictions", "features", "_settled"])
 def test_rows_that_do_not_add_up_are_not_committed(
     shard: Shard, job: ClassifyJob, bundle: Path, tmp_path: Path, name: str
 ) -> None:
@@ -302,7 +327,7 @@ def test_rows_that_do_not_add_up_are_not_committed(
     assert not (out_of(job) / "_commits").exists()
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [*TABLES, "_settled"])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -319,17 +344,17 @@ def test_a_damaged_part_is_not_committed(
     shard: Shard, job: ClassifyJob, name: str, damage: Callable[[bytes], bytes]
 ) -> None:
     classify_shard(shard, job)
-    path = out_of(job) / name / "part-000003.parquet"
+    [path] = (out_of(job) / name).iterdir()
     path.write_bytes(damage(path.read_bytes()))
     (out_of(job) / "_commits/part-000003.json").unlink()
     with pytest.raises(StorageError) as caught:
         classify_shard(shard, job)
-    assert "part-000003.parquet" in str(caught.value) or "shard 3" in str(caught.value)
+    assert path.name in str(caught.value) or "shard 3" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list((out_of(job) / "_commits").iterdir())
 
 
-def test_a_failures_part_of_other_recordings_is_not_adopted(
+def test_settled_failures_of_other_recordings_are_not_adopted(
     shard: Shard, job: ClassifyJob, bundle: Path, tmp_path: Path
 ) -> None:
     """Its count is right and its rows are another shard's."""
@@ -340,23 +365,23 @@ def test_a_failures_part_of_other_recordings_is_not_adopted(
         strangers.append(recording_of(tmp_path / "in2" / name))
     other = classify_job(tmp_path / "scratch", bundle)
     classify_shard(Shard(3, tuple(strangers)), other)
-    (out_of(job) / "failures").mkdir(parents=True)
-    part = "failures/part-000003.parquet"
+    (out_of(job) / "_settled").mkdir(parents=True)
+    part = "_settled/part-000003"
     (out_of(job) / part).write_bytes((tmp_path / "scratch" / part).read_bytes())
     with pytest.raises(StorageError, match="shard 3"):
         classify_shard(shard, job)
     assert not (out_of(job) / "_commits").exists()
 
 
-def test_a_failures_part_among_good_recordings_is_not_adopted(
+def test_settled_failures_among_good_recordings_are_not_adopted(
     shard: Shard, job: ClassifyJob, bundle: Path, tmp_path: Path
 ) -> None:
     good = Shard(3, shard.recordings[:4])
     (tmp_path / "stranger.wav").write_text("no sound")
     other = classify_job(tmp_path / "scratch", bundle)
     classify_shard(Shard(3, (recording_of(tmp_path / "stranger.wav"),)), other)
-    (out_of(job) / "failures").mkdir(parents=True)
-    part = "failures/part-000003.parquet"
+    (out_of(job) / "_settled").mkdir(parents=True)
+    part = "_settled/part-000003"
     (out_of(job) / part).write_bytes((tmp_path / "scratch" / part).read_bytes())
     with pytest.raises(StorageError, match="shard 3: 4 recordings were listed and these rows are stored"):
         classify_shard(good, job)
@@ -383,7 +408,7 @@ def test_an_error_of_the_program_stays_loud(shard: Shard, job: ClassifyJob, monk
     def defect(*arguments: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("jobs.tasks.parts.process", defect)
+    monkeypatch.setattr("jobs.tasks.processing.process", defect)
     with pytest.raises(ZeroDivisionError):
         classify_shard(shard, job)
     assert not out_of(job).exists()
@@ -396,6 +421,47 @@ def test_process_recordings_splits_in_order(shard: Shard, bundle: Path) -> None:
     assert [one.recording for one in results] == list(shard.recordings[:4])
     assert [one.recording for one in failures] == list(shard.recordings[4:])
     assert process_recordings([], *how) == ([], [])
+
+
+def test_parts_are_the_same_however_the_rows_come(shard: Shard, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, facts = ClassifyWork(load(str(bundle)), ("aligned", "beats")), PartFacts("r", 0, {"run_id": "r"})
+    results, _ = process_recordings(shard.recordings, work, Limits(), Here(Limits()))
+
+    def parts() -> Parts:
+        made = ShardParts(work, facts)
+        for result in results:
+            made.add(result)
+        return made.finish()
+
+    whole = parts()
+    monkeypatch.setattr("jobs.tasks.parts.BATCH_RECORDINGS", 3)
+    batches = parts()
+    assert batches.labels == whole.labels
+    assert len(whole.labels) == 4
+    for name, columns in {"features": None, "predictions": ["recording_id", "predicted_label"]}.items():
+        found, expected = (from_parquet(one.tables[name], columns) for one in (batches, whole))
+        assert found.equals(expected, check_metadata=True), name
+
+
+def test_a_shard_is_never_in_memory_whole(shard: Shard, recipe: Recipe) -> None:
+    """Otherwise the frames of a large shard would take gigabytes."""
+    reference = Reference(np.zeros((131_072, 2), np.float32))
+    work = DatasetWork(recipe, reference, ORIGINAL_LABELS, padded=False)
+    [[one], _] = process_recordings(shard.recordings[:1], work, Limits(), Here(Limits()))
+    made = ShardParts(work, PartFacts("r", 0, {}))
+    tracemalloc.start()
+    try:
+        for _ in range(400):
+            made.add(replace(one, frames=np.ones((131_072, 2), np.float32)))
+        parts = made.finish()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    file = pq.ParquetFile(io.BytesIO(parts.tables["recordings"]))
+    assert file.metadata.num_rows == len(parts.labels) == 400
+    # Together the frames take 400 MiB.
+    assert file.num_row_groups > 400 / 64
+    assert peak_bytes < 150 * 2**20
 
 
 # In isolation: each recording in a process that may die.
@@ -437,7 +503,7 @@ def test_what_kills_in_isolation_is_a_failure_row_and_its_neighbours_are_done(
     for number, name in enumerate(kinds):
         (folder / f"{name}.wav").write_bytes(heart_bytes("normal", number))
     recordings = tuple(recording_of(folder / f"{name}.wav") for name in kinds)
-    monkeypatch.setattr("jobs.tasks.parts.process", misbehaviour.process)
+    monkeypatch.setattr("jobs.tasks.processing.process", misbehaviour.process)
     limits = Limits(deadline_s=4.0, max_memory_bytes=2**30)
     whole = classify_job(tmp_path / "out", bundle)
     job = replace(whole, run=replace(whole.run, limits=limits))
@@ -475,7 +541,7 @@ def test_a_committed_shard_is_not_done_again(
 
     for name in ("settle_failures", "commit_shard", "load_bundle", "_load_reference"):
         monkeypatch.setattr(f"jobs.tasks.shards.{name}", refuse)
-    monkeypatch.setattr("jobs.tasks.parts.read_recordings", refuse)
+    monkeypatch.setattr("jobs.tasks.processing.read_recordings", refuse)
     shutil.rmtree(tmp_path / "in")
     (tmp_path / "dataset/recordings/part-000003.parquet").unlink()
     assert (classify_shard(shard, job), dataset_shard(shard, dataset_job)) == commits
@@ -515,7 +581,7 @@ def test_a_task_that_is_stopped_ends_before_its_next_recording(
             assert stop_work("driver-1") == 0
         return process(recording, *arguments)
 
-    monkeypatch.setattr("jobs.tasks.parts.process", processing)
+    monkeypatch.setattr("jobs.tasks.processing.process", processing)
     with pytest.raises(Stopped):
         classify_shard(shard, stoppable)
     assert done == ["0.wav", "1.wav", "2.wav"]
@@ -529,7 +595,7 @@ def test_a_task_that_was_stopped_at_its_last_recording_does_not_begin_to_commit(
         stop_work("driver-1")
         return process(recording, *arguments)
 
-    monkeypatch.setattr("jobs.tasks.parts.process", processing)
+    monkeypatch.setattr("jobs.tasks.processing.process", processing)
     with pytest.raises(Stopped):
         classify_shard(replace(shard, recordings=shard.recordings[:1]), stoppable)
     assert not out_of(stoppable).exists()

@@ -1,0 +1,18 @@
+"""The reference on the device that is asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from heartbeat_core.alignment.placement import Reference
+from heartbeat_core.arrays import Frames
+
+
+def make_reference(frames: Frames, device: str) -> Reference:
+    """Return a reference whose cross terms are computed on ``cpu`` or ``cuda``."""
+    if device == "cpu":
+        return Reference(frames)
+    # Imported here because torch takes a second to load.
+    from heartbeat_core.alignment.torch_correlator import TorchCorrelator
+
+    return Reference(frames, partial(TorchCorrelator, device=device))
