@@ -11,12 +11,14 @@ from rich.console import Console
 
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.errors import UsageError
+from heartbeat_core.features.catalogue import default_sets
 from heartbeat_core.formats.kept import KeptTypes, check_names
 from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results import schema
+from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES
+from heartbeat_core.storage.uris import FAILURES, TABLES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
@@ -30,6 +32,7 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
     worth_workers,
+    write_schemas,
 )
 from jobs.listing.again import look_again
 from jobs.listing.kept import ManifestColumns
@@ -105,8 +108,10 @@ def classify(
             settings = settings.model_copy(update={"limits": Ledger(out).find_limits() or retry_limits})
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
-        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
-        check_names(settings.keep_columns, _own_columns(manifest.labels, settings))
+        features = features_written(settings, manifest)
+        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(features))
+        own = table_schemas(manifest.labels, features).values()
+        check_names(settings.keep_columns, [name for one in own for name in one.names])
         columns = ManifestColumns(settings.keep_columns, settings.patient_column)
         listing = Listing(inputs, settings.path_column, settings.selection, columns)
 
@@ -135,9 +140,15 @@ def classify(
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
-def _own_columns(labels: Labels, settings: JobSettings) -> list[str]:
-    features = schema.features_schema(settings.features)
-    return [*schema.predictions_schema(labels).names, *features.names, *schema.FAILURES.names]
+def table_schemas(labels: Labels, features: Sequence[str]) -> dict[str, Schema]:
+    """Return the columns of each table, without those that are kept."""
+    own = (schema.predictions_schema(labels), schema.features_schema(features), schema.FAILURES)
+    return dict(zip(TABLES, own, strict=True))
+
+
+def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[str, ...]:
+    """Return the feature sets that the job writes: those of the settings, else the default ones for the model."""
+    return settings.features or default_sets(manifest.recipe.input)
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
@@ -150,8 +161,10 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     with on_cluster(run, settings, console, worth_workers(run)) as connection:
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
+        features = features_written(settings, manifest)
+        write_schemas(run, table_schemas(manifest.labels, features))
         facts = run_facts(run, settings, manifest.provenance)
-        job = ClassifyJob(facts, model, manifest.digest, settings.features)
+        job = ClassifyJob(facts, model, manifest.digest, features)
         begin_tables(facts)
         run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run)
