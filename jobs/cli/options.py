@@ -175,6 +175,10 @@ StoreConfig = Annotated[
     typer.Option("--config", metavar="FILE.yaml", help="The settings of the job, if its store needs any (s3: …)."),
 ]
 
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON Lines for programs on standard output, and nothing else there.")
+]
+
 
 RETRY_FAILED = "--retry-failed"
 _NAMES = re.compile(r"\w[\w, -]*")
