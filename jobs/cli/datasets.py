@@ -21,6 +21,7 @@ from jobs.cli.options import (
     KeepColumns,
     LabelSource,
     LayoutChoice,
+    LogJson,
     MaxFailureRate,
     MaxSize,
     MinSize,
@@ -142,6 +143,7 @@ def build_dataset(
     compact: CompactOption = False,
     device: DeviceOption = None,
     as_json: AsJson = False,
+    log_json: LogJson = False,
     config: Config = None,
 ) -> None:
     """Build an aligned dataset: the frames of every recording, placed where they are closest to the longest one.
@@ -178,6 +180,7 @@ def build_dataset(
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
             device=device,
+            log_json=log_json or None,
         )
         loaded = load_recipe(recipe)
         declared = loaded.labels if labels_are is None else tuple(names_of(labels_are) or ())

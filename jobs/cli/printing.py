@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
+from jobs.logs import JsonLines, json_lines
 from jobs.progress import counted
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 # No markup: file names may hold brackets and colons. No wrapping: paths are copied.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
+
+
+def log_as_json() -> None:
+    """Turn all further log lines into JSON."""
+    if json_lines(log) is None:
+        log.file = cast(IO[str], JsonLines(sys.stderr))
 
 
 MOST_DEVICES = 2

@@ -31,6 +31,7 @@ from jobs.cli.options import (
     Include,
     Inputs,
     KeepColumns,
+    LogJson,
     MaxFailureRate,
     MaxSize,
     MinSize,
@@ -102,6 +103,7 @@ def classify(
     compact: CompactOption = False,
     device: DeviceOption = None,
     as_json: AsJson = False,
+    log_json: LogJson = False,
     config: Config = None,
 ) -> None:
     """Classify recordings, and write predictions, features and failures as Parquet.
@@ -129,6 +131,7 @@ def classify(
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
             device=device,
+            log_json=log_json or None,
         )
         summary = run_job(inputs, output, settings, log, update=update, retry_failed=retried)
         show(as_json, summary, print_classified, classified_record)
@@ -147,6 +150,7 @@ def reclassify(
     max_failure_rate: MaxFailureRate = None,
     device: DeviceOption = None,
     as_json: AsJson = False,
+    log_json: LogJson = False,
     config: Config = None,
 ) -> None:
     """Classify the recordings of finished results with another model, and write them to another folder.
@@ -160,7 +164,15 @@ def reclassify(
     with exit_codes():
         from jobs.drivers.reclassify import reclassify as run_job
 
-        settings = job_settings(config, cluster, workers, model=model, max_failure_rate=max_failure_rate, device=device)
+        settings = job_settings(
+            config,
+            cluster,
+            workers,
+            model=model,
+            max_failure_rate=max_failure_rate,
+            device=device,
+            log_json=log_json or None,
+        )
         summary = run_job(results, output, settings, log)
         show(as_json, summary, print_reclassified, reclassified_record)
         check_failures(summary.classified.totals, settings.max_failure_rate)

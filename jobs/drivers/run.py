@@ -22,8 +22,10 @@ from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.log_commits import log_commit
 from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
+from jobs.logs import json_lines
 from jobs.output.lease import BEAT_S, Presence, present
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, as_output_errors, reconcile
 from jobs.output.plans import Generation, PlanFolder, PlannedShard, Replaced, sum_replaced
@@ -234,6 +236,8 @@ def begin(
             plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns, kept))
         ]
         place.presence.stage = "planned"
+        if (lines := json_lines(console)) is not None:
+            lines.run = place.run_id
         run = Run(
             ledger=ledger,
             run_id=place.run_id,
@@ -319,6 +323,7 @@ def run_shards(
             run.commits[commit.shard] = commit
             presence.finished(commit.shard, commit.listed, commit.failed)
             shown.advance(commit.listed, commit.failed)
+            log_commit(run.ledger.out, commit, console)
 
         if connection is None:
             presence.stage = "working"

@@ -90,14 +90,15 @@ def _explain_part(uri: str) -> dict[str, Any]:
         facts = footer_facts(tail if length <= len(tail) else storage.read_tail(uri, length))
     except InputError as error:
         raise InputError(f"{_shown(uri)}: {error}") from None
-    ours = {key.removeprefix(PREFIX): value for key, value in facts.metadata.items() if key.startswith(PREFIX)}
+    ours = {key: value for key, value in facts.metadata.items() if key.startswith(PREFIX)}
+    parsed = {key.removeprefix(PREFIX): _parsed(value) for key, value in ours.items()}
     return {
         "is": "part",
         "place": _shown(uri),
         "bytes": found.size_bytes,
         "rows": facts.n_rows,
         "columns": facts.n_columns,
-        **({key: _parsed(value) for key, value in ours.items()} or {"written by": "another program"}),
+        **(dict(sorted(parsed.items(), key=_texts_first)) or {"written by": "another program"}),
     }
 
 
@@ -151,24 +152,31 @@ def _parsed(value: str) -> Any:
     return value
 
 
+def _texts_first(entry: tuple[str, Any]) -> tuple[bool, str]:
+    return _is_nested(entry[1]), entry[0]
+
+
 def _shown(uri: str) -> str:
     return storage.display(public_uri(uri))
 
 
 def lines_of(facts: Mapping[str, Any], indent: str = "") -> list[str]:
-    """Return nested facts as lines for people: one a fact, and those of an inner mapping below its name."""
+    """Return nested facts as lines for people: one a fact, and those of an inner mapping below its name.
+
+    What is not set is left out.
+    """
     lines = []
+    facts = {key: value for key, value in facts.items() if value is not None and value not in ([], {}, ())}
     width = max((len(key) for key, value in facts.items() if not _is_nested(value)), default=0)
     for key, value in facts.items():
-        name = key.replace("_", " ")
         if isinstance(value, Mapping):
-            lines += [f"{indent}{name}:", *lines_of(value, indent + "  ")]
+            lines += [f"{indent}{key}:", *lines_of(value, indent + "  ")]
         elif _is_nested(value):
             for number, one in enumerate(value, 1):
-                lines += [f"{indent}{name} {number}:", *lines_of(one, indent + "  ")]
+                lines += [f"{indent}{key} {number}:", *lines_of(one, indent + "  ")]
         else:
-            text = ", ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
-            lines.append(f"{indent}{name.ljust(width)}  {text}")
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            lines.append(f"{indent}{key.ljust(width)}  {text}")
     return lines
 
 

@@ -165,7 +165,9 @@ def find_commit_id() -> str | None:
 
 def _command(arguments: list[str]) -> str:
     program, *rest = arguments or [""]
-    return shlex.join([Path(program).name, *map(_without_secrets, rest)])
+    name = Path(program).name
+    called = ["python", "-m", "jobs.cli"] if name == "__main__.py" else [name]
+    return shlex.join([*called, *map(_without_secrets, rest)])
 
 
 def _without_secrets(argument: str) -> str:
