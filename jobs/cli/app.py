@@ -16,6 +16,7 @@ from heartbeat_core.errors import HeartbeatError, NothingSucceeded, UsageError
 from jobs.cli.printing import log, out, print_compacted
 from jobs.cli.records import print_json
 from jobs.cluster.forkserver import start_server, use_one_thread
+from jobs.progress import counted
 
 if TYPE_CHECKING:
     from jobs.output.ledger import Totals
@@ -110,10 +111,11 @@ def show(as_json: bool, found: T, print_it: Callable[[T], None], record: Callabl
 def check_failures(totals: Totals, max_failure_rate: float) -> None:
     """End with an exit code of its own where all recordings failed, or a larger share than is allowed."""
     if totals.done == 0:
-        log.print(f"heartbeat: all {totals.listed} recordings failed: see the reasons above, and the table 'failures'")
+        failed = f"{counted(totals.listed, 'recording')} failed, and none succeeded"
+        log.print(f"heartbeat: {failed}: see the reasons above, and the table 'failures'")
     elif totals.failed / totals.listed > max_failure_rate:
         log.print(
-            f"heartbeat: {totals.failed} of {totals.listed} recordings failed, "
+            f"heartbeat: {totals.failed} of {counted(totals.listed, 'recording')} failed, "
             f"more than --max-failure-rate {max_failure_rate:g} allows"
         )
     else:

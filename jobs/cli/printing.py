@@ -130,11 +130,11 @@ def print_comparison(found: Comparison) -> None:
     out.print(f"before: {found.models[0]}")
     out.print(f"after:  {found.models[1]}")
     out.print(
-        f"{found.n_common} recordings in both, {found.n_only_before} only before, {found.n_only_after} only after"
+        f"{counted(found.n_common, 'recording')} in both, {found.n_only_before} only before, {found.n_only_after} only after"
     )
     if found.n_predicted:
         share = 100 * found.n_changed / found.n_predicted
-        out.print(f"{found.n_changed} of {found.n_predicted} labels changed ({share:.1f} %)")
+        out.print(f"{found.n_changed} of {counted(found.n_predicted, 'label')} changed ({share:.1f} %)")
     out.print(f"unsure: {100 * found.unsure[0]:.1f} % before, {100 * found.unsure[1]:.1f} % after")
     _print_rows(
         "changes by label", ("before", "after", "n"), [(one.before, one.after, str(one.count)) for one in found.changes]
@@ -413,7 +413,7 @@ def print_estimate(found: Estimate) -> None:
     )
     table.add_section()
     low, high = _span(times.total_s.low), _span(times.total_s.high)
-    table.add_row(f"time, {found.n_workers} workers", _span(times.total_s.value), f"95 %: {low} to {high}")
+    table.add_row(f"time, {counted(found.n_workers, 'worker')}", _span(times.total_s.value), f"95 %: {low} to {high}")
     table.add_row("  start and end", _span(times.start_s), "of a cluster on this machine; always the same")
     table.add_row("  listing", _span(times.listing_s), "one process; the first answer once, the rest for each key")
     each = f"{1e3 * found.compute_s_a_recording:.1f} ms of CPU per recording on this machine; one core per worker"
@@ -427,7 +427,7 @@ def print_estimate(found: Estimate) -> None:
     )
     table.add_row("  closing", _span(times.end_s), "files that are no longer needed are removed, one by one")
     where = "inputs on disk" if found.tasks_a_worker == THREADS_ON_DISK else "inputs in a bucket"
-    memory = f"this process's peak, and {found.tasks_a_worker} shards at once as with {where}"
+    memory = f"this process's peak, and {counted(found.tasks_a_worker, 'shard')} at once as with {where}"
     table.add_row("memory per worker", decimal(round(found.worker_memory_bytes)), memory)
     table.add_section()
     for name, n_bytes in found.output_bytes.items():

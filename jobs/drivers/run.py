@@ -249,9 +249,9 @@ def begin(
             commits=ledger.commits(ledger.committed()),
         )
         if run.is_finished:
-            console.print(f"finished already: all {run.n_shards} shards are committed")
+            console.print(f"finished already: {counted(run.n_shards, 'shard')}, all committed")
         elif run.commits:
-            console.print(f"going on: {len(run.commits)} of {run.n_shards} shards are committed already")
+            console.print(f"going on: {len(run.commits)} of {counted(run.n_shards, 'shard')} committed already")
         yield run
 
 

@@ -170,7 +170,8 @@ def lines_of(facts: Mapping[str, Any], indent: str = "") -> list[str]:
     width = max((len(key) for key, value in facts.items() if not _is_nested(value)), default=0)
     for key, value in facts.items():
         if isinstance(value, Mapping):
-            lines += [f"{indent}{key}:", *lines_of(value, indent + "  ")]
+            inner = lines_of(value, indent + "  ")
+            lines += [f"{indent}{key}:", *inner] if inner else []
         elif _is_nested(value):
             for number, one in enumerate(value, 1):
                 lines += [f"{indent}{key} {number}:", *lines_of(one, indent + "  ")]

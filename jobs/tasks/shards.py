@@ -180,7 +180,7 @@ def _check_lost(shard: Shard, failures: Sequence[Failure], settled: Collection[s
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
         raise StorageError(
-            f"shard {shard.index}: {len(lost)} recordings cannot be read any more, the first is {lost[0]}; "
+            f"shard {shard.index}: {len(lost)} recording{'s' * (len(lost) != 1)} cannot be read any more, the first is {lost[0]}; "
             "restore them and run the same command again, or start in another folder"
         )
 

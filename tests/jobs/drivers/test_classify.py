@@ -34,6 +34,7 @@ from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.predict import predict
 from jobs.output.ledger import Ledger, Totals
 from jobs.output.newest import read_failures
+from jobs.output.status import read_status
 from jobs.settings import JobSettings
 from jobs.tasks import processing as tasks
 from jobs.tasks.shards import classify_task
@@ -331,7 +332,7 @@ def test_the_same_command_again_does_nothing(
     assert classify(finished.inputs, str(finished.out), settings_for(bundle), console) == finished.summary
     assert tree(finished.out) == before
     finished_line, update_line = text_of(console).splitlines()
-    assert finished_line.startswith("finished already: all ")
+    assert finished_line.startswith("finished already: ")
     assert update_line == "the inputs were not looked at: --update takes what is new or has changed in them"
 
 
@@ -359,7 +360,7 @@ def test_a_job_goes_on_where_it_stopped(
     assert summary.totals == finished.summary.totals
     assert isinstance(console.file, io.StringIO)
     n_shards = len(list((finished.out / "_commits").iterdir()))
-    assert f"going on: {n_shards - 3} of {n_shards} shards are committed" in console.file.getvalue()
+    assert f"going on: {n_shards - 3} of {n_shards} shards committed already" in console.file.getvalue()
     assert left.items() <= tree(out).items()
     assert (out / "_SUCCESS").exists()
     for name in TABLES:
@@ -696,6 +697,9 @@ def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> Non
         ("e.wav", "not_audio")
     ]
     assert sum(second.labels.values()) == 5
+    status = read_status(str(clinic.out))
+    assert (status.listed, status.done, status.failed, status.errors) == (6, 5, 1, {"not_audio": 1})
+    assert (status.changed, status.retried) == (2, 0)
     newest = newest_in_duckdb(clinic.out)
     assert {name: row["generation"] for name, row in newest.items()} == {
         "a.wav": 0,
