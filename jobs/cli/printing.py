@@ -129,9 +129,8 @@ def print_comparison(found: Comparison) -> None:
     """Print what differs between two results: labels, the most confident flips, and drift."""
     out.print(f"before: {found.models[0]}")
     out.print(f"after:  {found.models[1]}")
-    out.print(
-        f"{counted(found.n_common, 'recording')} in both, {found.n_only_before} only before, {found.n_only_after} only after"
-    )
+    both = counted(found.n_common, "recording")
+    out.print(f"{both} in both, {found.n_only_before} only before, {found.n_only_after} only after")
     if found.n_predicted:
         share = 100 * found.n_changed / found.n_predicted
         out.print(f"{found.n_changed} of {counted(found.n_predicted, 'label')} changed ({share:.1f} %)")

@@ -648,7 +648,7 @@ def test_nothing_but_failures(place: Place) -> None:
     assert result.exit_code == 3
     assert "3 recordings listed = 0 predictions + 3 failures" in result.stdout
     assert "1 failed: not_audio" in result.stdout
-    assert result.stderr.splitlines()[-1].startswith("heartbeat: all 3 recordings failed")
+    assert result.stderr.splitlines()[-1].startswith("heartbeat: 3 recordings failed, and none succeeded")
     assert (place.out / "_SUCCESS").exists()
     built = heartbeat("build-dataset", place.tmp / "in", "-o", place.tmp / "d", "--recipe", "seed-mini")
     assert built.exit_code == 3
