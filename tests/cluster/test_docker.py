@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster.ports import free_ports
 from tests.helpers import environment
 from tests.s3.conftest import Store
 from tests.s3.conftest import s3 as s3
@@ -81,6 +82,7 @@ def test_the_image_leaves_root_and_pins_what_it_installs() -> None:
     final = text[text.rindex("\nFROM ") :]
     assert "\nUSER 10001:10001\n" in final
     assert "\nHEALTHCHECK " in final
+    assert "'http://127.0.0.1:8787/health'" in final
     assert "PIP_CONSTRAINT=/src/requirements.lock pip install" in text
     copied = [line.split()[1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
     kept = (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
@@ -96,42 +98,37 @@ def test_containers_are_read_only_and_publish_no_port() -> None:
 
 @pytest.mark.timeout(600)
 def test_the_demo_runs_on_what_compose_starts(s3: Store, tmp_path: Path) -> None:
-    services, port, health = COMPOSE["services"], _free_port(), {}
-    text = (DOCKER / "Dockerfile").read_text()
-    variables = {**environment(), **s3.variables(), "DASK_CONFIG": str(ROOT / "deploy" / "dask.yaml")}
+    services, variables = COMPOSE["services"], {**environment(), **s3.variables()}
+    started = ["scheduler", *["worker"] * services["worker"]["deploy"]["replicas"]]
+    port, *health = free_ports(1 + len(started))
+    variables["DASK_CONFIG"] = str(ROOT / "deploy" / "dask.yaml")
 
-    def command(name: str, health_port: int | None = None) -> list[str]:
-        found = [word.replace("scheduler:8786", f"127.0.0.1:{port}") for word in services[name]["command"]]
-        found = [str(port) if word == "8786" else word.replace(":8787", f":{health_port}") for word in found]
-        found = [word.replace("s3://hearts/demo", "s3://hearts/compose-demo") for word in found]
-        return [str(Path(sys.executable).parent / found[0]), *found[1:]]
+    def command(name: str, health_port: int = 0) -> list[str]:
+        places = {
+            "scheduler:8786": f"127.0.0.1:{port}",
+            "127.0.0.1:8787": f"127.0.0.1:{health_port}",
+            "8786": str(port),
+        }
+        program, *words = services[name]["command"]
+        for there, here in places.items():
+            words = [word.replace(there, here) for word in words]
+        return [str(Path(sys.executable).parent / program), *words]
 
     with ExitStack() as stack:
-        for name in ("scheduler", *["worker"] * services["worker"]["deploy"]["replicas"]):
-            health[_free_port()] = name
-            log = stack.enter_context(open(tmp_path / f"{len(health)}.log", "wb"))
-            process = subprocess.Popen(
-                command(name, list(health)[-1]), stdout=log, stderr=log, env=variables, cwd=tmp_path
-            )
+        for number, (name, health_port) in enumerate(zip(started, health, strict=True)):
+            log = stack.enter_context(open(tmp_path / f"{number}.log", "wb"))
+            words = command(name, health_port)
+            process = subprocess.Popen(words, stdout=log, stderr=log, env=variables, cwd=tmp_path)
             stack.callback(process.wait)
             stack.callback(process.terminate)
         done = subprocess.run(
             command("driver"), capture_output=True, text=True, env=variables, cwd=tmp_path, check=False, timeout=300
         )
         assert done.returncode == 0, done.stderr
-        assert "'http://127.0.0.1:8787/health'" in text
         for one in health:
             _wait_for_health(one)
-    assert "34 classified" in done.stdout + done.stderr or "36" in done.stdout + done.stderr
-    assert s3.client().exists("hearts/compose-demo/results/_SUCCESS")
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    assert "36 recordings listed = 34 predictions + 2 failures" in done.stdout
+    assert s3.client().exists("hearts/demo/results/_SUCCESS")
 
 
 def _wait_for_health(port: int) -> None:
