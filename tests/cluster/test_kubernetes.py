@@ -1,4 +1,4 @@
-"""The manifests and the chart are valid under strict rules, mistakes are found, and the chart's commands do their work."""
+"""Manifests and chart are valid under strict rules, mistakes are found, and the chart's commands do their work."""
 
 from __future__ import annotations
 
@@ -115,8 +115,9 @@ def test_the_plain_job_is_valid(tmp_path: Path) -> None:
         (),
         ("--set", "workers=64", "--set", "serviceAccount.annotations.eks\\.amazonaws\\.com/role-arn=arn"),
         ("--set-json", 'env=[{"name":"AWS_DEFAULT_REGION","value":"eu-central-1"}]'),
+        ("--values", str(KUBERNETES.parent / "cloud" / "values.yaml")),
     ],
-    ids=["as it is", "changed", "with variables"],
+    ids=["as it is", "changed", "with variables", "on AWS"],
 )
 def test_the_rendered_chart_is_valid(options: tuple[str, ...], tmp_path: Path) -> None:
     manifests = _rendered(*options)
