@@ -1,104 +1,112 @@
-"""Do the steps of the Dockerfile without a container engine, and tell how large the image's files are.
+"""Do the steps of the Dockerfile without a container engine, and print how many bytes the image's files have.
 
-Needs root and debootstrap. Each ``FROM`` is a clean Debian of ``debootstrap --variant=minbase``, which is larger than
-``bookworm-slim``, and each ``RUN`` a command in it by ``chroot``. At the end the image's user asks for heartbeat's version.
+Needs root and debootstrap. Each ``FROM`` is a clean Debian made by debootstrap, somewhat larger than ``bookworm-slim``,
+and each ``RUN`` a command in it by ``chroot``. At the end the image's user asks for the version of heartbeat::
+
+    python -m tests.benchmarks.image_steps SCRATCH
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-KEPT = re.compile(r"(?i)pip_|.*_proxy$|no_proxy$|ssl_cert_file$")
-"""The variables of this machine that a step keeps: how it reaches the package indexes."""
+KEPT = re.compile(r"PIP_|SSL_CERT_FILE$|https?_proxy$|no_proxy$", re.IGNORECASE)
+"""The variables that a step keeps: how this machine reaches the package indexes."""
+
+
+@dataclass
+class Stage:
+    """One stage of the image: a file system, and what its instructions have set."""
+
+    root: Path
+    user: str = "0:0"
+    workdir: str = "/"
+    variables: dict[str, str] = field(
+        default_factory=lambda: {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    )
+
+    def inside(self, path: str) -> Path:
+        """Return where a path of the stage is on this machine."""
+        return self.root / os.path.join(self.workdir, path).lstrip("/")
+
+    def run(self, command: str) -> None:
+        """Run a command of the shell."""
+        print(f"RUN {command}", flush=True)
+        kept = {name: value for name, value in os.environ.items() if KEPT.match(name)}
+        inside = f"cd {shlex.quote(self.workdir)} && {command}"
+        chroot = ["chroot", f"--userspec={self.user}", self.root, "/bin/sh", "-c", inside]
+        subprocess.run(chroot, check=True, env={**kept, **self.variables})
 
 
 def main() -> None:
-    """Do the steps, and print the size as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the file systems go; 6 GB")
-    parser.add_argument("--copy", action="append", default=[], type=Path, help="a path of this machine that steps need")
+    """Do the steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scratch", type=Path, help="where the file systems go; 6 GB")
+    parser.add_argument(
+        "--bring", action="append", default=[], type=Path, help="what steps need of this machine's files"
+    )
     arguments = parser.parse_args()
-    folder = arguments.folder.absolute()
-    base = folder / "base"
+    base = arguments.scratch.absolute() / "base"
     if not base.exists():
         subprocess.run(["debootstrap", "--variant=minbase", "bookworm", base], check=True)
-    root = _build(folder, base, arguments.copy)
-    seconds_of_size = subprocess.run(
-        ["du", "-sb", "--one-file-system", root], check=True, capture_output=True, text=True
-    )
-    print(json.dumps({"bytes": int(seconds_of_size.stdout.split()[0])}))
+        shutil.rmtree(base / "var/cache/apt")
+        shutil.rmtree(base / "var/lib/apt/lists")
+    brought = [Path("/etc/resolv.conf"), *arguments.bring]
+    image = build((ROOT / "deploy" / "docker" / "Dockerfile").read_text(), base, brought)
+    for path in brought:
+        subprocess.run(["rm", "-r", image.inside(str(path))], check=True)
+    image.run("heartbeat --version")
+    subprocess.run(["du", "--summarize", "--bytes", image.root], check=True)
 
 
-def _build(folder: Path, base: Path, copies: list[Path]) -> Path:
-    inherited = {name: value for name, value in os.environ.items() if KEPT.match(name)}
-    root, variables, workdir, user = base, {}, "/", "0:0"
-    stages: dict[str, Path] = {}
-    for step, rest in _steps((ROOT / "deploy" / "docker" / "Dockerfile").read_text()):
+def build(dockerfile: str, base: Path, brought: list[Path]) -> Stage:
+    """Do the steps of a Dockerfile, and return its last stage."""
+    stages: dict[str, Stage] = {}
+    for step, rest in steps(dockerfile):
         if step == "FROM":
-            name = rest.split()[-1] if " AS " in rest else "final"
-            root, variables, workdir = folder / name, {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, "/"
-            shutil.rmtree(root, ignore_errors=True)
-            subprocess.run(["cp", "-a", base, root], check=True)
-            stages[name] = root
-            if name != "final":
-                for one in [Path("/etc/resolv.conf"), *copies]:
-                    (root / one.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
-                    subprocess.run(["cp", "-rL", one, root / one.relative_to("/")], check=True)
-            else:
-                shutil.copy("/etc/resolv.conf", root / "etc")
+            name = rest.partition(" AS ")[2] or "image"
+            stage = stages[name] = Stage(base.with_name(name))
+            shutil.rmtree(stage.root, ignore_errors=True)
+            subprocess.run(["cp", "--archive", base, stage.root], check=True)
+            for path in brought:
+                copy(path, stage.inside(str(path)))
         elif step == "ENV":
-            for name, value in (pair.split("=", 1) for pair in shlex.split(rest)):
-                variables[name] = value.replace("$PATH", variables["PATH"])
+            for variable, _, value in (pair.partition("=") for pair in shlex.split(rest)):
+                stage.variables[variable] = value.replace("$PATH", stage.variables["PATH"])
         elif step == "WORKDIR":
-            workdir = rest
-            (root / rest.lstrip("/")).mkdir(parents=True, exist_ok=True)
+            stage.workdir = rest
+            stage.inside("").mkdir(parents=True, exist_ok=True)
         elif step == "USER":
-            user = rest
+            stage.user = rest
         elif step == "COPY":
-            source = ROOT
-            if rest.startswith("--from="):
-                stage, rest = rest.removeprefix("--from=").split(maxsplit=1)
-                source = stages[stage]
-            *names, target = rest.split()
-            place = root / target.lstrip("/") if target.startswith("/") else root / workdir.lstrip("/") / target
-            place.parent.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                subprocess.run(
-                    [
-                        "cp",
-                        "-a",
-                        "-T" if len(names) == 1 and target[-1] != "/" else "-t",
-                        *(
-                            [source / name.lstrip("/"), place]
-                            if len(names) == 1 and target[-1] != "/"
-                            else [place, source / name.lstrip("/")]
-                        ),
-                    ],
-                    check=True,
-                )
+            *sources, target = rest.split()
+            other = stages[sources.pop(0).removeprefix("--from=")] if sources[0].startswith("--from=") else Stage(ROOT)
+            for source in sources:
+                into = os.path.join(target, os.path.basename(source)) if target.endswith("/") else target
+                copy(other.inside(source), stage.inside(into))
         elif step == "RUN":
-            _run(root, "0:0", {**inherited, **variables}, workdir, rest)
-    _run(root, user, variables, workdir, "heartbeat --version && dask --version")
-    return root
+            stage.run(rest)
+    return stage
 
 
-def _run(root: Path, user: str, variables: dict[str, str], workdir: str, command: str) -> None:
-    print(f"RUN {command}", flush=True)
-    inside = f"cd {shlex.quote(workdir)} && {command}"
-    subprocess.run(["chroot", f"--userspec={user}", root, "/bin/sh", "-c", inside], check=True, env=variables)
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or folder as it is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "--archive", "--no-target-directory", source, target], check=True)
 
 
-def _steps(text: str) -> list[tuple[str, str]]:
-    lines = re.sub(r"(?m)^\s*#.*\n", "", text).replace("\\\n", " ").splitlines()
-    return [(step, rest.strip()) for step, _, rest in (line.partition(" ") for line in lines) if step]
+def steps(dockerfile: str) -> list[tuple[str, str]]:
+    """Return the instructions with what follows each, without comments and continued lines."""
+    whole = re.sub(r"(?m)^\s*#.*\n", "", dockerfile).replace("\\\n", " ")
+    return [(step, rest.strip()) for step, _, rest in (line.partition(" ") for line in whole.splitlines()) if step]
 
 
 if __name__ == "__main__":
