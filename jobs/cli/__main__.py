@@ -14,6 +14,7 @@ __all__ = ["app", "challenges", "datasets", "folders", "main", "models", "record
 
 _ORDER = (
     *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.compact),
+    folders.review,
     *(datasets.build_dataset, models.evaluate, models.train, challenges.score, models.export, folders.certs),
 )
 """The commands in the order of their use, in which the help lists them."""

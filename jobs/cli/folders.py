@@ -1,4 +1,4 @@
-"""Commands over folders: status, compact, certs."""
+"""Commands over folders: status, review, compact, certs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from heartbeat_core.errors import UsageError
 from jobs.cli.app import GOES_ON, app, exit_codes
 from jobs.cli.options import (
     Folder,
@@ -18,6 +19,8 @@ from jobs.cli.printing import (
     log,
     out,
     print_compacted,
+    print_imported,
+    print_review,
     print_status,
 )
 
@@ -44,6 +47,60 @@ def status(
             typer.echo(json.dumps({**asdict(found), "left": found.left}, indent=2))
         else:
             print_status(found)
+
+
+@app.command(epilog="Exit codes: 0 done, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def review(
+    output: Folder,
+    folder: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="REVIEW", help="New folder or URL for the page.", show_default=False),
+    ] = None,
+    verdicts: Annotated[
+        str | None,
+        typer.Option(
+            "--import",
+            metavar="VERDICTS",
+            help="Take verdicts back: the page's verdicts.json, an export of Label Studio as JSON, a label track of "
+            "Audacity (.txt) or a folder of them, or the CSV.",
+            show_default=False,
+        ),
+    ] = None,
+    each: Annotated[
+        int, typer.Option("--each", metavar="N", min=1, max=100, help="How many recordings for each reason.")
+    ] = 15,
+    audio: Annotated[
+        bool,
+        typer.Option(
+            "--audio",
+            help="Write the recordings beside the page, to be played. They are patients' data: mind who sees them.",
+        ),
+    ] = False,
+    config: StoreConfig = None,
+) -> None:
+    """Let people judge predictions, and count how often they agree.
+
+    With --output: a page with the most uncertain recordings, the poorest in quality, the most confident of each label
+    and a random sample, each with its waveform, heart sounds and spectrogram. The same list is there for Label Studio,
+    for Audacity and as CSV. With --import: the verdicts go into the table reviews of OUT, and the precision of each
+    label and band of confidence is printed.
+
+    Example: **heartbeat review results/ -o review/ --audio**
+
+    Example: **heartbeat review results/ --import verdicts.json**
+    """
+    with exit_codes("interrupted"):
+        from jobs.drivers.reach import reaching
+        from jobs.drivers.review import import_verdicts
+        from jobs.drivers.review import review as run_job
+
+        with reaching(job_settings(config, None, None)):
+            if folder is not None and verdicts is None:
+                print_review(run_job(output, folder, each, log, with_audio=audio), output)
+            elif verdicts is not None and folder is None:
+                print_imported(import_verdicts(output, verdicts))
+            else:
+                raise UsageError("name either a new folder (-o REVIEW) or verdicts to take back (--import VERDICTS)")
 
 
 @app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from heartbeat_core.evaluation.agreement import Precision
     from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
     from heartbeat_core.evaluation.finished import ModelEvaluation
     from heartbeat_core.evaluation.intervals import Interval
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from heartbeat_core.evaluation.rank_figures import LabelRanks, RankFigures
     from jobs.drivers.classify import ClassifySummary
     from jobs.drivers.compact import Compaction
+    from jobs.drivers.review import ImportSummary, ReviewSummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
     from jobs.planning.estimate import Estimate
@@ -30,6 +32,7 @@ MOST_DEVICES = 2
 """The columns of more devices do not fit a terminal; they get tables of their own."""
 _TERMINAL = 80
 """Columns of a terminal that a table may take."""
+_MOST_LEFT_OUT = 5
 _MEAN_ROW = "mean over databases"
 _STEPS = {
     "inputs": "parts of the models' inputs computed",
@@ -44,6 +47,46 @@ def print_compacted(done: Compaction) -> None:
         n_parts = done.n_parts[table]
         parts = f"{n_parts} part{'s' * (n_parts != 1)}, before in {len(done.old[table])}"
         out.print(f"{table}: {rows} row{'s' * (rows != 1)} in {parts}")
+
+
+def print_review(done: ReviewSummary, source: str) -> None:
+    """Print where the page is, what could not be shown, and how the verdicts come back."""
+    from heartbeat_core.storage.uris import display
+
+    for path, reason in done.left_out[:_MOST_LEFT_OUT]:
+        out.print(f"left out: {path}: {reason}")
+    if len(done.left_out) > _MOST_LEFT_OUT:
+        out.print(f"and {len(done.left_out) - _MOST_LEFT_OUT} more")
+    out.print(f"{done.n_recordings} recording{'s' * (done.n_recordings != 1)} to judge: {display(done.page)}")
+    out.print(f"Then take the verdicts back: heartbeat review {source} --import verdicts.json")
+
+
+def print_imported(done: ImportSummary) -> None:
+    """Print what an import has changed, and the precision of the predictions by all verdicts."""
+    from heartbeat_core.evaluation.agreement import CANNOT_TELL
+
+    out.print(f"{done.n_new} verdicts are new, {done.n_changed} changed, {done.n_same} were there already")
+    if done.changed_audio:
+        told = ", ".join(done.changed_audio[:_MOST_LEFT_OUT])
+        out.print(f"{len(done.changed_audio)} left out, because the audio has changed since it was judged: {told}")
+    out.print(f"{done.n_reviews} recordings have a verdict, {done.n_cannot_tell} of them '{CANNOT_TELL}'")
+    if done.precision:
+        table = Table("predicted", "confidence", "right", "judged", "precision", "95 % interval", box=None)
+        for one in done.precision:
+            table.add_row(one.label or "all", _band(one), str(one.right), str(one.judged), *_share(one))
+        out.print(table)
+        out.print("The list was chosen, most of it for doubt or for confidence: only a random sample stands for all.")
+    if done.random is not None:
+        share, interval = _share(done.random)
+        out.print(f"random sample: {done.random.right} of {done.random.judged} right, {share} ({interval})")
+
+
+def _band(one: Precision) -> str:
+    return "all" if one.band is None else f"{one.band[0]:.1f} to {one.band[1]:.1f}"
+
+
+def _share(one: Precision) -> tuple[str, str]:
+    return f"{one.right / one.judged:.2f}", f"{one.low:.2f} to {one.high:.2f}"
 
 
 def print_status(found: Status) -> None:

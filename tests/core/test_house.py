@@ -44,6 +44,7 @@ RULES: dict[str, set[str]] = {
             "bundles",
         )
     },
+    "heartbeat_core.reviewing": {f"heartbeat_core.{wing}" for wing in ("formats", "audio", "features", "evaluation")},
     "jobs.listing": {"jobs"},
     "jobs.cluster": {"jobs"},
     "jobs.output": {"jobs", "jobs.listing"},
@@ -67,6 +68,8 @@ PURE = (
     "features.series",
     *("features.signal", "features.similarity", "features.statistics", "features.statistics_columns"),
     "audio.quality",
+    "evaluation.agreement",
+    "reviewing.choosing",
     "audio.synthetic_artifacts",
     "audio.synthetic_waves",
 )
@@ -207,6 +210,9 @@ def _in(*places: str) -> set[str]:
         ("librosa", ("heartbeat_core.features",)),
         ("soxr", ("heartbeat_core.features", "heartbeat_core.learning.segmenting")),
         ("sklearn", ("heartbeat_core.evaluation", "heartbeat_core.challenges", "heartbeat_core.learning")),
+        ("matplotlib", ("heartbeat_core.reviewing.picture",)),
+        ("PIL", ("heartbeat_core.reviewing.picture",)),
+        ("jinja2", ("heartbeat_core.reviewing.page",)),
         ("perpetual", ("heartbeat_core.learning.classical",)),
         ("onnx", ("heartbeat_core.bundles.export",)),
         ("onnxruntime", ("jobs.drivers.export",)),
