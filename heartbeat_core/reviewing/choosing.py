@@ -85,7 +85,7 @@ def choose(parts: Iterable[Collection[Predicted]], poor: Collection[str], n: int
             for label in {one.predicted_label for one in part}
         }
         for group, rows in groups.items():
-            kept[group] = heapq.nsmallest(n, [*kept.get(group, ()), *rows], key=keys[group[0]])  # type: ignore[type-var,arg-type]
+            kept[group] = heapq.nsmallest(n, [*kept.get(group, ()), *rows], key=keys[group[0]])  # type: ignore[arg-type]
         kept.setdefault((QUALITY, ""), []).extend(one for one in part if one.recording_id in poor)
     reasons: dict[str, set[str]] = {}
     rows_of: dict[str, Predicted] = {}

@@ -1,7 +1,8 @@
 """The list of a review for Label Studio, for Audacity, and as CSV.
 
 * Label Studio: a JSON array of tasks, and the labelling interface as XML (https://labelstud.io/guide/tasks,
-  https://labelstud.io/tags/choices). A task does not hold the model's answer, which would lead who judges.
+  https://labelstud.io/tags/choices). A task holds neither the model's answer nor the name
+  of the file, which would lead who judges.
 * Audacity: one label track for each recording, ``start TAB end TAB text``
   (https://manual.audacityteam.org/man/importing_and_exporting_labels.html).
 """
@@ -52,11 +53,6 @@ class Item:
     picture: str
     audio: str | None = None
 
-    @property
-    def name(self) -> str:
-        """Its path below the input."""
-        return self.chosen.predicted.relative_path
-
 
 def label_studio_tasks(items: Sequence[Item]) -> bytes:
     """Return the tasks, to be imported into a project with ``label_studio_interface``."""
@@ -66,7 +62,6 @@ def label_studio_tasks(items: Sequence[Item]) -> bytes:
                 "recording_id": item.chosen.recording_id,
                 "audio_sha256": item.chosen.predicted.audio_sha256,
                 "chosen": item.chosen.reasons,
-                "title": item.name,
                 "picture": item.picture,
                 **({"audio": item.audio} if item.audio else {}),
             }
@@ -82,7 +77,7 @@ def label_studio_interface(labels: Sequence[str], *, has_audio: bool) -> bytes:
     audio = ['  <Audio name="audio" value="$audio"/>'] if has_audio else []
     lines = [
         "<View>",
-        '  <Header value="$title"/>',
+        '  <Header value="Recording $recording_id"/>',
         '  <Image name="picture" value="$picture"/>',
         *audio,
         '  <Choices name="verdict" toName="picture" choice="single" required="true" showInline="true">',
@@ -96,13 +91,13 @@ def label_studio_interface(labels: Sequence[str], *, has_audio: bool) -> bytes:
 def audacity_track(item: Item) -> bytes:
     """Return a label track: the verdict to be filled in, the model's answer, and each S1 and S2.
 
-    The first label is ``verdict ID REASONS = ?``, over the whole recording: a label takes the place of the ``?``. A
-    model does not say where it hears a murmur, so its answer is over the whole recording, too.
+    The first label is ``verdict ID.AUDIO REASONS = ?``, over the whole recording, with the beginning of the SHA-256 of
+    the audio: a label of the model takes the place of the ``?``. A model does not say where it hears a murmur, so its answer is over the whole recording, too.
     """
     one = item.chosen
     whole = (0.0, item.duration_s)
     labels = [
-        (*whole, f"verdict {one.recording_id} {one.reasons} = {NOT_JUDGED}"),
+        (*whole, f"verdict {one.recording_id}.{one.predicted.audio_sha256[:8]} {one.reasons} = {NOT_JUDGED}"),
         (*whole, f"predicted {one.predicted.predicted_label} {one.predicted.confidence:.2f}"),
         *((begin, end, name) for name, begin, end in item.sounds),
     ]

@@ -20,7 +20,10 @@ NOT_JUDGED = "?"
 ID_PREFIX = "id-"
 """Before ids in CSV: spreadsheets would take ``0000123456789e12`` for a number, and round it."""
 SUFFIXES = (".json", ".csv", ".txt")
-_TRACK_LINE = re.compile(r"verdict\s+(?P<id>[0-9a-f]{16})(?:\s+(?P<reasons>[a-z|]+))?\s*[=:]\s*(?P<verdict>.*)", re.I)
+_TRACK_LINE = re.compile(
+    r"verdict\s+(?P<id>[0-9a-f]{16})(?:\.(?P<audio>[0-9a-f]{8,64}))?(?:\s+(?P<reasons>[a-z|]+))?\s*=\s*(?P<verdict>.*)",
+    re.IGNORECASE,
+)
 _MOST_NAMED = 5
 
 
@@ -34,7 +37,7 @@ class Verdict:
     way : str
         Where it was written down: ``page``, ``label-studio``, ``audacity`` or ``csv``.
     audio_sha256 : str | None
-        Of the audio that was judged; a label track does not say it.
+        Of the audio that was judged, or how it begins.
     reasons : str | None
         Why the recording was chosen, as ``Chosen.reasons``.
     judged_at : datetime | None
@@ -156,7 +159,8 @@ def _read_track(data: bytes, source: str) -> Iterator[Verdict]:
             continue
         n_known += 1
         if found["verdict"].strip(" ?"):
-            yield Verdict(found["id"].lower(), found["verdict"], "audacity", reasons=found["reasons"])
+            audio = None if found["audio"] is None else found["audio"].lower()
+            yield Verdict(found["id"].lower(), found["verdict"], "audacity", audio, found["reasons"])
     if not n_known:
         raise InputError(f"{source}: not a label track of a review: no label is 'verdict ID = LABEL'")
 

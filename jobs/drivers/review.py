@@ -197,7 +197,7 @@ def import_verdicts(out: str, verdicts: str) -> ImportSummary:
     changed_audio: list[str] = []
     for one in settled:
         audio_sha256 = predicted[one.recording_id].audio_sha256
-        if one.audio_sha256 not in (None, audio_sha256):
+        if not audio_sha256.startswith(one.audio_sha256 or ""):
             changed_audio.append(one.recording_id)
             continue
         before = reviews.get(one.recording_id)
