@@ -92,7 +92,8 @@ def audacity_track(item: Item) -> bytes:
     """Return a label track: the verdict to be filled in, the model's answer, and each S1 and S2.
 
     The first label is ``verdict ID.AUDIO REASONS = ?``, over the whole recording, with the beginning of the SHA-256 of
-    the audio: a label of the model takes the place of the ``?``. A model does not say where it hears a murmur, so its answer is over the whole recording, too.
+    the audio: a label of the model takes the place of the ``?``. A model does not say where it hears a murmur, so its
+    answer is over the whole recording, too.
     """
     one = item.chosen
     whole = (0.0, item.duration_s)

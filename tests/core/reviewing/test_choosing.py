@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import batched
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,12 +22,16 @@ def predicted(number: int, label: str, confidence: float) -> Predicted:
     return Predicted(one[:16], one, f"{number}.wav", label, confidence, None)
 
 
+def parts_of(rows: Sequence[Any], at_once: int) -> list[Sequence[Any]]:
+    return [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+
+
 @given(st.lists(CELLS, max_size=40), st.integers(1, 5), st.integers(1, 7))
 def test_the_chosen_are_those_of_a_sort_of_all(cells: list[tuple[str, float, float]], n: int, at_once: int) -> None:
     rows = [predicted(number, label, confidence) for number, (label, confidence, _) in enumerate(cells)]
     quality = {one.recording_id: cell[2] for one, cell in zip(rows, cells, strict=True)}
-    poor = poorest([list(part) for part in batched(quality.items(), at_once, strict=False)], n)
-    found = choose([list(part) for part in batched(rows, at_once, strict=False)], poor, n)
+    poor = poorest(parts_of(list(quality.items()), at_once), n)
+    found = choose(parts_of(rows, at_once), poor, n)
 
     ids = [one.recording_id for one in rows]
     confidence = {one.recording_id: one.confidence for one in rows}
@@ -52,7 +58,7 @@ def test_the_order_tells_nothing_of_the_reasons() -> None:
     rows = [predicted(number, LABELS[number % 3], number / 200) for number in range(200)]
     found = choose([rows], {}, 12)
     reasons = [one.reasons for one in found]
-    changes = sum(one != other for one, other in zip(reasons, reasons[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(reasons))
     assert changes > len(found) / 3  # In groups, there would be one change for each reason.
     assert found == choose([rows[::-1]], {}, 12)
 
