@@ -27,6 +27,8 @@ class Recording:
 
     ``modified`` is when the store says that it was last modified, None where it says nothing. ``kept`` are its cells
     in the columns that the user keeps, as text, in the order in which they were named.
+
+    ``stored_in`` is the part of other results that holds its features, None where its audio has to be read.
     """
 
     uri: str
@@ -42,6 +44,7 @@ class Recording:
     query_digest: str | None = None
     modified: datetime | None = None
     kept: tuple[str | None, ...] = ()
+    stored_in: str | None = None
 
     @property
     def public_uri(self) -> str:

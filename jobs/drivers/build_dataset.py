@@ -29,9 +29,12 @@ from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import FAILURES, RECORDINGS, segments_table
 from heartbeat_core.settings import fingerprint, parse_settings
+from heartbeat_core.storage import uris
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import try_report
 from jobs.drivers.run import (
     Run,
     begin,
@@ -44,6 +47,7 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
     worth_workers,
+    write_schemas,
 )
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_parent_folder, match_labels
@@ -140,7 +144,11 @@ def build_dataset(
             return make_shards(_match(recordings, options)[0].recordings, settings.shards)
 
         with begin(out, identity, settings, make_plan, console) as run:
-            return _build(run, options, settings, console)
+            n_committed = len(run.commits)
+            summary = _build(run, options, settings, console)
+            if len(run.commits) > n_committed:
+                try_report(run.ledger.out, run.commits, console)
+            return summary
 
 
 def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:
@@ -153,6 +161,7 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            write_schemas(run, {ROWS_FOLDER: RECORDINGS, uris.FAILURES: FAILURES})
             reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)
             job = DatasetJob(facts, options.recipe, reference_uri, labels, options.layout == "padded")
             begin_tables(facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -11,14 +10,17 @@ from rich.console import Console
 
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.errors import UsageError
+from heartbeat_core.features.catalogue import default_sets
 from heartbeat_core.formats.kept import KeptTypes, check_names
 from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results import schema
+from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES
+from heartbeat_core.storage.uris import TABLES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
     Run,
     begin,
@@ -30,14 +32,15 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
     worth_workers,
+    write_schemas,
 )
 from jobs.listing.again import look_again
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_labels
-from jobs.output.newest import failed_recordings, read_newest
+from jobs.output.ledger import Ledger, Totals, by_count
+from jobs.output.newest import count_newest, failed_recordings
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_task
@@ -105,8 +108,10 @@ def classify(
             settings = settings.model_copy(update={"limits": Ledger(out).find_limits() or retry_limits})
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
-        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
-        check_names(settings.keep_columns, _own_columns(manifest.labels, settings))
+        features = features_written(settings, manifest)
+        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(features))
+        own = table_schemas(manifest.labels, features).values()
+        check_names(settings.keep_columns, [name for one in own for name in one.names])
         columns = ManifestColumns(settings.keep_columns, settings.patient_column)
         listing = Listing(inputs, settings.path_column, settings.selection, columns)
 
@@ -118,6 +123,7 @@ def classify(
             if run.is_finished and not update and retry_failed is None:
                 console.print("the inputs were not looked at: --update takes what is new or has changed in them")
             begun = None if run.is_finished else run.generations[-1]
+            n_committed = len(run.commits)
             totals = _work(run, manifest, settings, console)
             if update and not run.is_new:
                 run = _add_update(run, listing, settings, console)
@@ -129,15 +135,23 @@ def classify(
             elif retry_failed is not None and not run.is_new:
                 run = _add_retry(run, retry_failed, retry_limits, settings, console)
                 totals = _work(run, manifest, settings, console)
-            labels, errors = _newest_counts(run)
+            if len(run.commits) > n_committed:
+                try_report(run.ledger.out, run.commits, console)
+            labels, errors = count_newest(run.ledger.out, run.commits.values(), len(run.generations))
             if len(run.generations) > 1:
                 totals = Totals(labels.total() + errors.total(), errors.total())
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
-def _own_columns(labels: Labels, settings: JobSettings) -> list[str]:
-    features = schema.features_schema(settings.features)
-    return [*schema.predictions_schema(labels).names, *features.names, *schema.FAILURES.names]
+def table_schemas(labels: Labels, features: Sequence[str]) -> dict[str, Schema]:
+    """Return the columns of each table, without those that are kept."""
+    own = (schema.predictions_schema(labels), schema.features_schema(features), schema.FAILURES)
+    return dict(zip(TABLES, own, strict=True))
+
+
+def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[str, ...]:
+    """Return the feature sets that the job writes: those of the settings, else the default ones for the model."""
+    return settings.features or default_sets(manifest.recipe.input)
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
@@ -150,9 +164,12 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
     with on_cluster(run, settings, console, worth_workers(run)) as connection:
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
+        features = features_written(settings, manifest)
+        write_schemas(run, table_schemas(manifest.labels, features))
         facts = run_facts(run, settings, manifest.provenance)
-        job = ClassifyJob(facts, model, manifest.digest, settings.features)
+        job = ClassifyJob(facts, model, manifest.digest, features)
         begin_tables(facts)
+        keep_manifest(run.ledger.out, manifest)
         run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run)
 
@@ -194,18 +211,3 @@ def _settle(
         return None
     types = KeptTypes([one.name for one in run.kept], run.kept)
     return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), types, limits)
-
-
-def _newest_counts(run: Run) -> tuple[Counter[str], Counter[str]]:
-    """Count the newest row of every recording: predictions by label, and failures by ``error_type``."""
-    if len(run.generations) == 1:
-        commits = run.commits.values()
-        return count_labels(commits), count_errors(commits)
-    return _count(run.ledger.out, "predictions", "predicted_label"), _count(run.ledger.out, FAILURES, "error_type")
-
-
-def _count(out: str, table: str, column: str) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for part in read_newest(out, table, [column]):
-        counts.update(part.column(column).to_pylist())
-    return counts

@@ -44,6 +44,9 @@ RULES: dict[str, set[str]] = {
             "bundles",
         )
     },
+    "heartbeat_core.reporting": {
+        f"heartbeat_core.{wing}" for wing in ("evaluation", "features", "learning", "bundles", "results")
+    },
     "heartbeat_core.reviewing": {f"heartbeat_core.{wing}" for wing in ("formats", "audio", "features", "evaluation")},
     "jobs.listing": {"jobs"},
     "jobs.cluster": {"jobs"},
@@ -70,6 +73,7 @@ PURE = (
     "audio.quality",
     "evaluation.agreement",
     "reviewing.choosing",
+    "reporting.page",
     "audio.synthetic_artifacts",
     "audio.synthetic_waves",
 )
@@ -210,16 +214,16 @@ def _in(*places: str) -> set[str]:
         ("librosa", ("heartbeat_core.features",)),
         ("soxr", ("heartbeat_core.features", "heartbeat_core.learning.segmenting")),
         ("sklearn", ("heartbeat_core.evaluation", "heartbeat_core.challenges", "heartbeat_core.learning")),
-        ("matplotlib", ("heartbeat_core.reviewing.picture",)),
+        ("matplotlib", ("heartbeat_core.reporting.drawing", "heartbeat_core.reviewing.picture")),
         ("PIL", ("heartbeat_core.reviewing.picture",)),
-        ("jinja2", ("heartbeat_core.reviewing.page",)),
+        ("jinja2", ("heartbeat_core.reporting.render", "heartbeat_core.reviewing.page")),
         ("perpetual", ("heartbeat_core.learning.classical",)),
         ("onnx", ("heartbeat_core.bundles.export",)),
         ("onnxruntime", ("jobs.drivers.export",)),
         ("h5py", ("heartbeat_core.bundles.export",)),
         ("pandas", ()),
         ("polars", ()),
-        ("duckdb", ()),
+        ("duckdb", ("heartbeat_core.results.database",)),
     ],
 )
 def test_each_library_has_its_rooms(library: str, places: tuple[str, ...]) -> None:
