@@ -31,7 +31,6 @@ from heartbeat_core.evaluation.agreement import CANNOT_TELL, Judged, Precision, 
 from heartbeat_core.features.beats_columns import SEGMENTATION_CONFIDENCE
 from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
 from heartbeat_core.recordings.fetch import read_recordings
-from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.folder import Results
 from heartbeat_core.results.reviews import Review
 from heartbeat_core.reviewing.choosing import RANDOM, SEPARATOR, Chosen, Predicted, choose, poorest, signal_quality
@@ -48,8 +47,7 @@ from heartbeat_core.reviewing.verdicts import Verdict, name_some, read_verdicts,
 from heartbeat_core.settings import Limits
 from jobs.listing.listing import reveal
 from jobs.output.ledger import RUN_NAME
-from jobs.output.newest import read_newest
-from jobs.output.plans import PlanFolder
+from jobs.output.newest import newest_recordings, read_newest
 from jobs.output.reviews import ReviewFolder
 from jobs.output.status import read_status
 from jobs.progress import meter
@@ -291,7 +289,8 @@ def _find_predicted(out: str, ids: Collection[str]) -> dict[str, Predicted]:
 
 def _items(found: _Finished, chosen: list[Chosen], audio_in: str | None) -> Iterator[tuple[Chosen, Item | str]]:
     """Yield each chosen recording, as it is shown or with the reason why it cannot be."""
-    planned = _planned(found.uri, {one.recording_id for one in chosen})
+    ids = {one.recording_id for one in chosen}
+    planned = {one.recording_id: one for _, one in newest_recordings(found.uri) if one.recording_id in ids}
     wanted = [reveal(planned[one.recording_id], found.path_column, found.run_id) for one in chosen]
     for one, (_, data) in zip(chosen, read_recordings(wanted, found.limits), strict=True):
         if isinstance(data, RecordingError):
@@ -300,18 +299,6 @@ def _items(found: _Finished, chosen: list[Chosen], audio_in: str | None) -> Iter
             yield one, "it has changed since it was classified: 'heartbeat classify --update' takes it again"
         else:
             yield one, _item(one, data, found.limits, audio_in)
-
-
-def _planned(out: str, ids: Collection[str]) -> dict[str, Recording]:
-    """Return recordings as they were planned last."""
-    plans = PlanFolder(out)
-    return {
-        recording.recording_id: recording
-        for generation in plans.generations()
-        for shard in plans.shards(generation)
-        for recording in shard.recordings
-        if recording.recording_id in ids
-    }
 
 
 def _item(one: Chosen, data: bytes, limits: Limits, audio_in: str | None) -> Item | str:
