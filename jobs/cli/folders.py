@@ -1,4 +1,4 @@
-"""Commands over folders: status, report, review, compact, certs."""
+"""Commands over folders: status, report, inspect, compact, certs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from heartbeat_core.errors import UsageError
-from jobs.cli.app import GOES_ON, app, exit_codes
+from jobs.cli.app import EXIT_FAILED, GOES_ON, app, exit_codes, show
 from jobs.cli.options import (
+    AsJson,
     Folder,
     StoreConfig,
     job_settings,
@@ -19,34 +19,75 @@ from jobs.cli.printing import (
     log,
     out,
     print_compacted,
-    print_imported,
-    print_review,
+    print_facts,
     print_status,
+    status_screen,
 )
+from jobs.cli.records import print_json, status_record, watch
+
+WATCH_EVERY_S = 2.0
 
 
-@app.command(epilog="Exit codes: 0 the state was printed, 1 the store failed, 2 wrong usage, 130 interrupted.")
+@app.command(
+    epilog="Exit codes: 0 the state was printed (with --watch: it is finished), 1 the store failed (or, with --watch, "
+    "nobody works on it any more), 2 wrong usage, 130 interrupted."
+)
 def status(
     output: Folder,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    watching: Annotated[
+        bool,
+        typer.Option("--watch", help="Look again every few seconds, until it is finished or nobody works on it."),
+    ] = False,
+    as_json: AsJson = False,
     config: StoreConfig = None,
 ) -> None:
     """Show what is done, running, failed and left in the output of a job, also while the job runs.
 
-    Example: **heartbeat status results/**
+    Example: **heartbeat status results/ --watch**
     """
     with exit_codes("interrupted"):
-        from dataclasses import asdict
-
         from jobs.drivers.reach import reaching
         from jobs.output.status import read_status
 
         with reaching(job_settings(config, None, None)):
-            found = read_status(output)
-        if as_json:
-            typer.echo(json.dumps({**asdict(found), "left": found.left}, indent=2))
-        else:
-            print_status(found)
+            if not watching:
+                show(as_json, read_status(output), print_status, status_record)
+                return
+            with status_screen() as print_again:
+                found = watch(
+                    lambda: read_status(output),
+                    lambda one: show(as_json, one, print_again, status_record),
+                    WATCH_EVERY_S,
+                )
+        if not found.finished:
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(epilog="Exit codes: 0 explained, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def inspect(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLACE",
+            help="The output of a job, a bundle, a dataset, one of their .parquet files, or the name of a shipped "
+            "model.",
+            show_default=False,
+        ),
+    ],
+    as_json: AsJson = False,
+    config: StoreConfig = None,
+) -> None:
+    """Explain what something is and where it comes from: command, configuration, code, model, inputs, cluster, times.
+
+    Example: **heartbeat inspect results/predictions/part-000000.parquet**
+    """
+    with exit_codes("interrupted"):
+        from jobs.drivers.reach import reaching
+        from jobs.output.explain import explain
+
+        with reaching(job_settings(config, None, None)):
+            found = explain(place)
+        show(as_json, found, print_facts)
 
 
 @app.command(epilog="Exit codes: 0 written, 1 the store failed, 2 wrong usage, 130 interrupted.")
@@ -68,62 +109,8 @@ def report(output: Folder, config: StoreConfig = None) -> None:
         out.print(storage.display(place))
 
 
-@app.command(epilog="Exit codes: 0 done, 1 the store failed, 2 wrong usage, 130 interrupted.")
-def review(
-    output: Folder,
-    folder: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="REVIEW", help="New folder or URL for the page.", show_default=False),
-    ] = None,
-    verdicts: Annotated[
-        str | None,
-        typer.Option(
-            "--import",
-            metavar="VERDICTS",
-            help="Take verdicts back: the page's verdicts.json, an export of Label Studio as JSON, a label track of "
-            "Audacity (.txt) or a folder of them, or the CSV.",
-            show_default=False,
-        ),
-    ] = None,
-    each: Annotated[
-        int, typer.Option("--each", metavar="N", min=1, max=100, help="How many recordings for each reason.")
-    ] = 15,
-    audio: Annotated[
-        bool,
-        typer.Option(
-            "--audio",
-            help="Write the recordings beside the page, to be played. They are patients' data: mind who sees them.",
-        ),
-    ] = False,
-    config: StoreConfig = None,
-) -> None:
-    """Let people judge predictions, and count how often they agree.
-
-    With --output: a page with the most uncertain recordings, the poorest in quality, the most confident of each label
-    and a random sample, each with its waveform, heart sounds and spectrogram. The same list is there for Label Studio,
-    for Audacity and as CSV. With --import: the verdicts go into the table reviews of OUT, and the precision of each
-    label and band of confidence is printed.
-
-    Example: **heartbeat review results/ -o review/ --audio**
-
-    Example: **heartbeat review results/ --import verdicts.json**
-    """
-    with exit_codes("interrupted"):
-        from jobs.drivers.reach import reaching
-        from jobs.drivers.review import import_verdicts
-        from jobs.drivers.review import review as run_job
-
-        with reaching(job_settings(config, None, None)):
-            if folder is not None and verdicts is None:
-                print_review(run_job(output, folder, each, log, with_audio=audio), output)
-            elif verdicts is not None and folder is None:
-                print_imported(import_verdicts(output, verdicts))
-            else:
-                raise UsageError("name either a new folder (-o REVIEW) or verdicts to take back (--import VERDICTS)")
-
-
 @app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")
-def compact(output: Folder, config: StoreConfig = None) -> None:
+def compact(output: Folder, as_json: AsJson = False, config: StoreConfig = None) -> None:
     """Rewrite a finished output in place: only the newest row of each recording, in few parts.
 
     While it runs, the folder has no _SUCCESS, queries may see a row twice, and no job can begin there.
@@ -136,7 +123,7 @@ def compact(output: Folder, config: StoreConfig = None) -> None:
 
         with reaching(job_settings(config, None, None)):
             done = run_job(output, log)
-        print_compacted(done)
+        show(as_json, done, print_compacted)
 
 
 @app.command(epilog="Exit codes: 0 made, 2 wrong usage, 130 interrupted.")
@@ -150,6 +137,7 @@ def certs(
     days: Annotated[
         int, typer.Option("--days", metavar="N", min=1, max=3650, help="How many days they are valid.")
     ] = 30,
+    as_json: AsJson = False,
 ) -> None:
     """Make the certificates of one encrypted cluster: ca.pem, cert.pem, key.pem and a dask.yaml that names them.
 
@@ -165,6 +153,9 @@ def certs(
         from jobs.settings import THREADS_A_WORKER
 
         made = make_certs(folder, (gethostname(), "localhost", "127.0.0.1"), days)
+        if as_json:
+            print_json(made)
+            return
         for path in (made.ca_file, made.cert_file, made.key_file, made.config):
             out.print(f"  {path}")
         config = f"DASK_CONFIG={shlex.quote(str(made.config))}"

@@ -59,8 +59,9 @@ _PREDICTED = ["audio_sha256", "relative_path", "predicted_label", "confidence", 
 
 @dataclass(frozen=True, slots=True)
 class ReviewSummary:
-    """What was written: the page, how many recordings it shows, and which could not be read, with the reasons."""
+    """What was written: the page, how many recordings of which results it shows, and which not, with the reasons."""
 
+    results: str
     page: str
     n_recordings: int
     left_out: list[tuple[str, str]]
@@ -159,7 +160,8 @@ def review(out: str, folder: str, n_each: int, console: Console, *, with_audio: 
     storage.create(storage.join(place, "label-studio.json"), label_studio_tasks(items))
     storage.create(storage.join(place, "label-studio.xml"), label_studio_interface(found.labels, has_audio=with_audio))
     storage.create(storage.join(place, PAGE_NAME), page)
-    return ReviewSummary(storage.join(place, PAGE_NAME), len(items), left_out)
+    shown_page = storage.display(storage.join(place, PAGE_NAME))
+    return ReviewSummary(storage.display(found.uri), shown_page, len(items), left_out)
 
 
 def import_verdicts(out: str, verdicts: str) -> ImportSummary:

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="to start a Slurm of its own, the test needs root"),
     pytest.mark.skipif(
         bool(LACKING),
-        reason=f"Slurm is not installed ({', '.join(LACKING)} missing): apt-get install slurmctld slurmd slurm-client munge",
+        reason=f"Slurm lacks {', '.join(LACKING)}: apt-get install slurmctld slurmd slurm-client munge",
     ),
     pytest.mark.timeout(900),
 ]

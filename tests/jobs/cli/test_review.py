@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,11 @@ def test_out_and_back(finished: Path, tmp_path: Path) -> None:
     command = ["review", str(finished), "--import", str(tmp_path / "back.csv")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "4 verdicts are new, 0 changed, 0 were there already" in done.output
+    assert "4 new verdicts, 0 changed, 0 as before" in done.output
     assert "only a random sample stands for all" in done.output
-    assert "0 verdicts are new, 0 changed, 4 were there already" in CliRunner().invoke(app, command).output
+    assert "0 new verdicts, 0 changed, 4 as before" in CliRunner().invoke(app, command).output
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert (found["n_new"], found["n_same"], found["precision"][0]["judged"]) == (0, 4, 4)
 
 
 @pytest.mark.parametrize(
