@@ -343,7 +343,7 @@ def test_everything_grows_with_the_count() -> None:
     n_reads = min(many.n_shards, 8 * n_pieces)
     assert many.requests.get == 10**8 + 3 * many.n_shards + n_pieces + n_reads + 7 + (8 + 2 * 512)
     beats = many.times.total_s.value // BEAT_S
-    assert many.requests.put == 4 * many.n_shards + n_pieces + 8 + 17 + beats
+    assert many.requests.put == 4 * many.n_shards + n_pieces + 11 + 17 + beats
     assert many.requests.list == pytest.approx(10**8 / 1000 + 6 * many.n_shards / 1000, rel=0.01)
     assert few.worker_memory_bytes < many.worker_memory_bytes < few.worker_memory_bytes + 4 * 50 * 2**20
 
