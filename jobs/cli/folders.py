@@ -1,4 +1,4 @@
-"""Commands over folders: status, inspect, compact, certs."""
+"""Commands over folders: status, report, inspect, compact, certs."""
 
 from __future__ import annotations
 
@@ -88,6 +88,25 @@ def inspect(
         with reaching(job_settings(config, None, None)):
             found = explain(place)
         show(as_json, found, print_facts)
+
+
+@app.command(epilog="Exit codes: 0 written, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def report(output: Folder, config: StoreConfig = None) -> None:
+    """Write OUT/report.html: what came out, what failed, what is doubtful, and whether the model may be believed here.
+
+    A finished job has written it already. This writes it again, or for a job that is not finished. The page loads
+    nothing; it holds no rows, but the first names of failed recordings.
+
+    Example: **heartbeat report results/**
+    """
+    with exit_codes("interrupted"):
+        from heartbeat_core import storage
+        from jobs.drivers.reach import reaching
+        from jobs.drivers.report import write_report
+
+        with reaching(job_settings(config, None, None)):
+            place = write_report(output)
+        out.print(storage.display(place))
 
 
 @app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")
