@@ -19,7 +19,7 @@ LOOPBACK = "127.0.0.1:0"
 """The dashboards have no password."""
 
 
-class Runner(SLURMRunner):  # type: ignore[misc]
+class Runner(SLURMRunner):
     """Ends a scheduler that encrypts, too: dask-jobqueue 0.9 calls it without certificates."""
 
     async def before_client_start(self) -> None:
