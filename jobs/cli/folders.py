@@ -91,7 +91,7 @@ def inspect(
 
 
 @app.command(epilog="Exit codes: 0 written, 1 the store failed, 2 wrong usage, 130 interrupted.")
-def report(output: Folder, config: StoreConfig = None) -> None:
+def report(output: Folder, as_json: AsJson = False, config: StoreConfig = None) -> None:
     """Write OUT/report.html: what came out, what failed, what is doubtful, and whether the model may be believed here.
 
     A finished job has written it already. This writes it again, or for a job that is not finished. The page loads
@@ -105,8 +105,8 @@ def report(output: Folder, config: StoreConfig = None) -> None:
         from jobs.drivers.report import write_report
 
         with reaching(job_settings(config, None, None)):
-            place = write_report(output)
-        out.print(storage.display(place))
+            place = storage.display(write_report(output))
+        show(as_json, place, out.print, lambda page: {"report": page})
 
 
 @app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")
