@@ -2,7 +2,7 @@
 
 On disk, or under any URL::
 
-    OUT/_run.json                   identity and run_id; claims the folder for one job
+    OUT/_run.json                   identity, run_id and origin; claims the folder for one job
     OUT/_plan/                      shards and their recordings (``plans``)
     OUT/TABLE/part-000042.parquet   parts, named by their shard
     OUT/_commits/part-000042.json   the shard is done; how it is written: ``commits``
@@ -47,7 +47,7 @@ class Commit:
 
     ``rows`` counts the rows of each stored table, as read back. ``labels`` counts the result rows by label, without
     those that have none, and ``errors`` the failures by ``error_type``, so that nobody has to read the parts again
-    for these counts.
+    for these counts. ``ended_at`` is in seconds since 1970.
     """
 
     shard: int
@@ -56,6 +56,9 @@ class Commit:
     run_id: str
     labels: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict, compare=False)
+    """``Notes`` as JSON, for the report; empty in records of earlier releases."""
+    ended_at: float | None = field(default=None, compare=False)
 
     @property
     def failed(self) -> int:
@@ -131,7 +134,12 @@ class Ledger:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def claim(self, identity: Mapping[str, Any], work: Mapping[str, int] | None = None) -> str:
+    def claim(
+        self,
+        identity: Mapping[str, Any],
+        work: Mapping[str, int] | None = None,
+        origin: Mapping[str, Any] | None = None,
+    ) -> str:
         """Claim a free folder for this job and return its run_id.
 
         Where another driver of the same job was first, its run_id is returned.
@@ -142,6 +150,8 @@ class Ledger:
             Everything that tells this job from another.
         work : Mapping[str, int] | None
             Of a job without a plan: how many files it will store below which folders, for ``status``.
+        origin : Mapping[str, Any] | None
+            What this driver is, for ``inspect``: its command, configuration, code and packages.
 
         Raises
         ------
@@ -155,6 +165,8 @@ class Ledger:
         }
         if work is not None:
             record["work"] = work
+        if origin is not None:
+            record["origin"] = origin
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         with as_output_errors():
             storage.create(storage.join(self.out, RUN_NAME), text.encode())
@@ -233,10 +245,17 @@ class Ledger:
             storage.remove(journal_uri(self.out, name))
 
 
-def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit], n_retried: int = 0) -> Totals:
+def reconcile(
+    n_shards: int,
+    n_recordings: int,
+    commits: Mapping[int, Commit],
+    n_failures_replaced: int = 0,
+    n_rows_replaced: int = 0,
+) -> Totals:
     """Check the commit records against the plan, and return the totals.
 
-    Of the planned recordings, ``n_retried`` are there again because they had failed: these failures no longer count.
+    Of the planned recordings, some are there again because they had failed or have changed: their earlier failures
+    and rows no longer count.
 
     Raises
     ------
@@ -250,7 +269,8 @@ def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit], n
     listed = sum(commit.listed for commit in commits.values())
     if listed != n_recordings:
         raise JobError(f"{n_recordings} recordings were listed and {listed} are committed")
-    return Totals(listed - n_retried, sum(commit.failed for commit in commits.values()) - n_retried)
+    n_failed = sum(commit.failed for commit in commits.values()) - n_failures_replaced
+    return Totals(listed - n_failures_replaced - n_rows_replaced, n_failed)
 
 
 def count_labels(commits: Iterable[Commit]) -> Counter[str]:
