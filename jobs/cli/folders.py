@@ -1,4 +1,4 @@
-"""Commands over folders: status, compact, certs."""
+"""Commands over folders: status, report, compact, certs."""
 
 from __future__ import annotations
 
@@ -44,6 +44,25 @@ def status(
             typer.echo(json.dumps({**asdict(found), "left": found.left}, indent=2))
         else:
             print_status(found)
+
+
+@app.command(epilog="Exit codes: 0 written, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def report(output: Folder, config: StoreConfig = None) -> None:
+    """Write OUT/report.html: what came out, what failed, what is doubtful, and whether the model may be believed here.
+
+    A finished job has written it already. This writes it again, or for a job that is not finished. The page loads
+    nothing; it holds no rows, but the first names of failed recordings.
+
+    Example: **heartbeat report results/**
+    """
+    with exit_codes("interrupted"):
+        from heartbeat_core import storage
+        from jobs.drivers.reach import reaching
+        from jobs.drivers.report import write_report
+
+        with reaching(job_settings(config, None, None)):
+            place = write_report(output)
+        out.print(storage.display(place))
 
 
 @app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")

@@ -34,6 +34,7 @@ from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import try_report
 from jobs.drivers.run import (
     Run,
     begin,
@@ -143,7 +144,11 @@ def build_dataset(
             return make_shards(_match(recordings, options)[0].recordings, settings.shards)
 
         with begin(out, identity, settings, make_plan, console) as run:
-            return _build(run, options, settings, console)
+            n_committed = len(run.commits)
+            summary = _build(run, options, settings, console)
+            if len(run.commits) > n_committed:
+                try_report(run.ledger.out, run.commits, console)
+            return summary
 
 
 def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:

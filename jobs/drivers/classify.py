@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -18,9 +17,10 @@ from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results import schema
 from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES, TABLES
+from heartbeat_core.storage.uris import TABLES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
     Run,
     begin,
@@ -39,8 +39,8 @@ from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_labels
-from jobs.output.newest import failed_recordings, read_newest
+from jobs.output.ledger import Ledger, Totals, by_count
+from jobs.output.newest import count_newest, failed_recordings
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_task
@@ -123,6 +123,7 @@ def classify(
             if run.is_finished and not update and retry_failed is None:
                 console.print("the inputs were not looked at: --update takes what is new or has changed in them")
             begun = None if run.is_finished else run.generations[-1]
+            n_committed = len(run.commits)
             totals = _work(run, manifest, settings, console)
             if update and not run.is_new:
                 run = _add_update(run, listing, settings, console)
@@ -134,7 +135,9 @@ def classify(
             elif retry_failed is not None and not run.is_new:
                 run = _add_retry(run, retry_failed, retry_limits, settings, console)
                 totals = _work(run, manifest, settings, console)
-            labels, errors = _newest_counts(run)
+            if len(run.commits) > n_committed:
+                try_report(run.ledger.out, run.commits, console)
+            labels, errors = count_newest(run.ledger.out, run.commits.values(), len(run.generations))
             if len(run.generations) > 1:
                 totals = Totals(labels.total() + errors.total(), errors.total())
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
@@ -166,6 +169,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         facts = run_facts(run, settings, manifest.provenance)
         job = ClassifyJob(facts, model, manifest.digest, features)
         begin_tables(facts)
+        keep_manifest(run.ledger.out, manifest)
         run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run)
 
@@ -207,18 +211,3 @@ def _settle(
         return None
     types = KeptTypes([one.name for one in run.kept], run.kept)
     return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), types, limits)
-
-
-def _newest_counts(run: Run) -> tuple[Counter[str], Counter[str]]:
-    """Count the newest row of every recording: predictions by label, and failures by ``error_type``."""
-    if len(run.generations) == 1:
-        commits = run.commits.values()
-        return count_labels(commits), count_errors(commits)
-    return _count(run.ledger.out, "predictions", "predicted_label"), _count(run.ledger.out, FAILURES, "error_type")
-
-
-def _count(out: str, table: str, column: str) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for part in read_newest(out, table, [column]):
-        counts.update(part.column(column).to_pylist())
-    return counts

@@ -23,6 +23,7 @@ from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
 from jobs.drivers.classify import ClassifySummary, table_schemas
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
     Run,
     begin,
@@ -118,9 +119,12 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
 
         with begin(out, identity, settings, make_plan, console, found.kept) as run:
             n_stored = sum(one.stored_in is not None for shard in run.shards() for one in shard.recordings)
-            if not run.is_committed:
+            has_worked = not run.is_committed
+            if has_worked:
                 _work(run, found, manifest, features, settings, console, is_read=n_stored < run.n_recordings)
             totals = finish(run)
+            if has_worked:
+                try_report(run.ledger.out, run.commits, console)
             commits = run.commits.values()
             labels, errors = by_count(count_labels(commits)), by_count(count_errors(commits))
     classified = ClassifySummary(run.ledger.out, manifest.model_id, totals, labels, errors)
@@ -189,6 +193,7 @@ def _work(
     def run_on(connection: Any) -> None:
         write_schemas(run, table_schemas(manifest.labels, features))
         begin_tables(job.classify.run)
+        keep_manifest(run.ledger.out, manifest)
         run_shards(run, connection, reclassify_task, job, settings, console, "reclassify")
 
     if not is_read and settings.cluster == ClusterSettings():

@@ -48,7 +48,7 @@ class Commit:
 
     ``rows`` counts the rows of each stored table, as read back. ``labels`` counts the result rows by label, without
     those that have none, and ``errors`` the failures by ``error_type``, so that nobody has to read the parts again
-    for these counts.
+    for these counts. ``ended_at`` is in seconds since 1970.
     """
 
     shard: int
@@ -57,6 +57,9 @@ class Commit:
     run_id: str
     labels: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict, compare=False)
+    """``Notes`` as JSON, for the report; empty in records of earlier releases."""
+    ended_at: float | None = field(default=None, compare=False)
 
     @property
     def failed(self) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.output.lease import Driver, live_drivers
-from jobs.output.ledger import RUN_NAME, Ledger
+from jobs.output.ledger import RUN_NAME, Commit, Ledger
 from jobs.output.plans import PlanFolder, count_retried
 
 
@@ -61,7 +62,12 @@ class Status:
 
 
 def read_status(out: str) -> Status:
-    """Read what an output folder says of its job.
+    """Read what an output folder says of its job; raises InputError if it is not a job's output."""
+    return read_state(out)[0]
+
+
+def read_state(out: str, known: Mapping[int, Commit] | None = None) -> tuple[Status, dict[int, Commit]]:
+    """Read what an output folder says of its job, and its commit records by shard; ``known`` ones are not read again.
 
     Raises
     ------
@@ -84,11 +90,13 @@ def read_status(out: str) -> Status:
     finished = storage.find(storage.join(ledger.out, SUCCESS_NAME)) is not None
     drivers = live_drivers(ledger.out)
     generations = PlanFolder(ledger.out).generations()
-    commits = ledger.commits(ledger.committed())
+    committed = ledger.committed()
+    commits = {shard: commit for shard, commit in (known or {}).items() if shard in committed}
+    commits |= ledger.commits(committed - commits.keys())
     failed = sum(commit.failed for commit in commits.values())
     retried = count_retried(generations)
     running = {shard for driver in drivers for shard in driver.shards} - commits.keys()
-    return Status(
+    status = Status(
         job=job,
         run_id=run_id,
         generations=len(generations),
@@ -103,6 +111,7 @@ def read_status(out: str) -> Status:
         drivers=tuple(drivers),
         steps={folder.strip("_"): Step(_count_parts(ledger.out, folder), total) for folder, total in work.items()},
     )
+    return status, commits
 
 
 def _count_parts(out: str, folder: str) -> int:
