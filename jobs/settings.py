@@ -41,6 +41,8 @@ AwareTime = Annotated[datetime, AfterValidator(_as_utc)]
 """A moment; UTC where it names no zone."""
 
 
+PROBE_PATIENCE_S = 5.0
+"""How long a store is asked again by a worker that is only tried: what cannot work is reported within ten seconds."""
 THREADS_A_WORKER = 4
 """Tasks that a worker runs at once where the output is in a bucket, to hide its latency; one of them computes."""
 THREADS_ON_DISK = 2

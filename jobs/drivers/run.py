@@ -26,6 +26,7 @@ from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.preflight import check_job
 from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
 from jobs.output.commits import begin_failures
@@ -70,6 +71,10 @@ class Place:
     access: storage.Access
     presence: Presence
     is_new: bool
+
+    def remaining(self) -> Iterator[PlannedShard]:
+        """Yield the shards that are left; a job without a plan has none."""
+        return iter(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,15 +276,7 @@ def worth_workers(run: Run) -> int:
 
 @contextmanager
 def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int | None = None) -> Iterator[Connection]:
-    """Connect to the workers. Until this has succeeded, no task can have written into the folder.
-
-    Parameters
-    ----------
-    place : Place
-    settings : JobSettings
-    console : Console
-    worth : int | None
-        As ``connect`` takes it.
+    """Connect to the workers; ``worth`` is as ``connect`` takes it. Until this has succeeded, no task can have written.
 
     Raises
     ------
@@ -289,6 +286,7 @@ def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int
     shared = storage.join(place.ledger.out, RUN_NAME)
     with connect(settings.cluster, shared, place.access, worth) as connection:
         check_device(connection, settings.device)
+        check_job(connection, place, settings)
         announce(connection, console)
         place.presence.stage = "working"
         yield connection
