@@ -22,6 +22,7 @@ from jobs.cli.options import (
     LayoutChoice,
     MaxFailureRate,
     MaxSize,
+    MetricsPort,
     MinSize,
     Output,
     PathColumn,
@@ -134,6 +135,7 @@ def build_dataset(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    metrics_port: MetricsPort = None,
     compact: CompactOption = False,
     device: DeviceOption = None,
     config: Config = None,
@@ -172,6 +174,7 @@ def build_dataset(
             keep_columns=names_of(keep_columns),
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
+            metrics_port=metrics_port,
             device=device,
         )
         loaded = load_recipe(recipe)

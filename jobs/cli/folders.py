@@ -1,4 +1,4 @@
-"""Commands over folders: status, report, compact, certs."""
+"""Commands over folders: status, metrics, report, compact, certs."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ def status(
             typer.echo(json.dumps({**asdict(found), "left": found.left}, indent=2))
         else:
             print_status(found)
+
+
+@app.command(epilog="Exit codes: 0 the metrics were printed, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def metrics(output: Folder, config: StoreConfig = None) -> None:
+    """Print the metrics of a job in Prometheus's text format, also while the job runs.
+
+    They come from the commit records: recordings, failures by reason, bytes, seconds by stage, shards left.
+
+    Example: **heartbeat metrics results/**
+    """
+    with exit_codes("interrupted"):
+        from jobs.drivers.metrics import read_metrics
+        from jobs.drivers.reach import reaching
+
+        with reaching(job_settings(config, None, None)):
+            typer.echo(read_metrics(output), nl=False)
 
 
 @app.command(epilog="Exit codes: 0 written, 1 the store failed, 2 wrong usage, 130 interrupted.")

@@ -32,6 +32,7 @@ from jobs.cli.options import (
     KeepColumns,
     MaxFailureRate,
     MaxSize,
+    MetricsPort,
     MinSize,
     Model,
     Output,
@@ -97,6 +98,7 @@ def classify(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    metrics_port: MetricsPort = None,
     compact: CompactOption = False,
     device: DeviceOption = None,
     config: Config = None,
@@ -125,6 +127,7 @@ def classify(
             keep_columns=names_of(keep_columns),
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
+            metrics_port=metrics_port,
             device=device,
         )
         summary = run_job(inputs, output, settings, log, update=update, retry_failed=retried)
@@ -142,6 +145,7 @@ def reclassify(
     cluster: Cluster = None,
     workers: Workers = None,
     max_failure_rate: MaxFailureRate = None,
+    metrics_port: MetricsPort = None,
     device: DeviceOption = None,
     config: Config = None,
 ) -> None:
@@ -156,7 +160,15 @@ def reclassify(
     with exit_codes():
         from jobs.drivers.reclassify import reclassify as run_job
 
-        settings = job_settings(config, cluster, workers, model=model, max_failure_rate=max_failure_rate, device=device)
+        settings = job_settings(
+            config,
+            cluster,
+            workers,
+            model=model,
+            max_failure_rate=max_failure_rate,
+            metrics_port=metrics_port,
+            device=device,
+        )
         summary = run_job(results, output, settings, log)
         print_classified(summary.classified)
         print_reclassified(summary)

@@ -26,6 +26,7 @@ from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.metrics import serving_metrics
 from jobs.drivers.preflight import check_job
 from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
@@ -337,20 +338,21 @@ def run_shards(
     console: Console,
     title: str,
 ) -> None:
-    """Run the shards that are left, show progress, and add what they commit to the run's commits.
-
-    Without a connection they run here, one after the other.
-    """
+    """Run the shards that are left, show progress, and add what they commit to the run; without a connection, here."""
     presence = run.presence
     # What is retried is not done any more, and its failure does not count.
     done = sum(commit.listed for commit in run.commits.values()) - run.n_retried
     failed = sum(commit.failed for commit in run.commits.values()) - run.n_retried
-    with meter(console, title, run.n_recordings - run.n_retried, done=done, failed=failed) as shown:
+    with (
+        serving_metrics(run, settings.metrics_port, title, console) as take_metrics,
+        meter(console, title, run.n_recordings - run.n_retried, done=done, failed=failed) as shown,
+    ):
 
         def take(commit: Commit) -> None:
             run.commits[commit.shard] = commit
             presence.finished(commit.shard, commit.listed, commit.failed)
             shown.advance(commit.listed, commit.failed)
+            take_metrics([commit])
 
         if connection is None:
             presence.stage = "working"

@@ -213,6 +213,7 @@ def _in(*places: str) -> set[str]:
         ("sklearn", ("heartbeat_core.evaluation", "heartbeat_core.challenges", "heartbeat_core.learning")),
         ("matplotlib", ("heartbeat_core.reporting.drawing",)),
         ("jinja2", ("heartbeat_core.reporting.render",)),
+        ("prometheus_client", ("jobs.output.metrics",)),
         ("perpetual", ("heartbeat_core.learning.classical",)),
         ("onnx", ("heartbeat_core.bundles.export",)),
         ("onnxruntime", ("jobs.drivers.export",)),
