@@ -358,7 +358,9 @@ def test_the_rows_of_a_manifest_are_revealed_again(share: Share, tmp_path: Path)
         for shard in planned.shards(generation)
         for one in shard.recordings
     } == {(None, None)}
-    assert not [name for name, data in tree(share.out).items() if b"c0ffee-signature" in data and name.startswith("_plan")]
+    assert not [
+        name for name, data in tree(share.out).items() if b"c0ffee-signature" in data and name.startswith("_plan")
+    ]
 
 
 def test_the_limits_of_a_folder(tmp_path: Path) -> None:
