@@ -14,9 +14,16 @@ from jobs.cli.app import EXIT_INTERRUPTED, app
 __all__ = ["app", "challenges", "datasets", "folders", "main", "models", "queries", "recordings"]
 
 _ORDER = (
-    *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status,
-    folders.metrics, folders.report),
-    *(folders.compact, recordings.reclassify, queries.sql, queries.open_python, queries.describe, queries.diff),
+    *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.metrics),
+    *(
+        folders.report,
+        folders.compact,
+        recordings.reclassify,
+        queries.sql,
+        queries.open_python,
+        queries.describe,
+        queries.diff,
+    ),
     *(datasets.build_dataset, models.evaluate, models.train, challenges.score, models.export, folders.certs),
 )
 """The commands in the order of their use, in which the help lists them."""

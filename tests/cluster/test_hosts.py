@@ -146,7 +146,7 @@ def test_strangers_are_refused_and_a_worker_that_is_cut_off_and_healed_changes_n
             "without": (address, {}, "wants certificates"),
             "foreign": (address, {"DASK_CONFIG": str(foreign.config)}, "has a certificate of another CA"),
         }.items():
-            log = tmp_path / stranger
+            log = tmp_path / f"{stranger}.log"
             refused = hosts[3].start(*command(place, tmp_path, bundle), log=log, **variables)
             assert refused.wait(120) == 1, log.read_text()
             assert told in log.read_text()
