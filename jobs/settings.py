@@ -41,6 +41,8 @@ AwareTime = Annotated[datetime, AfterValidator(_as_utc)]
 """A moment; UTC where it names no zone."""
 
 
+PROBE_PATIENCE_S = 5.0
+"""How long a store is asked again by a worker that is only tried: what cannot work is reported within ten seconds."""
 THREADS_A_WORKER = 4
 """Tasks that a worker runs at once where the output is in a bucket, to hide its latency; one of them computes."""
 THREADS_ON_DISK = 2
@@ -139,6 +141,8 @@ class JobSettings(Settings):
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
     log_json: bool = False
     """Log lines as JSON, with the run, the shard and the recording."""
+    metrics_port: Annotated[int, Field(ge=0, lt=2**16)] | None = None
+    """Port of loopback at which the driver serves Prometheus metrics while it works; 0 for any free one."""
 
     @field_validator("features")
     @classmethod

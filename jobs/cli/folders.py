@@ -1,4 +1,4 @@
-"""Commands over folders: status, report, inspect, compact, certs."""
+"""Commands over folders: status, metrics, report, inspect, compact, certs."""
 
 from __future__ import annotations
 
@@ -88,6 +88,22 @@ def inspect(
         with reaching(job_settings(config, None, None)):
             found = explain(place)
         show(as_json, found, print_facts)
+
+
+@app.command(epilog="Exit codes: 0 the metrics were printed, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def metrics(output: Folder, config: StoreConfig = None) -> None:
+    """Print the metrics of a job in Prometheus's text format, also while the job runs.
+
+    They come from the commit records: recordings, failures by reason, bytes, seconds by stage, shards left.
+
+    Example: **heartbeat metrics results/**
+    """
+    with exit_codes("interrupted"):
+        from jobs.drivers.metrics import read_metrics
+        from jobs.drivers.reach import reaching
+
+        with reaching(job_settings(config, None, None)):
+            typer.echo(read_metrics(output), nl=False)
 
 
 @app.command(epilog="Exit codes: 0 written, 1 the store failed, 2 wrong usage, 130 interrupted.")

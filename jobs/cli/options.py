@@ -134,6 +134,16 @@ KeepColumns = Annotated[
         help="Columns of manifests, and of the label file, that go along into the tables.",
     ),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Serve Prometheus metrics at this port of 127.0.0.1 while the shards are processed; 0 for any free one.",
+    ),
+]
 MaxFailureRate = Annotated[
     float | None,
     typer.Option(

@@ -57,7 +57,7 @@ class Commit:
     labels: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict, compare=False)
-    """``Notes`` as JSON, for the report; empty in records of earlier releases."""
+    """``Notes`` as JSON, for report and metrics; empty in records of earlier releases."""
     ended_at: float | None = field(default=None, compare=False)
 
     @property

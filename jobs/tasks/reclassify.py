@@ -96,7 +96,8 @@ def _process(
             "predictions": to_parquet(with_metadata(table, facts.provenance)),
         }
     labels: list[str | None] = [bundle.manifest.labels[code] for code in predictions.codes.tolist()]
-    return Parts(tables, labels, drift=measure_drift(bundle, results)), failures
+    size_bytes = sum(one.size_bytes for one in results)
+    return Parts(tables, labels, drift=measure_drift(bundle, results), size_bytes=size_bytes), failures
 
 
 def _read(

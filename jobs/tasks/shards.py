@@ -155,7 +155,7 @@ def commit_parts(shard: Shard, run: RunFacts, facts: PartFacts, process: Process
         _check_lost(shard, failures, settled.recording_ids)
     if parts.fit is not None:
         store_fit(run.out, 0, shard.index, parts.fit)
-    notes = Notes(clock.worker, clock.started_at, clock.seconds, parts.drift)
+    notes = Notes(clock.worker, clock.started_at, clock.seconds, parts.drift, parts.size_bytes)
     n_listed = len(shard.recordings)
     return commit_shard(run.out, shard.index, n_listed, settled, parts.tables, run.run_id, parts.labels, notes)
 

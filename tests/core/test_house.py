@@ -217,6 +217,7 @@ def _in(*places: str) -> set[str]:
         ("matplotlib", ("heartbeat_core.reporting.drawing", "heartbeat_core.reviewing.picture")),
         ("PIL", ("heartbeat_core.reviewing.picture",)),
         ("jinja2", ("heartbeat_core.reporting.render", "heartbeat_core.reviewing.page")),
+        ("prometheus_client", ("jobs.output.metrics",)),
         ("perpetual", ("heartbeat_core.learning.classical",)),
         ("onnx", ("heartbeat_core.bundles.export",)),
         ("onnxruntime", ("jobs.drivers.export",)),
