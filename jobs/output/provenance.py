@@ -33,10 +33,10 @@ from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.output.lease import BEAT_S
+from jobs.output.ledger import HISTORY_FOLDER
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 
-HISTORY_FOLDER = "_history"
 PACKAGES = (
     *("dask", "distributed", "librosa", "numpy", "pyarrow", "s3fs", "safetensors", "scikit-learn", "scipy"),
     *("soundfile", "soxr", "torch"),
