@@ -432,8 +432,8 @@ def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
 def test_the_help_lists_the_commands_in_the_order_of_their_use() -> None:
     told = re.findall(r"^[│ ]+([a-z-]+)  +[A-Z]", heartbeat("--help").stdout.partition("Commands")[2], re.MULTILINE)
     assert told == [
-        *("demo", "predict", "plan", "classify", "status", "report", "inspect", "compact", "reclassify"),
-        *("sql", "open", "describe", "diff"),
+        *("demo", "predict", "plan", "classify", "status", "report", "inspect", "review", "compact"),
+        *("reclassify", "sql", "open", "describe", "diff"),
         *("build-dataset", "evaluate", "train", "score", "export", "certs"),
     ]
     assert set(told) == set(get_command(app).commands)
