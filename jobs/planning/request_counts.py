@@ -1,7 +1,7 @@
 """How many requests a job makes to its stores, as its code makes them; a test compares them with a real server's count.
 
 Counted is an undisturbed run with inputs and output in buckets, from the first listing to the report. Retries
-come on top, and each worker of a cluster that is not on this machine costs one PUT, HEAD and DELETE and three GET more.
+come on top, and each worker of a cluster that is not on this machine costs one HEAD more.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
 """Listing the commit records at the end."""
 
 A_RUN = {
-    "classify": Requests(put=14, get=8, list=5, delete=3),
+    "classify": Requests(put=14, get=7, list=5, delete=3),
     "build-dataset": Requests(put=18, get=11, head=2, list=6, delete=2),
 }
 """Probing the store, announcing the driver, claiming the folder, settling the plan, the record of the driver's work
-twice, the schemas of the tables, the failures part without rows, the journal and the success mark."""
+twice, the failures part without rows, the schema of each table, the journal and the success mark."""
 
 A_REPORT = {
-    "classify": Requests(put=17, get=8, head=1, list=7),
-    "build-dataset": Requests(put=12, get=6, head=1, list=7),
+    "classify": Requests(put=17, get=9, head=1, list=7),
+    "build-dataset": Requests(put=12, get=7, head=1, list=7),
 }
 """The page, the numbers of its figures, and what is read but for the shards. A model that measures drift has up to four
 figures more, and failures two."""
