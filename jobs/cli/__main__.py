@@ -15,16 +15,9 @@ __all__ = ["app", "challenges", "datasets", "folders", "main", "models", "querie
 
 _ORDER = (
     *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.metrics),
-    *(
-        folders.report,
-        folders.compact,
-        recordings.reclassify,
-        queries.sql,
-        queries.open_python,
-        queries.describe,
-        queries.diff,
-    ),
-    *(datasets.build_dataset, models.evaluate, models.train, challenges.score, models.export, folders.certs),
+    *(folders.report, folders.compact, recordings.reclassify, queries.sql, queries.open_python, queries.describe),
+    *(queries.diff, datasets.build_dataset, models.evaluate, models.train, challenges.score, models.export),
+    folders.certs,
 )
 """The commands in the order of their use, in which the help lists them."""
 app.registered_commands.sort(key=lambda one: _ORDER.index(one.callback))
