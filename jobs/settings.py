@@ -139,6 +139,8 @@ class JobSettings(Settings):
     limits: Limits = Limits()
     task_retries: Annotated[int, Field(ge=0)] = 2
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    log_json: bool = False
+    """Log lines as JSON, with the run, the shard and the recording."""
     metrics_port: Annotated[int, Field(ge=0, lt=2**16)] | None = None
     """Port of loopback at which the driver serves Prometheus metrics while it works; 0 for any free one."""
 

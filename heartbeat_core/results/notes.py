@@ -33,8 +33,8 @@ class Note:
     meaning : str
         One line that does not name the unit.
     method : str
-        Where the values come from: ``listing``, ``file``, ``libsndfile``, ``waveform``, ``model``, ``run``, ``labels``,
-        ``kept``, or the version of a feature set.
+        Where the values come from: ``listing``, ``file``, ``libsndfile``, ``waveform``, ``model``, ``run``, ``review``,
+        ``labels``, ``kept``, or the version of a feature set.
     unit : str | None
         None if the value has no unit.
     """
@@ -80,6 +80,11 @@ NOTES = {
     "stage": Note("where the recording failed: read, decode, frames, features or process", "run"),
     "error_type": Note("kind of the failure", "run"),
     "message": Note("reason of the failure, for people", "run"),
+    "verdict": Note("what a person says that the recording is: a label, or cannot tell", "review"),
+    "chosen": Note("why the recording was in the review, reasons joined by |", "review"),
+    "way": Note("what the verdict was written down in: page, label-studio, audacity or csv", "review"),
+    "judged_at": Note("when the verdict was given, where its file says so", "review", "UTC"),
+    "imported_at": Note("when the verdict was imported", "review", "UTC"),
     "label": Note("one label, or several joined by |: one of these", "labels"),
     "label_code": Note("code of the label; null for several", "labels"),
     "device": Note("recording device", "labels"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -19,20 +19,18 @@ from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import TABLES
 from jobs.cluster.connect import check_certificates
+from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.reach import reaching
 from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
     Run,
     begin,
-    begin_tables,
     finish,
     job_identity,
     on_cluster,
     report_listing,
-    run_facts,
     run_shards,
     worth_workers,
-    write_schemas,
 )
 from jobs.listing.again import look_again
 from jobs.listing.kept import ManifestColumns
@@ -40,8 +38,9 @@ from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Ledger, Totals, by_count
-from jobs.output.newest import count_newest, failed_recordings
-from jobs.output.plans import Generation
+from jobs.output.newest import count_newest, failed_recordings, newest_errors
+from jobs.output.plans import Generation, Replaced
+from jobs.progress import counted
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_task
 
@@ -138,8 +137,6 @@ def classify(
             if len(run.commits) > n_committed:
                 try_report(run.ledger.out, run.commits, console)
             labels, errors = count_newest(run.ledger.out, run.commits.values(), len(run.generations))
-            if len(run.generations) > 1:
-                totals = Totals(labels.total() + errors.total(), errors.total())
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
@@ -166,7 +163,7 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         run.ledger.unmark_success()
         features = features_written(settings, manifest)
         write_schemas(run, table_schemas(manifest.labels, features))
-        facts = run_facts(run, settings, manifest.provenance)
+        facts = run_facts(run, settings, manifest.provenance, connection)
         job = ClassifyJob(facts, model, manifest.digest, features)
         begin_tables(facts)
         keep_manifest(run.ledger.out, manifest)
@@ -179,30 +176,47 @@ def _add_update(run: Run, listing: Listing, settings: JobSettings, console: Cons
     with KnownRecordings() as known:
         for shard in run.shards():
             known.update(shard.recordings)
-        fresh = (recording for recording in listing if not known.is_current(recording))
-        generation = _settle(run, fresh, settings)
+        errors = newest_errors(run.ledger.out)
+        replaced = Replaced()
+
+        def fresh() -> Iterator[Recording]:
+            for recording in listing:
+                if not known.is_current(recording):
+                    if known.holds(recording):
+                        replaced.add(errors.get(recording.recording_id))
+                    yield recording
+
+        generation = _settle(run, fresh(), settings, replaced)
     report_listing(listing, console)
     if generation is None:
         console.print("nothing is new and nothing has changed")
         return run
-    console.print(f"update {generation.number}: {generation.n_recordings} recordings are new or have changed")
+    told = "1 recording is" if generation.n_recordings == 1 else f"{generation.n_recordings} recordings are"
+    console.print(f"update {generation.number}: {told} new or changed")
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
 
 
 def _add_retry(run: Run, error_types: Collection[str], limits: Limits, settings: JobSettings, console: Console) -> Run:
     """Plan the recordings that have failed once more; return the run with that generation, if any."""
-    failed = chain.from_iterable(map(look_again, failed_recordings(run.ledger.out, error_types)))
-    generation = _settle(run, failed, settings, limits)
+    errors = newest_errors(run.ledger.out)
+    replaced = Replaced()
+
+    def failed() -> Iterator[Recording]:
+        for recording in chain.from_iterable(map(look_again, failed_recordings(run.ledger.out, error_types))):
+            replaced.add(errors[recording.recording_id])
+            yield recording
+
+    generation = _settle(run, failed(), settings, replaced, limits)
     if generation is None:
         kinds = f" with {' or '.join(error_types)}" if error_types else ""
         console.print(f"nothing is retried: no recording has failed{kinds}")
         return run
-    console.print(f"retry {generation.number}: {generation.n_recordings} recordings that had failed")
+    console.print(f"retry {generation.number}: {counted(generation.n_recordings, 'recording')} that had failed")
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
 
 
 def _settle(
-    run: Run, recordings: Iterable[Recording], settings: JobSettings, limits: Limits | None = None
+    run: Run, recordings: Iterable[Recording], settings: JobSettings, replaced: Replaced, limits: Limits | None = None
 ) -> Generation | None:
     """Plan recordings as the next generation; None where there are none."""
     shards = make_shards(recordings, settings.shards)
@@ -210,4 +224,4 @@ def _settle(
     if first is None:
         return None
     types = KeptTypes([one.name for one in run.kept], run.kept)
-    return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), types, limits)
+    return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), types, limits, replaced)

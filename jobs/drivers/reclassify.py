@@ -21,26 +21,26 @@ from heartbeat_core.results.folder import Results
 from heartbeat_core.results.stored import lacking_inputs
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
+from jobs.cluster.connect import HERE, Connection
 from jobs.drivers.classify import ClassifySummary, table_schemas
+from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.reach import reaching
 from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
     Run,
     begin,
-    begin_tables,
     finish,
     job_identity,
     on_cluster,
-    run_facts,
     run_shards,
     worth_workers,
-    write_schemas,
 )
 from jobs.listing.again import look_again
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import RUN_NAME, by_count, count_errors, count_labels, part_name
 from jobs.output.newest import newest_recordings, read_newest
 from jobs.output.plans import PlanFolder
+from jobs.output.provenance import recorded
 from jobs.output.status import read_status
 from jobs.settings import ClusterSettings, JobSettings
 from jobs.tasks.reclassify import ReclassifyJob, reclassify_task
@@ -185,19 +185,18 @@ def _work(
 ) -> None:
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
     write = {**manifest.provenance, "source_run_id": source.run_id}
-    job = ReclassifyJob(
-        ClassifyJob(run_facts(run, settings, write), model, manifest.digest, features),
-        storage.join(source.uri, "features"),
-    )
 
-    def run_on(connection: Any) -> None:
+    def run_on(connection: Connection | None) -> None:
+        facts = run_facts(run, settings, write, connection)
+        job = ReclassifyJob(ClassifyJob(facts, model, manifest.digest, features), storage.join(source.uri, "features"))
         write_schemas(run, table_schemas(manifest.labels, features))
         begin_tables(job.classify.run)
         keep_manifest(run.ledger.out, manifest)
         run_shards(run, connection, reclassify_task, job, settings, console, "reclassify")
 
     if not is_read and settings.cluster == ClusterSettings():
-        run_on(None)
+        with recorded(run.ledger.out, run.presence.id, settings, HERE):
+            run_on(None)
     else:
         with on_cluster(run, settings, console, worth_workers(run)) as connection:
             run_on(connection)

@@ -89,6 +89,18 @@ def newest_recordings(out: str) -> Iterator[tuple[int, Recording]]:
                     yield shard.index, recording
 
 
+def newest_errors(out: str) -> dict[str, str]:
+    """Return the ``error_type`` of each recording whose newest row is a failure, by recording_id.
+
+    ``out`` is an output folder in which every planned shard is committed.
+    """
+    found: dict[str, str] = {}
+    for part in read_newest(out, FAILURES, ["error_type"]):
+        names = ("recording_id", "error_type")
+        found.update(zip(*(part.column(name).to_pylist() for name in names), strict=True))
+    return found
+
+
 def failed_recordings(out: str, error_types: Collection[str] = ()) -> Iterator[list[Recording]]:
     """Yield the recordings whose newest row is a failure, as they were planned, a piece of the plan at a time.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,8 +11,8 @@ from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.output.lease import Driver, live_drivers
-from jobs.output.ledger import RUN_NAME, Commit, Ledger
-from jobs.output.plans import PlanFolder, count_retried
+from jobs.output.ledger import RUN_NAME, Commit, Ledger, by_count, count_errors
+from jobs.output.plans import PlanFolder, count_retried, sum_replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,12 @@ class Status:
     Attributes
     ----------
     listed, done, failed : int
-        Recordings, with each that an update has taken again counted once more. A recording that is retried counts once:
-        as left, and then by its new row.
-    retried : int
-        Recordings that retries have taken again.
+        Recordings, each counted once. One that an update or a retry takes again counts as left, and then by its new
+        row.
+    errors : dict[str, int]
+        Failures by ``error_type``, the commonest first.
+    retried, changed : int
+        Recordings that retries have taken again because they had failed, and updates because they had changed.
     running : tuple[int, ...]
         Shards that a driver has handed to its cluster and that are not committed.
     drivers : tuple[Driver, ...]
@@ -47,7 +50,9 @@ class Status:
     listed: int
     done: int
     failed: int
+    errors: dict[str, int]
     retried: int
+    changed: int
     shards: int
     committed: int
     running: tuple[int, ...]
@@ -94,16 +99,20 @@ def read_state(out: str, known: Mapping[int, Commit] | None = None) -> tuple[Sta
     commits = {shard: commit for shard, commit in (known or {}).items() if shard in committed}
     commits |= ledger.commits(committed - commits.keys())
     failed = sum(commit.failed for commit in commits.values())
+    replaced = sum_replaced(generations)
+    n_again = replaced.rows + replaced.failures
     retried = count_retried(generations)
     running = {shard for driver in drivers for shard in driver.shards} - commits.keys()
     status = Status(
         job=job,
         run_id=run_id,
         generations=len(generations),
-        listed=sum(generation.n_recordings for generation in generations) - retried,
-        done=sum(commit.listed for commit in commits.values()) - failed,
-        failed=failed - retried,
+        listed=sum(generation.n_recordings for generation in generations) - n_again,
+        done=sum(commit.listed for commit in commits.values()) - failed - replaced.rows,
+        failed=failed - replaced.failures,
+        errors=by_count(+(count_errors(commits.values()) - Counter(replaced.errors))),
         retried=retried,
+        changed=n_again - retried,
         shards=generations[-1].end_shard if generations else 0,
         committed=len(commits),
         running=tuple(sorted(running)),

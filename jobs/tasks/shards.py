@@ -184,8 +184,9 @@ def _process(
 def _check_lost(shard: Shard, failures: Sequence[Failure], settled: Collection[str]) -> None:
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
+        recordings = f"{len(lost)} recording{'s' * (len(lost) != 1)}"
         raise StorageError(
-            f"shard {shard.index}: {len(lost)} recordings cannot be read any more, the first is {lost[0]}; "
+            f"shard {shard.index}: {recordings} cannot be read any more, the first is {lost[0]}; "
             "restore them and run the same command again, or start in another folder"
         )
 

@@ -47,6 +47,7 @@ RULES: dict[str, set[str]] = {
     "heartbeat_core.reporting": {
         f"heartbeat_core.{wing}" for wing in ("evaluation", "features", "learning", "bundles", "results")
     },
+    "heartbeat_core.reviewing": {f"heartbeat_core.{wing}" for wing in ("formats", "audio", "features", "evaluation")},
     "jobs.listing": {"jobs"},
     "jobs.cluster": {"jobs"},
     "jobs.output": {"jobs", "jobs.listing"},
@@ -70,6 +71,8 @@ PURE = (
     "features.series",
     *("features.signal", "features.similarity", "features.statistics", "features.statistics_columns"),
     "audio.quality",
+    "evaluation.agreement",
+    "reviewing.choosing",
     "reporting.page",
     "audio.synthetic_artifacts",
     "audio.synthetic_waves",
@@ -211,8 +214,9 @@ def _in(*places: str) -> set[str]:
         ("librosa", ("heartbeat_core.features",)),
         ("soxr", ("heartbeat_core.features", "heartbeat_core.learning.segmenting")),
         ("sklearn", ("heartbeat_core.evaluation", "heartbeat_core.challenges", "heartbeat_core.learning")),
-        ("matplotlib", ("heartbeat_core.reporting.drawing",)),
-        ("jinja2", ("heartbeat_core.reporting.render",)),
+        ("matplotlib", ("heartbeat_core.reporting.drawing", "heartbeat_core.reviewing.picture")),
+        ("PIL", ("heartbeat_core.reviewing.picture",)),
+        ("jinja2", ("heartbeat_core.reporting.render", "heartbeat_core.reviewing.page")),
         ("prometheus_client", ("jobs.output.metrics",)),
         ("perpetual", ("heartbeat_core.learning.classical",)),
         ("onnx", ("heartbeat_core.bundles.export",)),
