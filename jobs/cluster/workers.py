@@ -78,7 +78,7 @@ def check_workers(client: Client, shared: str, access: storage.Access) -> None:
     ours = installed_versions()
     for worker, answer in ask(client, probe_worker, shared, access).items():
         if isinstance(answer, HeartbeatError):
-            raise JobError(f"worker {worker}: {answer}")
+            raise JobError(f"worker {worker}: {answer}: its machine needs the access that this one has")
         versions, sees_shared = answer
         if told := describe_mismatch(versions, ours):
             raise JobError(f"worker {worker} has {told}: install the same there, or start it from the same image")
