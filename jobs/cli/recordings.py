@@ -292,17 +292,18 @@ def demo(
     folder: Annotated[
         str, typer.Argument(metavar="FOLDER", help="Where recordings and results go.")
     ] = "heartbeat-demo",
+    cluster: Cluster = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Synthesise a few dozen recordings, and classify them on a cluster of this machine.
+    """Synthesise a few dozen recordings, and classify them.
 
     The sounds are synthetic, and two of the files are broken on purpose.
     """
     with exit_codes():
-        prepare_workers(None, "heartbeat_core.bundles.bundle")
+        prepare_workers(cluster, "heartbeat_core.bundles.bundle")
         from jobs.drivers.demo import demo as run_job
 
-        summary = run_job(folder, job_settings(None, None, workers), log)
+        summary = run_job(folder, job_settings(None, cluster, workers), log)
         show(as_json, summary, print_demo, demo_record)
         check_failures(summary.classified.totals, max_failure_rate=1.0)

@@ -1,4 +1,4 @@
-"""A first run without any data: synthesise recordings, and classify them on a cluster of this machine."""
+"""A first run without any data: synthesise recordings, and classify them."""
 
 from __future__ import annotations
 
