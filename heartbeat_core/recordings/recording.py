@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from heartbeat_core.errors import RecordingError
@@ -27,6 +27,9 @@ class Recording:
 
     ``modified`` is when the store says that it was last modified, None where it says nothing. ``kept`` are its cells
     in the columns that the user keeps, as text, in the order in which they were named.
+
+    If names are salted, ``uri`` and ``relative_path`` are pseudonyms. ``sealed`` is where the recording is, encrypted;
+    ``location`` is the same in plain, for the process that opens it, and is stored nowhere.
     """
 
     uri: str
@@ -42,6 +45,13 @@ class Recording:
     query_digest: str | None = None
     modified: datetime | None = None
     kept: tuple[str | None, ...] = ()
+    sealed: str | None = None
+    location: str | None = field(default=None, repr=False)
+
+    @property
+    def opens(self) -> str:
+        """The URI that opens it."""
+        return self.uri if self.location is None else self.location
 
     @property
     def public_uri(self) -> str:

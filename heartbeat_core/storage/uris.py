@@ -12,6 +12,8 @@ SUCCESS_NAME = "_SUCCESS"
 ROWS_FOLDER = "recordings"
 """The folder below a dataset that holds its rows."""
 FAILURES = "failures"
+PATIENTS_NAME = "patients.parquet"
+"""The file of the table of patients below the results of ``classify``."""
 TABLES = ("predictions", "features", FAILURES)
 """The folders below the results of ``classify``; a dataset has ``failures``, too."""
 

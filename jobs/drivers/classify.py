@@ -9,6 +9,7 @@ from itertools import chain
 
 from rich.console import Console
 
+from heartbeat_core import storage
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.errors import UsageError
 from heartbeat_core.formats.kept import KeptTypes, check_names
@@ -16,8 +17,9 @@ from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results import schema
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES
+from heartbeat_core.storage.uris import FAILURES, PATIENTS_NAME
 from jobs.cluster.connect import check_certificates
+from jobs.drivers.found import Found, check_secret
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
@@ -26,18 +28,16 @@ from jobs.drivers.run import (
     finish,
     job_identity,
     on_cluster,
-    report_listing,
     run_facts,
     run_shards,
     worth_workers,
 )
 from jobs.listing.again import look_again
-from jobs.listing.kept import ManifestColumns
-from jobs.listing.listing import Listing
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_labels
 from jobs.output.newest import failed_recordings, read_newest
+from jobs.output.patients import names_patients, store_patients
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_task
@@ -105,14 +105,15 @@ def classify(
             settings = settings.model_copy(update={"limits": Ledger(out).find_limits() or retry_limits})
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
-        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
+        found = Found(inputs, settings)
+        settings = settings.model_copy(update={"keep_columns": found.kept_names})
         check_names(settings.keep_columns, _own_columns(manifest.labels, settings))
-        columns = ManifestColumns(settings.keep_columns, settings.patient_column)
-        listing = Listing(inputs, settings.path_column, settings.selection, columns)
+        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
+        identity = found.identity_of(identity)
 
         def make_plan() -> Iterable[list[Recording]]:
-            yield from make_shards(listing, settings.shards)
-            report_listing(listing, console)
+            yield from make_shards(found, settings.shards)
+            found.report(console)
 
         with begin(out, identity, settings, make_plan, console) as run:
             if run.is_finished and not update and retry_failed is None:
@@ -120,14 +121,14 @@ def classify(
             begun = None if run.is_finished else run.generations[-1]
             totals = _work(run, manifest, settings, console)
             if update and not run.is_new:
-                run = _add_update(run, listing, settings, console)
+                run = _add_update(run, found, settings, console)
                 totals = _work(run, manifest, settings, console)
             elif retry_failed is not None and begun is not None and begun.limits is not None:
                 console.print(
                     f"retry {begun.number} had been begun and is finished now: run this again to begin another"
                 )
             elif retry_failed is not None and not run.is_new:
-                run = _add_retry(run, retry_failed, retry_limits, settings, console)
+                run = _add_retry(run, found, retry_failed, retry_limits, settings, console)
                 totals = _work(run, manifest, settings, console)
             labels, errors = _newest_counts(run)
             if len(run.generations) > 1:
@@ -141,30 +142,38 @@ def _own_columns(labels: Labels, settings: JobSettings) -> list[str]:
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
-    """Run what is left, and mark the folder as finished."""
+    """Run what is left, pool the patients, and mark the folder as finished."""
+    facts = run_facts(run, settings, manifest.provenance)
+
+    def complete() -> None:
+        is_current = run.is_finished and storage.find(storage.join(run.ledger.out, PATIENTS_NAME)) is not None
+        if not is_current and names_patients(run.ledger.out):
+            console.print(store_patients(run.ledger.out, manifest, run.kept, run.run_id, dict(facts.provenance)))
+
     if run.is_committed:
-        return finish(run)
+        return finish(run, complete)
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
     with on_cluster(run, settings, console, worth_workers(run)) as connection:
+        if settings.salt_env is not None and not connection.is_local:
+            check_secret(connection, settings.salt_env)
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
-        facts = run_facts(run, settings, manifest.provenance)
         job = ClassifyJob(facts, model, manifest.digest, settings.features)
         begin_tables(facts)
         run_shards(run, connection, classify_task, job, settings, console, "classify")
-        return finish(run)
+        return finish(run, complete)
 
 
-def _add_update(run: Run, listing: Listing, settings: JobSettings, console: Console) -> Run:
+def _add_update(run: Run, listing: Found, settings: JobSettings, console: Console) -> Run:
     """List the inputs again and plan what is new or has changed; return the run with that generation, if any."""
     with KnownRecordings() as known:
         for shard in run.shards():
             known.update(shard.recordings)
         fresh = (recording for recording in listing if not known.is_current(recording))
         generation = _settle(run, fresh, settings)
-    report_listing(listing, console)
+    listing.report(console)
     if generation is None:
         console.print("nothing is new and nothing has changed")
         return run
@@ -172,9 +181,12 @@ def _add_update(run: Run, listing: Listing, settings: JobSettings, console: Cons
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
 
 
-def _add_retry(run: Run, error_types: Collection[str], limits: Limits, settings: JobSettings, console: Console) -> Run:
+def _add_retry(
+    run: Run, listing: Found, error_types: Collection[str], limits: Limits, settings: JobSettings, console: Console
+) -> Run:
     """Plan the recordings that have failed once more; return the run with that generation, if any."""
-    failed = chain.from_iterable(map(look_again, failed_recordings(run.ledger.out, error_types)))
+    pieces = map(listing.opened, failed_recordings(run.ledger.out, error_types))
+    failed = chain.from_iterable(map(look_again, pieces))
     generation = _settle(run, failed, settings, limits)
     if generation is None:
         kinds = f" with {' or '.join(error_types)}" if error_types else ""

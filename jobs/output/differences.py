@@ -15,6 +15,8 @@ _OPTIONS = {
     "label_words": "--labels-are or --label-map",
     "path_column": "--path-column",
     "patient_column": "--patient-column",
+    "patient_from": "--patient-from",
+    "salt": "--salt-env (a digest of its secret)",
     "keep_columns": "--keep-columns",
     "model": "--model",
     "features": "--features",

@@ -201,7 +201,7 @@ def _in(*places: str) -> set[str]:
         ("sqlite3", ("jobs.listing.seen",)),
         ("dask", ("jobs.cluster",)),
         ("distributed", ("jobs.cluster",)),
-        ("cryptography", ("jobs.cluster.certificates", "jobs.cluster.tls")),
+        ("cryptography", ("jobs.cluster.certificates", "jobs.cluster.tls", "jobs.listing.pseudonyms")),
         ("typer", ("jobs.cli",)),
         ("soundfile", ("heartbeat_core.audio",)),
         ("librosa", ("heartbeat_core.features",)),
