@@ -182,8 +182,8 @@ def find_site_column(kept: Sequence[str]) -> str | None:
 def _reason(is_sure: bool, is_classified: bool, is_low: bool) -> str | None:
     if not is_classified:
         return NO_RECORDING
-    found = [LOW_CONFIDENCE] * is_low + [NO_SURE_RECORDING] * (not is_sure)
-    return ",".join(found) or None
+    found = {LOW_CONFIDENCE: is_low, NO_SURE_RECORDING: not is_sure}
+    return ",".join(reason for reason, applies in found.items() if applies) or None
 
 
 def _where(there: NDArray[np.bool_], values: Sequence[Any] | NDArray[Any]) -> list[Any]:

@@ -73,6 +73,8 @@ class Found:
         selection = dict(found["selection"])
         for key in ("include", "exclude"):
             selection[key] = [names.name("pattern", one) for one in selection[key]]
+        if self._pattern is not None:
+            found["patient_from"] = names.name("pattern", self._pattern.expression.pattern)
         found["inputs"] = [names.name("input", one) for one in found["inputs"]]
         return {**found, "selection": selection, "salt": names.digest}
 

@@ -60,6 +60,6 @@ class PatientPattern:
             yield replace(recording, patient_id=patient or None, kept=(*recording.kept, *cells))
         if n_recordings and not n_found:
             raise InputError(
-                f"--patient-from {self.expression.pattern}: found in the path of none of the {n_recordings} recordings: "
-                "it is searched in the path below the input"
+                f"--patient-from {self.expression.pattern}: it is searched in the path below the input, and found in "
+                f"none of {n_recordings}"
             )
