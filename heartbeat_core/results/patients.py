@@ -100,7 +100,7 @@ class PatientPool:
     def add_failed(self, part: pa.Table) -> None:
         """Take a part of ``failures``."""
         _, rows = self._rows_of(part)
-        np.add.at(self._n, (rows, 2), 1)
+        np.add.at(self._n, (rows, np.full(len(rows), 2)), 1)
 
     def finish(self, run_id: str) -> pa.Table:
         """Return the table ``patients``, in the order of the patients."""
