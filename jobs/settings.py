@@ -122,8 +122,8 @@ class JobSettings(Settings):
     """What a job may be told beside its inputs and its output."""
 
     model: str = DEFAULT_MODEL
-    features: Annotated[tuple[str, ...], Field(min_length=1)] = ("aligned", "statistics")
-    """Feature sets to write."""
+    features: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Feature sets to write; None for ``aligned``, ``statistics`` and what the model reads."""
     path_column: str | None = None
     patient_column: str | None = None
     patient_from: str | None = None
@@ -144,12 +144,12 @@ class JobSettings(Settings):
 
     @field_validator("features")
     @classmethod
-    def _check_features(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_features(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         # Imported here: it loads numpy, and most commands do without.
         from heartbeat_core.features.catalogue import sets_written
 
         try:
-            sets_written(names)
+            sets_written(names or ())
         except ConfigError as error:
             raise PydanticCustomError("feature_set", "{told}", {"told": str(error)}) from None
         return names

@@ -93,10 +93,11 @@ class BundleManifest(Settings):
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What the metadata of every part of a job's results say of the model; lists are JSON."""
+        """What the metadata of every part of a job's results say of the model; lists and mappings are JSON."""
         return {
             "model_id": self.model_id,
             "recipe": self.recipe.name,
+            "frames": json.dumps(self.recipe.frames.model_dump(mode="json")),
             "labels": json.dumps(self.labels),
             "thresholds": json.dumps(self.decision.thresholds),
         }

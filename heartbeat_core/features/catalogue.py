@@ -129,6 +129,20 @@ def vectors_read(recipe_input: str) -> tuple[str, ...]:
     return tuple(one.name for one in sets_read(recipe_input) if one.shape == "vector")
 
 
+def default_sets(recipe_input: str) -> tuple[str, ...]:
+    """Return what ``classify`` writes where no sets are named: ``aligned``, ``statistics``, and what the model reads.
+
+    Results that hold what their model reads can be classified by another such model without reading the audio again.
+
+    Examples
+    --------
+    >>> default_sets("statistics+cycles")
+    ('aligned', 'statistics', 'cycles')
+    """
+    read = (one.name for one in sets_read(recipe_input) if one.columns)
+    return tuple(dict.fromkeys((ALIGNED.name, STATISTICS.name, *read)))
+
+
 def sets_written(names: Sequence[str]) -> list[FeatureSet]:
     """Return the feature sets to write, in the order of their columns.
 

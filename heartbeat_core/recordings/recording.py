@@ -28,6 +28,8 @@ class Recording:
     ``modified`` is when the store says that it was last modified, None where it says nothing. ``kept`` are its cells
     in the columns that the user keeps, as text, in the order in which they were named.
 
+    ``stored_in`` is the part of other results that holds its features, None where its audio has to be read.
+
     If names are salted, ``uri`` and ``relative_path`` are pseudonyms. ``sealed`` is where the recording is, encrypted;
     ``location`` is the same in plain, for the process that opens it, and is stored nowhere.
     """
@@ -45,6 +47,7 @@ class Recording:
     query_digest: str | None = None
     modified: datetime | None = None
     kept: tuple[str | None, ...] = ()
+    stored_in: str | None = None
     sealed: str | None = None
     location: str | None = field(default=None, repr=False)
 

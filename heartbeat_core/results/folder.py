@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +14,9 @@ from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import from_parquet, join_tables, parquet_schema
 from heartbeat_core.storage.uris import FAILURES, TABLES
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 _IDENTITY = ["recording_id", "generation"]
 
@@ -79,6 +84,36 @@ class Results:
     def part_uris(self, table: str) -> list[str]:
         """Return the URIs of the Parquet files of a table, for an engine that reads them itself."""
         return list(self._parts[table])
+
+    def sql(self, query: str) -> DuckDBPyRelation:
+        """Return the answer to a query of one statement over the tables.
+
+        Parameters
+        ----------
+        query : str
+            DuckDB's SQL. Each table of the folder is a view of its newest rows.
+
+        Returns
+        -------
+        DuckDBPyRelation
+            Nothing is read until it is asked for a result: ``df()`` for pandas, ``pl()`` for polars,
+            ``to_arrow_table()`` for Arrow, ``fetchall()`` for Python values.
+
+        Raises
+        ------
+        InputError
+            The query cannot be run, or may write.
+        """
+        from heartbeat_core.results.database import relation
+
+        return relation(self._connection, query)
+
+    @cached_property
+    def _connection(self) -> DuckDBPyConnection:
+        # Imported here, as above: DuckDB is loaded only where it is used.
+        from heartbeat_core.results.database import connect
+
+        return connect(self.uri)
 
     def _newest(self, table: str, columns: Sequence[str] | None) -> pa.Table:
         wanted = None if columns is None else list(dict.fromkeys([*columns, *_IDENTITY]))

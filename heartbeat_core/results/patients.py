@@ -19,6 +19,7 @@ from heartbeat_core.bundles.manifest import BundleManifest
 from heartbeat_core.bundles.predictions import LOW_CONFIDENCE
 from heartbeat_core.formats.columns import TEXT, TEXTS, make_schema, make_table, text_list_column
 from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
+from heartbeat_core.results.notes import with_notes
 
 WORST_PREFIX = "worst_"
 NO_SURE_RECORDING = "no_sure_recording"
@@ -137,7 +138,7 @@ class PatientPool:
             "model_id": [self._manifest.model_id] * len(ids),
             "run_id": [run_id] * len(ids),
         }
-        return make_table(columns, patients_schema(labels))
+        return make_table(columns, with_notes(patients_schema(labels)))
 
     def _rows_of(self, part: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return which rows of a part have a patient, and the number of each one's patient."""

@@ -26,6 +26,7 @@ from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.results.listed import LISTED, listed_columns, with_kept
+from heartbeat_core.results.notes import with_notes
 
 if TYPE_CHECKING:
     from heartbeat_core.bundles.servable import Holdout
@@ -263,10 +264,11 @@ def holdout_table(holdout: Holdout) -> pa.Table:
 
 
 def with_metadata(table: pa.Table, provenance: Mapping[str, str]) -> pa.Table:
-    """Attach the version of the schema and the provenance of the run as Parquet key-value metadata."""
+    """Attach the version of the schema and the provenance of the run as metadata, and to each column its note."""
     entries = {"heartbeat.schema_version": str(SCHEMA_VERSION)}
     entries |= {f"heartbeat.{key}": value for key, value in provenance.items()}
-    return table.replace_schema_metadata(entries)
+    schema = with_notes(table.schema).with_metadata(entries)
+    return pa.Table.from_arrays(table.columns, schema=schema)
 
 
 def _identity(results: Sequence[RecordingResult]) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.settings import S3Settings
@@ -27,7 +28,12 @@ from heartbeat_core.storage.local import LocalStore
 from heartbeat_core.storage.stores import Entry, FsspecStore, Store
 from heartbeat_core.storage.uris import display, is_local, join, public_uri
 
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
 _S3 = "s3://"
+_ATTEMPTS = 5
+"""How often a request to S3 is sent for a library that opens files itself."""
 
 PROBE_PREFIX = "_probe-"
 """Beginning of the names of files that test a store. One stays behind where the process dies during the test."""
@@ -276,6 +282,29 @@ def store_of(uri: str) -> Store:
     scheme, _, rest = public_uri(uri).partition("://")
     is_web = scheme in ("http", "https")
     return FsspecStore(filesystem, f"{scheme} {rest.partition('/')[0]}" if is_web else scheme)
+
+
+def filesystem_of(uri: str) -> AbstractFileSystem | None:
+    """Return the fsspec filesystem of a URI, for a library that opens files itself; None for local files.
+
+    Nothing here repeats its requests, so that of S3 does.
+
+    Raises
+    ------
+    InputError, StorageError
+        As ``store_of``.
+    """
+    if is_local(uri):
+        return None
+    store_of(uri)  # Raises where there is no such store.
+    # Imported here, as above and below.
+    if not uri.startswith(_S3):
+        import fsspec
+
+        return fsspec.core.url_to_fs(uri)[0]
+    from heartbeat_core.storage.s3 import make_filesystem
+
+    return make_filesystem(_ACCESS.get().s3, _ATTEMPTS)
 
 
 _LOCAL_STORE = LocalStore()

@@ -42,25 +42,31 @@ _CREDENTIAL_CODES = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKey
 _MD5 = re.compile("[0-9a-f]{32}")
 
 
+def make_filesystem(settings: S3Settings, attempts: int) -> s3fs.S3FileSystem:
+    """Return s3fs's filesystem, which asks again until a request was sent ``attempts`` times."""
+    filesystem = s3fs.S3FileSystem(
+        session=_session(settings),
+        anon=settings.anonymous,
+        endpoint_url=settings.endpoint_url,
+        requester_pays=settings.requester_pays,
+        use_listings_cache=False,
+        skip_instance_cache=True,
+        config_kwargs={
+            "retries": {"mode": "standard", "total_max_attempts": 1},
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "read_timeout": READ_TIMEOUT_S,
+            "max_pool_connections": MAX_CONCURRENT,
+        },
+    )
+    filesystem.retries = attempts
+    return filesystem
+
+
 class S3Store:
     """The buckets that one process reaches with its own credentials."""
 
     def __init__(self, settings: S3Settings) -> None:
-        self._filesystem = s3fs.S3FileSystem(
-            session=_session(settings),
-            anon=settings.anonymous,
-            endpoint_url=settings.endpoint_url,
-            requester_pays=settings.requester_pays,
-            use_listings_cache=False,
-            skip_instance_cache=True,
-            config_kwargs={
-                "retries": {"mode": "standard", "total_max_attempts": 1},
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "read_timeout": READ_TIMEOUT_S,
-                "max_pool_connections": MAX_CONCURRENT,
-            },
-        )
-        self._filesystem.retries = 1
+        self._filesystem = make_filesystem(settings, attempts=1)
         self._gate = gate(f"s3 {settings.endpoint_url}")
 
     def walk(self, folder: str) -> Iterator[Entry]:

@@ -9,9 +9,12 @@ import re
 LOCAL = "file://"
 SUCCESS_NAME = "_SUCCESS"
 """The file that is written last into a folder: without it the folder is not finished."""
+PLAN_FOLDER = "_plan"
+"""The folder below the output of a job that holds what was listed, as one ``000000.json`` for each generation."""
 ROWS_FOLDER = "recordings"
 """The folder below a dataset that holds its rows."""
 FAILURES = "failures"
+SCHEMAS_FOLDER = "_schemas"
 PATIENTS_NAME = "patients.parquet"
 """The file of the table of patients below the results of ``classify``."""
 TABLES = ("predictions", "features", FAILURES)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from types import FrameType
 
-from jobs.cli import challenges, datasets, folders, models, recordings
+from jobs.cli import challenges, datasets, folders, models, queries, recordings
 from jobs.cli.app import EXIT_INTERRUPTED, app
 
-__all__ = ["app", "challenges", "datasets", "folders", "main", "models", "recordings"]
+__all__ = ["app", "challenges", "datasets", "folders", "main", "models", "queries", "recordings"]
 
 _ORDER = (
     *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.compact),
+    *(recordings.reclassify, queries.sql, queries.open_python, queries.describe, queries.diff),
     *(datasets.build_dataset, models.evaluate, models.train, challenges.score, models.export, folders.certs),
 )
 """The commands in the order of their use, in which the help lists them."""
@@ -27,8 +29,10 @@ def main() -> None:
     try:
         app()
     finally:
-        # The process ends, so a last garbage collection, which takes half a second, is of no use.
-        gc.freeze()
+        # The process ends, so a last garbage collection, which takes half a second, is of no use; but without it,
+        # DuckDB reports its objects as leaked.
+        if "duckdb" not in sys.modules:
+            gc.freeze()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from heartbeat_core.evaluation.intervals import Interval
     from heartbeat_core.evaluation.leave_one_out import Place
     from heartbeat_core.evaluation.rank_figures import LabelRanks, RankFigures
+    from heartbeat_core.results.comparison import Comparison, Shift
+    from heartbeat_core.results.notes import Description
     from jobs.drivers.classify import ClassifySummary
     from jobs.drivers.compact import Compaction
+    from jobs.drivers.reclassify import ReclassifySummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
     from jobs.planning.estimate import Estimate
@@ -69,6 +72,61 @@ def print_status(found: Status) -> None:
         out.print(f"driver on {driver.host}, process {driver.pid}: heard from {ago} s ago{done}")
 
 
+def print_columns(name: str, columns: Sequence[Description]) -> None:
+    """Print what each column of a table is, one to a line; ``?`` marks a type that may be null."""
+    rows = []
+    for one in columns:
+        kind = one.type.partition("[")[0] + ("?" if one.may_be_null else "")
+        rows.append((one.name, kind, one.unit, one.method, one.meaning))
+    _print_rows(f"{name}: {len(columns)} columns", ("column", "type", "unit", "method", "meaning"), rows)
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print what differs between two results: labels, the most confident flips, and drift."""
+    out.print(f"before: {found.models[0]}")
+    out.print(f"after:  {found.models[1]}")
+    out.print(
+        f"{found.n_common} recordings in both, {found.n_only_before} only before, {found.n_only_after} only after"
+    )
+    if found.n_predicted:
+        share = 100 * found.n_changed / found.n_predicted
+        out.print(f"{found.n_changed} of {found.n_predicted} labels changed ({share:.1f} %)")
+    out.print(f"unsure: {100 * found.unsure[0]:.1f} % before, {100 * found.unsure[1]:.1f} % after")
+    _print_rows(
+        "changes by label", ("before", "after", "n"), [(one.before, one.after, str(one.count)) for one in found.changes]
+    )
+    _print_rows(
+        "changed labels with the highest confidence",
+        ("recording", "before", "", "after", ""),
+        [
+            (one.relative_path, one.before, f"{one.before_confidence:.2f}", one.after, f"{one.after_confidence:.2f}")
+            for one in found.flips
+        ],
+    )
+    heads = ("", "before", "after", "shift")
+    _print_rows("means of the probabilities", heads, list(map(_shift_row, found.probabilities)))
+    _print_rows("features that moved the most", heads, list(map(_shift_row, found.features)))
+    if found.probabilities or found.features:
+        out.print("A shift is in standard deviations of the values before.")
+
+
+def _shift_row(one: Shift) -> tuple[str, ...]:
+    shift = "–" if one.shift is None else f"{one.shift:+.2f}"
+    return one.column, f"{one.before:.4g}", f"{one.after:.4g}", shift
+
+
+def _print_rows(title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print columns of text under a title, if there are rows.
+
+    The lines are as long as they need to be: a terminal breaks them, and a program that searches them wants them whole.
+    """
+    if rows:
+        widths = [max(map(len, cells)) for cells in zip(heads, *rows, strict=True)]
+        out.print(f"\n{title}")
+        for row in (heads, *rows):
+            out.print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 def print_classified(summary: ClassifySummary) -> None:
     """Print the totals, the predictions of each label, the model and where the tables are."""
     from heartbeat_core.storage.uris import TABLES
@@ -78,6 +136,14 @@ def print_classified(summary: ClassifySummary) -> None:
         out.print(f"  {count:>8} {label}")
     out.print(f"model {summary.model_id}")
     print_places(summary.out, TABLES)
+
+
+def print_reclassified(summary: ReclassifySummary) -> None:
+    """Print how many recordings were not read, and why others were."""
+    totals = summary.classified.totals
+    out.print(f"{summary.n_stored} recordings classified from stored features, {totals.listed - summary.n_stored} read")
+    if summary.lacking:
+        out.print(f"the results do not hold what the model reads: {', '.join(summary.lacking)}")
 
 
 def print_totals(totals: Totals, rows: str, errors: dict[str, int]) -> None:

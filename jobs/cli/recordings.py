@@ -26,6 +26,7 @@ from jobs.cli.options import (
     Config,
     DeviceOption,
     Exclude,
+    Folder,
     Include,
     Inputs,
     KeepColumns,
@@ -52,6 +53,7 @@ from jobs.cli.printing import (
     print_classified,
     print_estimate,
     print_predictions,
+    print_reclassified,
 )
 from jobs.cluster.forkserver import use_one_thread
 
@@ -69,7 +71,7 @@ def classify(
             "--features",
             metavar="SET,...",
             help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, mfcc, spectral-contrast, "
-            "and those of other packages. [default: aligned,statistics]",
+            "and those of other packages. [default: aligned, statistics, and what the model reads]",
         ),
     ] = None,
     update: Annotated[
@@ -136,6 +138,37 @@ def classify(
         if compact:
             compact_at_the_end(output, settings)
         check_failures(summary.totals, settings.max_failure_rate)
+
+
+@app.command(epilog=EXIT_CODES)
+def reclassify(
+    results: Folder,
+    output: Output,
+    model: Annotated[str, typer.Option("--model", metavar="NAME|URI", help="A shipped model, or where a bundle is.")],
+    cluster: Cluster = None,
+    workers: Workers = None,
+    salt_env: SaltEnv = None,
+    max_failure_rate: MaxFailureRate = None,
+    device: DeviceOption = None,
+    config: Config = None,
+) -> None:
+    """Classify the recordings of finished results with another model, and write them to another folder.
+
+    The stored features are used where they hold what the model reads. Otherwise, and for recordings that had failed,
+    the audio is read again. Where nothing has to be read, no cluster is started unless --cluster or --workers asks for
+    one.
+
+    Example: **heartbeat reclassify results/ --model my-model/ -o results-2/**
+    """
+    with exit_codes():
+        from jobs.drivers.reclassify import reclassify as run_job
+
+        options = {"model": model, "salt_env": salt_env, "max_failure_rate": max_failure_rate, "device": device}
+        settings = job_settings(config, cluster, workers, **options)
+        summary = run_job(results, output, settings, log)
+        print_classified(summary.classified)
+        print_reclassified(summary)
+        check_failures(summary.classified.totals, settings.max_failure_rate)
 
 
 @app.command(epilog="Exit codes: 0 all were classified, 1 at least one could not be, 2 wrong usage, 130 interrupted.")

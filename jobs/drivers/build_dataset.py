@@ -29,6 +29,8 @@ from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.schema import FAILURES, RECORDINGS, segments_table
 from heartbeat_core.settings import fingerprint, parse_settings
+from heartbeat_core.storage import uris
+from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
@@ -44,6 +46,7 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
     worth_workers,
+    write_schemas,
 )
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_parent_folder, match_labels
@@ -153,6 +156,7 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
+            write_schemas(run, {ROWS_FOLDER: RECORDINGS, uris.FAILURES: FAILURES})
             reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)
             job = DatasetJob(facts, options.recipe, reference_uri, labels, options.layout == "padded")
             begin_tables(facts)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 from rich.console import Console
 
-from heartbeat_core import storage
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
 from heartbeat_core.errors import UsageError
+from heartbeat_core.features.catalogue import default_sets
 from heartbeat_core.formats.kept import KeptTypes, check_names
 from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results import schema
+from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES, PATIENTS_NAME
+from heartbeat_core.storage.uris import FAILURES, TABLES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.found import Found, check_secret
+from jobs.drivers.patients import keep_patients
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import (
     Run,
@@ -31,13 +34,14 @@ from jobs.drivers.run import (
     run_facts,
     run_shards,
     worth_workers,
+    write_schemas,
 )
 from jobs.listing.again import look_again
+from jobs.listing.pseudonyms import located
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_labels
 from jobs.output.newest import failed_recordings, read_newest
-from jobs.output.patients import names_patients, store_patients
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_task
@@ -105,10 +109,12 @@ def classify(
             settings = settings.model_copy(update={"limits": Ledger(out).find_limits() or retry_limits})
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
+        features = features_written(settings, manifest)
         found = Found(inputs, settings)
         settings = settings.model_copy(update={"keep_columns": found.kept_names})
-        check_names(settings.keep_columns, _own_columns(manifest.labels, settings))
-        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(settings.features))
+        own = table_schemas(manifest.labels, features).values()
+        check_names(settings.keep_columns, [name for one in own for name in one.names])
+        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(features))
         identity = found.identity_of(identity)
 
         def make_plan() -> Iterable[list[Recording]]:
@@ -128,7 +134,7 @@ def classify(
                     f"retry {begun.number} had been begun and is finished now: run this again to begin another"
                 )
             elif retry_failed is not None and not run.is_new:
-                run = _add_retry(run, found, retry_failed, retry_limits, settings, console)
+                run = _add_retry(run, retry_failed, retry_limits, settings, console)
                 totals = _work(run, manifest, settings, console)
             labels, errors = _newest_counts(run)
             if len(run.generations) > 1:
@@ -136,31 +142,33 @@ def classify(
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
-def _own_columns(labels: Labels, settings: JobSettings) -> list[str]:
-    features = schema.features_schema(settings.features)
-    return [*schema.predictions_schema(labels).names, *features.names, *schema.FAILURES.names]
+def table_schemas(labels: Labels, features: Sequence[str]) -> dict[str, Schema]:
+    """Return the columns of each table, without those that are kept."""
+    own = (schema.predictions_schema(labels), schema.features_schema(features), schema.FAILURES)
+    return dict(zip(TABLES, own, strict=True))
+
+
+def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[str, ...]:
+    """Return the feature sets that the job writes: those of the settings, else the default ones for the model."""
+    return settings.features or default_sets(manifest.recipe.input)
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
     """Run what is left, pool the patients, and mark the folder as finished."""
     facts = run_facts(run, settings, manifest.provenance)
-
-    def complete() -> None:
-        is_current = run.is_finished and storage.find(storage.join(run.ledger.out, PATIENTS_NAME)) is not None
-        if not is_current and names_patients(run.ledger.out):
-            console.print(store_patients(run.ledger.out, manifest, run.kept, run.run_id, dict(facts.provenance)))
-
+    complete = partial(keep_patients, run, manifest, dict(facts.provenance), console)
     if run.is_committed:
         return finish(run, complete)
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
     with on_cluster(run, settings, console, worth_workers(run)) as connection:
-        if settings.salt_env is not None and not connection.is_local:
-            check_secret(connection, settings.salt_env)
+        check_secret(connection, settings.salt_env)
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
-        job = ClassifyJob(facts, model, manifest.digest, settings.features)
+        features = features_written(settings, manifest)
+        write_schemas(run, table_schemas(manifest.labels, features))
+        job = ClassifyJob(facts, model, manifest.digest, features)
         begin_tables(facts)
         run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run, complete)
@@ -181,11 +189,9 @@ def _add_update(run: Run, listing: Found, settings: JobSettings, console: Consol
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
 
 
-def _add_retry(
-    run: Run, listing: Found, error_types: Collection[str], limits: Limits, settings: JobSettings, console: Console
-) -> Run:
+def _add_retry(run: Run, error_types: Collection[str], limits: Limits, settings: JobSettings, console: Console) -> Run:
     """Plan the recordings that have failed once more; return the run with that generation, if any."""
-    pieces = map(listing.opened, failed_recordings(run.ledger.out, error_types))
+    pieces = (located(piece, settings.salt_env) for piece in failed_recordings(run.ledger.out, error_types))
     failed = chain.from_iterable(map(look_again, pieces))
     generation = _settle(run, failed, settings, limits)
     if generation is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -57,12 +56,6 @@ class Found:
         names, patients, paths = self._names, self._cells(PATIENT_COLUMNS, "patient"), self._cells(PATH_COLUMNS, "path")
         return (names.hide(one, patients, paths) for one in found)
 
-    def opened(self, recordings: Iterable[Recording]) -> list[Recording]:
-        """Return recordings of the plan with the places that their stores know."""
-        if (names := self._names) is None:
-            return list(recordings)
-        return [replace(one, location=names.unseal(one).uri) for one in recordings]
-
     def identity_of(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         """Return a job's identity with the options for patients, and without what the names of inputs could tell."""
         found = dict(identity)
@@ -89,14 +82,16 @@ class Found:
         return [number for number, name in enumerate(self.kept_names) if name.casefold() in wanted]
 
 
-def check_secret(connection: Connection, variable: str) -> None:
-    """Refuse workers that do not have the secret of this process.
+def check_secret(connection: Connection, variable: str | None) -> None:
+    """Refuse workers that do not have the secret of this process; those of this machine have its environment.
 
     Raises
     ------
     ConfigError
         One of them lacks it, or has another.
     """
+    if variable is None or connection.is_local:
+        return
     ours = worker_digest(variable)
     answers: dict[str, Any] = connection.client.run(worker_digest, variable, on_error="return")
     for worker, answer in answers.items():

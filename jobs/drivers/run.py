@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,8 +20,10 @@ from heartbeat_core.errors import HeartbeatError, StorageError
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.listed import with_kept
+from heartbeat_core.results.notes import Schema, frictionless
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.storage.uris import SCHEMAS_FOLDER, public_uri
 from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.listing.listing import Listing
@@ -35,6 +38,7 @@ from jobs.tasks.context import RunFacts, stop_work
 from jobs.tasks.parts import PartFacts, failures_part
 from jobs.tasks.shards import in_isolation
 
+"""Holds TABLE.json for each table: its columns, for people and for other tools."""
 COST_A_WORKER = 8 * 2**20
 """What a worker does in about a second, in bytes of audio. It takes a third of that to start one."""
 
@@ -209,8 +213,11 @@ def begin(
     settings: JobSettings,
     make_plan: Callable[[], Iterable[Sequence[Recording]]],
     console: Console,
+    kept: Sequence[KeptColumn] = (),
 ) -> Iterator[Run]:
     """Begin a job in a free folder, or go on with the one that is there, without listing again.
+
+    ``kept`` are the kept columns if their types are settled already.
 
     Raises
     ------
@@ -230,7 +237,7 @@ def begin(
     with enter(ledger, found, identity, settings) as place:
         # Meanwhile another driver may have listed, or given the folder back with its plan.
         generations = plans.generations() or [
-            plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns))
+            plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns, kept))
         ]
         place.presence.stage = "planned"
         run = Run(
@@ -303,6 +310,13 @@ def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) ->
     )
 
 
+def write_schemas(run: Run, schemas: Mapping[str, Schema]) -> None:
+    """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there."""
+    for name, schema in schemas.items():
+        text = json.dumps(frictionless(with_kept(schema, run.kept)), indent=1, ensure_ascii=False) + "\n"
+        storage.create(storage.join(run.ledger.out, SCHEMAS_FOLDER, f"{name}.json"), text.encode())
+
+
 def begin_tables(facts: RunFacts) -> None:
     """Give the table ``failures`` a part without rows, so that it can be read though nothing fails."""
     no_failures = failures_part([], PartFacts(facts.run_id, 0, dict(facts.provenance), facts.kept))
@@ -318,14 +332,17 @@ def announce(connection: Connection, console: Console) -> None:
 
 def run_shards(
     run: Run,
-    connection: Connection,
+    connection: Connection | None,
     function: Callable[[PlannedShard, JobT], Commit],
     job: JobT,
     settings: JobSettings,
     console: Console,
     title: str,
 ) -> None:
-    """Run the shards that are left, show progress, and add what they commit to the run's commits."""
+    """Run the shards that are left, show progress, and add what they commit to the run's commits.
+
+    Without a connection they run here, one after the other.
+    """
     presence = run.presence
     # What is retried is not done any more, and its failure does not count.
     done = sum(commit.listed for commit in run.commits.values()) - run.n_retried
@@ -337,6 +354,12 @@ def run_shards(
             presence.finished(commit.shard, commit.listed, commit.failed)
             shown.advance(commit.listed, commit.failed)
 
+        if connection is None:
+            presence.stage = "working"
+            for shard in run.remaining():
+                presence.submitted(shard.index)
+                take(function(shard, job))
+            return
         tasks = Tasks(
             function,
             job,

@@ -12,7 +12,7 @@ import base64
 import hmac
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidTag
@@ -156,6 +156,16 @@ def pseudonyms(variable: str) -> Pseudonyms:
 def worker_digest(variable: str) -> str:
     """Return the digest of the secret that this process has; raises as ``pseudonyms``."""
     return pseudonyms(variable).digest
+
+
+def located(recordings: Iterable[Recording], variable: str | None) -> Iterator[Recording]:
+    """Yield recordings of the plan with the places that their stores know; raises as ``opened``."""
+    if variable is None:
+        yield from recordings
+        return
+    names = pseudonyms(variable)
+    for one in recordings:
+        yield replace(one, location=names.unseal(one).uri)
 
 
 def opened(

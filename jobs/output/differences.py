@@ -34,6 +34,7 @@ _OPTIONS = {
     "selection.max_size": "--max-size",
     "selection.since": "--since",
     "selection.before": "--before",
+    "source": "results to classify again",
     "data": "rows of the dataset",
     "results_version": "version of the results",
 }

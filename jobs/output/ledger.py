@@ -30,11 +30,10 @@ from heartbeat_core import storage
 from heartbeat_core.errors import JobError, OutputError, StorageError
 from heartbeat_core.settings import Limits, canonical_json, fingerprint
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.uris import FAILURES, SUCCESS_NAME
+from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER, SUCCESS_NAME
 from jobs.output.differences import advise, describe_differences
 
 RUN_NAME = "_run.json"
-PLAN_FOLDER = "_plan"
 COMMITS_FOLDER = "_commits"
 JOURNAL_FOLDER = "_journal"
 COMPACT_FOLDER = "_compact"

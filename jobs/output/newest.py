@@ -52,6 +52,23 @@ def read_failures(out: str) -> list[dict[str, Any]]:
     return [row for part in read_newest(out, FAILURES) for row in part.to_pylist()]
 
 
+def newest_recordings(out: str) -> Iterator[tuple[int, Recording]]:
+    """Yield each recording once, as it was planned last, with the number of its shard, in the order of the shards.
+
+    Raises
+    ------
+    JobError
+        A piece of the plan is damaged or missing.
+    """
+    newest = newest_generations(out)
+    plans = PlanFolder(out)
+    for generation in plans.generations():
+        for shard in plans.shards(generation):
+            for recording in shard.recordings:
+                if newest.get(recording.recording_id, 0) == generation.number:
+                    yield shard.index, recording
+
+
 def failed_recordings(out: str, error_types: Collection[str] = ()) -> Iterator[list[Recording]]:
     """Yield the recordings whose newest row is a failure, as they were planned, a piece of the plan at a time.
 

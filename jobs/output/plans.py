@@ -28,8 +28,8 @@ from heartbeat_core.formats.parquet import Table, from_parquet, to_parquet
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.plan import plan_rows, plan_shards, plan_table
 from heartbeat_core.settings import Limits, canonical_json
+from heartbeat_core.storage.uris import PLAN_FOLDER
 from jobs.listing.shards import RECORDING_BYTES, Shard
-from jobs.output.ledger import PLAN_FOLDER
 
 RECORDINGS_A_PIECE = 8192
 PIECES_KEPT = 2

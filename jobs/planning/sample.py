@@ -17,6 +17,7 @@ import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.bundles import bundle
+from heartbeat_core.features.catalogue import default_sets
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
@@ -26,11 +27,10 @@ from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results.plan import plan_table
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES
+from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing, reveal
 from jobs.listing.shards import Shard
-from jobs.output.ledger import PLAN_FOLDER
 from jobs.planning.request_counts import JobName
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts
@@ -172,9 +172,10 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
     )
 
 
-def plan_classify(model: str, features: Sequence[str], kept: Sequence[KeptColumn] = ()) -> Planned:
-    """Load a model; raises BundleError as ``bundle.load``."""
+def plan_classify(model: str, features: Sequence[str] | None, kept: Sequence[KeptColumn] = ()) -> Planned:
+    """Load a model, whose default feature sets count for None; raises BundleError as ``bundle.load``."""
     loaded = bundle.load(model)
+    features = features or default_sets(loaded.manifest.recipe.input)
     return Planned(
         "classify", ClassifyWork(loaded, features), replace(_facts(**loaded.manifest.provenance), kept=tuple(kept))
     )

@@ -81,25 +81,23 @@ def dataset_task(planned: PlannedShard, job: DatasetJob) -> Commit:
 
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
     """Store the predictions, features and failures of one shard."""
-    return _once(
+    return once(
         shard,
         job.run,
-        lambda: ClassifyWork(load_bundle(job.model, job.model_digest, job.run.device), job.features),
+        lambda: _commit(
+            shard, job.run, ClassifyWork(load_bundle(job.model, job.model_digest, job.run.device), job.features)
+        ),
     )
 
 
 def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
     """Store the aligned rows and failures of one shard, and its share of the scaler."""
-    return _once(
-        shard,
-        job.run,
-        lambda: DatasetWork(
-            job.recipe,
-            _load_reference(job.reference_uri, job.run.run_id, job.run.device),
-            job.labels,
-            padded=job.padded,
-        ),
-    )
+
+    def commit() -> Commit:
+        reference = _load_reference(job.reference_uri, job.run.run_id, job.run.device)
+        return _commit(shard, job.run, DatasetWork(job.recipe, reference, job.labels, padded=job.padded))
+
+    return once(shard, job.run, commit)
 
 
 def planned_shard(planned: PlannedShard, run: RunFacts) -> Shard:
@@ -113,27 +111,36 @@ def in_isolation(shard: PlannedShard) -> PlannedShard | None:
     return None if shard.isolated else replace(shard, isolated=True)
 
 
-def _once(shard: Shard, run: RunFacts, make_work: Callable[[], ShardWork]) -> Commit:
-    """Process a shard, unless another driver or an earlier attempt has committed it."""
+def once(shard: Shard, run: RunFacts, commit: Callable[[], Commit]) -> Commit:
+    """Process and commit a shard, unless another driver or an earlier attempt has committed it."""
     if is_stopped(run.driver):
         raise Stopped("stopped before the start")
     try:
         with storage.using(run.access, TASK_PATIENCE_S):
-            return find_commit(run.out, shard.index) or _commit(shard, run, make_work())
+            return find_commit(run.out, shard.index) or commit()
     finally:
         end_commit(run.driver, shard.index)
 
 
 def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
-    """Process a shard, store its parts and commit them.
+    """Process a shard, store its parts and commit them; raises as ``commit_parts``."""
+    facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
+    return commit_parts(shard, run, facts, lambda leave_out: _process(shard, run, work, facts, leave_out))
+
+
+Process = Callable[[Collection[str]], tuple[Parts, list[Failure]]]
+"""Returns the parts of a shard and its failures, leaving out the recordings with the ids that it is given."""
+
+
+def commit_parts(shard: Shard, run: RunFacts, facts: PartFacts, process: Process) -> Commit:
+    """Store the parts of a shard and commit them.
 
     Raises
     ------
     StorageError
         A recording that an earlier attempt could read cannot be read now; the task is tried again.
     """
-    facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
-    parts, failures = _process(shard, run, work, facts)
+    parts, failures = process(())
     begin_commit(run.driver, shard.index)
     settled = settle_failures(run.out, shard.index, failures_part(failures, facts) if failures else None)
     if settled.is_adopted:
@@ -141,7 +148,7 @@ def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
         if (commit := find_commit(run.out, shard.index)) is not None:
             return commit
         if settled.recording_ids - {one.recording.recording_id for one in failures}:
-            parts, failures = _process(shard, run, work, facts, leave_out=settled.recording_ids)
+            parts, failures = process(settled.recording_ids)
         _check_lost(shard, failures, settled.recording_ids)
     if parts.fit is not None:
         store_fit(run.out, 0, shard.index, parts.fit)
@@ -149,7 +156,7 @@ def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
 
 
 def _process(
-    shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts, leave_out: Collection[str] = ()
+    shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts, leave_out: Collection[str]
 ) -> tuple[Parts, list[Failure]]:
     """Process the recordings of a shard, but those that are to be left out; return its parts and its failures."""
     listed = [one for one in shard.recordings if one.recording_id not in leave_out]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -134,11 +135,15 @@ def watch(command: list[str]) -> list[Look]:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         looks = [Look(time.time(), 0.0, 0.0)]
         spent: dict[int, float] = {}
-        while process.poll() is None:
-            time.sleep(LOOK_S)
-            spent.update(cpu_seconds(process.pid))
-            memory = common.memory_mb(process.pid)
-            looks.append(Look(time.time(), sum(spent.values()), max(memory.values(), default=0.0)))
+        try:
+            while process.poll() is None:
+                time.sleep(LOOK_S)
+                spent.update(cpu_seconds(process.pid))
+                memory = common.memory_mb(process.pid)
+                looks.append(Look(time.time(), sum(spent.values()), max(memory.values(), default=0.0)))
+        finally:  # After Ctrl-C, which the job does not get: it has a session of its own.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
         if process.returncode:
             log.seek(0)
             raise SystemExit(f"{' '.join(command)}\n{log.read().decode()}\nended with {process.returncode}")

@@ -145,6 +145,7 @@ PLAN = """
     query_digest: string?
     modified: timestamp[us, tz=UTC]?
     kept: list<string?>
+    stored_in: string?
 """
 KEPT = """
     age: int64?

@@ -53,6 +53,12 @@ def test_compact_loads_no_dask_and_no_torch(finished: Path) -> None:
     assert not found & {*DASK, *NUMERIC}
 
 
+@pytest.mark.parametrize("command", [("sql", "-c", "SELECT 1"), ("describe",), ("open",)])
+def test_a_look_at_tables_loads_no_dask_and_no_numeric_libraries(finished: Path, command: tuple[str, ...]) -> None:
+    name, *more = command
+    assert not loaded_by(name, finished, *more) & {*DASK, *NUMERIC}
+
+
 def test_predict_loads_what_one_file_needs(tmp_path: Path) -> None:
     write_library(tmp_path)
     found = loaded_by("predict", tmp_path / "normal" / "normal_00.wav")

@@ -120,6 +120,28 @@ def test_every_failure_has_its_stage_and_reason(finished: Finished) -> None:
         assert "\n" not in row["message"]
 
 
+def test_each_table_has_its_schema_beside_it(finished: Finished) -> None:
+    assert sorted(tree(finished.out / "_schemas")) == sorted(f"{name}.json" for name in TABLES)
+    for name in TABLES:
+        stored = json.loads((finished.out / "_schemas" / f"{name}.json").read_text())
+        assert [one["name"] for one in stored["fields"]] == read_table(finished.out, name).column_names
+        assert all(one["description"] for one in stored["fields"])
+
+
+def test_by_default_the_features_hold_what_the_model_reads(
+    finished: Finished, library: Path, tmp_path: Path, in_process: None, console: Console
+) -> None:
+    assert read_table(finished.out, "features").schema.equals(features_schema(["aligned", "statistics"]))
+    inputs = [str(library / "normal")]
+    classify(inputs, str(tmp_path / "default"), JobSettings(), console)
+    assert read_table(tmp_path / "default", "features").schema.equals(
+        features_schema(["aligned", "statistics", "cycle-spectrum", "beats"])
+    )
+    # Whoever names the sets gets those alone.
+    classify(inputs, str(tmp_path / "named"), JobSettings(features=("aligned",)), console)
+    assert read_table(tmp_path / "named", "features").schema.equals(features_schema(["aligned"]))
+
+
 def test_features_and_predictions_have_the_same_rows(finished: Finished) -> None:
     features, predictions = read_rows(finished.out, "features"), read_rows(finished.out, "predictions")
     for column in ("recording_id", "uri", "audio_sha256"):
@@ -438,7 +460,7 @@ def test_over_http_and_without_secrets(
     assert rows[f"{address}/gone.wav"]["error_type"] == "not_found"
     assert rows[f"{address}/labels.csv"]["error_type"] == "not_audio"
     files = tree(tmp_path / "out")
-    ours = {"_run.json", "_plan", "_settled", "_commits", "_journal", "_SUCCESS"}
+    ours = {"_run.json", "_plan", "_settled", "_commits", "_journal", "_schemas", "_SUCCESS"}
     assert {name.partition("/")[0] for name in files} == {*ours, *TABLES}
     for name, data in files.items():
         assert b"hunter2" not in data

@@ -1,0 +1,172 @@
+"""``heartbeat sql`` and ``heartbeat open``: what people type, and what programs read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from heartbeat_core.formats.parquet import to_parquet
+from tests.commands import done, refused
+from tests.core.results.test_comparison import row, write_side
+from tests.helpers import environment
+from tests.results import write_results
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    rows = {"a.wav": [0.75, 0.25], "b.wav": [0.25, 0.75], "c, d.wav": [float("nan"), 1.0]}
+    return write_results(tmp_path / "out", ["normal", "murmur"], rows, failed=["x.wav"], poor=["b.wav"])
+
+
+QUERY = "SELECT uri, prob_normal, unsure_reason FROM predictions ORDER BY uri"
+
+
+def test_csv_and_json_are_for_programs(results: Path) -> None:
+    found = list(csv.reader(io.StringIO(done("sql", results, "--format", "csv", "-c", QUERY).stdout)))
+    assert found == [
+        ["uri", "prob_normal", "unsure_reason"],
+        ["file:///in/a.wav", "0.75", ""],
+        ["file:///in/b.wav", "0.25", "low_confidence,poor_quality"],
+        ["file:///in/c, d.wav", "nan", ""],
+    ]
+    found = json.loads(done("sql", results, "--format", "json", "-c", QUERY).stdout)
+    assert found[1:] == [
+        {"uri": "file:///in/b.wav", "prob_normal": 0.25, "unsure_reason": "low_confidence,poor_quality"},
+        {"uri": "file:///in/c, d.wav", "prob_normal": None, "unsure_reason": None},
+    ]
+    nested = "SELECT DATE '2026-01-02' AS day, [1.5, NULL] AS list, {'a': TIME '10:00'} AS struct"
+    [row] = json.loads(done("sql", results, "--format", "json", "-c", nested).stdout)
+    assert row == {"day": "2026-01-02", "list": [1.5, None], "struct": {"a": "10:00:00"}}
+    nothing = "SELECT uri FROM predictions WHERE false"
+    assert json.loads(done("sql", results, "--format", "json", "-c", nothing).stdout) == []
+    assert done("sql", results, "--format", "csv", "-c", nothing).stdout == "uri\n"
+
+
+def test_standard_input_is_read_where_it_is_no_terminal(results: Path) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "sql", str(results), "--format", "csv"]
+    text = "-- two\nSELECT count(*) AS n FROM predictions;\nSELECT uri FROM failures;\n"
+    found = subprocess.run(command, input=text, capture_output=True, text=True, env=environment(), check=True)
+    assert found.stdout == "n\n3\nuri\nfile:///in/x.wav\n"
+    assert found.stderr == ""
+
+
+def at_terminal(typed: str, *arguments: object) -> str:
+    """Return what a command prints at a terminal, at which lines are typed."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "jobs.cli", *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()
+    ) as one:
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        assert one.stdout is not None
+        printed = one.stdout.read().decode()
+    os.close(ours)
+    assert one.returncode == 0, printed
+    return printed
+
+
+def test_the_prompt_goes_on_after_an_error(results: Path) -> None:
+    printed = at_terminal(
+        "SELECT count(*) AS n\nFROM predictions;\nSELECT wrong;\nFROM failures;\nexit\n", "sql", results
+    )
+    assert "tables: predictions, failures." in printed
+    assert "│     3 │" in printed
+    assert 'Binder Error: Referenced column "wrong"' in printed
+    assert "Traceback" not in printed
+    assert "file:///in/x.wav" in printed
+
+
+def test_open_starts_a_python_prompt_that_knows_the_tables(results: Path) -> None:
+    typed = 'len(predictions.df())\nfailures.pl().height\nsql("FROM predictions").to_arrow_table().num_rows + 39\n\x04'
+    printed = at_terminal(typed, "open", results)
+    assert "predictions.df() is a pandas table" in printed
+    assert "42" in printed
+    assert "Traceback" not in printed
+
+
+def test_open_prints_lines_for_a_program(results: Path) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "open", str(results)]
+    lines = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment(), check=True
+    ).stdout
+    names: dict[str, object] = {}
+    exec(lines, names)
+    assert len(names["results"].sql("FROM predictions").df()) == 3  # type: ignore[attr-defined]
+    assert lines.count("results.sql(") == 3
+
+
+def test_wrong_use_is_told_in_one_line(results: Path, tmp_path: Path) -> None:
+    assert "holds no tables" in refused("sql", tmp_path / "nowhere", "-c", "SELECT 1")
+    assert 'Referenced column "label" not found' in refused("sql", results, "-c", "SELECT label FROM predictions")
+    assert "only SELECT and EXPLAIN" in refused("sql", results, "-c", f"COPY predictions TO '{tmp_path}/x.csv'")
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_a_dataset_or_any_folder_of_tables_will_do(tmp_path: Path) -> None:
+    (tmp_path / "recordings").mkdir()
+    table = pa.table({"recording_id": ["a", "b"], "label": ["normal", None]})
+    (tmp_path / "recordings" / "part-000000.parquet").write_bytes(to_parquet(table))
+    found = done("sql", tmp_path, "--format", "csv", "-c", "SELECT label FROM recordings ORDER BY ALL NULLS LAST")
+    assert found.stdout == 'label\nnormal\n""\n'
+
+
+def test_describe_tells_what_each_column_is(results: Path) -> None:
+    printed = done("describe", results).stdout
+    assert "predictions: 7 columns" in printed
+    assert "failures: 3 columns" in printed
+    only = done("describe", results, "failures").stdout
+    assert "first 16 hex digits of the SHA-256 of the URI" in only
+    assert "prob_normal" not in only
+    found = json.loads(done("describe", results, "predictions", "--json").stdout)
+    assert [one["name"] for one in found["predictions"]][:2] == ["recording_id", "uri"]
+    assert found["predictions"][-1] == {
+        "name": "generation",
+        "type": "int32",
+        "unit": "",
+        "method": "run",
+        "meaning": "0, or the number of the update or retry that took the recording",
+        "may_be_null": True,
+    }
+    assert "there is no table 'feature'" in refused("describe", results, "feature")
+    (results / "predictions" / "part-000000.parquet").write_bytes(b"PAR1 no")
+    assert "part-000000.parquet: not a Parquet file" in refused("describe", results)
+
+
+def test_diff_tells_what_changed(updated: Path, tmp_path: Path) -> None:
+    """Of an update, which changed one label; and of a folder and itself, which changed nothing."""
+    found = json.loads(done("diff", updated, "--generations", "0,1", "--json").stdout)
+    last = json.loads(done("diff", updated, "--json").stdout)
+    assert found["n_common"] == 2
+    assert last == found
+    assert [(one["before"], one["after"], one["count"]) for one in found["changes"]] == [("normal", "murmur", 1)]
+    printed = done("diff", updated).stdout
+    assert "1 of 2 labels changed (50.0 %)" in printed
+    assert "a.wav      normal  0.90  murmur  0.80" in printed
+    nothing = done("diff", updated, updated).stdout
+    assert "0 of 2 labels changed (0.0 %)" in nothing
+    assert "highest confidence" not in nothing
+    assert "leave B out" in refused("diff", updated, updated, "--generations", "0,1")
+    for wrong in ("0", "0,2", "1,1", "a,b", "0,1,1", "-1,0"):
+        assert "expected two numbers of generations from 0 to 1" in refused("diff", updated, f"--generations={wrong}")
+
+
+def test_diff_of_one_generation_wants_a_second_folder(tmp_path: Path) -> None:
+    write_side(tmp_path / "one", {"a": row(0.1), "b": row(None)})
+    assert "name a second folder" in refused("diff", tmp_path / "one")
+
+
+@pytest.fixture
+def updated(tmp_path: Path) -> Path:
+    write_side(tmp_path / "updated", {"a": row(0.1), "b": row(0.2)})
+    write_side(tmp_path / "updated", {"a": row(0.8)}, part=1, generation=1)
+    return tmp_path / "updated"
