@@ -44,7 +44,7 @@ class Pseudonyms:
     >>> names = Pseudonyms("correct horse battery staple")
     >>> hidden = names.hide(Recording("file:///ward/P0042/a.wav", "P0042/a.wav", patient_id="P0042"))
     >>> hidden.uri, hidden.patient_id
-    ('salted:a', 'b')
+    ('salted:b47ecea14c8c35398f30d3e8ddde7d82.wav', 'bb5af0208b98e046')
     >>> names.reveal(hidden, None, "").location
     'file:///ward/P0042/a.wav'
     """
