@@ -70,8 +70,9 @@ def classify(
         typer.Option(
             "--features",
             metavar="SET,...",
-            help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, mfcc, spectral-contrast, "
-            "and those of other packages. [default: aligned, statistics, and what the model reads]",
+            help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, signal-quality, mfcc, "
+            "spectral-contrast, and those of other packages. [default: aligned, statistics, signal-quality, and what "
+            "the model reads]",
         ),
     ] = None,
     update: Annotated[
