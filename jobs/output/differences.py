@@ -54,6 +54,8 @@ def describe_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> s
     """
     if there.get("job") != here.get("job"):
         return f"'heartbeat {there.get('job')}' there, 'heartbeat {here.get('job')}' here"
+    if there.get("salt") != here.get("salt"):  # Names differ as well then, and say nothing.
+        there, here = ({"salt": one.get("salt")} for one in (there, here))
     return "; ".join(_differences(there, here, ""))
 
 

@@ -65,6 +65,7 @@ PURE = (
     *("features.beats", "features.beats_columns", "features.cycle_spectrum", "features.cycle_spectrum_columns"),
     *("features.decoding", "features.dynamics", "features.feature_set", "features.frames", "features.rhythm"),
     "features.series",
+    *("features.signal_quality", "features.signal_quality_columns"),
     *("features.signal", "features.similarity", "features.statistics", "features.statistics_columns"),
     "audio.quality",
     "audio.synthetic_artifacts",

@@ -253,7 +253,7 @@ def test_other_feature_sets_are_another_job(
     finished: Finished, bundle: Path, console: Console, in_process: None
 ) -> None:
     settings = settings_for(bundle).model_copy(update={"features": ("aligned",)})
-    with pytest.raises(OutputError, match=r"holds another job \(--features: aligned, statistics there, aligned here\)"):
+    with pytest.raises(OutputError, match=r"holds another job \(--features: aligned, statistics, signal-quality there, aligned here\)"):
         classify(finished.inputs, str(finished.out), settings, console)
 
 
