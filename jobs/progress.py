@@ -15,6 +15,11 @@ LINE_EVERY_S = 5.0
 RECORDINGS = "recordings"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun: ``1 recording``, ``2 recordings``."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
 class Meter:
     """Counts what is done and, of recordings, what failed; and shows it."""
 
@@ -62,9 +67,7 @@ class Meter:
         return (self._done - self._already) / max(time.monotonic() - self._started, 1e-9)
 
     def _fields(self) -> dict[str, Any]:
-        failures = "1 failure" if self._failed == 1 else f"{self._failed} failures"
-        if self._unit != RECORDINGS:
-            failures = ""
+        failures = counted(self._failed, "failure") if self._unit == RECORDINGS else ""
         return {"rate": f"{self._rate():.0f}/s", "failures": failures}
 
     def _eta(self) -> str:

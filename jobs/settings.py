@@ -141,6 +141,8 @@ class JobSettings(Settings):
     limits: Limits = Limits()
     task_retries: Annotated[int, Field(ge=0)] = 2
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    log_json: bool = False
+    """Log lines as JSON, with the run, the shard and the recording."""
 
     @field_validator("features")
     @classmethod

@@ -51,7 +51,8 @@ decision: {calibrated: true, inner_folds: 2}
 
 @contextmanager
 def _connect(settings: Any, shared: str, access: Any, worth: int | None = None) -> Iterator[SimpleNamespace]:
-    yield SimpleNamespace(client=None, n_workers=1, n_threads=1, address="none", dashboard="none", is_local=True)
+    facts = {"n_workers": 1, "n_threads": 1, "address": "none", "dashboard": "none", "is_local": True}
+    yield SimpleNamespace(client=None, shape={"kind": "local", "workers": 1, "threads": 1}, **facts)
 
 
 def _run_tasks(connection: Any, tasks: Any, items: Iterable[Any]) -> None:

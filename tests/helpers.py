@@ -180,12 +180,23 @@ def write_broken(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def read_table(out: Path | str, name: str) -> pa.Table:
-    """Read all parts of a table, in order; their schemas must be equal, metadata included."""
+    """Read all parts of a table, in order; their schemas must be equal, metadata included but for the drivers' own."""
     parts = [pq.ParquetFile(path).read() for path in sorted(Path(out, name).glob("*.parquet"))]
     assert parts
     for part in parts[1:]:
-        assert part.schema.equals(parts[0].schema, check_metadata=True)
+        assert _of_all_drivers(part.schema).equals(_of_all_drivers(parts[0].schema), check_metadata=True)
     return pa.concat_tables(parts)
+
+
+OF_A_DRIVER = ("command", "configuration", "packages", "commit", "inputs", "cluster", "started_at")
+"""Entries in the metadata of a part in which the drivers of a job may differ."""
+
+
+def _of_all_drivers(schema: pa.Schema) -> pa.Schema:
+    entries = schema.metadata or {}
+    return schema.with_metadata(
+        {key: value for key, value in entries.items() if key.decode().removeprefix("heartbeat.") not in OF_A_DRIVER}
+    )
 
 
 def read_rows(out: Path | str, name: str) -> list[dict[str, Any]]:
@@ -206,8 +217,9 @@ def comparable(out: Path | str, name: str) -> dict[str, dict[str, Any]]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return all files below a folder with their bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Return all files below a folder with their bytes, but for the report, which tells times."""
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(("_report/", "report."))}
 
 
 def recording_of(path: Path) -> Recording:

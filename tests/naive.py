@@ -504,3 +504,26 @@ def cycle_spectrum(
     spread = np.median(np.abs(np.array(of_cycles) - middle), axis=0)
     quiet = np.median(middle[16:30], axis=0)
     return (middle - quiet).tolist(), spread.tolist()
+
+
+def shift(z: Sequence[Sequence[float]]) -> float:
+    """Return the shift of rows z[recording][column]: the root of the mean product over pairs, 0 if that is negative."""
+    width = len(z[0])
+    total, n_pairs = 0.0, 0
+    for i, one in enumerate(z):
+        for j, other in enumerate(z):
+            if i != j:
+                total += sum(a * b for a, b in zip(one, other, strict=True)) / width
+                n_pairs += 1
+    return math.sqrt(max(0.0, total / n_pairs))
+
+
+def counts_between(values: Sequence[float], edges: Sequence[float]) -> list[int]:
+    """Count values between edges, the upper one belonging to the last bin; what lies outside, in the outermost bins."""
+    counts = [0] * (len(edges) - 1)
+    for value in values:
+        place = 0
+        while place < len(counts) - 1 and value >= edges[place + 1]:
+            place += 1
+        counts[place] += 1
+    return counts

@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-LONG = ("tests/s3/", "tests/cluster/test_hosts.py", "tests/faults/")
+LONG = ("tests/s3/", "tests/cluster/test_hosts.py", "tests/cluster/test_slurm.py", "tests/faults/")
 """Tests that mostly wait for other processes, and share no fixture of their file."""
 
 

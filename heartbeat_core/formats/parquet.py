@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -170,13 +171,30 @@ def footer_rows(tail: bytes) -> int:
     InputError
         The footer is damaged, or longer than the tail.
     """
+    return footer_facts(tail).n_rows
+
+
+@dataclass(frozen=True, slots=True)
+class FooterFacts:
+    """What a Parquet footer says of its file; ``metadata`` has its key-value entries without Arrow's own schema."""
+
+    n_rows: int
+    n_columns: int
+    metadata: dict[str, str]
+
+
+def footer_facts(tail: bytes) -> FooterFacts:
+    """Return what a Parquet footer says of its file; takes and raises as ``footer_rows``."""
     length = footer_length(tail)
     if length > len(tail):
         raise InputError(f"not a Parquet file: its footer takes {length} bytes, and only {len(tail)} were read")
     try:
-        return int(pq.read_metadata(pa.BufferReader(_MAGIC + tail[-length:])).num_rows)
+        found = pq.read_metadata(pa.BufferReader(_MAGIC + tail[-length:]))
+        entries = {key.decode(): value.decode() for key, value in (found.metadata or {}).items()}
     except DAMAGED as error:
         raise InputError(f"not a Parquet file: {one_line(error)}") from None
+    entries.pop("ARROW:schema", None)
+    return FooterFacts(found.num_rows, found.num_columns, entries)
 
 
 def one_line(error: Exception) -> str:

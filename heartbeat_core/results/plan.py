@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, make_schema, make_table, text_list_column, times
+from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, column, make_schema, make_table, text_list_column, times
 from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Recording
 
 PLAN = make_schema(
@@ -57,7 +57,9 @@ def plan_rows(table: pa.Table) -> list[tuple[int, int, int, int]]:
 
     Only the columns ``shard`` and ``size_bytes`` are needed. No recording is made: this is fast for long plans.
     """
-    sizes = pc.fill_null(table.column("size_bytes"), UNKNOWN_SIZE_BYTES)
+    # A Python number would load pandas, where that is installed.
+    unknown = column([UNKNOWN_SIZE_BYTES], pa.int64())[0]
+    sizes = pc.fill_null(table.column("size_bytes"), unknown)
     by_shard = pa.table({"shard": table.column("shard"), "size": sizes}).group_by("shard", use_threads=False)
     found = by_shard.aggregate([("size", "count"), ("size", "sum")])
     first_row = 0

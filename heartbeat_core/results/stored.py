@@ -116,7 +116,9 @@ def stored_results(
 
 def _matrix(table: pa.Table, one: FeatureSet) -> NDArray[np.float32]:
     """Return [n, n_columns]: the stored values of a set."""
-    return np.stack([numbers(table.column(name)) for name in one.names], axis=1)
+    batches = table.select(list(one.names)).combine_chunks().to_batches()
+    rows = [np.asarray(batch.to_tensor(row_major=True)) for batch in batches]
+    return np.concatenate([np.empty((0, len(one.names)), np.float32), *rows])
 
 
 def _frames(table: pa.Table) -> list[tuple[NDArray[np.float32], int]]:

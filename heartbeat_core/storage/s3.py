@@ -12,6 +12,7 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from mimetypes import guess_type
 from typing import Any, TypeVar
 
 import s3fs
@@ -166,7 +167,9 @@ class S3Store:
 
     def put(self, uri: str, data: bytes) -> None:
         bucket, key = _split(uri)
-        self._ask("put_object", Bucket=bucket, Key=key, Body=data)
+        # A browser shows a page only if the store calls it one.
+        kind = guess_type(key)[0] or "application/octet-stream"
+        self._ask("put_object", Bucket=bucket, Key=key, Body=data, ContentType=kind)
 
     def remove(self, uri: str) -> None:
         bucket, key = _split(uri)

@@ -15,6 +15,7 @@ ROWS_FOLDER = "recordings"
 """The folder below a dataset that holds its rows."""
 FAILURES = "failures"
 SCHEMAS_FOLDER = "_schemas"
+"""Holds TABLE.json for each table: its columns, for people and for other tools."""
 PATIENTS_NAME = "patients.parquet"
 """The file of the table of patients below the results of ``classify``."""
 TABLES = ("predictions", "features", FAILURES)

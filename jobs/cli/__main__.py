@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 from jobs.cli import challenges, datasets, folders, models, queries, recordings
@@ -14,20 +15,21 @@ from jobs.cli.app import EXIT_INTERRUPTED, app
 __all__ = ["app", "challenges", "datasets", "folders", "main", "models", "queries", "recordings"]
 
 _ORDER = (
-    *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.compact),
-    *(recordings.reclassify, queries.sql, queries.open_python, queries.describe, queries.diff),
+    *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.report),
+    folders.inspect,
+    *(folders.compact, recordings.reclassify, queries.sql, queries.open_python, queries.describe, queries.diff),
     *(datasets.build_dataset, models.evaluate, models.train, challenges.score, models.export, folders.certs),
 )
 """The commands in the order of their use, in which the help lists them."""
 app.registered_commands.sort(key=lambda one: _ORDER.index(one.callback))
 
 
-def main() -> None:
-    """Run the command line; SIGTERM is treated like Ctrl-C."""
+def main(arguments: Sequence[str] | None = None, name: str = "heartbeat") -> None:
+    """Run the command line, with the arguments of the process unless others are given; SIGTERM is like Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app()
+        app(arguments, prog_name=name)
     finally:
         # The process ends, so a last garbage collection, which takes half a second, is of no use; but without it,
         # DuckDB reports its objects as leaked.

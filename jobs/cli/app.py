@@ -5,21 +5,25 @@ Each command imports its job when it runs, so that ``--help`` does not wait for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from heartbeat_core import __version__
 from heartbeat_core.errors import HeartbeatError, NothingSucceeded, UsageError
 from jobs.cli.printing import log, out, print_compacted
+from jobs.cli.records import print_json
 from jobs.cluster.forkserver import start_server, use_one_thread
+from jobs.progress import counted
 
 if TYPE_CHECKING:
     from jobs.output.ledger import Totals
     from jobs.settings import JobSettings
 
+
+T = TypeVar("T")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -85,7 +89,7 @@ def _exit_code(error: HeartbeatError) -> int:
     return EXIT_TOO_MANY_FAILURES if isinstance(error, NothingSucceeded) else EXIT_FAILED
 
 
-def compact_at_the_end(output: str, settings: JobSettings) -> None:
+def compact_at_the_end(output: str, settings: JobSettings, *, as_json: bool) -> None:
     """Compact what a job has finished, unless it has added nothing since an earlier compaction."""
     from jobs.drivers.compact import compact_new
     from jobs.drivers.reach import reaching
@@ -93,16 +97,25 @@ def compact_at_the_end(output: str, settings: JobSettings) -> None:
     with reaching(settings):
         done = compact_new(output, log)
     if done is not None:
-        print_compacted(done)
+        show(as_json, done, print_compacted)
+
+
+def show(as_json: bool, found: T, print_it: Callable[[T], None], record: Callable[[T], Any] | None = None) -> None:
+    """Print what was found: for people, or with ``--json`` as one line for programs."""
+    if as_json:
+        print_json(found if record is None else record(found))
+    else:
+        print_it(found)
 
 
 def check_failures(totals: Totals, max_failure_rate: float) -> None:
     """End with an exit code of its own where all recordings failed, or a larger share than is allowed."""
     if totals.done == 0:
-        log.print(f"heartbeat: all {totals.listed} recordings failed: see the reasons above, and the table 'failures'")
+        failed = f"{counted(totals.listed, 'recording')} failed, and none succeeded"
+        log.print(f"heartbeat: {failed}: see the reasons above, and the table 'failures'")
     elif totals.failed / totals.listed > max_failure_rate:
         log.print(
-            f"heartbeat: {totals.failed} of {totals.listed} recordings failed, "
+            f"heartbeat: {totals.failed} of {counted(totals.listed, 'recording')} failed, "
             f"more than --max-failure-rate {max_failure_rate:g} allows"
         )
     else:

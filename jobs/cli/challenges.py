@@ -10,8 +10,10 @@ from rich import box
 from rich.table import Table
 
 from jobs.cli.app import app, exit_codes
-from jobs.cli.options import StoreConfig, job_settings
+from jobs.cli.options import AsJson, StoreConfig, job_settings
 from jobs.cli.printing import out
+from jobs.cli.records import print_json
+from jobs.progress import counted
 
 if TYPE_CHECKING:
     from heartbeat_core.challenges.answers import Question, Scores
@@ -46,6 +48,7 @@ def score(
             "--output", "-o", metavar="FILE.json", help="File or URL. [default: RESULTS/_scores/CHALLENGE.json]"
         ),
     ] = None,
+    as_json: AsJson = False,
     config: StoreConfig = None,
 ) -> None:
     """Score results by the official measures of a challenge, and write the scores as JSON.
@@ -62,6 +65,17 @@ def score(
 
         with reaching(job_settings(config, None, None)):
             done = run_job(results, truth, challenge, output)
+        if as_json:
+            print_json(
+                {
+                    "output": done.place,
+                    "challenge": done.challenge.name,
+                    "scores": done.scores,
+                    "notes": done.notes,
+                    "unanswered": done.unanswered,
+                }
+            )
+            return
         questions = {question.name: question for question in done.challenge.questions}
         for name, found in done.scores.items():
             _print_scores(done.challenge, questions[name], found)
@@ -70,17 +84,29 @@ def score(
         out.print(f"  {done.place}")
 
 
-def export_answers(results: Sequence[str], challenge: str, folder: str, truth: str | None, config: str | None) -> None:
+def export_answers(
+    results: Sequence[str], challenge: str, folder: str, truth: str | None, config: str | None, *, as_json: bool
+) -> None:
     """Write the answer files of a challenge, and print what was written."""
     from jobs.drivers.answer_files import write_answers
     from jobs.drivers.reach import reaching
 
     with reaching(job_settings(config, None, None)):
         done = write_answers(results, challenge, folder, truth)
-    files = f"{done.n_files} file{'s' * (done.n_files != 1)}"
-    out.print(
-        f"{done.challenge.name}: {done.n_answered} {done.challenge.unit}{'s' * (done.n_answered != 1)} in {files}"
-    )
+    if as_json:
+        print_json(
+            {
+                "output": done.place,
+                "challenge": done.challenge.name,
+                "files": done.n_files,
+                "answered": done.n_answered,
+                "notes": done.notes,
+                "unanswered": done.unanswered,
+            }
+        )
+        return
+    answered, files = counted(done.n_answered, done.challenge.unit), counted(done.n_files, "file")
+    out.print(f"{done.challenge.name}: {answered} in {files}")
     _print_notes([*done.notes, *_ways_out(done.unanswered, "zeros in each file")])
     out.print(f"rules: {done.challenge.rules}")
     out.print(f"  {done.place}")
@@ -88,8 +114,7 @@ def export_answers(results: Sequence[str], challenge: str, folder: str, truth: s
 
 def _print_scores(challenge: Challenge, question: Question, found: Scores) -> None:
     """Print the measures, those by class beside them, and how often each answer was given."""
-    units = f"{found.n} {challenge.unit}{'s' * (found.n != 1)}"
-    measures = Table(title=f"{challenge.name}, {question.name}: {units}", box=box.SIMPLE)
+    measures = Table(title=f"{challenge.name}, {question.name}: {counted(found.n, challenge.unit)}", box=box.SIMPLE)
     by_class = question.classes if found.by_class else ()
     measures.add_column("measure")
     for name in ("score", *by_class):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import EXIT_CODES, app, check_failures, compact_at_the_end, exit_codes, prepare_workers
+from jobs.cli.app import EXIT_CODES, app, check_failures, compact_at_the_end, exit_codes, prepare_workers, show
 from jobs.cli.options import (
+    AsJson,
     Before,
     Cluster,
     CompactOption,
@@ -20,6 +21,7 @@ from jobs.cli.options import (
     KeepColumns,
     LabelSource,
     LayoutChoice,
+    LogJson,
     MaxFailureRate,
     MaxSize,
     MinSize,
@@ -38,6 +40,10 @@ from jobs.cli.printing import (
     print_places,
     print_totals,
 )
+from jobs.cli.records import dataset_record
+
+if TYPE_CHECKING:
+    from jobs.drivers.build_dataset import DatasetSummary
 
 
 @app.command("build-dataset", epilog=EXIT_CODES)
@@ -136,6 +142,8 @@ def build_dataset(
     max_failure_rate: MaxFailureRate = None,
     compact: CompactOption = False,
     device: DeviceOption = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
     config: Config = None,
 ) -> None:
     """Build an aligned dataset: the frames of every recording, placed where they are closest to the longest one.
@@ -152,7 +160,6 @@ def build_dataset(
     """
     with exit_codes():
         prepare_workers(cluster)
-        from heartbeat_core.labels import ORIGINAL_LABELS
         from jobs.drivers.build_dataset import DatasetOptions
         from jobs.drivers.build_dataset import build_dataset as run_job
         from jobs.listing.label_maps import load_label_map
@@ -173,6 +180,7 @@ def build_dataset(
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
             device=device,
+            log_json=log_json or None,
         )
         loaded = load_recipe(recipe)
         declared = loaded.labels if labels_are is None else tuple(names_of(labels_are) or ())
@@ -191,16 +199,22 @@ def build_dataset(
             log.print(note, markup=False, soft_wrap=True)
         options = DatasetOptions(loaded, layout.value, table, label_from is not None, words)
         summary = run_job(inputs, output, options, settings, log)
-        print_totals(summary.totals, "rows", summary.errors)
-        for label, count in summary.facts.rows_by_label.items():
-            out.print(f"  {count:>8} {label}")
-        if summary.facts.labels != ORIGINAL_LABELS:
-            out.print(f"labels, in the order of their codes: {', '.join(summary.facts.labels)}")
-        for what, count in summary.unmatched.items():
-            if count:
-                noun, _, rest = what.partition(" ")
-                out.print(f"  {count:>8} {noun}{'s' * (count != 1)} {rest}")
-        print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))
+        show(as_json, summary, _print_built, dataset_record)
         if compact:
-            compact_at_the_end(output, settings)
+            compact_at_the_end(output, settings, as_json=as_json)
         check_failures(summary.totals, settings.max_failure_rate)
+
+
+def _print_built(summary: DatasetSummary) -> None:
+    from heartbeat_core.labels import ORIGINAL_LABELS
+
+    print_totals(summary.totals, "row", summary.errors)
+    for label, count in summary.facts.rows_by_label.items():
+        out.print(f"  {count:>8} {label}")
+    if summary.facts.labels != ORIGINAL_LABELS:
+        out.print(f"labels, in the order of their codes: {', '.join(summary.facts.labels)}")
+    for what, count in summary.unmatched.items():
+        if count:
+            noun, _, rest = what.partition(" ")
+            out.print(f"  {count:>8} {noun}{'s' * (count != 1)} {rest}")
+    print_places(summary.out, ("recordings", "failures", "_dataset.json", "_unmatched_labels.csv"))

@@ -1,4 +1,4 @@
-"""Commands over folders: status, compact, certs."""
+"""Commands over folders: status, report, inspect, compact, certs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.app import GOES_ON, app, exit_codes
+from jobs.cli.app import EXIT_FAILED, GOES_ON, app, exit_codes, show
 from jobs.cli.options import (
+    AsJson,
     Folder,
     StoreConfig,
     job_settings,
@@ -18,36 +19,98 @@ from jobs.cli.printing import (
     log,
     out,
     print_compacted,
+    print_facts,
     print_status,
+    status_screen,
 )
+from jobs.cli.records import print_json, status_record, watch
+
+WATCH_EVERY_S = 2.0
 
 
-@app.command(epilog="Exit codes: 0 the state was printed, 1 the store failed, 2 wrong usage, 130 interrupted.")
+@app.command(
+    epilog="Exit codes: 0 the state was printed (with --watch: it is finished), 1 the store failed (or, with --watch, "
+    "nobody works on it any more), 2 wrong usage, 130 interrupted."
+)
 def status(
     output: Folder,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    watching: Annotated[
+        bool,
+        typer.Option("--watch", help="Look again every few seconds, until it is finished or nobody works on it."),
+    ] = False,
+    as_json: AsJson = False,
     config: StoreConfig = None,
 ) -> None:
     """Show what is done, running, failed and left in the output of a job, also while the job runs.
 
-    Example: **heartbeat status results/**
+    Example: **heartbeat status results/ --watch**
     """
     with exit_codes("interrupted"):
-        from dataclasses import asdict
-
         from jobs.drivers.reach import reaching
         from jobs.output.status import read_status
 
         with reaching(job_settings(config, None, None)):
-            found = read_status(output)
-        if as_json:
-            typer.echo(json.dumps({**asdict(found), "left": found.left}, indent=2))
-        else:
-            print_status(found)
+            if not watching:
+                show(as_json, read_status(output), print_status, status_record)
+                return
+            with status_screen() as print_again:
+                found = watch(
+                    lambda: read_status(output),
+                    lambda one: show(as_json, one, print_again, status_record),
+                    WATCH_EVERY_S,
+                )
+        if not found.finished:
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(epilog="Exit codes: 0 explained, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def inspect(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLACE",
+            help="The output of a job, a bundle, a dataset, one of their .parquet files, or the name of a shipped "
+            "model.",
+            show_default=False,
+        ),
+    ],
+    as_json: AsJson = False,
+    config: StoreConfig = None,
+) -> None:
+    """Explain what something is and where it comes from: command, configuration, code, model, inputs, cluster, times.
+
+    Example: **heartbeat inspect results/predictions/part-000000.parquet**
+    """
+    with exit_codes("interrupted"):
+        from jobs.drivers.reach import reaching
+        from jobs.output.explain import explain
+
+        with reaching(job_settings(config, None, None)):
+            found = explain(place)
+        show(as_json, found, print_facts)
+
+
+@app.command(epilog="Exit codes: 0 written, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def report(output: Folder, config: StoreConfig = None) -> None:
+    """Write OUT/report.html: what came out, what failed, what is doubtful, and whether the model may be believed here.
+
+    A finished job has written it already. This writes it again, or for a job that is not finished. The page loads
+    nothing; it holds no rows, but the first names of failed recordings.
+
+    Example: **heartbeat report results/**
+    """
+    with exit_codes("interrupted"):
+        from heartbeat_core import storage
+        from jobs.drivers.reach import reaching
+        from jobs.drivers.report import write_report
+
+        with reaching(job_settings(config, None, None)):
+            place = write_report(output)
+        out.print(storage.display(place))
 
 
 @app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")
-def compact(output: Folder, config: StoreConfig = None) -> None:
+def compact(output: Folder, as_json: AsJson = False, config: StoreConfig = None) -> None:
     """Rewrite a finished output in place: only the newest row of each recording, in few parts.
 
     While it runs, the folder has no _SUCCESS, queries may see a row twice, and no job can begin there.
@@ -60,7 +123,7 @@ def compact(output: Folder, config: StoreConfig = None) -> None:
 
         with reaching(job_settings(config, None, None)):
             done = run_job(output, log)
-        print_compacted(done)
+        show(as_json, done, print_compacted)
 
 
 @app.command(epilog="Exit codes: 0 made, 2 wrong usage, 130 interrupted.")
@@ -74,6 +137,7 @@ def certs(
     days: Annotated[
         int, typer.Option("--days", metavar="N", min=1, max=3650, help="How many days they are valid.")
     ] = 30,
+    as_json: AsJson = False,
 ) -> None:
     """Make the certificates of one encrypted cluster: ca.pem, cert.pem, key.pem and a dask.yaml that names them.
 
@@ -89,6 +153,9 @@ def certs(
         from jobs.settings import THREADS_A_WORKER
 
         made = make_certs(folder, (gethostname(), "localhost", "127.0.0.1"), days)
+        if as_json:
+            print_json(made)
+            return
         for path in (made.ca_file, made.cert_file, made.key_file, made.config):
             out.print(f"  {path}")
         config = f"DASK_CONFIG={shlex.quote(str(made.config))}"

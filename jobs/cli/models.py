@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,6 +11,7 @@ from heartbeat_core.errors import UsageError
 from jobs.cli.app import GOES_ON, app, exit_codes, prepare_workers
 from jobs.cli.challenges import export_answers
 from jobs.cli.options import (
+    AsJson,
     Cluster,
     Config,
     FormatChoice,
@@ -26,6 +27,11 @@ from jobs.cli.printing import (
     print_leaderboard,
     print_places,
 )
+from jobs.cli.records import print_json
+from jobs.progress import counted
+
+if TYPE_CHECKING:
+    from jobs.settings import JobSettings
 
 
 @app.command(epilog="Exit codes: 0 written, 1 the job failed, 2 wrong usage, 130 interrupted.")
@@ -70,6 +76,7 @@ def train(
     ] = None,
     cluster: Cluster = None,
     workers: Workers = None,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Train a model on one or several datasets and write it as a bundle.
@@ -88,15 +95,19 @@ def train(
         loaded = None if recipe is None else load_recipe(recipe)
         options = TrainOptions(loaded, tuple(drop_label or ()), data, tuple(evaluation or ()))
         manifest = run_job(datasets, output, options, job_settings(config, cluster, workers), log).manifest
+        if as_json:
+            print_json({"output": output, **manifest.model_dump(mode="json")})
+            return
         names = ["bundle.json", "weights.safetensors", "MODEL_CARD.md"]
         if manifest.evaluations:
-            out.print(f"trained on {manifest.training_data.n_rows} rows, none held out; by cross-validation:")
+            rows = counted(manifest.training_data.n_rows, "row")
+            out.print(f"trained on {rows}, none held out; by cross-validation:")
         for judged in manifest.evaluations:
             print_leaderboard(judged)
         if (report := manifest.holdout) is not None:
             out.print(
-                f"trained on {report.n_training_rows} rows; held out {report.n_holdout_rows} rows "
-                f"of {report.n_holdout_patients} patients",
+                f"trained on {counted(report.n_training_rows, 'row')}; held out "
+                f"{counted(report.n_holdout_rows, 'row')} of {counted(report.n_holdout_patients, 'patient')}",
             )
             figures = Table("figure", manifest.name, f"always '{report.majority_label}'")
             for row in figure_rows(report):
@@ -172,6 +183,7 @@ def evaluate(
     ] = None,
     cluster: Cluster = None,
     workers: Workers = None,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Judge recipes by cross-validation, beside rules that do not listen to the sound, or judge a finished model.
@@ -194,7 +206,9 @@ def evaluate(
             training |= {"--folds": n_folds, "--seeds": n_seeds}
             if given := [name for name, value in training.items() if value is not None]:
                 raise UsageError(f"--model judges a model as it is, and {given[0]} is for training: leave one out")
-            _judge_model(datasets, output, model, cluster, workers, config)
+            prepare_workers(cluster, "heartbeat_core.bundles.bundle")
+            settings = job_settings(config, cluster, workers, model=model)
+            _judge_model(datasets, output, settings, as_json=as_json)
             return
         if not recipe or output is None:
             raise UsageError("name what to judge: --recipe and the folder --output, or a finished model with --model")
@@ -216,20 +230,23 @@ def evaluate(
             n_seeds or 3,
         )
         found = job.evaluate(datasets, output, options, job_settings(config, cluster, workers), log)
+        if as_json:
+            print_json({"output": output, **found.model_dump(mode="json")})
+            return
         print_leaderboard(found)
         print_places(output, (job.PREDICTIONS_FOLDER, FIGURES_NAME, LEADERBOARD_NAME, job.RELIABILITY_FOLDER))
 
 
-def _judge_model(
-    datasets: list[str], output: str | None, model: str, cluster: str | None, workers: int | None, config: str | None
-) -> None:
+def _judge_model(datasets: list[str], output: str | None, settings: JobSettings, *, as_json: bool) -> None:
     """Judge a finished model and print its figures."""
-    prepare_workers(cluster, "heartbeat_core.bundles.bundle")
     from heartbeat_core.evaluation.figures import FIGURES_NAME
     from heartbeat_core.evaluation.finished_report import REPORT_NAME
     from jobs.drivers import judge as job
 
-    found = job.judge(datasets, output, job_settings(config, cluster, workers, model=model), log)
+    found = job.judge(datasets, output, settings, log)
+    if as_json:
+        print_json({"output": output, **found.model_dump(mode="json")})
+        return
     print_judged(found)
     if output is not None:
         print_places(output, (job.PREDICTIONS_NAME, job.FAILURES_NAME, FIGURES_NAME, REPORT_NAME))
@@ -283,6 +300,7 @@ def export(
             help="For moody2022: where each recording's patient stands, as 'score' takes it. [default: the file names]",
         ),
     ] = None,
+    as_json: AsJson = False,
     config: StoreConfig = None,
 ) -> None:
     """Write a model's network as one file, or the answer files of a challenge.
@@ -306,7 +324,7 @@ def export(
         if challenge is not None:
             if file_format is not None or int8:
                 raise UsageError("--format and --int8 are for a BUNDLE, and --challenge is for RESULTS: leave one out")
-            export_answers(sources, challenge, output, truth, config)
+            export_answers(sources, challenge, output, truth, config, as_json=as_json)
             return
         if truth is not None or config is not None:
             raise UsageError("--truth and --config are for RESULTS: give --challenge as well, or leave them out")
@@ -321,6 +339,9 @@ def export(
 
         chosen = file_format or FormatChoice.onnx
         exported = run_job(sources[0], output, chosen.value, int8)
+        if as_json:
+            print_json(exported)
+            return
         out.print(f"model {exported.model_id}")
         out.print(f"{chosen.value}{', int8' * int8}: {exported.n_bytes / 1e3:,.1f} kB")
         if (found := exported.comparison) is not None:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from heartbeat_core.errors import UsageError, error_types
+from jobs.cli.printing import log_as_json
 
 if TYPE_CHECKING:
     from jobs.settings import JobSettings
@@ -192,6 +193,18 @@ StoreConfig = Annotated[
     typer.Option("--config", metavar="FILE.yaml", help="The settings of the job, if its store needs any (s3: …)."),
 ]
 
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON Lines for programs on standard output, and nothing else there.")
+]
+
+LogJson = Annotated[
+    bool,
+    typer.Option(
+        "--log-json",
+        help="Log on standard error as JSON Lines, with the run, the shard and each recording that failed.",
+    ),
+]
+
 
 RETRY_FAILED = "--retry-failed"
 _NAMES = re.compile(r"\w[\w, -]*")
@@ -238,6 +251,8 @@ def job_settings(config: str | None, cluster: str | None, workers: int | None, *
     from jobs.settings import load_cluster_settings, load_job_settings
 
     settings = load_job_settings(config, options)
+    if settings.log_json:
+        log_as_json()
     if cluster is not None:
         return settings.model_copy(update={"cluster": load_cluster_settings(cluster, workers)})
     if workers is not None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.table import Table
+
+from jobs.logs import JsonLines, json_lines
+from jobs.progress import counted
 
 if TYPE_CHECKING:
     from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from heartbeat_core.results.notes import Description
     from jobs.drivers.classify import ClassifySummary
     from jobs.drivers.compact import Compaction
+    from jobs.drivers.demo import DemoSummary
     from jobs.drivers.reclassify import ReclassifySummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
@@ -27,6 +33,12 @@ if TYPE_CHECKING:
 # No markup: file names may hold brackets and colons. No wrapping: paths are copied.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 log = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
+
+
+def log_as_json() -> None:
+    """Turn all further log lines into JSON."""
+    if json_lines(log) is None:
+        log.file = cast(IO[str], JsonLines(sys.stderr))
 
 
 MOST_DEVICES = 2
@@ -45,31 +57,63 @@ def print_compacted(done: Compaction) -> None:
     """Print how many rows of each table are in how many parts."""
     for table, rows in done.n_rows.items():
         n_parts = done.n_parts[table]
-        parts = f"{n_parts} part{'s' * (n_parts != 1)}, before in {len(done.old[table])}"
-        out.print(f"{table}: {rows} row{'s' * (rows != 1)} in {parts}")
+        parts = f"{counted(n_parts, 'part')}, before in {len(done.old[table])}"
+        out.print(f"{table}: {counted(rows, 'row')} in {parts}")
 
 
 def print_status(found: Status) -> None:
     """Print how far a job is, and which drivers work on it."""
+    for line in status_lines(found):
+        out.print(line)
+
+
+@contextmanager
+def status_screen() -> Iterator[Callable[[Status], None]]:
+    """Return what shows a state again and again: in its place on a terminal, elsewhere below the one before."""
+    if not out.is_terminal:
+        yield print_status
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=out, auto_refresh=False) as live:
+        yield lambda found: live.update(Text("\n".join(status_lines(found))), refresh=True)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Print what something is and where it comes from."""
+    from jobs.output.explain import lines_of
+
+    for line in lines_of(facts):
+        out.print(line)
+
+
+def status_lines(found: Status) -> list[str]:
+    """Return how far a job is, its failures by reason, and which drivers work on it."""
+    lines = []
     state = "finished" if found.finished else "running" if found.drivers else "not running: the same command goes on"
     is_listed = found.listed or found.job == "evaluate"
     if not found.finished and not is_listed:
         state = "being listed" if found.drivers else "not listed yet: the same command goes on"
-    out.print(f"{found.job}: {state}")
+    lines.append(f"{found.job}: {state}")
     if found.job == "evaluate":
-        for name, step in found.steps.items():
-            out.print(f"  {step.stored:>9} of {step.total} {_STEPS.get(name, name)}")
+        lines += [f"  {step.stored:>9} of {step.total} {_STEPS.get(name, name)}" for name, step in found.steps.items()]
     else:
         generations = f" in {found.generations} generations" if found.generations > 1 else ""
-        out.print(f"  {found.listed:>9} recordings listed{generations}")
-        out.print(f"  {found.done:>9} done")
-        out.print(f"  {found.failed:>9} failed")
-        out.print(f"  {found.left:>9} left")
-        out.print(f"  {found.committed:>9} of {found.shards} shards committed, {len(found.running)} handed to workers")
+        shards = counted(found.shards, "shard")
+        lines += [
+            f"  {found.listed:>9} recording{'s' * (found.listed != 1)} listed{generations}",
+            f"  {found.done:>9} done",
+            f"  {found.failed:>9} failed",
+            *(f"  {count:>15} {error_type}" for error_type, count in found.errors.items()),
+            f"  {found.left:>9} left",
+            f"  {found.committed:>9} of {shards} committed, {len(found.running)} handed to workers",
+        ]
     for driver in found.drivers:
         ago = max(0, round(time.time() - driver.seen_at))
-        done = "" if found.job == "evaluate" else f", {driver.done} recordings done"
-        out.print(f"driver on {driver.host}, process {driver.pid}: heard from {ago} s ago{done}")
+        done = "" if found.job == "evaluate" else f", {counted(driver.done, 'recording')} done"
+        lines.append(f"driver on {driver.host}, process {driver.pid}: heard from {ago} s ago{done}")
+    return lines
 
 
 def print_columns(name: str, columns: Sequence[Description]) -> None:
@@ -85,12 +129,11 @@ def print_comparison(found: Comparison) -> None:
     """Print what differs between two results: labels, the most confident flips, and drift."""
     out.print(f"before: {found.models[0]}")
     out.print(f"after:  {found.models[1]}")
-    out.print(
-        f"{found.n_common} recordings in both, {found.n_only_before} only before, {found.n_only_after} only after"
-    )
+    both = counted(found.n_common, "recording")
+    out.print(f"{both} in both, {found.n_only_before} only before, {found.n_only_after} only after")
     if found.n_predicted:
         share = 100 * found.n_changed / found.n_predicted
-        out.print(f"{found.n_changed} of {found.n_predicted} labels changed ({share:.1f} %)")
+        out.print(f"{found.n_changed} of {counted(found.n_predicted, 'label')} changed ({share:.1f} %)")
     out.print(f"unsure: {100 * found.unsure[0]:.1f} % before, {100 * found.unsure[1]:.1f} % after")
     _print_rows(
         "changes by label", ("before", "after", "n"), [(one.before, one.after, str(one.count)) for one in found.changes]
@@ -131,24 +174,53 @@ def print_classified(summary: ClassifySummary) -> None:
     """Print the totals, the predictions of each label, the model and where the tables are."""
     from heartbeat_core.storage.uris import TABLES
 
-    print_totals(summary.totals, "predictions", summary.errors)
+    print_totals(summary.totals, "prediction", summary.errors)
     for label, count in summary.labels.items():
         out.print(f"  {count:>8} {label}")
     out.print(f"model {summary.model_id}")
     print_places(summary.out, TABLES)
 
 
+def print_demo(summary: DemoSummary) -> None:
+    """Print what was synthesised and what was predicted, what failed, and where to look."""
+    from heartbeat_core import storage
+
+    print_classified(summary.classified)
+    rows = []
+    for kind, predicted in summary.kinds.items():
+        told = ", ".join(f"{count} {label}" for label, count in predicted.items())
+        rows.append((kind, str(sum(predicted.values())), told))
+    _print_rows("synthetic sounds", ("meant as", "n", "predicted"), rows)
+    out.print("\nfailures:")
+    for failure in summary.failures:
+        name = failure["uri"].removeprefix(f"{summary.recordings}/")
+        out.print(f"  {name}: {failure['error_type']}: {failure['message']}")
+    place = storage.display(summary.classified.out)
+    out.print(
+        "\nThe sounds are synthetic: the predictions show that the program works, and nothing else."
+        "\nIn DuckDB:\n"
+        "\n  SELECT predicted_label, count(*) AS n, avg(confidence) AS confidence"
+        f"\n  FROM '{place}/predictions/*.parquet'"
+        "\n  GROUP BY ALL ORDER BY n DESC;"
+    )
+    if summary.report is not None:
+        out.print(f"\nreport: {summary.report}")
+
+
 def print_reclassified(summary: ReclassifySummary) -> None:
-    """Print how many recordings were not read, and why others were."""
+    """Print the results, how many recordings were not read, and why others were."""
+    print_classified(summary.classified)
     totals = summary.classified.totals
-    out.print(f"{summary.n_stored} recordings classified from stored features, {totals.listed - summary.n_stored} read")
+    stored = counted(summary.n_stored, "recording")
+    out.print(f"{stored} classified from stored features, {totals.listed - summary.n_stored} read")
     if summary.lacking:
         out.print(f"the results do not hold what the model reads: {', '.join(summary.lacking)}")
 
 
-def print_totals(totals: Totals, rows: str, errors: dict[str, int]) -> None:
+def print_totals(totals: Totals, row: str, errors: dict[str, int]) -> None:
     """Print the sum of the recordings, and the failures by their types."""
-    out.print(f"{totals.listed} recordings listed = {totals.done} {rows} + {totals.failed} failures")
+    listed, failed = counted(totals.listed, "recording"), counted(totals.failed, "failure")
+    out.print(f"{listed} listed = {counted(totals.done, row)} + {failed}")
     for error_type, count in errors.items():
         out.print(f"  {count:>8} failed: {error_type}")
 
@@ -251,7 +323,8 @@ def print_judged(found: ModelEvaluation) -> None:
 
     from heartbeat_core.evaluation.finished_report import unsure_rows, warning_of
 
-    out.print(f"{found.n_rows} recordings of {found.n_patients} patients predicted, {found.n_failed} failed")
+    recordings, patients = counted(found.n_rows, "recording"), counted(found.n_patients, "patient")
+    out.print(f"{recordings} of {patients} predicted, {found.n_failed} failed")
     for error_type, count in found.failures.items():
         out.print(f"  {count:>8} failed: {error_type}")
     if (judged := found.judgement) is not None:
@@ -339,7 +412,7 @@ def print_estimate(found: Estimate) -> None:
     )
     table.add_section()
     low, high = _span(times.total_s.low), _span(times.total_s.high)
-    table.add_row(f"time, {found.n_workers} workers", _span(times.total_s.value), f"95 %: {low} to {high}")
+    table.add_row(f"time, {counted(found.n_workers, 'worker')}", _span(times.total_s.value), f"95 %: {low} to {high}")
     table.add_row("  start and end", _span(times.start_s), "of a cluster on this machine; always the same")
     table.add_row("  listing", _span(times.listing_s), "one process; the first answer once, the rest for each key")
     each = f"{1e3 * found.compute_s_a_recording:.1f} ms of CPU per recording on this machine; one core per worker"
@@ -353,7 +426,7 @@ def print_estimate(found: Estimate) -> None:
     )
     table.add_row("  closing", _span(times.end_s), "files that are no longer needed are removed, one by one")
     where = "inputs on disk" if found.tasks_a_worker == THREADS_ON_DISK else "inputs in a bucket"
-    memory = f"this process's peak, and {found.tasks_a_worker} shards at once as with {where}"
+    memory = f"this process's peak, and {counted(found.tasks_a_worker, 'shard')} at once as with {where}"
     table.add_row("memory per worker", decimal(round(found.worker_memory_bytes)), memory)
     table.add_section()
     for name, n_bytes in found.output_bytes.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -10,10 +9,11 @@ from typing import Annotated
 import typer
 
 from heartbeat_core.errors import UsageError
-from jobs.cli.app import app, exit_codes
-from jobs.cli.options import Folder, StoreConfig, job_settings
+from jobs.cli.app import app, exit_codes, show
+from jobs.cli.options import AsJson, Folder, StoreConfig, job_settings
 from jobs.cli.printing import print_columns, print_comparison
 from jobs.cli.prompt import AnswerFormat, print_answers, python_lines, run_prompt, run_python
+from jobs.cli.records import print_json
 
 _CODES = "Exit codes: 0 done, 1 the store failed, 2 wrong usage, 130 interrupted."
 
@@ -89,7 +89,7 @@ def describe(
         str | None,
         typer.Argument(metavar="[TABLE]", help="One table, such as features; all without it.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
     config: StoreConfig = None,
 ) -> None:
     """Explain every column of the tables in an output folder: type, unit, method and meaning.
@@ -97,16 +97,13 @@ def describe(
     Example: **heartbeat describe results/ predictions**
     """
     with exit_codes("interrupted"):
-        from dataclasses import asdict
-
         from heartbeat_core.results.tables import describe_tables
         from jobs.drivers.reach import reaching
 
         with reaching(job_settings(config, None, None)):
             found = describe_tables(output, table)
         if as_json:
-            columns = {name: [asdict(one) for one in described] for name, described in found.items()}
-            typer.echo(json.dumps(columns, indent=2, ensure_ascii=False))
+            print_json(found)
         else:
             for name, described in found.items():
                 print_columns(name, described)
@@ -127,7 +124,7 @@ def diff(
         str | None,
         typer.Option("--generations", metavar="M,N", help="Compare A as it was after these two generations."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
     config: StoreConfig = None,
 ) -> None:
     """Compare two results: labels that changed, the most confident of them, and drift.
@@ -140,8 +137,6 @@ def diff(
     Example: **heartbeat diff results/ --generations 0,1**
     """
     with exit_codes("interrupted"):
-        from dataclasses import asdict
-
         from heartbeat_core.results.comparison import compare_generations, compare_results, last_generation
         from jobs.drivers.reach import reaching
 
@@ -152,10 +147,7 @@ def diff(
                 found = compare_results(before, after)
             else:
                 found = compare_generations(before, *_two_generations(generations, lambda: last_generation(before)))
-        if as_json:
-            typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
-        else:
-            print_comparison(found)
+        show(as_json, found, print_comparison)
 
 
 def _two_generations(text: str | None, last_generation: Callable[[], int]) -> tuple[int, int]:

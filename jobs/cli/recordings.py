@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -17,9 +16,11 @@ from jobs.cli.app import (
     compact_at_the_end,
     exit_codes,
     prepare_workers,
+    show,
 )
 from jobs.cli.options import (
     RETRY_FAILED,
+    AsJson,
     Before,
     Cluster,
     CompactOption,
@@ -30,6 +31,7 @@ from jobs.cli.options import (
     Include,
     Inputs,
     KeepColumns,
+    LogJson,
     MaxFailureRate,
     MaxSize,
     MinSize,
@@ -49,12 +51,13 @@ from jobs.cli.options import (
 )
 from jobs.cli.printing import (
     log,
-    out,
     print_classified,
+    print_demo,
     print_estimate,
     print_predictions,
     print_reclassified,
 )
+from jobs.cli.records import classified_record, demo_record, print_json, reclassified_record
 from jobs.cluster.forkserver import use_one_thread
 
 
@@ -104,6 +107,8 @@ def classify(
     max_failure_rate: MaxFailureRate = None,
     compact: CompactOption = False,
     device: DeviceOption = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
     config: Config = None,
 ) -> None:
     """Classify recordings, and write predictions, features and failures as Parquet.
@@ -133,11 +138,12 @@ def classify(
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
             device=device,
+            log_json=log_json or None,
         )
         summary = run_job(inputs, output, settings, log, update=update, retry_failed=retried)
-        print_classified(summary)
+        show(as_json, summary, print_classified, classified_record)
         if compact:
-            compact_at_the_end(output, settings)
+            compact_at_the_end(output, settings, as_json=as_json)
         check_failures(summary.totals, settings.max_failure_rate)
 
 
@@ -151,6 +157,8 @@ def reclassify(
     salt_env: SaltEnv = None,
     max_failure_rate: MaxFailureRate = None,
     device: DeviceOption = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
     config: Config = None,
 ) -> None:
     """Classify the recordings of finished results with another model, and write them to another folder.
@@ -164,11 +172,18 @@ def reclassify(
     with exit_codes():
         from jobs.drivers.reclassify import reclassify as run_job
 
-        options = {"model": model, "salt_env": salt_env, "max_failure_rate": max_failure_rate, "device": device}
-        settings = job_settings(config, cluster, workers, **options)
+        settings = job_settings(
+            config,
+            cluster,
+            workers,
+            model=model,
+            salt_env=salt_env,
+            max_failure_rate=max_failure_rate,
+            device=device,
+            log_json=log_json or None,
+        )
         summary = run_job(results, output, settings, log)
-        print_classified(summary.classified)
-        print_reclassified(summary)
+        show(as_json, summary, print_reclassified, reclassified_record)
         check_failures(summary.classified.totals, settings.max_failure_rate)
 
 
@@ -178,7 +193,7 @@ def predict(
         list[str], typer.Argument(metavar="FILE", help="Recordings, local or by URL.", show_default=False)
     ],
     model: Model = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Classify a few recordings in this process, without a cluster.
 
@@ -191,7 +206,8 @@ def predict(
 
         rows = run_job(files, model or DEFAULT_MODEL, Limits())
         if as_json:
-            typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+            for row in rows:
+                print_json(row)
         else:
             print_predictions(rows)
         if any("error_type" in row for row in rows):
@@ -240,7 +256,7 @@ def plan(
     max_size: MaxSize = None,
     since: Since = None,
     before: Before = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Estimate what a run will take before you pay for it: time, requests, output, memory and failures.
@@ -269,12 +285,7 @@ def plan(
         )
         options = PlanOptions(None if recipe is None else load_recipe(recipe), sample, scale_to, put_price, get_price)
         found = run_job(inputs, options, settings, log)
-        if as_json:
-            from dataclasses import asdict
-
-            typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
-        else:
-            print_estimate(found)
+        show(as_json, found, print_estimate)
 
 
 @app.command(
@@ -286,6 +297,7 @@ def demo(
         str, typer.Argument(metavar="FOLDER", help="Where recordings and results go.")
     ] = "heartbeat-demo",
     workers: Workers = None,
+    as_json: AsJson = False,
 ) -> None:
     """Synthesise a few dozen recordings, and classify them on a cluster of this machine.
 
@@ -293,21 +305,8 @@ def demo(
     """
     with exit_codes():
         prepare_workers(None, "heartbeat_core.bundles.bundle")
-        from heartbeat_core import storage
         from jobs.drivers.demo import demo as run_job
-        from jobs.output.newest import read_failures
 
         summary = run_job(folder, job_settings(None, None, workers), log)
-        print_classified(summary.classified)
-        out.print("\nfailures:")
-        for failure in read_failures(summary.classified.out):
-            name = failure["uri"].removeprefix(f"{summary.recordings}/")
-            out.print(f"  {name}: {failure['error_type']}: {failure['message']}")
-        out.print(
-            "\nThe sounds are synthetic: the predictions show that the program works, and nothing else."
-            "\nIn DuckDB:\n"
-            "\n  SELECT predicted_label, count(*) AS n, avg(confidence) AS confidence"
-            f"\n  FROM '{storage.display(summary.classified.out)}/predictions/*.parquet'"
-            "\n  GROUP BY ALL ORDER BY n DESC;"
-        )
+        show(as_json, summary, print_demo, demo_record)
         check_failures(summary.classified.totals, max_failure_rate=1.0)

@@ -68,6 +68,22 @@ class Connection:
     address: str
     dashboard: str
     is_local: bool
+    memory_limits: tuple[int, ...] = ()
+    """Bytes of each worker, without those that have no limit."""
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What the records and parts of a run say of its cluster, as it was when the work began."""
+        found: dict[str, Any] = {
+            "kind": "local" if self.is_local else "remote",
+            "workers": self.n_workers,
+            "threads": self.n_threads,
+        }
+        return {**found, "smallest_memory_bytes": min(self.memory_limits)} if self.memory_limits else found
+
+
+HERE = {"kind": "in the driver's process", "workers": 0, "threads": 1}
+"""The shape of work that no cluster does."""
 
 
 @contextmanager
@@ -336,8 +352,11 @@ def _check_workers(client: Client, shared: str, access: storage.Access) -> None:
 
 def _connection(client: Client, *, is_local: bool) -> Connection:
     threads = client.nthreads()
-    address = str(client.scheduler_info(n_workers=0)["address"])
-    return Connection(client, len(threads), sum(threads.values()), address, client.dashboard_link, is_local)
+    info = client.scheduler_info(n_workers=-1)
+    limits = tuple(limit for one in info["workers"].values() if (limit := one["memory_limit"]))
+    return Connection(
+        client, len(threads), sum(threads.values()), str(info["address"]), client.dashboard_link, is_local, limits
+    )
 
 
 def _free_address(wanted: str) -> str:

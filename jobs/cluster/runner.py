@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -135,9 +135,11 @@ def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items:
 def _stop(client: Client, stop: Callable[[], int], futures: list[Future[tuple[ResultT]]]) -> None:
     """Ask all workers to stop and wait for tasks that are committing, but no longer than ``STOP_WAIT_S``."""
     ends_at = time.monotonic() + STOP_WAIT_S
-    while any(client.run(stop, on_error="ignore").values()) and time.monotonic() < ends_at:
-        time.sleep(STOP_LOOK_S)
-    client.cancel(futures)
+    # A batch system asks scheduler and driver to end at the same moment.
+    with suppress(OSError):
+        while any(client.run(stop, on_error="ignore").values()) and time.monotonic() < ends_at:
+            time.sleep(STOP_LOOK_S)
+        client.cancel(futures)
 
 
 def _call(item: bytes, *, shared: bytes) -> tuple[Any]:

@@ -33,20 +33,19 @@ from heartbeat_core.storage import uris
 from heartbeat_core.storage.uris import ROWS_FOLDER
 from jobs.cluster.connect import Connection, check_certificates
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import try_report
 from jobs.drivers.run import (
     Run,
     begin,
-    begin_tables,
     count,
     finish,
     job_identity,
     on_cluster,
     report_listing,
-    run_facts,
     run_shards,
     worth_workers,
-    write_schemas,
 )
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_parent_folder, match_labels
@@ -143,7 +142,11 @@ def build_dataset(
             return make_shards(_match(recordings, options)[0].recordings, settings.shards)
 
         with begin(out, identity, settings, make_plan, console) as run:
-            return _build(run, options, settings, console)
+            n_committed = len(run.commits)
+            summary = _build(run, options, settings, console)
+            if len(run.commits) > n_committed:
+                try_report(run.ledger.out, run.commits, console)
+            return summary
 
 
 def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Console) -> DatasetSummary:
@@ -154,7 +157,7 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
     if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
         with on_cluster(run, settings, console, worth_workers(run)) as connection:
             provenance = {"recipe": options.recipe.name, "layout": options.layout}
-            facts = run_facts(run, settings, provenance)
+            facts = run_facts(run, settings, provenance, connection)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
             write_schemas(run, {ROWS_FOLDER: RECORDINGS, uris.FAILURES: FAILURES})
             reference_uri = storage.join(run.ledger.out, REFERENCE_NAME)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -19,30 +18,30 @@ from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results import schema
 from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES, TABLES
+from heartbeat_core.storage.uris import TABLES
 from jobs.cluster.connect import check_certificates
+from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import Found, check_secret
 from jobs.drivers.patients import keep_patients
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
     Run,
     begin,
-    begin_tables,
     finish,
     job_identity,
     on_cluster,
-    run_facts,
     run_shards,
     worth_workers,
-    write_schemas,
 )
 from jobs.listing.again import look_again
 from jobs.listing.pseudonyms import located
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import Ledger, Totals, by_count, count_errors, count_labels
-from jobs.output.newest import failed_recordings, read_newest
-from jobs.output.plans import Generation
+from jobs.output.ledger import Ledger, Totals, by_count
+from jobs.output.newest import count_newest, failed_recordings, newest_errors
+from jobs.output.plans import Generation, Replaced
+from jobs.progress import counted
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_task
 
@@ -125,6 +124,7 @@ def classify(
             if run.is_finished and not update and retry_failed is None:
                 console.print("the inputs were not looked at: --update takes what is new or has changed in them")
             begun = None if run.is_finished else run.generations[-1]
+            n_committed = len(run.commits)
             totals = _work(run, manifest, settings, console)
             if update and not run.is_new:
                 run = _add_update(run, found, settings, console)
@@ -136,9 +136,9 @@ def classify(
             elif retry_failed is not None and not run.is_new:
                 run = _add_retry(run, retry_failed, retry_limits, settings, console)
                 totals = _work(run, manifest, settings, console)
-            labels, errors = _newest_counts(run)
-            if len(run.generations) > 1:
-                totals = Totals(labels.total() + errors.total(), errors.total())
+            if len(run.commits) > n_committed:
+                try_report(run.ledger.out, run.commits, console)
+            labels, errors = count_newest(run.ledger.out, run.commits.values(), len(run.generations))
     return ClassifySummary(run.ledger.out, manifest.model_id, totals, by_count(labels), by_count(errors))
 
 
@@ -155,8 +155,7 @@ def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[s
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
     """Run what is left, pool the patients, and mark the folder as finished."""
-    facts = run_facts(run, settings, manifest.provenance)
-    complete = partial(keep_patients, run, manifest, dict(facts.provenance), console)
+    complete = partial(keep_patients, run, manifest, manifest.provenance, console)
     if run.is_committed:
         return finish(run, complete)
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
@@ -168,8 +167,10 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         run.ledger.unmark_success()
         features = features_written(settings, manifest)
         write_schemas(run, table_schemas(manifest.labels, features))
+        facts = run_facts(run, settings, manifest.provenance, connection)
         job = ClassifyJob(facts, model, manifest.digest, features)
         begin_tables(facts)
+        keep_manifest(run.ledger.out, manifest)
         run_shards(run, connection, classify_task, job, settings, console, "classify")
         return finish(run, complete)
 
@@ -179,31 +180,48 @@ def _add_update(run: Run, listing: Found, settings: JobSettings, console: Consol
     with KnownRecordings() as known:
         for shard in run.shards():
             known.update(shard.recordings)
-        fresh = (recording for recording in listing if not known.is_current(recording))
-        generation = _settle(run, fresh, settings)
+        errors = newest_errors(run.ledger.out)
+        replaced = Replaced()
+
+        def fresh() -> Iterator[Recording]:
+            for recording in listing:
+                if not known.is_current(recording):
+                    if known.holds(recording):
+                        replaced.add(errors.get(recording.recording_id))
+                    yield recording
+
+        generation = _settle(run, fresh(), settings, replaced)
     listing.report(console)
     if generation is None:
         console.print("nothing is new and nothing has changed")
         return run
-    console.print(f"update {generation.number}: {generation.n_recordings} recordings are new or have changed")
+    told = "1 recording is" if generation.n_recordings == 1 else f"{generation.n_recordings} recordings are"
+    console.print(f"update {generation.number}: {told} new or changed")
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
 
 
 def _add_retry(run: Run, error_types: Collection[str], limits: Limits, settings: JobSettings, console: Console) -> Run:
     """Plan the recordings that have failed once more; return the run with that generation, if any."""
-    pieces = (located(piece, settings.salt_env) for piece in failed_recordings(run.ledger.out, error_types))
-    failed = chain.from_iterable(map(look_again, pieces))
-    generation = _settle(run, failed, settings, limits)
+    errors = newest_errors(run.ledger.out)
+    replaced = Replaced()
+
+    def failed() -> Iterator[Recording]:
+        pieces = (located(piece, settings.salt_env) for piece in failed_recordings(run.ledger.out, error_types))
+        for recording in chain.from_iterable(map(look_again, pieces)):
+            replaced.add(errors[recording.recording_id])
+            yield recording
+
+    generation = _settle(run, failed(), settings, replaced, limits)
     if generation is None:
         kinds = f" with {' or '.join(error_types)}" if error_types else ""
         console.print(f"nothing is retried: no recording has failed{kinds}")
         return run
-    console.print(f"retry {generation.number}: {generation.n_recordings} recordings that had failed")
+    console.print(f"retry {generation.number}: {counted(generation.n_recordings, 'recording')} that had failed")
     return replace(run, generations=(*run.generations, generation), commits=dict(run.commits))
 
 
 def _settle(
-    run: Run, recordings: Iterable[Recording], settings: JobSettings, limits: Limits | None = None
+    run: Run, recordings: Iterable[Recording], settings: JobSettings, replaced: Replaced, limits: Limits | None = None
 ) -> Generation | None:
     """Plan recordings as the next generation; None where there are none."""
     shards = make_shards(recordings, settings.shards)
@@ -211,19 +229,4 @@ def _settle(
     if first is None:
         return None
     types = KeptTypes([one.name for one in run.kept], run.kept)
-    return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), types, limits)
-
-
-def _newest_counts(run: Run) -> tuple[Counter[str], Counter[str]]:
-    """Count the newest row of every recording: predictions by label, and failures by ``error_type``."""
-    if len(run.generations) == 1:
-        commits = run.commits.values()
-        return count_labels(commits), count_errors(commits)
-    return _count(run.ledger.out, "predictions", "predicted_label"), _count(run.ledger.out, FAILURES, "error_type")
-
-
-def _count(out: str, table: str, column: str) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for part in read_newest(out, table, [column]):
-        counts.update(part.column(column).to_pylist())
-    return counts
+    return run.plans.settle(len(run.generations), run.n_shards, chain([first], shards), types, limits, replaced)

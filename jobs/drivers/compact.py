@@ -13,7 +13,7 @@ command finishes what was interrupted. The record is removed last.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -24,7 +24,7 @@ from heartbeat_core.formats.parquet import Table, from_parquet, join_tables, to_
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER, TABLES
 from jobs.output.lease import present
-from jobs.output.ledger import COMPACT_FOLDER, Commit, Ledger, Totals, reconcile
+from jobs.output.ledger import COMPACT_FOLDER, Ledger, Totals
 from jobs.output.newest import newest_generations, newest_rows
 from jobs.output.status import Status, read_status
 from jobs.progress import meter
@@ -67,7 +67,7 @@ def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compact
         ledger.unmark_success()
         _publish(ledger.out, settled)
         storage.remove(_record_uri(ledger.out, settled.number))
-        ledger.mark_success(_totals(commits, status), commits.values())
+        ledger.mark_success(Totals(status.listed, status.failed), commits.values())
     return settled
 
 
@@ -95,10 +95,6 @@ def _look(ledger: Ledger) -> tuple[Status, Compaction | None]:
 
 def _tables(status: Status) -> tuple[str, ...]:
     return TABLES if status.job == "classify" else (ROWS_FOLDER, FAILURES)
-
-
-def _totals(commits: Mapping[int, Commit], status: Status) -> Totals:
-    return reconcile(status.shards, status.listed + status.retried, commits, status.retried)
 
 
 def _settled(out: str) -> Compaction | None:

@@ -45,7 +45,7 @@ from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import announce, enter, on_cluster
 from jobs.output.ledger import Ledger, as_output_errors
-from jobs.progress import meter
+from jobs.progress import counted, meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
 from jobs.tasks.outcomes import OUTCOMES_FOLDER, Batch, OutcomesJob, batch_in_isolation, make_batches, predict_batch
@@ -97,7 +97,7 @@ def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, c
         files = {OUTCOMES_FOLDER: len(batches)}
         with enter(ledger, ledger.find_run(identity), identity, settings, files) as place:
             if ledger.is_finished():
-                console.print(f"finished already: all {len(labelled)} recordings are judged")
+                console.print(f"finished already: {counted(len(labelled), 'recording')}, all judged")
                 stored = json.loads(storage.read(storage.join(ledger.out, FIGURES_NAME)))
                 return parse_settings(ModelEvaluation, stored, FIGURES_NAME)
             with on_cluster(place, settings, console) as connection:

@@ -21,21 +21,21 @@ from heartbeat_core.results.folder import Results
 from heartbeat_core.results.stored import lacking_inputs
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
+from jobs.cluster.connect import HERE, Connection
 from jobs.drivers.classify import ClassifySummary, table_schemas
+from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import check_secret
 from jobs.drivers.patients import keep_patients
 from jobs.drivers.reach import reaching
+from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
     Run,
     begin,
-    begin_tables,
     finish,
     job_identity,
     on_cluster,
-    run_facts,
     run_shards,
     worth_workers,
-    write_schemas,
 )
 from jobs.listing.again import look_again
 from jobs.listing.pseudonyms import located, pseudonyms
@@ -43,6 +43,7 @@ from jobs.listing.shards import make_shards
 from jobs.output.ledger import RUN_NAME, by_count, count_errors, count_labels, part_name
 from jobs.output.newest import newest_recordings, read_newest
 from jobs.output.plans import PlanFolder
+from jobs.output.provenance import recorded
 from jobs.output.status import read_status
 from jobs.settings import ClusterSettings, JobSettings
 from jobs.tasks.reclassify import ReclassifyJob, reclassify_task
@@ -124,9 +125,12 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
 
         with begin(out, identity, settings, make_plan, console, found.kept) as run:
             n_stored = sum(one.stored_in is not None for shard in run.shards() for one in shard.recordings)
-            if not run.is_committed:
+            has_worked = not run.is_committed
+            if has_worked:
                 _work(run, found, manifest, features, settings, console, is_read=n_stored < run.n_recordings)
             totals = finish(run, lambda: keep_patients(run, manifest, manifest.provenance, console))
+            if has_worked:
+                try_report(run.ledger.out, run.commits, console)
             commits = run.commits.values()
             labels, errors = by_count(count_labels(commits)), by_count(count_errors(commits))
     classified = ClassifySummary(run.ledger.out, manifest.model_id, totals, labels, errors)
@@ -196,18 +200,18 @@ def _work(
 ) -> None:
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
     write = {**manifest.provenance, "source_run_id": source.run_id}
-    job = ReclassifyJob(
-        ClassifyJob(run_facts(run, settings, write), model, manifest.digest, features),
-        storage.join(source.uri, "features"),
-    )
 
-    def run_on(connection: Any) -> None:
+    def run_on(connection: Connection | None) -> None:
+        facts = run_facts(run, settings, write, connection)
+        job = ReclassifyJob(ClassifyJob(facts, model, manifest.digest, features), storage.join(source.uri, "features"))
         write_schemas(run, table_schemas(manifest.labels, features))
         begin_tables(job.classify.run)
+        keep_manifest(run.ledger.out, manifest)
         run_shards(run, connection, reclassify_task, job, settings, console, "reclassify")
 
     if not is_read and settings.cluster == ClusterSettings():
-        run_on(None)
+        with recorded(run.ledger.out, run.presence.id, settings, HERE):
+            run_on(None)
     else:
         with on_cluster(run, settings, console, worth_workers(run)) as connection:
             check_secret(connection, settings.salt_env)

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
 from rich.console import Console
 
-import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.errors import HeartbeatError, StorageError
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
-from heartbeat_core.results.listed import with_kept
-from heartbeat_core.results.notes import Schema, frictionless
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.uris import SCHEMAS_FOLDER, public_uri
+from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
+from jobs.drivers.log_commits import log_commit
 from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
-from jobs.output.commits import begin_failures
+from jobs.logs import json_lines
 from jobs.output.lease import BEAT_S, Presence, present
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, as_output_errors, reconcile
-from jobs.output.plans import Generation, PlanFolder, PlannedShard, count_retried
-from jobs.progress import meter
+from jobs.output.plans import Generation, PlanFolder, PlannedShard, Replaced, sum_replaced
+from jobs.output.provenance import describe_origin, recorded
+from jobs.progress import counted, meter
 from jobs.settings import JobSettings
-from jobs.tasks.context import RunFacts, stop_work
-from jobs.tasks.parts import PartFacts, failures_part
+from jobs.tasks.context import stop_work
 from jobs.tasks.shards import in_isolation
 
-"""Holds TABLE.json for each table: its columns, for people and for other tools."""
 COST_A_WORKER = 8 * 2**20
 """What a worker does in about a second, in bytes of audio. It takes a third of that to start one."""
 
@@ -90,9 +86,9 @@ class Run(Place):
         return sum(generation.n_recordings for generation in self.generations)
 
     @property
-    def n_retried(self) -> int:
-        """Recordings of all generations that are there again because they had failed."""
-        return count_retried(self.generations)
+    def replaced(self) -> Replaced:
+        """The rows of recordings that a later generation takes again."""
+        return sum_replaced(self.generations)
 
     @property
     def kept(self) -> tuple[KeptColumn, ...]:
@@ -184,7 +180,7 @@ def enter(
         run_id = None if found is None else ledger.find_run(identity)
         place = Place(
             ledger=ledger,
-            run_id=run_id or ledger.claim(identity, work),
+            run_id=run_id or ledger.claim(identity, work, asdict(describe_origin(settings))),
             access=access,
             presence=presence,
             is_new=found is None,
@@ -240,6 +236,8 @@ def begin(
             plans.settle(0, 0, make_plan() if listed is None else listed, KeptTypes(settings.keep_columns, kept))
         ]
         place.presence.stage = "planned"
+        if (lines := json_lines(console)) is not None:
+            lines.run = place.run_id
         run = Run(
             ledger=ledger,
             run_id=place.run_id,
@@ -251,9 +249,9 @@ def begin(
             commits=ledger.commits(ledger.committed()),
         )
         if run.is_finished:
-            console.print(f"finished already: all {run.n_shards} shards are committed")
+            console.print(f"finished already: {counted(run.n_shards, 'shard')}, all committed")
         elif run.commits:
-            console.print(f"going on: {len(run.commits)} of {run.n_shards} shards are committed already")
+            console.print(f"going on: {len(run.commits)} of {counted(run.n_shards, 'shard')} committed already")
         yield run
 
 
@@ -290,44 +288,14 @@ def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int
         check_device(connection, settings.device)
         announce(connection, console)
         place.presence.stage = "working"
-        yield connection
-
-
-def run_facts(run: Run, settings: JobSettings, provenance: Mapping[str, str]) -> RunFacts:
-    """Return what every task of the run needs to know, and what every part says of where it comes from."""
-    entries = {"run_id": run.run_id, "heartbeat_version": heartbeat_core.__version__, **provenance}
-    return RunFacts(
-        run.ledger.out,
-        run.run_id,
-        settings.limits,
-        tuple(sorted(entries.items())),
-        run.access,
-        settings.path_column,
-        run.presence.id,
-        settings.device,
-        run.kept,
-        settings.salt_env,
-    )
-
-
-def write_schemas(run: Run, schemas: Mapping[str, Schema]) -> None:
-    """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there."""
-    for name, schema in schemas.items():
-        text = json.dumps(frictionless(with_kept(schema, run.kept)), indent=1, ensure_ascii=False) + "\n"
-        storage.create(storage.join(run.ledger.out, SCHEMAS_FOLDER, f"{name}.json"), text.encode())
-
-
-def begin_tables(facts: RunFacts) -> None:
-    """Give the table ``failures`` a part without rows, so that it can be read though nothing fails."""
-    no_failures = failures_part([], PartFacts(facts.run_id, 0, dict(facts.provenance), facts.kept))
-    begin_failures(facts.out, no_failures)
+        with recorded(place.ledger.out, place.presence.id, settings, connection.shape):
+            yield connection
 
 
 def announce(connection: Connection, console: Console) -> None:
     """Print where the work is done."""
     where = "on this machine" if connection.is_local else f"at {connection.address}"
-    workers = "1 worker" if connection.n_workers == 1 else f"{connection.n_workers} workers"
-    console.print(f"{workers} {where}; dashboard: {connection.dashboard}")
+    console.print(f"{counted(connection.n_workers, 'worker')} {where}; dashboard: {connection.dashboard}")
 
 
 def run_shards(
@@ -344,15 +312,18 @@ def run_shards(
     Without a connection they run here, one after the other.
     """
     presence = run.presence
-    # What is retried is not done any more, and its failure does not count.
-    done = sum(commit.listed for commit in run.commits.values()) - run.n_retried
-    failed = sum(commit.failed for commit in run.commits.values()) - run.n_retried
-    with meter(console, title, run.n_recordings - run.n_retried, done=done, failed=failed) as shown:
+    # What is taken again is not done any more, and its failure does not count.
+    replaced = run.replaced
+    n_again = replaced.rows + replaced.failures
+    done = sum(commit.listed for commit in run.commits.values()) - n_again
+    failed = sum(commit.failed for commit in run.commits.values()) - replaced.failures
+    with meter(console, title, run.n_recordings - n_again, done=done, failed=failed) as shown:
 
         def take(commit: Commit) -> None:
             run.commits[commit.shard] = commit
             presence.finished(commit.shard, commit.listed, commit.failed)
             shown.advance(commit.listed, commit.failed)
+            log_commit(run.ledger.out, commit, console)
 
         if connection is None:
             presence.stage = "working"
@@ -391,7 +362,7 @@ def count(run: Run) -> Totals:
     committed = run.ledger.committed()
     run.commits.update(run.ledger.commits(committed - run.commits.keys()))
     there = {shard: commit for shard, commit in run.commits.items() if shard in committed}
-    return reconcile(run.n_shards, run.n_recordings, there, run.n_retried)
+    return reconcile(run.n_shards, run.n_recordings, there, run.replaced.failures, run.replaced.rows)
 
 
 def report_listing(listing: Listing, console: Console, *, with_names: bool = True) -> None:

@@ -43,10 +43,21 @@ class KnownRecordings:
         rows = ((_key(recording), recording.version) for recording in recordings)
         self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?)", rows)
 
+    def holds(self, recording: Recording) -> bool:
+        """Tell whether a recording is known, with whatever version."""
+        return self._version(recording) is not None
+
     def is_current(self, recording: Recording) -> bool:
         """Tell whether a recording is known with this version, or with any version where it has none."""
-        found = self._database.execute("SELECT version FROM known WHERE id = ?", (_key(recording),)).fetchone()
+        found = self._version(recording)
         return found is not None and (recording.version is None or found[0] == recording.version)
+
+    def _version(self, recording: Recording) -> tuple[str | None] | None:
+        """Return the version of a known recording in a tuple, None where it is not known."""
+        row: tuple[str | None] | None = self._database.execute(
+            "SELECT version FROM known WHERE id = ?", (_key(recording),)
+        ).fetchone()
+        return row
 
 
 def _key(recording: Recording) -> bytes:

@@ -14,6 +14,7 @@ often the shard is run. The record is written last.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES
 from jobs.output.ledger import Commit, commit_uri, part_name, part_uri
+from jobs.output.notes import Notes
 
 SETTLED_FOLDER = "_settled"
 EMPTY_PART = "part-empty.parquet"
@@ -85,6 +87,7 @@ def commit_shard(
     tables: Mapping[str, bytes],
     run_id: str,
     labels: Iterable[str | None] = (),
+    notes: Notes | None = None,
 ) -> Commit:
     """Store the shard's parts, read back what is stored, and write the commit record.
 
@@ -108,6 +111,7 @@ def commit_shard(
         storage.create(uri, settled.part)
         return _stored_errors(uri)
 
+    began = time.monotonic()
     with ThreadPoolExecutor(len(tables) + 1, thread_name_prefix="store") as pool:
         pending = {name: retry.submit(pool, store, name) for name in tables}
         stored_errors = retry.submit(pool, store_failures)
@@ -117,7 +121,8 @@ def commit_shard(
     if n_failed != len(settled.recording_ids) or any(rows[name] + n_failed != n_listed for name in tables):
         raise StorageError(f"shard {index}: {n_listed} recordings were listed and these rows are stored: {rows}")
     counts = dict(Counter(label for label in labels if label is not None))
-    commit = Commit(index, n_listed, rows, run_id, counts, dict(errors))
+    told = {} if notes is None else notes.stored(time.monotonic() - began)
+    commit = Commit(index, n_listed, rows, run_id, counts, dict(errors), told, round(time.time(), 3))
     storage.create(commit_uri(out, index), canonical_json(asdict(commit)))
     return commit
 

@@ -2,11 +2,11 @@
 
 On disk, or under any URL::
 
-    OUT/_run.json                   identity and run_id; claims the folder for one job
+    OUT/_run.json                   identity, run_id and origin; claims the folder for one job
     OUT/_plan/                      shards and their recordings (``plans``)
     OUT/TABLE/part-000042.parquet   parts, named by their shard
     OUT/_commits/part-000042.json   the shard is done; how it is written: ``commits``
-    OUT/_journal/HASH.json          all commit records of a finished job in one object, for whoever comes later
+    OUT/_journal/HASH.json          all commit records of a finished job in one object (``journal``)
     OUT/_SUCCESS                    every listed recording is accounted for; names the journal; written last
 
 Invariants: each file is created whole, by the first who writes it, and never changes. A shard is done when its commit
@@ -16,7 +16,6 @@ and no journal counts.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections import Counter
@@ -32,10 +31,10 @@ from heartbeat_core.settings import Limits, canonical_json, fingerprint
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER, SUCCESS_NAME
 from jobs.output.differences import advise, describe_differences
+from jobs.output.journal import journal_name, journal_uri, read_journal, store_journal
 
 RUN_NAME = "_run.json"
 COMMITS_FOLDER = "_commits"
-JOURNAL_FOLDER = "_journal"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
 RECORDS_AT_ONCE = 16
@@ -48,7 +47,7 @@ class Commit:
 
     ``rows`` counts the rows of each stored table, as read back. ``labels`` counts the result rows by label, without
     those that have none, and ``errors`` the failures by ``error_type``, so that nobody has to read the parts again
-    for these counts.
+    for these counts. ``ended_at`` is in seconds since 1970.
     """
 
     shard: int
@@ -57,6 +56,9 @@ class Commit:
     run_id: str
     labels: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict, compare=False)
+    """``Notes`` as JSON, for the report; empty in records of earlier releases."""
+    ended_at: float | None = field(default=None, compare=False)
 
     @property
     def failed(self) -> int:
@@ -132,7 +134,12 @@ class Ledger:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def claim(self, identity: Mapping[str, Any], work: Mapping[str, int] | None = None) -> str:
+    def claim(
+        self,
+        identity: Mapping[str, Any],
+        work: Mapping[str, int] | None = None,
+        origin: Mapping[str, Any] | None = None,
+    ) -> str:
         """Claim a free folder for this job and return its run_id.
 
         Where another driver of the same job was first, its run_id is returned.
@@ -143,6 +150,8 @@ class Ledger:
             Everything that tells this job from another.
         work : Mapping[str, int] | None
             Of a job without a plan: how many files it will store below which folders, for ``status``.
+        origin : Mapping[str, Any] | None
+            What this driver is, for ``inspect``: its command, configuration, code and packages.
 
         Raises
         ------
@@ -156,6 +165,8 @@ class Ledger:
         }
         if work is not None:
             record["work"] = work
+        if origin is not None:
+            record["origin"] = origin
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         with as_output_errors():
             storage.create(storage.join(self.out, RUN_NAME), text.encode())
@@ -212,28 +223,15 @@ class Ledger:
     def mark_success(self, totals: Totals, commits: Iterable[Commit]) -> None:
         """Write the success mark, last of all, and before it all commit records into the one journal that it names."""
         records = [asdict(commit) for commit in sorted(commits, key=lambda commit: commit.shard)]
-        text = canonical_json(records)
-        name = f"{hashlib.sha256(text).hexdigest()[:16]}.json"
-        storage.create(storage.join(self.out, JOURNAL_FOLDER, name), text)
+        name = store_journal(self.out, records)
         mark = {"listed": totals.listed, "done": totals.done, "failed": totals.failed, "journal": name}
         storage.create(storage.join(self.out, SUCCESS_NAME), (json.dumps(mark) + "\n").encode())
 
-    def _journal_name(self) -> str | None:
-        """Return the name of the journal, None without a success mark or with one of an earlier release."""
-        try:
-            name = json.loads(storage.read(storage.join(self.out, SUCCESS_NAME))).get("journal")
-        except (FileNotFoundError, ValueError, AttributeError):
-            return None
-        return name if isinstance(name, str) else None
-
     def _journal(self) -> dict[int, Commit]:
-        """Return the commit records of a finished job by shard; none where its journal cannot be read."""
-        name = self._journal_name()
         try:
-            text = b"[]" if name is None else storage.read(storage.join(self.out, JOURNAL_FOLDER, name))
-            return {record["shard"]: Commit(**record) for record in json.loads(text)}
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
-            return {}  # The records themselves count.
+            return {record["shard"]: Commit(**record) for record in read_journal(self.out)}
+        except (TypeError, KeyError):
+            return {}  # It is damaged: the records themselves count.
 
     def is_finished(self) -> bool:
         """Tell whether the success mark is there."""
@@ -241,16 +239,23 @@ class Ledger:
 
     def unmark_success(self) -> None:
         """Remove the success mark and then its journal, since there is more to do."""
-        name = self._journal_name()
+        name = journal_name(self.out)
         storage.remove(storage.join(self.out, SUCCESS_NAME))
         if name is not None:
-            storage.remove(storage.join(self.out, JOURNAL_FOLDER, name))
+            storage.remove(journal_uri(self.out, name))
 
 
-def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit], n_retried: int = 0) -> Totals:
+def reconcile(
+    n_shards: int,
+    n_recordings: int,
+    commits: Mapping[int, Commit],
+    n_failures_replaced: int = 0,
+    n_rows_replaced: int = 0,
+) -> Totals:
     """Check the commit records against the plan, and return the totals.
 
-    Of the planned recordings, ``n_retried`` are there again because they had failed: these failures no longer count.
+    Of the planned recordings, some are there again because they had failed or have changed: their earlier failures
+    and rows no longer count.
 
     Raises
     ------
@@ -264,7 +269,8 @@ def reconcile(n_shards: int, n_recordings: int, commits: Mapping[int, Commit], n
     listed = sum(commit.listed for commit in commits.values())
     if listed != n_recordings:
         raise JobError(f"{n_recordings} recordings were listed and {listed} are committed")
-    return Totals(listed - n_retried, sum(commit.failed for commit in commits.values()) - n_retried)
+    n_failed = sum(commit.failed for commit in commits.values()) - n_failures_replaced
+    return Totals(listed - n_failures_replaced - n_rows_replaced, n_failed)
 
 
 def count_labels(commits: Iterable[Commit]) -> Counter[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from heartbeat_core import storage
 from heartbeat_core.formats.parquet import Table, from_parquet
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.uris import FAILURES
+from jobs.output.ledger import Commit, count_errors, count_labels
 from jobs.output.plans import PlanFolder
 
 
@@ -52,6 +54,24 @@ def read_failures(out: str) -> list[dict[str, Any]]:
     return [row for part in read_newest(out, FAILURES) for row in part.to_pylist()]
 
 
+def count_newest(out: str, commits: Iterable[Commit], n_generations: int) -> tuple[Counter[str], Counter[str]]:
+    """Count the newest row of every recording of ``classify``: predictions by label, failures by ``error_type``.
+
+    The commit records are enough where there is one generation.
+    """
+    if n_generations <= 1:
+        known = list(commits)
+        return count_labels(known), count_errors(known)
+    return _count(out, "predictions", "predicted_label"), _count(out, FAILURES, "error_type")
+
+
+def _count(out: str, table: str, column: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for part in read_newest(out, table, [column]):
+        counts.update(part.column(column).to_pylist())
+    return counts
+
+
 def newest_recordings(out: str) -> Iterator[tuple[int, Recording]]:
     """Yield each recording once, as it was planned last, with the number of its shard, in the order of the shards.
 
@@ -67,6 +87,18 @@ def newest_recordings(out: str) -> Iterator[tuple[int, Recording]]:
             for recording in shard.recordings:
                 if newest.get(recording.recording_id, 0) == generation.number:
                     yield shard.index, recording
+
+
+def newest_errors(out: str) -> dict[str, str]:
+    """Return the ``error_type`` of each recording whose newest row is a failure, by recording_id.
+
+    ``out`` is an output folder in which every planned shard is committed.
+    """
+    found: dict[str, str] = {}
+    for part in read_newest(out, FAILURES, ["error_type"]):
+        names = ("recording_id", "error_type")
+        found.update(zip(*(part.column(name).to_pylist() for name in names), strict=True))
+    return found
 
 
 def failed_recordings(out: str, error_types: Collection[str] = ()) -> Iterator[list[Recording]]:

@@ -12,11 +12,13 @@ generation to the next. All generations have the same kept columns with the same
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -36,12 +38,44 @@ PIECES_KEPT = 2
 """How many pieces a worker keeps: of those that it has read last."""
 
 
+@dataclass(slots=True)
+class Replaced:
+    """The earlier rows of recordings that a generation takes again: they no longer count.
+
+    Attributes
+    ----------
+    rows : int
+        Predictions.
+    errors : dict[str, int]
+        Failures by ``error_type``.
+    """
+
+    rows: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> int:
+        """Failures of all types."""
+        return sum(self.errors.values())
+
+    def add(self, error_type: str | None) -> None:
+        """Take in a recording that had failed with ``error_type``, or had a prediction where it is None."""
+        if error_type is None:
+            self.rows += 1
+        else:
+            self.errors[error_type] = self.errors.get(error_type, 0) + 1
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """The settled plan of one listing, or of a retry; each update and each retry is a further generation.
 
     A retry holds recordings that had failed, and its own ``limits``. All other generations have None: the limits of the
-    run count. ``kept`` are the columns of the inputs that are kept.
+    run count. ``kept`` are the columns of the inputs that are kept. ``replaced`` are the earlier rows of its
+    recordings.
+
+    ``n_bytes`` are those of the recordings whose size is known, and ``listing_sha256`` is over a line for each
+    recording in the order of the listing: ``recording_id size version``, ``-`` where the store does not tell.
     """
 
     number: int
@@ -52,6 +86,9 @@ class Generation:
     n_pieces: int
     limits: Limits | None = None
     kept: tuple[KeptColumn, ...] = ()
+    replaced: Replaced = field(default_factory=Replaced)
+    n_bytes: int = 0
+    listing_sha256: str = ""
 
     @property
     def end_shard(self) -> int:
@@ -127,6 +164,16 @@ def count_retried(generations: Iterable[Generation]) -> int:
     return sum(one.n_recordings for one in generations if one.limits is not None)
 
 
+def sum_replaced(generations: Iterable[Generation]) -> Replaced:
+    """Return the rows of all these generations that a later one replaces."""
+    errors: Counter[str] = Counter()
+    rows = 0
+    for one in generations:
+        rows += one.replaced.rows
+        errors.update(one.replaced.errors)
+    return Replaced(rows, dict(errors))
+
+
 class PlanFolder:
     """The plans in one output folder."""
 
@@ -159,11 +206,13 @@ class PlanFolder:
         shards: Iterable[Sequence[Recording]],
         types: KeptTypes | None = None,
         limits: Limits | None = None,
+        replaced: Replaced | None = None,
     ) -> Generation:
         """Store a generation's plan and return the one that is stored: another driver's, if that was first.
 
         ``shards`` is consumed as it comes; no more than one piece of it is held in memory. Meanwhile ``types`` settles
-        the types of the kept columns, if there are any. ``limits`` are those of a retry.
+        the types of the kept columns, if there are any, and ``replaced`` counts the earlier rows of the recordings.
+        ``limits`` are those of a retry.
 
         Raises
         ------
@@ -173,7 +222,7 @@ class PlanFolder:
         types = types or KeptTypes(())
         ours = Generation(number, uuid.uuid4().hex, first_shard, 0, 0, 0, limits)
         try:
-            ours = self._write_pieces(ours, shards, types)
+            ours = replace(self._write_pieces(ours, shards, types), replaced=replaced or Replaced())
         except BaseException:
             self._remove_pieces(ours)
             raise
@@ -219,7 +268,8 @@ class PlanFolder:
             ]
 
     def _write_pieces(self, ours: Generation, shards: Iterable[Sequence[Recording]], types: KeptTypes) -> Generation:
-        n_shards = n_recordings = n_pieces = 0
+        n_shards = n_recordings = n_pieces = n_bytes = 0
+        listing = hashlib.sha256()
         piece: list[tuple[int, Sequence[Recording]]] = []
 
         def write() -> None:
@@ -227,8 +277,12 @@ class PlanFolder:
 
         held = 0
         for recordings in shards:
-            for recording in recordings if types.names else ():
-                types.add(recording.kept, storage.display(recording.public_uri))
+            for recording in recordings:
+                if types.names:
+                    types.add(recording.kept, storage.display(recording.public_uri))
+                n_bytes += recording.size_bytes or 0
+                size = "-" if recording.size_bytes is None else recording.size_bytes
+                listing.update(f"{recording.recording_id} {size} {recording.version or '-'}\n".encode())
             piece.append((ours.first_shard + n_shards, recordings))
             held += len(recordings)
             n_shards += 1
@@ -241,7 +295,15 @@ class PlanFolder:
         if piece:
             write()
             n_pieces += 1
-        return replace(ours, n_shards=n_shards, n_recordings=n_recordings, n_pieces=n_pieces, kept=types.columns())
+        return replace(
+            ours,
+            n_shards=n_shards,
+            n_recordings=n_recordings,
+            n_pieces=n_pieces,
+            kept=types.columns(),
+            n_bytes=n_bytes,
+            listing_sha256=listing.hexdigest(),
+        )
 
     def _remove_pieces(self, ours: Generation) -> None:
         folder = self._pieces_folder(ours)
@@ -268,4 +330,7 @@ def _parse(text: bytes) -> Generation:
     record = dict(json.loads(text))
     limits = record.pop("limits", None)
     kept = tuple(KeptColumn(**one) for one in record.pop("kept", ()))
-    return Generation(**record, limits=None if limits is None else Limits.model_validate(limits), kept=kept)
+    replaced = Replaced(**record.pop("replaced", {}))
+    return Generation(
+        **record, limits=None if limits is None else Limits.model_validate(limits), kept=kept, replaced=replaced
+    )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.output.lease import Driver, live_drivers
-from jobs.output.ledger import RUN_NAME, Ledger
-from jobs.output.plans import PlanFolder, count_retried
+from jobs.output.ledger import RUN_NAME, Commit, Ledger, by_count, count_errors
+from jobs.output.plans import PlanFolder, count_retried, sum_replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,12 @@ class Status:
     Attributes
     ----------
     listed, done, failed : int
-        Recordings, with each that an update has taken again counted once more. A recording that is retried counts once:
-        as left, and then by its new row.
-    retried : int
-        Recordings that retries have taken again.
+        Recordings, each counted once. One that an update or a retry takes again counts as left, and then by its new
+        row.
+    errors : dict[str, int]
+        Failures by ``error_type``, the commonest first.
+    retried, changed : int
+        Recordings that retries have taken again because they had failed, and updates because they had changed.
     running : tuple[int, ...]
         Shards that a driver has handed to its cluster and that are not committed.
     drivers : tuple[Driver, ...]
@@ -46,7 +50,9 @@ class Status:
     listed: int
     done: int
     failed: int
+    errors: dict[str, int]
     retried: int
+    changed: int
     shards: int
     committed: int
     running: tuple[int, ...]
@@ -61,7 +67,12 @@ class Status:
 
 
 def read_status(out: str) -> Status:
-    """Read what an output folder says of its job.
+    """Read what an output folder says of its job; raises InputError if it is not a job's output."""
+    return read_state(out)[0]
+
+
+def read_state(out: str, known: Mapping[int, Commit] | None = None) -> tuple[Status, dict[int, Commit]]:
+    """Read what an output folder says of its job, and its commit records by shard; ``known`` ones are not read again.
 
     Raises
     ------
@@ -84,18 +95,24 @@ def read_status(out: str) -> Status:
     finished = storage.find(storage.join(ledger.out, SUCCESS_NAME)) is not None
     drivers = live_drivers(ledger.out)
     generations = PlanFolder(ledger.out).generations()
-    commits = ledger.commits(ledger.committed())
+    committed = ledger.committed()
+    commits = {shard: commit for shard, commit in (known or {}).items() if shard in committed}
+    commits |= ledger.commits(committed - commits.keys())
     failed = sum(commit.failed for commit in commits.values())
+    replaced = sum_replaced(generations)
+    n_again = replaced.rows + replaced.failures
     retried = count_retried(generations)
     running = {shard for driver in drivers for shard in driver.shards} - commits.keys()
-    return Status(
+    status = Status(
         job=job,
         run_id=run_id,
         generations=len(generations),
-        listed=sum(generation.n_recordings for generation in generations) - retried,
-        done=sum(commit.listed for commit in commits.values()) - failed,
-        failed=failed - retried,
+        listed=sum(generation.n_recordings for generation in generations) - n_again,
+        done=sum(commit.listed for commit in commits.values()) - failed - replaced.rows,
+        failed=failed - replaced.failures,
+        errors=by_count(+(count_errors(commits.values()) - Counter(replaced.errors))),
         retried=retried,
+        changed=n_again - retried,
         shards=generations[-1].end_shard if generations else 0,
         committed=len(commits),
         running=tuple(sorted(running)),
@@ -103,6 +120,7 @@ def read_status(out: str) -> Status:
         drivers=tuple(drivers),
         steps={folder.strip("_"): Step(_count_parts(ledger.out, folder), total) for folder, total in work.items()},
     )
+    return status, commits
 
 
 def _count_parts(out: str, folder: str) -> int:

@@ -1,6 +1,6 @@
 """How many requests a job makes to its stores, as its code makes them; a test compares them with a real server's count.
 
-Counted is an undisturbed run with inputs and output in buckets, from the first listing to the success mark. Retries
+Counted is an undisturbed run with inputs and output in buckets, from the first listing to the report. Retries
 come on top, and each worker of a cluster that is not on this machine costs one HEAD more.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal, Self
 
+from heartbeat_core.results.sample import MOST_PARTS
 from jobs.output.lease import BEAT_S
 from jobs.output.plans import PIECES_KEPT, RECORDINGS_A_PIECE
 from jobs.tasks.scalers import levels
@@ -59,11 +60,20 @@ A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
 """Listing the commit records at the end."""
 
 A_RUN = {
-    "classify": Requests(put=9, get=7, list=5, delete=3),
-    "build-dataset": Requests(put=14, get=11, head=2, list=6, delete=2),
+    "classify": Requests(put=11, get=7, list=5, delete=3),
+    "build-dataset": Requests(put=16, get=11, head=2, list=6, delete=2),
 }
-"""Probing the store, announcing the driver, claiming the folder, settling the plan, the failures part without rows, the
-journal and the success mark."""
+"""Probing the store, announcing the driver, claiming the folder, settling the plan, the record of the driver's work
+twice, the failures part without rows, the journal and the success mark."""
+
+A_REPORT = {
+    "classify": Requests(put=17, get=8, head=1, list=7),
+    "build-dataset": Requests(put=12, get=6, head=1, list=7),
+}
+"""The page, the numbers of its figures, and what is read but for the shards. A model that measures drift has up to four
+figures more, and failures two."""
+TABLES_SAMPLED = {"classify": 2, "build-dataset": 1}
+"""Tables of which the report reads parts, ``results.sample.MOST_PARTS`` of each at most."""
 
 A_WORKER = {"classify": Requests(), "build-dataset": Requests(get=1)}
 """The alignment reference."""
@@ -103,6 +113,10 @@ def requests_of_run(
         + Requests(get=n_reads)
         + A_PAGE[job] * _ceil(n_shards, PAGE_KEYS)
         + A_WORKER[job] * n_workers
+        + A_REPORT[job]
+        + Requests(get=TABLES_SAMPLED[job] * min(n_shards, MOST_PARTS))
+        # The pages after the first of the records and of the tables' parts; failures have a table, too.
+        + Requests(list=(TABLES_SAMPLED[job] + 3) * (_ceil(n_shards, PAGE_KEYS) - 1))
         + Requests(put=int(seconds // BEAT_S))
     )
     if job == "build-dataset":

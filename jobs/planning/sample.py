@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, TypeVar
 
-import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.bundles import bundle
@@ -31,6 +30,8 @@ from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing, reveal
 from jobs.listing.shards import Shard
+from jobs.output.plans import Generation
+from jobs.output.provenance import describe_origin, entries_of
 from jobs.planning.request_counts import JobName
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts
@@ -288,8 +289,10 @@ def _parts(planned: Planned, results: Sequence[RecordingResult], failures: Seque
 
 
 def _facts(**provenance: str) -> PartFacts:
-    entries = {"run_id": _RUN_ID, "heartbeat_version": heartbeat_core.__version__, **provenance}
-    return PartFacts(_RUN_ID, 0, entries)
+    """Return facts that are as long as those of a run."""
+    listed = Generation(0, "", 0, 1, 1, 1, listing_sha256="0" * 64)
+    origin = entries_of(describe_origin(JobSettings()), (listed,), {"kind": "local", "workers": 1, "threads": 1})
+    return PartFacts(_RUN_ID, 0, {"run_id": _RUN_ID, **origin, **provenance})
 
 
 def _add_bytes(measured: Measured, parts: Mapping[str, bytes]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.scaling import ScalerFit
+from heartbeat_core.bundles.drift import Drift, measure_drift
 from heartbeat_core.features.catalogue import sets_written
 from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.formats.parquet import PartWriter, Table, to_parquet
@@ -52,10 +53,11 @@ BATCH_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of some processed recordings: a table of each name, and the label of each row, for the commit record."""
+    """The rows of some processed recordings: a table of each name; the label of each row, and drift, for the record."""
 
     tables: dict[str, Table]
     labels: list[str | None]
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,14 @@ class Parts:
         The label of each row, for the commit record.
     fit : ScalerFit | None
         The share of these rows in the scaler of a dataset.
+    drift : Drift | None
+        How far the recordings lie from the model's training data; None where nothing was measured.
     """
 
     tables: dict[str, bytes]
     labels: list[str | None]
     fit: ScalerFit | None = None
+    drift: Drift | None = None
 
 
 class ShardWork(Wanted, Protocol):
@@ -118,7 +123,7 @@ class ClassifyWork:
         )
         features = features_table(results, self._features, generation=facts.generation, kept=facts.kept)
         labels: list[str | None] = [self._labels[code] for code in predictions.codes.tolist()]
-        return Rows({"features": features, "predictions": table}, labels)
+        return Rows({"features": features, "predictions": table}, labels, measure_drift(self._bundle, results))
 
 
 class DatasetWork:
@@ -154,6 +159,7 @@ class ShardParts:
         self._fit = work.begin_fit()
         self._writers: dict[str, PartWriter] = {}
         self._labels: list[str | None] = []
+        self._drift: Drift | None = None
         self._held: list[RecordingResult] = []
         self._held_bytes = 0
 
@@ -168,13 +174,16 @@ class ShardParts:
         """Return the parts; without any recording they have no rows."""
         if self._held or not self._writers:
             self._write()
-        return Parts({name: writer.finish() for name, writer in self._writers.items()}, self._labels, self._fit)
+        tables = {name: writer.finish() for name, writer in self._writers.items()}
+        return Parts(tables, self._labels, self._fit, self._drift)
 
     def _write(self) -> None:
         rows = self._work.rows(self._held, self._facts)
         for name, table in rows.tables.items():
             self._writers.setdefault(name, PartWriter()).add(with_metadata(table, self._facts.provenance))
         self._labels += rows.labels
+        if rows.drift is not None:
+            self._drift = rows.drift if self._drift is None else self._drift + rows.drift
         if self._fit is not None:
             for result in self._held:
                 self._fit.add(result.frames, result.placement.offset_frames)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from heartbeat_core import storage
+from heartbeat_core.bundles.drift import measure_drift
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
@@ -22,6 +23,7 @@ from jobs.listing.pseudonyms import opened
 from jobs.listing.shards import Shard
 from jobs.output.ledger import Commit
 from jobs.output.plans import PlannedShard
+from jobs.tasks.clock import StageClock
 from jobs.tasks.context import RunFacts, is_stopped
 from jobs.tasks.isolation import computing
 from jobs.tasks.parts import PartFacts, Parts
@@ -53,14 +55,16 @@ def reclassify_shard(shard: Shard, job: ReclassifyJob) -> Commit:
     run = job.classify.run
     facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
 
-    def process(leave_out: Collection[str]) -> tuple[Parts, list[Failure]]:
-        return _process(shard, job.classify, facts, storage.read(storage.join(job.features, name)), leave_out)
+    def process(leave_out: Collection[str], clock: StageClock) -> tuple[Parts, list[Failure]]:
+        with clock.reads():
+            part = storage.read(storage.join(job.features, name))
+        return _process(shard, job.classify, facts, part, leave_out, clock)
 
     return once(shard, run, lambda: commit_parts(shard, run, facts, process))
 
 
 def _process(
-    shard: Shard, job: ClassifyJob, facts: PartFacts, part: bytes, leave_out: Collection[str]
+    shard: Shard, job: ClassifyJob, facts: PartFacts, part: bytes, leave_out: Collection[str], clock: StageClock
 ) -> tuple[Parts, list[Failure]]:
     """Return the parts of a shard whose features are stored in ``part``, and its failures."""
     run = job.run
@@ -70,10 +74,10 @@ def _process(
         inputs = read_inputs(part, bundle.recipe)
         stored = stored_results(inputs, recordings, bundle.recipe, bundle.reference)
     unknown = [one for one, found in zip(recordings, stored, strict=True) if found is None]
-    processed, failures = _read(unknown, shard, run, bundle)
+    processed, failures = _read(unknown, shard, run, bundle, clock)
     known = {one.recording.recording_id: one for one in (*(one for one in stored if one is not None), *processed)}
     results = [known[one.recording_id] for one in recordings if one.recording_id in known]
-    with computing():
+    with computing(), clock.computes("model"):
         predictions = bundle.classify(results)
         table = predictions_table(
             results,
@@ -91,14 +95,15 @@ def _process(
             "features": part if changed is None else to_parquet(changed),
             "predictions": to_parquet(with_metadata(table, facts.provenance)),
         }
-    return Parts(tables, [bundle.manifest.labels[code] for code in predictions.codes.tolist()]), failures
+    labels: list[str | None] = [bundle.manifest.labels[code] for code in predictions.codes.tolist()]
+    return Parts(tables, labels, drift=measure_drift(bundle, results)), failures
 
 
 def _read(
-    recordings: Sequence[Recording], shard: Shard, run: RunFacts, bundle: Bundle
+    recordings: Sequence[Recording], shard: Shard, run: RunFacts, bundle: Bundle, clock: StageClock
 ) -> tuple[list[RecordingResult], list[Failure]]:
     limits = shard.limits or run.limits
     whole = opened(recordings, run.salt_env, run.path_column, run.driver)
-    with ExitStack() as stack:
-        place = working_place(stack, limits, isolated=shard.isolated)
+    with ExitStack() as stack, clock.reads():
+        place = clock.at(working_place(stack, limits, isolated=shard.isolated))
         return process_recordings(whole, bundle, limits, place, lambda: is_stopped(run.driver))

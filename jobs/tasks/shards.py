@@ -29,7 +29,9 @@ from jobs.listing.pseudonyms import opened
 from jobs.listing.shards import Shard
 from jobs.output.commits import commit_shard, settle_failures
 from jobs.output.ledger import Commit, find_commit
+from jobs.output.notes import Notes
 from jobs.output.plans import PlannedShard, read_shard
+from jobs.tasks.clock import StageClock
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
 from jobs.tasks.isolation import computing
 from jobs.tasks.parts import (
@@ -125,10 +127,10 @@ def once(shard: Shard, run: RunFacts, commit: Callable[[], Commit]) -> Commit:
 def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
     """Process a shard, store its parts and commit them; raises as ``commit_parts``."""
     facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
-    return commit_parts(shard, run, facts, lambda leave_out: _process(shard, run, work, facts, leave_out))
+    return commit_parts(shard, run, facts, lambda leave_out, clock: _process(shard, run, work, facts, leave_out, clock))
 
 
-Process = Callable[[Collection[str]], tuple[Parts, list[Failure]]]
+Process = Callable[[Collection[str], StageClock], tuple[Parts, list[Failure]]]
 """Returns the parts of a shard and its failures, leaving out the recordings with the ids that it is given."""
 
 
@@ -140,7 +142,8 @@ def commit_parts(shard: Shard, run: RunFacts, facts: PartFacts, process: Process
     StorageError
         A recording that an earlier attempt could read cannot be read now; the task is tried again.
     """
-    parts, failures = process(())
+    clock = StageClock()
+    parts, failures = process((), clock)
     begin_commit(run.driver, shard.index)
     settled = settle_failures(run.out, shard.index, failures_part(failures, facts) if failures else None)
     if settled.is_adopted:
@@ -148,15 +151,17 @@ def commit_parts(shard: Shard, run: RunFacts, facts: PartFacts, process: Process
         if (commit := find_commit(run.out, shard.index)) is not None:
             return commit
         if settled.recording_ids - {one.recording.recording_id for one in failures}:
-            parts, failures = process(settled.recording_ids)
+            parts, failures = process(settled.recording_ids, clock)
         _check_lost(shard, failures, settled.recording_ids)
     if parts.fit is not None:
         store_fit(run.out, 0, shard.index, parts.fit)
-    return commit_shard(run.out, shard.index, len(shard.recordings), settled, parts.tables, run.run_id, parts.labels)
+    notes = Notes(clock.worker, clock.started_at, clock.seconds, parts.drift)
+    n_listed = len(shard.recordings)
+    return commit_shard(run.out, shard.index, n_listed, settled, parts.tables, run.run_id, parts.labels, notes)
 
 
 def _process(
-    shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts, leave_out: Collection[str]
+    shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts, leave_out: Collection[str], clock: StageClock
 ) -> tuple[Parts, list[Failure]]:
     """Process the recordings of a shard, but those that are to be left out; return its parts and its failures."""
     listed = [one for one in shard.recordings if one.recording_id not in leave_out]
@@ -164,23 +169,24 @@ def _process(
     limits = shard.limits or run.limits
     made = ShardParts(work, facts)
     failures: list[Failure] = []
-    with ExitStack() as stack:
-        place = working_place(stack, limits, isolated=shard.isolated)
+    with ExitStack() as stack, clock.reads():
+        place = clock.at(working_place(stack, limits, isolated=shard.isolated))
         for one in outcomes(recordings, work, limits, place, lambda: is_stopped(run.driver)):
             if isinstance(one, Failure):
                 failures.append(one)
             else:
-                with computing():
+                with computing(), clock.computes("model"):
                     made.add(one)
-    with computing():
+    with computing(), clock.computes("model"):
         return made.finish(), failures
 
 
 def _check_lost(shard: Shard, failures: Sequence[Failure], settled: Collection[str]) -> None:
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
+        recordings = f"{len(lost)} recording{'s' * (len(lost) != 1)}"
         raise StorageError(
-            f"shard {shard.index}: {len(lost)} recordings cannot be read any more, the first is {lost[0]}; "
+            f"shard {shard.index}: {recordings} cannot be read any more, the first is {lost[0]}; "
             "restore them and run the same command again, or start in another folder"
         )
 

@@ -44,6 +44,9 @@ RULES: dict[str, set[str]] = {
             "bundles",
         )
     },
+    "heartbeat_core.reporting": {
+        f"heartbeat_core.{wing}" for wing in ("evaluation", "features", "learning", "bundles", "results")
+    },
     "jobs.listing": {"jobs"},
     "jobs.cluster": {"jobs"},
     "jobs.output": {"jobs", "jobs.listing"},
@@ -68,6 +71,7 @@ PURE = (
     *("features.signal_quality", "features.signal_quality_columns"),
     *("features.signal", "features.similarity", "features.statistics", "features.statistics_columns"),
     "audio.quality",
+    "reporting.page",
     "audio.synthetic_artifacts",
     "audio.synthetic_waves",
 )
@@ -208,6 +212,8 @@ def _in(*places: str) -> set[str]:
         ("librosa", ("heartbeat_core.features",)),
         ("soxr", ("heartbeat_core.features", "heartbeat_core.learning.segmenting")),
         ("sklearn", ("heartbeat_core.evaluation", "heartbeat_core.challenges", "heartbeat_core.learning")),
+        ("matplotlib", ("heartbeat_core.reporting.drawing",)),
+        ("jinja2", ("heartbeat_core.reporting.render",)),
         ("perpetual", ("heartbeat_core.learning.classical",)),
         ("onnx", ("heartbeat_core.bundles.export",)),
         ("onnxruntime", ("jobs.drivers.export",)),

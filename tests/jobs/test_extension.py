@@ -198,7 +198,7 @@ def test_it_is_built_judged_trained_served_and_read_back(installed: dict[str, st
     one = tmp_path / "one.wav"
     soundfile.write(one, np.random.default_rng(0).normal(size=8_000) * 0.1, 4_000)
     told = json.loads(done(installed, "predict", one, "--model", tmp_path / "model", "--json"))
-    assert told[0]["predicted_label"] in {label for *_, label in rows}
+    assert told["predicted_label"] in {label for *_, label in rows}
     refused = heartbeat(installed, "export", tmp_path / "model", "-o", tmp_path / "model.onnx")
     assert refused.returncode == 2
     assert "a model of the kind 'nearest-mean' cannot be exported" in refused.stderr

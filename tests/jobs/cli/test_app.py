@@ -432,7 +432,8 @@ def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
 def test_the_help_lists_the_commands_in_the_order_of_their_use() -> None:
     told = re.findall(r"^[│ ]+([a-z-]+)  +[A-Z]", heartbeat("--help").stdout.partition("Commands")[2], re.MULTILINE)
     assert told == [
-        *("demo", "predict", "plan", "classify", "status", "compact"),
+        *("demo", "predict", "plan", "classify", "status", "report", "inspect", "compact", "reclassify"),
+        *("sql", "open", "describe", "diff"),
         *("build-dataset", "evaluate", "train", "score", "export", "certs"),
     ]
     assert set(told) == set(get_command(app).commands)
@@ -498,7 +499,7 @@ def test_help_names_the_exit_codes(command: str) -> None:
         assert code in text
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "status", "compact"])
+@pytest.mark.parametrize("command", [*COMMANDS, "status", "inspect", "compact", "reclassify"])
 def test_help_names_no_option_that_the_command_lacks(command: str) -> None:
     text = heartbeat(command, "--help").stdout
     found = next(one for name, one in get_command(app).commands.items() if name == command)
@@ -568,7 +569,7 @@ def test_more_failures_than_allowed(place: Place) -> None:
     assert refused.stderr.splitlines()[-1] == (
         "heartbeat: 1 of 4 recordings failed, more than --max-failure-rate 0.2 allows"
     )
-    assert "4 recordings listed = 3 predictions + 1 failures" in refused.stdout
+    assert "4 recordings listed = 3 predictions + 1 failure" in refused.stdout
     assert (place.out / "_SUCCESS").exists()
     build = heartbeat(
         "build-dataset", place.tmp / "in", "-o", place.tmp / "d", "--recipe", "seed-mini", "--max-failure-rate", "0"
@@ -625,7 +626,7 @@ def test_an_option_with_or_without_error_types(place: Place, arguments: tuple[ob
     assert heartbeat(*command, folder).exit_code == 0
     result = heartbeat(*command, *(folder if one == "IN" else one for one in arguments))
     assert result.exit_code == 0, result.output
-    assert "3 recordings listed = 1 predictions + 2 failures" in result.stdout
+    assert "3 recordings listed = 1 prediction + 2 failures" in result.stdout
     assert Counter(row["generation"] for row in read_rows(place.out, "failures")) == Counter({0: 2, 1: retried})
 
 
@@ -647,7 +648,7 @@ def test_nothing_but_failures(place: Place) -> None:
     assert result.exit_code == 3
     assert "3 recordings listed = 0 predictions + 3 failures" in result.stdout
     assert "1 failed: not_audio" in result.stdout
-    assert result.stderr.splitlines()[-1].startswith("heartbeat: all 3 recordings failed")
+    assert result.stderr.splitlines()[-1].startswith("heartbeat: 3 recordings failed, and none succeeded")
     assert (place.out / "_SUCCESS").exists()
     built = heartbeat("build-dataset", place.tmp / "in", "-o", place.tmp / "d", "--recipe", "seed-mini")
     assert built.exit_code == 3
@@ -718,7 +719,7 @@ def test_evaluate_train_classify(place: Place, ward: Path, ward_dataset: Path, e
     assert f"  {model}/MODEL_CARD.md\n" in trained.stdout
     served = heartbeat("predict", ward / "03.wav", "--json", "--model", model)
     assert served.exit_code == 0, served.output
-    [row] = json.loads(served.stdout)
+    row = json.loads(served.stdout)
     assert row["model_id"].startswith("tiny-statistics@")
     assert row["unsure"] == (row["unsure_reason"] is not None)
 
@@ -728,7 +729,7 @@ def test_predict_json(place: Place) -> None:
     good = place.library / "murmur/murmur_00.wav"
     result = heartbeat("predict", good, broken, "--json", "--model", place.bundle)
     assert result.exit_code == 1
-    first, second = json.loads(result.stdout)
+    first, second = map(json.loads, result.stdout.splitlines())
     assert first["predicted_label"] in ORIGINAL_LABELS
     assert first["probabilities"].keys() == set(ORIGINAL_LABELS)
     assert second["error_type"] == "not_audio"
@@ -736,7 +737,7 @@ def test_predict_json(place: Place) -> None:
     assert heartbeat("predict", good, "--json", "--model", place.bundle).exit_code == 0
     result = heartbeat("predict", good, place.tmp / "gone.wav", "--json", "--model", place.bundle)
     assert result.exit_code == 1
-    assert [row.get("error_type") for row in json.loads(result.stdout)] == [None, "not_found"]
+    assert [row.get("error_type") for row in map(json.loads, result.stdout.splitlines())] == [None, "not_found"]
     table = heartbeat("predict", good, broken, "--model", place.bundle)
     assert table.exit_code == 1
     assert "not_audio" in table.stdout

@@ -176,10 +176,9 @@ def test_predictions_have_a_column_for_each_label(workflow: Workflow) -> None:
 
 def test_predict_says_the_same(workflow: Workflow) -> None:
     stored = {row["uri"]: row for row in read_rows(workflow.tmp / "out", "predictions")}
-    told = json.loads(
+    row = json.loads(
         done("predict", workflow.recordings / "01.wav", "--model", workflow.tmp / "model", "--json").stdout
     )
-    [row] = told
     assert tuple(row["probabilities"]) == LABELS
     assert row["predicted_label"] == stored[row["uri"]]["predicted_label"]
     for label, chance in row["probabilities"].items():

@@ -6,12 +6,14 @@ from concurrent.futures import CancelledError
 from types import SimpleNamespace
 from typing import Any
 
+import dask
 import pytest
+from distributed import Client, LocalCluster
 from distributed.comm.core import CommClosedError
 
 from heartbeat_core.errors import InputError, JobError
 from jobs.cluster.connect import SchedulerGone
-from jobs.cluster.runner import _result
+from jobs.cluster.runner import _result, _stop
 
 
 def future_that_raises(error: BaseException) -> Any:
@@ -37,3 +39,14 @@ def test_what_a_task_finds_wrong_with_the_command_is_no_usage_error_any_more() -
 def test_errors_of_the_program_stay_loud() -> None:
     with pytest.raises(ZeroDivisionError):
         _result(future_that_raises(ZeroDivisionError()))
+
+
+def test_a_scheduler_that_ends_while_the_driver_stops_is_not_waited_for() -> None:
+    """Seen on Slurm, which asks both to end at the same moment."""
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        LocalCluster(n_workers=0, protocol="tcp://", dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster.scheduler_address) as client,
+    ):
+        cluster.close()
+        _stop(client, lambda: 0, [])

@@ -34,6 +34,7 @@ from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.predict import predict
 from jobs.output.ledger import Ledger, Totals
 from jobs.output.newest import read_failures
+from jobs.output.status import read_status
 from jobs.settings import JobSettings
 from jobs.tasks import processing as tasks
 from jobs.tasks.shards import classify_task
@@ -253,7 +254,9 @@ def test_other_feature_sets_are_another_job(
     finished: Finished, bundle: Path, console: Console, in_process: None
 ) -> None:
     settings = settings_for(bundle).model_copy(update={"features": ("aligned",)})
-    with pytest.raises(OutputError, match=r"holds another job \(--features: aligned, statistics, signal-quality there, aligned here\)"):
+    with pytest.raises(
+        OutputError, match=r"holds another job \(--features: aligned, statistics, signal-quality there, aligned here\)"
+    ):
         classify(finished.inputs, str(finished.out), settings, console)
 
 
@@ -333,7 +336,7 @@ def test_the_same_command_again_does_nothing(
     assert classify(finished.inputs, str(finished.out), settings_for(bundle), console) == finished.summary
     assert tree(finished.out) == before
     finished_line, update_line = text_of(console).splitlines()
-    assert finished_line.startswith("finished already: all ")
+    assert finished_line.startswith("finished already: ")
     assert update_line == "the inputs were not looked at: --update takes what is new or has changed in them"
 
 
@@ -361,7 +364,7 @@ def test_a_job_goes_on_where_it_stopped(
     assert summary.totals == finished.summary.totals
     assert isinstance(console.file, io.StringIO)
     n_shards = len(list((finished.out / "_commits").iterdir()))
-    assert f"going on: {n_shards - 3} of {n_shards} shards are committed" in console.file.getvalue()
+    assert f"going on: {n_shards - 3} of {n_shards} shards committed already" in console.file.getvalue()
     assert left.items() <= tree(out).items()
     assert (out / "_SUCCESS").exists()
     for name in TABLES:
@@ -672,7 +675,7 @@ def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> Non
     text_of(clinic.console)
     second = clinic.classify(update=True)
     assert clinic.read == ["b.wav", "broken.wav", "new/d.wav", "new/e.wav"]
-    assert "update 1: 4 recordings are new or have changed" in text_of(clinic.console)
+    assert "update 1: 4 recordings are new or changed" in text_of(clinic.console)
     assert second.totals == Totals(6, 1)
     assert clinic.generations("predictions") == [
         *(("a.wav", 0), ("b.wav", 0), ("b.wav", 1), ("broken.wav", 1), ("c.wav", 0), ("d.wav", 1))
@@ -684,18 +687,23 @@ def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> Non
     changed = {name for name in before if after.get(name) != before[name]}
     [old], [new] = ([name for name in files if name.startswith("_journal/")] for files in (before, after))
     assert changed == {"_SUCCESS", old}
+    [history] = [name for name in after.keys() - before.keys() if name.startswith("_history/")]
     assert {name for name in after.keys() - before.keys() if not name.startswith("_plan/")} == {
         new,
+        history,
         "_commits/part-000001.json",
         "_settled/part-000001",
         *(f"{table}/part-000001.parquet" for table in TABLES),
     }
-    assert clinic.success() == {"listed": 8, "done": 6, "failed": 2}
+    assert clinic.success() == {"listed": 6, "done": 5, "failed": 1}
     # By the newest row, each recording counts once.
     assert [(Path(row["uri"]).name, row["error_type"]) for row in read_failures(str(clinic.out))] == [
         ("e.wav", "not_audio")
     ]
     assert sum(second.labels.values()) == 5
+    status = read_status(str(clinic.out))
+    assert (status.listed, status.done, status.failed, status.errors) == (6, 5, 1, {"not_audio": 1})
+    assert (status.changed, status.retried) == (2, 0)
     newest = newest_in_duckdb(clinic.out)
     assert {name: row["generation"] for name, row in newest.items()} == {
         "a.wav": 0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from heartbeat_core.audio.synthesis import demo_recordings
 from heartbeat_core.errors import OutputError
+from heartbeat_core.labels import ORIGINAL_LABELS
 from jobs.cli.__main__ import app
 from jobs.drivers.demo import SEED, demo
 from jobs.output.ledger import Totals
@@ -36,6 +39,15 @@ def test_the_demo_tells_what_it_is(tmp_path: Path, sounds: dict[str, bytes], in_
     for name, row in failures.items():
         assert f"{name}: {row['error_type']}: {row['message']}" in result.stdout
     assert "The sounds are synthetic" in result.stdout
+    predicted: dict[str, Counter[str]] = {}
+    for row in read_rows(folder / "results", "predictions"):
+        kind = row["uri"].rpartition("/")[2].rpartition("_")[0]
+        predicted.setdefault(kind, Counter())[row["predicted_label"]] += 1
+    lines = [line.split(maxsplit=2) for line in result.stdout.partition("meant as")[2].splitlines()[1:6]]
+    assert [line[0] for line in lines] == list(ORIGINAL_LABELS)
+    for kind, n, told in lines:
+        assert int(n) == predicted[kind].total()
+        assert {label: int(count) for count, label in (one.split() for one in told.split(", "))} == predicted[kind]
     assert "no real hearts" in result.stderr
     query = result.stdout[result.stdout.index("SELECT") : result.stdout.rindex(";")]
     assert sum(row[1] for row in duckdb.sql(query).fetchall()) == 34
@@ -46,8 +58,21 @@ def test_the_demo_tells_what_it_is(tmp_path: Path, sounds: dict[str, bytes], in_
     }
     again = CliRunner().invoke(app, ["demo", str(folder)])
     assert again.exit_code == 0
+    as_json = json.loads(CliRunner().invoke(app, ["demo", str(folder), "--json"]).stdout)
+    assert as_json["kinds"] == predicted
     assert "36 recordings listed = 34 predictions + 2 failures" in again.stdout
     assert tree(folder) == before
+
+
+def test_the_demo_ends_with_the_place_of_the_report(
+    tmp_path: Path, bundle: Path, console: Console, in_process: None
+) -> None:
+    settings = JobSettings(model=str(bundle))
+    results = demo(str(tmp_path), settings, console).classified.out.removeprefix("file://")
+    (Path(results) / "report.html").write_text("<p>")
+    assert demo(str(tmp_path), settings, console).report == f"{results}/report.html"
+    (Path(results) / "report.html").unlink()
+    assert demo(str(tmp_path), settings, console).report is None
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, bundle: Path, console: Console) -> None:

@@ -232,4 +232,4 @@ def test_what_cannot_be_is_refused(again: Again, dataset: Path) -> None:
 def test_the_command_tells_what_was_read(again: Again) -> None:
     printed = done("reclassify", again.results, "--model", again.second, "-o", again.out).stdout
     assert f"{N_GOOD} recordings classified from stored features, 1 read" in printed
-    assert f"{N_GOOD + 1} recordings listed = {N_GOOD} predictions + 1 failures" in printed
+    assert f"{N_GOOD + 1} recordings listed = {N_GOOD} predictions + 1 failure" in printed

@@ -136,7 +136,7 @@ def test_a_hundred_transient_failures_become_a_hundred_predictions(share: Share)
     assert json.loads((share.out / "_SUCCESS").read_text()).items() >= {"listed": 104, "done": 104, "failed": 0}.items()
     compact(str(share.out), share.console)
     assert (len(share.rows("predictions")), share.rows("failures")) == (104, [])
-    assert json.loads((share.out / "_SUCCESS").read_text()) == {"listed": 104, "done": 104, "failed": 0}
+    assert json.loads((share.out / "_SUCCESS").read_text()).items() >= {"listed": 104, "done": 104, "failed": 0}.items()
     assert share.classify() == second
     # The files have not changed since they were taken again.
     assert share.classify(update=True) == second
@@ -338,7 +338,7 @@ def test_the_rows_of_a_manifest_are_revealed_again(share: Share, tmp_path: Path)
     share.put("a.wav", heart_bytes("normal", 1))
     share.put("b.wav", heart_bytes("normal", 2))
     with web_server(share.folder) as (address, _):
-        signed = f"{address}/b.wav?X-Amz-Signature=c0ffee-signature"
+        signed = f"{address}/b.wav?X-Amz-Signature=c0ffee-token"
         manifest = write_csv(tmp_path / "m.csv", ["path"], [["in/a.wav"], [signed]])
 
         def run(**options: Any) -> ClassifySummary:
@@ -358,9 +358,7 @@ def test_the_rows_of_a_manifest_are_revealed_again(share: Share, tmp_path: Path)
         for shard in planned.shards(generation)
         for one in shard.recordings
     } == {(None, None)}
-    assert not [
-        name for name, data in tree(share.out).items() if b"c0ffee-signature" in data and name.startswith("_plan")
-    ]
+    assert not [name for name, data in tree(share.out).items() if b"c0ffee-token" in data and name.startswith("_plan")]
 
 
 def test_the_limits_of_a_folder(tmp_path: Path) -> None:

@@ -249,10 +249,10 @@ def test_a_finished_job_is_said_to_be_finished(tmp_path: Path, console: Console)
         write_commit(tmp_path, shard, listed)
     assert isinstance(console.file, io.StringIO)
     finish(begin_here(tmp_path, console, None))
-    assert "going on: 3 of 3 shards are committed already" in console.file.getvalue()
+    assert "going on: 3 of 3 shards committed already" in console.file.getvalue()
     console.file.truncate(0)
     begin_here(tmp_path, console, None)
-    assert console.file.getvalue().strip("\0") == "finished already: all 3 shards are committed\n"
+    assert console.file.getvalue().strip("\0") == "finished already: 3 shards, all committed\n"
 
 
 def test_of_two_drivers_that_list_at_once_both_go_by_one_plan(tmp_path: Path, console: Console) -> None:

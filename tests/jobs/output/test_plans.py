@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -249,7 +249,7 @@ def test_a_record_from_before_there_were_retries(plans: PlanFolder, tmp_path: Pa
 
 
 def _fields(generation: Generation) -> dict[str, object]:
-    return {name: getattr(generation, name) for name in Generation.__slots__}
+    return asdict(generation)
 
 
 @pytest.mark.parametrize(

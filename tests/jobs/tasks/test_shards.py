@@ -268,7 +268,7 @@ def test_a_recording_that_an_earlier_attempt_could_read_must_be_readable(
         next((out_of(job) / folder).iterdir()).unlink()
     mended = (tmp_path / "in" / "1.wav").read_bytes()
     (tmp_path / "in" / "1.wav").unlink()
-    with pytest.raises(StorageError, match=r"shard 3: 1 recordings cannot be read any more, the first is .*/in/1\.wav"):
+    with pytest.raises(StorageError, match=r"shard 3: 1 recording cannot be read any more, the first is .*/in/1\.wav"):
         classify_shard(shard, job)
     assert not list((out_of(job) / "_commits").iterdir())
     assert not list((out_of(job) / "predictions").iterdir())

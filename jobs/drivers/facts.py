@@ -1,0 +1,51 @@
+"""What the tasks of a run need to know, and what the output says of its tables before the first of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from heartbeat_core import storage
+from heartbeat_core.results.listed import with_kept
+from heartbeat_core.results.notes import Schema, frictionless
+from heartbeat_core.storage.uris import SCHEMAS_FOLDER
+from jobs.cluster.connect import HERE, Connection
+from jobs.drivers.run import Run
+from jobs.output.commits import begin_failures
+from jobs.output.provenance import describe_origin, entries_of
+from jobs.settings import JobSettings
+from jobs.tasks.context import RunFacts
+from jobs.tasks.parts import PartFacts, failures_part
+
+
+def run_facts(
+    run: Run, settings: JobSettings, provenance: Mapping[str, str], connection: Connection | None = None
+) -> RunFacts:
+    """Return what every task of the run needs to know, and what every part says of where it comes from."""
+    shape = HERE if connection is None else connection.shape
+    entries = {"run_id": run.run_id, **entries_of(describe_origin(settings), run.generations, shape), **provenance}
+    return RunFacts(
+        run.ledger.out,
+        run.run_id,
+        settings.limits,
+        tuple(sorted(entries.items())),
+        run.access,
+        settings.path_column,
+        run.presence.id,
+        settings.device,
+        run.kept,
+        settings.salt_env,
+    )
+
+
+def write_schemas(run: Run, schemas: Mapping[str, Schema]) -> None:
+    """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there."""
+    for name, schema in schemas.items():
+        text = json.dumps(frictionless(with_kept(schema, run.kept)), indent=1, ensure_ascii=False) + "\n"
+        storage.create(storage.join(run.ledger.out, SCHEMAS_FOLDER, f"{name}.json"), text.encode())
+
+
+def begin_tables(facts: RunFacts) -> None:
+    """Give the table ``failures`` a part without rows, so that it can be read though nothing fails."""
+    no_failures = failures_part([], PartFacts(facts.run_id, 0, dict(facts.provenance), facts.kept))
+    begin_failures(facts.out, no_failures)
