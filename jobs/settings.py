@@ -128,6 +128,10 @@ class JobSettings(Settings):
     """Feature sets to write; None for ``aligned``, ``statistics`` and what the model reads."""
     path_column: str | None = None
     patient_column: str | None = None
+    patient_from: str | None = None
+    """A regular expression that finds the patient in a recording's path."""
+    salt_env: str | None = None
+    """The environment variable with the secret for pseudonyms of patients and paths; its name, never the secret."""
     keep_columns: tuple[str, ...] = ()
     """Columns of manifests, and of a label file, that go along into the tables."""
     selection: Selection = Selection()

@@ -89,6 +89,10 @@ NOTES = {
     "label_code": Note("code of the label; null for several", "labels"),
     "device": Note("recording device", "labels"),
     "database": Note("database that the recording is from", "labels"),
+    "n_recordings": Note("recordings of the patient", "run", "recordings"),
+    "n_failed": Note("recordings of the patient that failed", "run", "recordings"),
+    "n_unsure": Note("recordings of the patient whose prediction is unsure", "run", "recordings"),
+    "sites": Note("places on the chest, as a kept column names them", "kept"),
 }
 """The columns that are of no feature set, by name."""
 
@@ -159,6 +163,8 @@ def frictionless(schema: pa.Schema) -> dict[str, Any]:
             }
         )
     keys = [name for name in ("recording_id", "generation") if name in schema.names]
+    if "n_recordings" in schema.names:
+        keys = ["patient_id"]
     return {"$schema": _PROFILE, "fields": fields, **({"primaryKey": keys} if keys else {})}
 
 
@@ -166,10 +172,16 @@ def frictionless(schema: pa.Schema) -> dict[str, Any]:
 def _notes(names: tuple[str, ...]) -> Mapping[str, Note]:
     """Return the notes of the columns of a table; a set of columns counts where all of them are there."""
     there = set(names)
+    of = " over the patient's recordings" if "n_recordings" in there else ""
+    kinds = {
+        PROBABILITY_PREFIX: "mean probability" if of else "probability",
+        f"worst_{PROBABILITY_PREFIX}": "largest probability",
+    }
     notes = {
-        name: Note(f"probability of {name.removeprefix(PROBABILITY_PREFIX)}", "model")
+        name: Note(f"{kind}{of} of {name.removeprefix(prefix)}", "model")
         for name in names
-        if name.startswith(PROBABILITY_PREFIX)
+        for prefix, kind in kinds.items()
+        if name.startswith(prefix)
     }
     for one in FEATURE_SETS.all():
         if one.columns and there.issuperset(column.name for column in one.stored):

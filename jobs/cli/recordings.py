@@ -40,7 +40,9 @@ from jobs.cli.options import (
     Output,
     PathColumn,
     PatientColumn,
+    PatientFrom,
     RetryingCommand,
+    SaltEnv,
     Since,
     Workers,
     job_settings,
@@ -72,8 +74,9 @@ def classify(
         typer.Option(
             "--features",
             metavar="SET,...",
-            help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, mfcc, spectral-contrast, "
-            "and those of other packages. [default: aligned, statistics, and what the model reads]",
+            help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, signal-quality, mfcc, "
+            "spectral-contrast, and those of other packages. [default: aligned, statistics, signal-quality, and what "
+            "the model reads]",
         ),
     ] = None,
     update: Annotated[
@@ -93,6 +96,8 @@ def classify(
     ] = None,
     path_column: PathColumn = None,
     patient_column: PatientColumn = None,
+    patient_from: PatientFrom = None,
+    salt_env: SaltEnv = None,
     keep_columns: KeepColumns = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -129,6 +134,8 @@ def classify(
             features=names_of(features),
             path_column=path_column,
             patient_column=patient_column,
+            patient_from=patient_from,
+            salt_env=salt_env,
             keep_columns=names_of(keep_columns),
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
@@ -150,6 +157,7 @@ def reclassify(
     model: Annotated[str, typer.Option("--model", metavar="NAME|URI", help="A shipped model, or where a bundle is.")],
     cluster: Cluster = None,
     workers: Workers = None,
+    salt_env: SaltEnv = None,
     max_failure_rate: MaxFailureRate = None,
     metrics_port: MetricsPort = None,
     device: DeviceOption = None,
@@ -173,6 +181,7 @@ def reclassify(
             cluster,
             workers,
             model=model,
+            salt_env=salt_env,
             max_failure_rate=max_failure_rate,
             metrics_port=metrics_port,
             device=device,

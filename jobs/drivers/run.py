@@ -343,9 +343,10 @@ def run_shards(
         run_tasks(connection, tasks, run.remaining())
 
 
-def finish(run: Run) -> Totals:
-    """Check what is stored against what was listed, and write the success mark."""
+def finish(run: Run, complete: Callable[[], None] = lambda: None) -> Totals:
+    """Check what is stored against what was listed, ``complete`` the output, and write the success mark."""
     totals = count(run)
+    complete()
     run.ledger.mark_success(totals, run.commits.values())
     return totals
 
@@ -364,7 +365,7 @@ def count(run: Run) -> Totals:
     return reconcile(run.n_shards, run.n_recordings, there, run.replaced.failures, run.replaced.rows)
 
 
-def report_listing(listing: Listing, console: Console) -> None:
+def report_listing(listing: Listing, console: Console, *, with_names: bool = True) -> None:
     """Print what was listed and what was left out."""
     # A file's name may look like markup, and a path that is wrapped cannot be copied.
-    console.print(listing.describe(), markup=False, soft_wrap=True)
+    console.print(listing.describe(with_names=with_names), markup=False, soft_wrap=True)
