@@ -1,4 +1,4 @@
-"""The image's recipe and compose.yaml are valid, and what compose.yaml starts does its work, here as plain processes."""
+"""The image and compose.yaml are valid, and what compose.yaml starts does its work, here as plain processes."""
 
 from __future__ import annotations
 
