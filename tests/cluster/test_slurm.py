@@ -37,7 +37,7 @@ N_RECORDINGS = 24
 GATED = "23.wav"
 """The last recording, which the web server holds back."""
 
-GOES_ON = re.compile(r"going on: \d+ of \d+ shards are committed already")
+GOES_ON = re.compile(r"going on: \d+ of \d+ shards")
 
 SMALL = {
     "--ntasks=18": "--ntasks=3",
