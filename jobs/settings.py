@@ -41,6 +41,8 @@ AwareTime = Annotated[datetime, AfterValidator(_as_utc)]
 """A moment; UTC where it names no zone."""
 
 
+PROBE_PATIENCE_S = 5.0
+"""How long a store is asked again by a worker that is only tried: what cannot work is reported within ten seconds."""
 THREADS_A_WORKER = 4
 """Tasks that a worker runs at once where the output is in a bucket, to hide its latency; one of them computes."""
 THREADS_ON_DISK = 2
@@ -126,6 +128,10 @@ class JobSettings(Settings):
     """Feature sets to write; None for ``aligned``, ``statistics`` and what the model reads."""
     path_column: str | None = None
     patient_column: str | None = None
+    patient_from: str | None = None
+    """A regular expression that finds the patient in a recording's path."""
+    salt_env: str | None = None
+    """The environment variable with the secret for pseudonyms of patients and paths; its name, never the secret."""
     keep_columns: tuple[str, ...] = ()
     """Columns of manifests, and of a label file, that go along into the tables."""
     selection: Selection = Selection()
@@ -139,6 +145,8 @@ class JobSettings(Settings):
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
     log_json: bool = False
     """Log lines as JSON, with the run, the shard and the recording."""
+    metrics_port: Annotated[int, Field(ge=0, lt=2**16)] | None = None
+    """Port of loopback at which the driver serves Prometheus metrics while it works; 0 for any free one."""
 
     @field_validator("features")
     @classmethod

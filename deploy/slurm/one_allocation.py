@@ -10,7 +10,7 @@ import os
 import sys
 
 from dask_jobqueue.slurm import SLURMRunner
-from distributed import Security
+from distributed import Client, Security
 from distributed.core import rpc
 
 from jobs.cli.__main__ import main
@@ -41,5 +41,8 @@ if __name__ == "__main__":
     )
     # Only the driver comes so far.
     with runner:
+        # One that ended before the workers are there would leave them behind, looking for their scheduler.
+        with Client(scheduler_file=scheduler_file) as client:
+            client.wait_for_workers(runner.n_workers)
         sys.argv = ["heartbeat", *command, "--cluster", scheduler_file]
         main()

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heartbeat_core.audio.decode import Waveform
 
@@ -50,11 +51,15 @@ def measure(waveform: Waveform) -> Quality:
     Quality
         The figures. Sums use float64, so a long recording loses no digits.
     """
-    samples = waveform.samples
+    return measure_samples(waveform.samples, waveform.sample_rate_hz)
+
+
+def measure_samples(samples: NDArray[np.float32], sample_rate_hz: int) -> Quality:
+    """Measure [n] mono samples, n > 0, as ``measure``."""
     # einsum converts in small buffers and makes no float64 copy of the recording.
     sum_of_squares = float(np.einsum("i,i->", samples, samples, dtype=np.float64, casting="safe"))
     magnitudes = np.abs(samples)
-    window_samples = max(1, round(SILENCE_WINDOW_S * waveform.sample_rate_hz))
+    window_samples = max(1, round(SILENCE_WINDOW_S * sample_rate_hz))
     window_peaks = np.maximum.reduceat(magnitudes, np.arange(0, len(samples), window_samples))
     return Quality(
         peak_amplitude=float(window_peaks.max()),

@@ -18,6 +18,7 @@ from heartbeat_core.features.beats_columns import BEATS
 from heartbeat_core.features.cycle_spectrum_columns import CYCLE_SPECTRUM
 from heartbeat_core.features.cycles_columns import CYCLES
 from heartbeat_core.features.feature_set import Column, FeatureSet, Shape
+from heartbeat_core.features.signal_quality_columns import SIGNAL_QUALITY
 from heartbeat_core.features.statistics_columns import N_MFCC, STATISTICS
 from heartbeat_core.registry import Registry
 
@@ -96,7 +97,7 @@ LOG_MEL = FeatureSet(
 FEATURE_SETS: Registry[FeatureSet] = Registry(
     "feature set",
     "heartbeat.feature_sets",
-    (ALIGNED, STATISTICS, CYCLES, BEATS, CYCLE_SPECTRUM, FREQUENCY, MFCC, SPECTRAL_CONTRAST, LOG_MEL),
+    (ALIGNED, STATISTICS, CYCLES, BEATS, CYCLE_SPECTRUM, SIGNAL_QUALITY, FREQUENCY, MFCC, SPECTRAL_CONTRAST, LOG_MEL),
 )
 
 
@@ -130,17 +131,19 @@ def vectors_read(recipe_input: str) -> tuple[str, ...]:
 
 
 def default_sets(recipe_input: str) -> tuple[str, ...]:
-    """Return what ``classify`` writes where no sets are named: ``aligned``, ``statistics``, and what the model reads.
+    """Return what ``classify`` writes where no sets are named.
+
+    These are ``aligned``, ``statistics``, ``signal-quality``, and what the model reads.
 
     Results that hold what their model reads can be classified by another such model without reading the audio again.
 
     Examples
     --------
     >>> default_sets("statistics+cycles")
-    ('aligned', 'statistics', 'cycles')
+    ('aligned', 'statistics', 'signal-quality', 'cycles')
     """
     read = (one.name for one in sets_read(recipe_input) if one.columns)
-    return tuple(dict.fromkeys((ALIGNED.name, STATISTICS.name, *read)))
+    return tuple(dict.fromkeys((ALIGNED.name, STATISTICS.name, SIGNAL_QUALITY.name, *read)))
 
 
 def sets_written(names: Sequence[str]) -> list[FeatureSet]:

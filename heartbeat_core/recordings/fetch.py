@@ -76,24 +76,27 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
     if size is not None and size > limits.max_object_bytes:
         raise ObjectTooLarge(f"{shown}: {size} bytes are over the limit of {limits.max_object_bytes}")
     try:
-        store = storage.store_of(recording.uri)
+        store = storage.store_of(recording.opens)
         with retry.patience(limits.deadline_s):
             # A listed size is not asked for again. With a version the store is asked anyway: the object may have grown.
             limit = None if size is not None and recording.version is None else limits.max_object_bytes
-            blob = store.get(recording.uri, limit, versioned=recording.version is not None)
+            blob = store.get(recording.opens, limit, versioned=recording.version is not None)
     except ObjectTooLarge as error:
         raise ObjectTooLarge(f"{shown}: {error}") from None
     except FileNotFoundError:
         raise RecordingNotFound(f"{shown}: not found") from None
     except InputError as error:
-        raise RecordingUnreadable(str(error)) from None
+        told = str(error) if recording.location is None else f"{shown}: {shown_reason(recording, error)}"
+        raise RecordingUnreadable(told) from None
     except storage.store_errors(ValueError) as error:  # ValueError: the client refuses the name
         if store.is_about_credentials(error):
-            raise StorageError(f"{shown}: {storage.reason(error)}") from None
+            raise StorageError(f"{shown}: {shown_reason(recording, error)}") from None
         if not store.is_transient(error):
-            raise RecordingUnreadable(f"{shown}: {storage.reason(error)}") from None
+            raise RecordingUnreadable(f"{shown}: {shown_reason(recording, error)}") from None
         _check_answers(store, recording, error)
-        raise ReadTimeout(f"{shown}: not read within {limits.deadline_s:g} s: {storage.reason(error)}") from None
+        raise ReadTimeout(
+            f"{shown}: not read within {limits.deadline_s:g} s: {shown_reason(recording, error)}"
+        ) from None
     if recording.version is not None and blob.version != recording.version:
         raise ChangedSinceListed(f"{shown}: changed after it was listed")
     return blob.data
@@ -147,13 +150,18 @@ def _check_answers(store: Store, recording: Recording, error: BaseException) -> 
 
     Web addresses are left out: a server that does not answer says nothing about other servers.
     """
-    if recording.uri.startswith(("http://", "https://")):
+    if recording.opens.startswith(("http://", "https://")):
         return
     try:
         with retry.patience(PROBE_PATIENCE_S):
-            store.find(recording.uri)
+            store.find(recording.opens)
     except storage.store_errors() as now:
         if store.is_transient(now):
             raise StorageError(
-                f"{storage.display(recording.public_uri)}: the store does not answer: {storage.reason(error)}"
+                f"{storage.display(recording.public_uri)}: the store does not answer: {shown_reason(recording, error)}"
             ) from None
+
+
+def shown_reason(recording: Recording, error: BaseException) -> str:
+    """Return why a store refuses; of a recording with a salted name, the kind alone, since stores repeat the path."""
+    return storage.reason(error) if recording.location is None else type(error).__name__

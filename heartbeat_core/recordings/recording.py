@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from heartbeat_core.errors import RecordingError
@@ -29,6 +29,9 @@ class Recording:
     in the columns that the user keeps, as text, in the order in which they were named.
 
     ``stored_in`` is the part of other results that holds its features, None where its audio has to be read.
+
+    If names are salted, ``uri`` and ``relative_path`` are pseudonyms. ``sealed`` is where the recording is, encrypted;
+    ``location`` is the same in plain, for the process that opens it, and is stored nowhere.
     """
 
     uri: str
@@ -45,6 +48,13 @@ class Recording:
     modified: datetime | None = None
     kept: tuple[str | None, ...] = ()
     stored_in: str | None = None
+    sealed: str | None = None
+    location: str | None = field(default=None, repr=False)
+
+    @property
+    def opens(self) -> str:
+        """The URI that opens it."""
+        return self.uri if self.location is None else self.location
 
     @property
     def public_uri(self) -> str:

@@ -33,8 +33,8 @@ class Note:
     meaning : str
         One line that does not name the unit.
     method : str
-        Where the values come from: ``listing``, ``file``, ``libsndfile``, ``waveform``, ``model``, ``run``, ``labels``,
-        ``kept``, or the version of a feature set.
+        Where the values come from: ``listing``, ``file``, ``libsndfile``, ``waveform``, ``model``, ``run``, ``review``,
+        ``labels``, ``kept``, or the version of a feature set.
     unit : str | None
         None if the value has no unit.
     """
@@ -80,10 +80,19 @@ NOTES = {
     "stage": Note("where the recording failed: read, decode, frames, features or process", "run"),
     "error_type": Note("kind of the failure", "run"),
     "message": Note("reason of the failure, for people", "run"),
+    "verdict": Note("what a person says that the recording is: a label, or cannot tell", "review"),
+    "chosen": Note("why the recording was in the review, reasons joined by |", "review"),
+    "way": Note("what the verdict was written down in: page, label-studio, audacity or csv", "review"),
+    "judged_at": Note("when the verdict was given, where its file says so", "review", "UTC"),
+    "imported_at": Note("when the verdict was imported", "review", "UTC"),
     "label": Note("one label, or several joined by |: one of these", "labels"),
     "label_code": Note("code of the label; null for several", "labels"),
     "device": Note("recording device", "labels"),
     "database": Note("database that the recording is from", "labels"),
+    "n_recordings": Note("recordings of the patient", "run", "recordings"),
+    "n_failed": Note("recordings of the patient that failed", "run", "recordings"),
+    "n_unsure": Note("recordings of the patient whose prediction is unsure", "run", "recordings"),
+    "sites": Note("places on the chest, as a kept column names them", "kept"),
 }
 """The columns that are of no feature set, by name."""
 
@@ -154,6 +163,8 @@ def frictionless(schema: pa.Schema) -> dict[str, Any]:
             }
         )
     keys = [name for name in ("recording_id", "generation") if name in schema.names]
+    if "n_recordings" in schema.names:
+        keys = ["patient_id"]
     return {"$schema": _PROFILE, "fields": fields, **({"primaryKey": keys} if keys else {})}
 
 
@@ -161,10 +172,16 @@ def frictionless(schema: pa.Schema) -> dict[str, Any]:
 def _notes(names: tuple[str, ...]) -> Mapping[str, Note]:
     """Return the notes of the columns of a table; a set of columns counts where all of them are there."""
     there = set(names)
+    of = " over the patient's recordings" if "n_recordings" in there else ""
+    kinds = {
+        PROBABILITY_PREFIX: "mean probability" if of else "probability",
+        f"worst_{PROBABILITY_PREFIX}": "largest probability",
+    }
     notes = {
-        name: Note(f"probability of {name.removeprefix(PROBABILITY_PREFIX)}", "model")
+        name: Note(f"{kind}{of} of {name.removeprefix(prefix)}", "model")
         for name in names
-        if name.startswith(PROBABILITY_PREFIX)
+        for prefix, kind in kinds.items()
+        if name.startswith(prefix)
     }
     for one in FEATURE_SETS.all():
         if one.columns and there.issuperset(column.name for column in one.stored):

@@ -27,6 +27,7 @@ PLAN = make_schema(
     modified_=TIME,
     kept=TEXTS,
     stored_in_=TEXT,
+    sealed_=TEXT,
 )
 """The listed recordings, in shards; all columns but the first are those of ``Recording``."""
 

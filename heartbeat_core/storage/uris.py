@@ -14,6 +14,10 @@ PLAN_FOLDER = "_plan"
 ROWS_FOLDER = "recordings"
 """The folder below a dataset that holds its rows."""
 FAILURES = "failures"
+SCHEMAS_FOLDER = "_schemas"
+"""Holds TABLE.json for each table: its columns, for people and for other tools."""
+PATIENTS_NAME = "patients.parquet"
+"""The file of the table of patients below the results of ``classify``."""
 TABLES = ("predictions", "features", FAILURES)
 """The folders below the results of ``classify``; a dataset has ``failures``, too."""
 

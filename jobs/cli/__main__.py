@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from jobs.cli import challenges, datasets, folders, models, queries, recordings
+from jobs.cli import challenges, datasets, folders, models, queries, recordings, reviews
 from jobs.cli.app import EXIT_INTERRUPTED, app
 
-__all__ = ["app", "challenges", "datasets", "folders", "main", "models", "queries", "recordings"]
+__all__ = ["app", "challenges", "datasets", "folders", "main", "models", "queries", "recordings", "reviews"]
 
 _ORDER = (
-    *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.report),
-    folders.inspect,
+    *(recordings.demo, recordings.predict, recordings.plan, recordings.classify, folders.status, folders.metrics),
+    *(folders.report, folders.inspect, reviews.review),
     *(folders.compact, recordings.reclassify, queries.sql, queries.open_python, queries.describe, queries.diff),
     *(datasets.build_dataset, models.evaluate, models.train, challenges.score, models.export, folders.certs),
 )

@@ -24,6 +24,7 @@ from jobs.cli.options import (
     LogJson,
     MaxFailureRate,
     MaxSize,
+    MetricsPort,
     MinSize,
     Output,
     PathColumn,
@@ -140,6 +141,7 @@ def build_dataset(
     since: Since = None,
     before: Before = None,
     max_failure_rate: MaxFailureRate = None,
+    metrics_port: MetricsPort = None,
     compact: CompactOption = False,
     device: DeviceOption = None,
     as_json: AsJson = False,
@@ -179,6 +181,7 @@ def build_dataset(
             keep_columns=names_of(keep_columns),
             selection=selection_of(include, exclude, min_size, max_size, since, before),
             max_failure_rate=max_failure_rate,
+            metrics_port=metrics_port,
             device=device,
             log_json=log_json or None,
         )

@@ -1,4 +1,4 @@
-"""Commands over folders: status, report, inspect, compact, certs."""
+"""Commands over folders: status, metrics, report, inspect, compact, certs."""
 
 from __future__ import annotations
 
@@ -90,8 +90,24 @@ def inspect(
         show(as_json, found, print_facts)
 
 
+@app.command(epilog="Exit codes: 0 the metrics were printed, 1 the store failed, 2 wrong usage, 130 interrupted.")
+def metrics(output: Folder, config: StoreConfig = None) -> None:
+    """Print the metrics of a job in Prometheus's text format, also while the job runs.
+
+    They come from the commit records: recordings, failures by reason, bytes, seconds by stage, shards left.
+
+    Example: **heartbeat metrics results/**
+    """
+    with exit_codes("interrupted"):
+        from jobs.drivers.metrics import read_metrics
+        from jobs.drivers.reach import reaching
+
+        with reaching(job_settings(config, None, None)):
+            typer.echo(read_metrics(output), nl=False)
+
+
 @app.command(epilog="Exit codes: 0 written, 1 the store failed, 2 wrong usage, 130 interrupted.")
-def report(output: Folder, config: StoreConfig = None) -> None:
+def report(output: Folder, as_json: AsJson = False, config: StoreConfig = None) -> None:
     """Write OUT/report.html: what came out, what failed, what is doubtful, and whether the model may be believed here.
 
     A finished job has written it already. This writes it again, or for a job that is not finished. The page loads
@@ -105,8 +121,8 @@ def report(output: Folder, config: StoreConfig = None) -> None:
         from jobs.drivers.report import write_report
 
         with reaching(job_settings(config, None, None)):
-            place = write_report(output)
-        out.print(storage.display(place))
+            place = storage.display(write_report(output))
+        show(as_json, place, out.print, lambda page: {"report": page})
 
 
 @app.command(epilog=f"Exit codes: 0 done, 1 the store failed, 2 wrong usage, {GOES_ON}")

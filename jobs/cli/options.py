@@ -126,12 +126,39 @@ PatientColumn = Annotated[
         help="The column of patients in a manifest or label file. [default: found by its name, or none]",
     ),
 ]
+PatientFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--patient-from",
+        metavar="REGEX",
+        help="Find the patient in the path below the input: the first group of this expression. Further groups with a "
+        "name become columns, as in '([0-9]+)_(?P<site>AV|MV|PV|TV)'.",
+    ),
+]
+SaltEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--salt-env",
+        metavar="NAME",
+        help="Write pseudonyms in place of patients and paths, made with the secret in this environment variable.",
+    ),
+]
 KeepColumns = Annotated[
     str | None,
     typer.Option(
         "--keep-columns",
         metavar="NAME,...",
         help="Columns of manifests, and of the label file, that go along into the tables.",
+    ),
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Serve Prometheus metrics at this port of 127.0.0.1 while the shards are processed; 0 for any free one.",
     ),
 ]
 MaxFailureRate = Annotated[

@@ -15,6 +15,7 @@ from jobs.logs import JsonLines, json_lines
 from jobs.progress import counted
 
 if TYPE_CHECKING:
+    from heartbeat_core.evaluation.agreement import Precision
     from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
     from heartbeat_core.evaluation.finished import ModelEvaluation
     from heartbeat_core.evaluation.intervals import Interval
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jobs.drivers.compact import Compaction
     from jobs.drivers.demo import DemoSummary
     from jobs.drivers.reclassify import ReclassifySummary
+    from jobs.drivers.review import ImportSummary, ReviewSummary
     from jobs.output.ledger import Totals
     from jobs.output.status import Status
     from jobs.planning.estimate import Estimate
@@ -45,6 +47,7 @@ MOST_DEVICES = 2
 """The columns of more devices do not fit a terminal; they get tables of their own."""
 _TERMINAL = 80
 """Columns of a terminal that a table may take."""
+_MOST_LEFT_OUT = 5
 _MEAN_ROW = "mean over databases"
 _STEPS = {
     "inputs": "parts of the models' inputs computed",
@@ -59,6 +62,44 @@ def print_compacted(done: Compaction) -> None:
         n_parts = done.n_parts[table]
         parts = f"{counted(n_parts, 'part')}, before in {len(done.old[table])}"
         out.print(f"{table}: {counted(rows, 'row')} in {parts}")
+
+
+def print_review(done: ReviewSummary) -> None:
+    """Print where the page is, what could not be shown, and how the verdicts come back."""
+    for path, reason in done.left_out[:_MOST_LEFT_OUT]:
+        out.print(f"left out: {path}: {reason}")
+    if len(done.left_out) > _MOST_LEFT_OUT:
+        out.print(f"and {len(done.left_out) - _MOST_LEFT_OUT} more")
+    out.print(f"{counted(done.n_recordings, 'recording')} to judge: {done.page}")
+    out.print(f"Then take the verdicts back: heartbeat review {done.results} --import verdicts.json")
+
+
+def print_imported(done: ImportSummary) -> None:
+    """Print what an import has changed, and the precision of the predictions by all verdicts."""
+    from heartbeat_core.evaluation.agreement import CANNOT_TELL
+
+    out.print(f"{counted(done.n_new, 'new verdict')}, {done.n_changed} changed, {done.n_same} as before")
+    if done.changed_audio:
+        told = ", ".join(done.changed_audio[:_MOST_LEFT_OUT])
+        out.print(f"{len(done.changed_audio)} left out, because the audio has changed since it was judged: {told}")
+    out.print(f"{counted(done.n_reviews, 'recording')} with a verdict, {done.n_cannot_tell} of them '{CANNOT_TELL}'")
+    if done.precision:
+        table = Table("predicted", "confidence", "right", "judged", "precision", "95 % interval", box=None)
+        for one in done.precision:
+            table.add_row(one.label or "all", _band(one), str(one.right), str(one.judged), *_share(one))
+        out.print(table)
+        out.print("The list was chosen, most of it for doubt or for confidence: only a random sample stands for all.")
+    if done.random is not None:
+        share, interval = _share(done.random)
+        out.print(f"random sample: {done.random.right} of {done.random.judged} right, {share} ({interval})")
+
+
+def _band(one: Precision) -> str:
+    return "all" if one.band is None else f"{one.band[0]:.1f} to {one.band[1]:.1f}"
+
+
+def _share(one: Precision) -> tuple[str, str]:
+    return f"{one.right / one.judged:.2f}", f"{one.low:.2f} to {one.high:.2f}"
 
 
 def print_status(found: Status) -> None:

@@ -24,13 +24,12 @@ from distributed import Client, LocalCluster, Security, Worker, WorkerPlugin
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.core import CommClosedError
 
-import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import ConfigError, DeviceError, JobError
-from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.settings import Device
 from jobs.cluster.forkserver import THREAD_VARIABLES, WORKER_ENVIRONMENT, WORKER_MODULES, interrupts_held, start_method
+from jobs.cluster.workers import check_workers
 from jobs.settings import ClusterSettings, threads_a_worker
 
 LOCAL_CONFIG = {
@@ -46,8 +45,6 @@ LOCAL_CONFIG = {
     # Each connection keeps its last messages in memory, and a message with a shard names all its recordings.
     "distributed.admin.low-level-log-length": 20,
 }
-
-PROBE_PATIENCE_S = 20.0
 
 DASHBOARD_AFTER_S = 2.0
 """How soon the dashboard of a cluster of this machine has its pages. Bokeh takes a quarter of a second of the driver's
@@ -116,7 +113,7 @@ def connect(
             yield _connection(client, is_local=True)
         return
     with _remote(settings) as client:
-        _check_workers(client, shared, access)
+        check_workers(client, shared, access)
         setup = WorkerSetup()
         _set_up_workers(client, setup)
         is_there = True
@@ -172,12 +169,6 @@ def check_device(connection: Connection, device: Device) -> None:
     for worker, answer in answers.items():
         if isinstance(answer, DeviceError):
             raise DeviceError(f"worker {worker}: {answer}")
-
-
-def probe_worker(shared: str, access: storage.Access) -> tuple[str, int, bool]:
-    """Return a worker's package version and results version, and whether it can read ``shared``."""
-    with storage.using(access, PROBE_PATIENCE_S):
-        return heartbeat_core.__version__, RESULTS_VERSION, storage.find(shared) is not None
 
 
 class WorkerSetup(WorkerPlugin):
@@ -326,28 +317,6 @@ def _read_scheduler_file(settings: ClusterSettings) -> str:
                 reason = error.strerror if isinstance(error, OSError) else "not a scheduler file"
                 raise JobError(f"{path}: {reason}; 'dask scheduler --scheduler-file {path}' writes it") from None
             time.sleep(0.1)
-
-
-def _check_workers(client: Client, shared: str, access: storage.Access) -> None:
-    """Check, before the first task, what would make every task fail."""
-    answers: dict[str, Any] = client.run(probe_worker, shared, access, on_error="return")
-    ours = (heartbeat_core.__version__, RESULTS_VERSION)
-    for worker, answer in answers.items():
-        if isinstance(answer, Exception):
-            raise JobError(
-                f"worker {worker} cannot run heartbeat ({type(answer).__name__}: {answer}): "
-                "install the same release there"
-            )
-        version, results_version, reads_shared = answer
-        if (version, results_version) != ours:
-            raise JobError(
-                f"worker {worker} has heartbeat {version}, this is {ours[0]}: install the same release there"
-            )
-        if not reads_shared:
-            raise JobError(
-                f"worker {worker} does not see {storage.display(shared)}: "
-                "put the output in a folder that all machines share, or in a bucket"
-            )
 
 
 def _connection(client: Client, *, is_local: bool) -> Connection:

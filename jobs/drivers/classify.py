@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 from rich.console import Console
@@ -20,6 +21,8 @@ from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import TABLES
 from jobs.cluster.connect import check_certificates
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
+from jobs.drivers.found import Found, check_secret
+from jobs.drivers.patients import keep_patients
 from jobs.drivers.reach import reaching
 from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
@@ -28,13 +31,11 @@ from jobs.drivers.run import (
     finish,
     job_identity,
     on_cluster,
-    report_listing,
     run_shards,
     worth_workers,
 )
 from jobs.listing.again import look_again
-from jobs.listing.kept import ManifestColumns
-from jobs.listing.listing import Listing
+from jobs.listing.pseudonyms import located
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Ledger, Totals, by_count
@@ -108,15 +109,16 @@ def classify(
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
         features = features_written(settings, manifest)
-        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(features))
+        found = Found(inputs, settings)
+        settings = settings.model_copy(update={"keep_columns": found.kept_names})
         own = table_schemas(manifest.labels, features).values()
         check_names(settings.keep_columns, [name for one in own for name in one.names])
-        columns = ManifestColumns(settings.keep_columns, settings.patient_column)
-        listing = Listing(inputs, settings.path_column, settings.selection, columns)
+        identity = job_identity("classify", inputs, settings, model=manifest.model_id, features=list(features))
+        identity = found.identity_of(identity)
 
         def make_plan() -> Iterable[list[Recording]]:
-            yield from make_shards(listing, settings.shards)
-            report_listing(listing, console)
+            yield from make_shards(found, settings.shards)
+            found.report(console)
 
         with begin(out, identity, settings, make_plan, console) as run:
             if run.is_finished and not update and retry_failed is None:
@@ -125,7 +127,7 @@ def classify(
             n_committed = len(run.commits)
             totals = _work(run, manifest, settings, console)
             if update and not run.is_new:
-                run = _add_update(run, listing, settings, console)
+                run = _add_update(run, found, settings, console)
                 totals = _work(run, manifest, settings, console)
             elif retry_failed is not None and begun is not None and begun.limits is not None:
                 console.print(
@@ -152,13 +154,15 @@ def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[s
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
-    """Run what is left, and mark the folder as finished."""
+    """Run what is left, pool the patients, and mark the folder as finished."""
+    complete = partial(keep_patients, run, manifest, manifest.provenance, console)
     if run.is_committed:
-        return finish(run)
+        return finish(run, complete)
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has
     # another working directory.
     model = settings.model if settings.model in shipped_models() else resolve(settings.model)
     with on_cluster(run, settings, console, worth_workers(run)) as connection:
+        check_secret(connection, settings.salt_env)
         # A driver that had planned an update or a retry and died then has left the mark of what was finished before.
         run.ledger.unmark_success()
         features = features_written(settings, manifest)
@@ -168,10 +172,10 @@ def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Co
         begin_tables(facts)
         keep_manifest(run.ledger.out, manifest)
         run_shards(run, connection, classify_task, job, settings, console, "classify")
-        return finish(run)
+        return finish(run, complete)
 
 
-def _add_update(run: Run, listing: Listing, settings: JobSettings, console: Console) -> Run:
+def _add_update(run: Run, listing: Found, settings: JobSettings, console: Console) -> Run:
     """List the inputs again and plan what is new or has changed; return the run with that generation, if any."""
     with KnownRecordings() as known:
         for shard in run.shards():
@@ -187,7 +191,7 @@ def _add_update(run: Run, listing: Listing, settings: JobSettings, console: Cons
                     yield recording
 
         generation = _settle(run, fresh(), settings, replaced)
-    report_listing(listing, console)
+    listing.report(console)
     if generation is None:
         console.print("nothing is new and nothing has changed")
         return run
@@ -202,7 +206,8 @@ def _add_retry(run: Run, error_types: Collection[str], limits: Limits, settings:
     replaced = Replaced()
 
     def failed() -> Iterator[Recording]:
-        for recording in chain.from_iterable(map(look_again, failed_recordings(run.ledger.out, error_types))):
+        pieces = (located(piece, settings.salt_env) for piece in failed_recordings(run.ledger.out, error_types))
+        for recording in chain.from_iterable(map(look_again, pieces)):
             replaced.add(errors[recording.recording_id])
             yield recording
 

@@ -14,6 +14,7 @@ from heartbeat_core.errors import OutputError
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.results.folder import Results
 from jobs.drivers.classify import ClassifySummary, classify
+from jobs.drivers.report import PAGE_NAME
 from jobs.output.ledger import as_output_errors, by_count, list_output
 from jobs.output.newest import read_failures
 from jobs.settings import JobSettings
@@ -21,7 +22,6 @@ from jobs.settings import JobSettings
 SEED = 2011
 RECORDINGS_FOLDER = "recordings"
 RESULTS_FOLDER = "results"
-REPORT_NAME = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
         for name, data in demo_recordings(SEED):
             storage.create(storage.join(recordings, name), data)
     summary = classify([storage.display(recordings)], storage.join(root, RESULTS_FOLDER), settings, console)
-    report = storage.join(summary.out, REPORT_NAME)
+    report = storage.join(summary.out, PAGE_NAME)
     return DemoSummary(
         recordings,
         summary,

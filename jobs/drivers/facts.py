@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from heartbeat_core import storage
 from heartbeat_core.results.listed import with_kept
 from heartbeat_core.results.notes import Schema, frictionless
+from heartbeat_core.storage.uris import SCHEMAS_FOLDER
 from jobs.cluster.connect import HERE, Connection
 from jobs.drivers.run import Run
 from jobs.output.commits import begin_failures
@@ -15,9 +16,6 @@ from jobs.output.provenance import describe_origin, entries_of
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts
 from jobs.tasks.parts import PartFacts, failures_part
-
-SCHEMAS_FOLDER = "_schemas"
-"""Holds TABLE.json for each table: its columns, for people and for other tools."""
 
 
 def run_facts(
@@ -36,6 +34,7 @@ def run_facts(
         run.presence.id,
         settings.device,
         run.kept,
+        settings.salt_env,
     )
 
 

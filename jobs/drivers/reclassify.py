@@ -24,6 +24,8 @@ from heartbeat_core.storage.uris import FAILURES
 from jobs.cluster.connect import HERE, Connection
 from jobs.drivers.classify import ClassifySummary, table_schemas
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
+from jobs.drivers.found import check_secret
+from jobs.drivers.patients import keep_patients
 from jobs.drivers.reach import reaching
 from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
@@ -36,6 +38,7 @@ from jobs.drivers.run import (
     worth_workers,
 )
 from jobs.listing.again import look_again
+from jobs.listing.pseudonyms import located, pseudonyms
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import RUN_NAME, by_count, count_errors, count_labels, part_name
 from jobs.output.newest import newest_recordings, read_newest
@@ -105,13 +108,16 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
         features = tuple(found.identity["features"])
         if lacking:
             features = tuple(dict.fromkeys((*features, *default_sets(manifest.recipe.input))))
+        _check_secret(found, settings.salt_env)
+        names = None if settings.salt_env is None else pseudonyms(settings.salt_env)
         identity = job_identity(
             "classify",
-            [found.uri],
+            [found.uri if names is None else names.name("input", found.uri)],
             settings,
             model=manifest.model_id,
             features=list(features),
             source={"run_id": found.run_id, "generations": found.n_generations},
+            **({} if names is None else {"salt": names.digest}),
         )
 
         def make_plan() -> Iterable[list[Recording]]:
@@ -122,7 +128,7 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
             has_worked = not run.is_committed
             if has_worked:
                 _work(run, found, manifest, features, settings, console, is_read=n_stored < run.n_recordings)
-            totals = finish(run)
+            totals = finish(run, lambda: keep_patients(run, manifest, manifest.provenance, console))
             if has_worked:
                 try_report(run.ledger.out, run.commits, console)
             commits = run.commits.values()
@@ -144,16 +150,25 @@ def _read_source(source: str) -> _Source:
     return _Source(uri, status.run_id, identity, len(generations), generations[0].kept)
 
 
+def _check_secret(source: _Source, variable: str | None) -> None:
+    salt = source.identity.get("salt")
+    if salt is not None and variable is None:
+        raise UsageError("the results have pseudonyms: name the variable of their secret with --salt-env")
+    if variable is not None and salt != pseudonyms(variable).digest:
+        raise UsageError(f"--salt-env: the results were not made with the secret in {variable}")
+
+
 def _plan(source: str, settings: JobSettings, *, read_all: bool) -> Iterator[list[Recording]]:
     """Yield shards: for each part of the features its recordings, and then the recordings that have to be read."""
     if read_all:
-        yield from make_shards(look_again(one for _, one in newest_recordings(source)), settings.shards)
+        newest = located((one for _, one in newest_recordings(source)), settings.salt_env)
+        yield from make_shards(look_again(newest), settings.shards)
         return
     failed = {one for part in read_newest(source, FAILURES, []) for one in part.column("recording_id").to_pylist()}
     unread: list[Recording] = []
     for _, recordings in groupby(_stored(source, failed, unread), key=lambda one: one.stored_in):
         yield list(recordings)
-    yield from make_shards(look_again(unread), settings.shards)
+    yield from make_shards(look_again(located(unread, settings.salt_env)), settings.shards)
 
 
 def _stored(source: str, failed: Collection[str], unread: list[Recording]) -> Iterator[Recording]:
@@ -199,4 +214,5 @@ def _work(
             run_on(None)
     else:
         with on_cluster(run, settings, console, worth_workers(run)) as connection:
+            check_secret(connection, settings.salt_env)
             run_on(connection)

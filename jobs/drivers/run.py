@@ -23,6 +23,8 @@ from heartbeat_core.storage.uris import public_uri
 from jobs.cluster.connect import Connection, check_device, connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.log_commits import log_commit
+from jobs.drivers.metrics import serving_metrics
+from jobs.drivers.preflight import check_job
 from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
 from jobs.logs import json_lines
@@ -65,6 +67,10 @@ class Place:
     access: storage.Access
     presence: Presence
     is_new: bool
+
+    def remaining(self) -> Iterator[PlannedShard]:
+        """Yield the shards that are left; a job without a plan has none."""
+        return iter(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,15 +274,7 @@ def worth_workers(run: Run) -> int:
 
 @contextmanager
 def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int | None = None) -> Iterator[Connection]:
-    """Connect to the workers. Until this has succeeded, no task can have written into the folder.
-
-    Parameters
-    ----------
-    place : Place
-    settings : JobSettings
-    console : Console
-    worth : int | None
-        As ``connect`` takes it.
+    """Connect to the workers; ``worth`` is as ``connect`` takes it. Until this has succeeded, no task can have written.
 
     Raises
     ------
@@ -286,6 +284,7 @@ def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int
     shared = storage.join(place.ledger.out, RUN_NAME)
     with connect(settings.cluster, shared, place.access, worth) as connection:
         check_device(connection, settings.device)
+        check_job(connection, place, settings)
         announce(connection, console)
         place.presence.stage = "working"
         with recorded(place.ledger.out, place.presence.id, settings, connection.shape):
@@ -307,23 +306,24 @@ def run_shards(
     console: Console,
     title: str,
 ) -> None:
-    """Run the shards that are left, show progress, and add what they commit to the run's commits.
-
-    Without a connection they run here, one after the other.
-    """
+    """Run the shards that are left, show progress, and add what they commit to the run; without a connection, here."""
     presence = run.presence
     # What is taken again is not done any more, and its failure does not count.
     replaced = run.replaced
     n_again = replaced.rows + replaced.failures
     done = sum(commit.listed for commit in run.commits.values()) - n_again
     failed = sum(commit.failed for commit in run.commits.values()) - replaced.failures
-    with meter(console, title, run.n_recordings - n_again, done=done, failed=failed) as shown:
+    with (
+        serving_metrics(run, settings.metrics_port, title, console) as take_metrics,
+        meter(console, title, run.n_recordings - n_again, done=done, failed=failed) as shown,
+    ):
 
         def take(commit: Commit) -> None:
             run.commits[commit.shard] = commit
             presence.finished(commit.shard, commit.listed, commit.failed)
             shown.advance(commit.listed, commit.failed)
             log_commit(run.ledger.out, commit, console)
+            take_metrics([commit])
 
         if connection is None:
             presence.stage = "working"
@@ -343,9 +343,10 @@ def run_shards(
         run_tasks(connection, tasks, run.remaining())
 
 
-def finish(run: Run) -> Totals:
-    """Check what is stored against what was listed, and write the success mark."""
+def finish(run: Run, complete: Callable[[], None] = lambda: None) -> Totals:
+    """Check what is stored against what was listed, ``complete`` the output, and write the success mark."""
     totals = count(run)
+    complete()
     run.ledger.mark_success(totals, run.commits.values())
     return totals
 
@@ -364,7 +365,7 @@ def count(run: Run) -> Totals:
     return reconcile(run.n_shards, run.n_recordings, there, run.replaced.failures, run.replaced.rows)
 
 
-def report_listing(listing: Listing, console: Console) -> None:
+def report_listing(listing: Listing, console: Console, *, with_names: bool = True) -> None:
     """Print what was listed and what was left out."""
     # A file's name may look like markup, and a path that is wrapped cannot be copied.
-    console.print(listing.describe(), markup=False, soft_wrap=True)
+    console.print(listing.describe(with_names=with_names), markup=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from heartbeat_core import storage
 from heartbeat_core.errors import StorageError
+from heartbeat_core.recordings.fetch import shown_reason
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage import retry
 
@@ -38,14 +39,14 @@ def look_again(recordings: Iterable[Recording]) -> Iterator[Recording]:
 def _look_again(recording: Recording) -> Recording:
     if recording.version is None:
         return recording
-    store = storage.store_of(recording.uri)
+    store = storage.store_of(recording.opens)
     try:
-        found = store.find(recording.uri)
+        found = store.find(recording.opens)
     except storage.store_errors() as error:
         # A web server that does not answer says nothing about other servers.
-        if store.is_transient(error) and not recording.uri.startswith(("http://", "https://")):
+        if store.is_transient(error) and not recording.opens.startswith(("http://", "https://")):
             shown = storage.display(recording.public_uri)
-            raise StorageError(f"{shown}: the store does not answer: {storage.reason(error)}") from None
+            raise StorageError(f"{shown}: the store does not answer: {shown_reason(recording, error)}") from None
         return recording
     if found is None:
         return recording

@@ -122,11 +122,11 @@ class Listing:
                 f"audio files end in {' '.join(AUDIO_SUFFIXES)}"
             )
 
-    def describe(self) -> str:
-        """Return what was listed and what was left out, in one line."""
-        return ", ".join([f"{_count(self.n_recordings, 'recording')} listed", *self._left_out()])
+    def describe(self, *, with_names: bool = True) -> str:
+        """Return what was listed and what was left out, in one line; of files that were found, with a name or not."""
+        return ", ".join([f"{_count(self.n_recordings, 'recording')} listed", *self._left_out(with_names)])
 
-    def _left_out(self) -> Iterator[str]:
+    def _left_out(self, with_names: bool = True) -> Iterator[str]:
         if self.n_filtered:
             yield f"{self.n_filtered} left out by the filters"
         if self.n_skipped:
@@ -136,7 +136,8 @@ class Listing:
         if self.n_not_utf8:
             named = "a name that is" if self.n_not_utf8 == 1 else "names that are"
             files = f"{_count(self.n_not_utf8, 'file')} with {named} not UTF-8"
-            yield f"{files} skipped ({'first: ' * (self.n_not_utf8 > 1)}{self._first_not_utf8})"
+            first = f" ({'first: ' * (self.n_not_utf8 > 1)}{self._first_not_utf8})" if with_names else ""
+            yield f"{files} skipped{first}"
         for manifest, rows in self.rows_without_path.items():
             yield f"{_count(len(rows), 'row')} without a path skipped ({manifest}: {_shortened(rows)})"
         if self.n_duplicates:

@@ -15,6 +15,8 @@ _OPTIONS = {
     "label_words": "--labels-are or --label-map",
     "path_column": "--path-column",
     "patient_column": "--patient-column",
+    "patient_from": "--patient-from",
+    "salt": "--salt-env (a digest of its secret)",
     "keep_columns": "--keep-columns",
     "model": "--model",
     "features": "--features",
@@ -52,6 +54,8 @@ def describe_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> s
     """
     if there.get("job") != here.get("job"):
         return f"'heartbeat {there.get('job')}' there, 'heartbeat {here.get('job')}' here"
+    if there.get("salt") != here.get("salt"):  # Names differ as well then, and say nothing.
+        there, here = ({"salt": one.get("salt")} for one in (there, here))
     return "; ".join(_differences(there, here, ""))
 
 

@@ -37,6 +37,7 @@ RUN_NAME = "_run.json"
 COMMITS_FOLDER = "_commits"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
+HISTORY_FOLDER = "_history"
 RECORDS_AT_ONCE = 16
 """How many commit records are read at the same time."""
 
@@ -57,7 +58,7 @@ class Commit:
     labels: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict, compare=False)
-    """``Notes`` as JSON, for the report; empty in records of earlier releases."""
+    """``Notes`` as JSON, for report and metrics; empty in records of earlier releases."""
     ended_at: float | None = field(default=None, compare=False)
 
     @property
@@ -104,7 +105,7 @@ class Ledger:
             # A driver that died before it had claimed the folder has left no more than these. Some stores still list
             # a prefix when all its objects are gone.
             names = set(list_output(self.out) if storage.is_folder(self.out) else [])
-            if PLAN_FOLDER in names and not self._plan_files():
+            if PLAN_FOLDER in names and not self._files_of(PLAN_FOLDER):
                 names.remove(PLAN_FOLDER)
             if not all(_is_left_over(name) for name in names):
                 raise OutputError(
@@ -187,18 +188,20 @@ class Ledger:
             is_ours = json.loads(storage.read(uri))["run_id"] == run_id
         except FileNotFoundError:
             return
-        plan = self._plan_files()
-        names = [name for name in list_output(self.out) if name not in (RUN_NAME, PLAN_FOLDER)]
+        plan = self._files_of(PLAN_FOLDER)
+        names = [name for name in list_output(self.out) if name not in (RUN_NAME, PLAN_FOLDER, HISTORY_FOLDER)]
         if not is_ours or (plan and not with_plan) or not all(_is_left_over(name) for name in names):
             return
         # The plan's record first: without it, pieces are only what a listing that died has left.
         for piece in sorted(plan, key=lambda piece: not piece.endswith(".json")):
             storage.remove(piece)
+        for record in self._files_of(HISTORY_FOLDER):
+            storage.remove(record)
         storage.remove(uri)
 
-    def _plan_files(self) -> list[str]:
-        """Return the URIs of the plan's files; on disk, a listing that failed leaves empty folders."""
-        folder = storage.join(self.out, PLAN_FOLDER)
+    def _files_of(self, name: str) -> list[str]:
+        """Return the URIs of the files in a folder; on disk, what failed leaves empty folders."""
+        folder = storage.join(self.out, name)
         return [entry.uri for entry in storage.walk(folder)] if storage.is_folder(folder) else []
 
     def committed(self) -> set[int]:

@@ -1,4 +1,4 @@
-"""What a task tells of its work beside the rows: the part of a commit record that only the report reads."""
+"""What a task tells of its work beside the rows: the part of a commit record that reports and metrics read."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ class Notes:
         How long each stage has taken, by name.
     drift : Drift | None
         How far the recordings lie from the model's training data; None where nothing was measured.
+    size_bytes : int
+        Of the recordings that have rows.
     """
 
     worker: str
     started_at: float
     seconds: Mapping[str, float]
     drift: Drift | None = None
+    size_bytes: int = 0
 
     def stored(self, store_s: float) -> dict[str, Any]:
         """Return the notes as JSON holds them, with the seconds that storing the parts has taken."""
@@ -37,5 +40,6 @@ class Notes:
             "worker": self.worker,
             "started_at": self.started_at,
             "seconds": {**self.seconds, "store": round(store_s, 3)},
+            "size_bytes": self.size_bytes,
             "drift": None if self.drift is None else self.drift.stored(),
         }

@@ -251,6 +251,13 @@ class PlanFolder:
                 for index, recordings in plan_shards(table).items()
             ]
 
+    def names_patients(self, generation: Generation) -> bool:
+        """Tell whether any recording of a generation has a patient; raises as ``pieces``."""
+        tables = (
+            _piece_table(self._piece_uri(generation, piece), ["patient_id"]) for piece in range(generation.n_pieces)
+        )
+        return any(table.column("patient_id").null_count < table.num_rows for table in tables)
+
     def planned(self, generation: Generation) -> Iterator[list[PlannedShard]]:
         """Yield where the shards of a generation stand, in order, a piece at a time; raises as ``pieces``."""
         for piece in range(generation.n_pieces):

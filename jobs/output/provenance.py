@@ -33,10 +33,10 @@ from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.output.lease import BEAT_S
+from jobs.output.ledger import HISTORY_FOLDER
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 
-HISTORY_FOLDER = "_history"
 PACKAGES = (
     *("dask", "distributed", "librosa", "numpy", "pyarrow", "s3fs", "safetensors", "scikit-learn", "scipy"),
     *("soundfile", "soxr", "torch"),
@@ -73,10 +73,12 @@ class Origin:
 
 
 def describe_origin(settings: JobSettings) -> Origin:
-    """Return what this process is."""
+    """Return what this process is; with pseudonyms, without what names inputs."""
+    hidden = () if settings.salt_env is None else ("selection", "patient_from")
+    configuration = settings.model_dump(mode="json", exclude={"cluster": {"tls"}})
     return Origin(
-        command=_command(sys.argv),
-        configuration=settings.model_dump(mode="json", exclude={"cluster": {"tls"}}),
+        command=_command(sys.argv if settings.salt_env is None else sys.argv[:2]),
+        configuration={key: value for key, value in configuration.items() if key not in hidden},
         version=heartbeat_core.__version__,
         commit=find_commit_id(),
         packages=find_packages(),

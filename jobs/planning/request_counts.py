@@ -60,15 +60,15 @@ A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
 """Listing the commit records at the end."""
 
 A_RUN = {
-    "classify": Requests(put=11, get=7, list=5, delete=3),
-    "build-dataset": Requests(put=16, get=11, head=2, list=6, delete=2),
+    "classify": Requests(put=14, get=7, list=5, delete=3),
+    "build-dataset": Requests(put=18, get=11, head=2, list=6, delete=2),
 }
 """Probing the store, announcing the driver, claiming the folder, settling the plan, the record of the driver's work
-twice, the failures part without rows, the journal and the success mark."""
+twice, the failures part without rows, the schema of each table, the journal and the success mark."""
 
 A_REPORT = {
-    "classify": Requests(put=17, get=8, head=1, list=7),
-    "build-dataset": Requests(put=12, get=6, head=1, list=7),
+    "classify": Requests(put=17, get=9, head=1, list=7),
+    "build-dataset": Requests(put=12, get=7, head=1, list=7),
 }
 """The page, the numbers of its figures, and what is read but for the shards. A model that measures drift has up to four
 figures more, and failures two."""

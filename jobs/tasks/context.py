@@ -23,6 +23,7 @@ class RunFacts:
     """The facts about a run that its parts hold, where the parts go, and how stores are reached; it holds no secret.
 
     ``driver`` is the process that currently runs the job. ``kept`` are the columns of the inputs that go along.
+    ``salt_env`` names the environment variable that holds the secret for pseudonyms, on each worker.
     """
 
     out: str
@@ -34,6 +35,7 @@ class RunFacts:
     driver: str = ""
     device: Device = "auto"
     kept: tuple[KeptColumn, ...] = ()
+    salt_env: str | None = None
 
 
 _STOPPING = threading.Lock()

@@ -74,12 +74,15 @@ class Parts:
         The share of these rows in the scaler of a dataset.
     drift : Drift | None
         How far the recordings lie from the model's training data; None where nothing was measured.
+    size_bytes : int
+        Of the recordings that have rows.
     """
 
     tables: dict[str, bytes]
     labels: list[str | None]
     fit: ScalerFit | None = None
     drift: Drift | None = None
+    size_bytes: int = 0
 
 
 class ShardWork(Wanted, Protocol):
@@ -160,6 +163,7 @@ class ShardParts:
         self._writers: dict[str, PartWriter] = {}
         self._labels: list[str | None] = []
         self._drift: Drift | None = None
+        self._size_bytes = 0
         self._held: list[RecordingResult] = []
         self._held_bytes = 0
 
@@ -175,13 +179,14 @@ class ShardParts:
         if self._held or not self._writers:
             self._write()
         tables = {name: writer.finish() for name, writer in self._writers.items()}
-        return Parts(tables, self._labels, self._fit, self._drift)
+        return Parts(tables, self._labels, self._fit, self._drift, self._size_bytes)
 
     def _write(self) -> None:
         rows = self._work.rows(self._held, self._facts)
         for name, table in rows.tables.items():
             self._writers.setdefault(name, PartWriter()).add(with_metadata(table, self._facts.provenance))
         self._labels += rows.labels
+        self._size_bytes += sum(one.size_bytes for one in self._held)
         if rows.drift is not None:
             self._drift = rows.drift if self._drift is None else self._drift + rows.drift
         if self._fit is not None:

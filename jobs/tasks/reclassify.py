@@ -19,7 +19,7 @@ from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
 from heartbeat_core.results.schema import predictions_table, with_metadata
 from heartbeat_core.results.stored import keep_rows, read_inputs, stored_results
-from jobs.listing.listing import reveal
+from jobs.listing.pseudonyms import opened
 from jobs.listing.shards import Shard
 from jobs.output.ledger import Commit
 from jobs.output.plans import PlannedShard
@@ -96,14 +96,15 @@ def _process(
             "predictions": to_parquet(with_metadata(table, facts.provenance)),
         }
     labels: list[str | None] = [bundle.manifest.labels[code] for code in predictions.codes.tolist()]
-    return Parts(tables, labels, drift=measure_drift(bundle, results)), failures
+    size_bytes = sum(one.size_bytes for one in results)
+    return Parts(tables, labels, drift=measure_drift(bundle, results), size_bytes=size_bytes), failures
 
 
 def _read(
     recordings: Sequence[Recording], shard: Shard, run: RunFacts, bundle: Bundle, clock: StageClock
 ) -> tuple[list[RecordingResult], list[Failure]]:
     limits = shard.limits or run.limits
-    whole = [reveal(one, run.path_column, run.driver) for one in recordings]
+    whole = opened(recordings, run.salt_env, run.path_column, run.driver)
     with ExitStack() as stack, clock.reads():
         place = clock.at(working_place(stack, limits, isolated=shard.isolated))
         return process_recordings(whole, bundle, limits, place, lambda: is_stopped(run.driver))

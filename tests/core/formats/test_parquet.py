@@ -32,7 +32,7 @@ def small_table(n_rows: int = 3) -> pa.Table:
 
 def wide_table() -> pa.Table:
     """A table with a footer that is longer than the tail which is read first."""
-    return pa.table({f"a column with a long name, number {i:06d}": [1] for i in range(1_200)})
+    return pa.table({f"a column with a long name, number {i:06d}": [1] for i in range(2_000)})
 
 
 def test_parquet_round_trip() -> None:

@@ -12,6 +12,7 @@ from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.results import schema
 from heartbeat_core.results.listed import with_kept
 from heartbeat_core.results.notes import describe, frictionless, with_notes
+from heartbeat_core.results.reviews import REVIEWS
 
 KEPT = (KeptColumn("Ward", "text"), KeptColumn("Age", "int64"))
 WRITABLE = [one.name for one in FEATURE_SETS.all() if one.columns]
@@ -20,6 +21,7 @@ SCHEMAS = {
     "features": schema.features_schema(WRITABLE),
     "failures": schema.FAILURES,
     "recordings": schema.RECORDINGS,
+    "reviews": REVIEWS,
 }
 
 

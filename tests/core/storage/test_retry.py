@@ -177,7 +177,7 @@ def test_the_last_error_is_raised_when_patience_ends(quick: None) -> None:
 
 
 def test_nobody_sleeps_beyond_the_end_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "wait_random_exponential", lambda multiplier, max: lambda _: 5.0)
+    monkeypatch.setattr("tenacity.wait_random_exponential", lambda multiplier, max: lambda _: 5.0)
     store = Store()
     store.error = Passing()
     started_at = time.monotonic()

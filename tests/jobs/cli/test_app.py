@@ -233,7 +233,7 @@ def test_a_wrong_recipe_file(place: Place, content: str, told: str) -> None:
     [
         (
             "modell: x",
-            "unknown key 'modell'; allowed here: cluster, device, features, keep_columns, limits, max_failure_rate, ",
+            "unknown key 'modell'; allowed here: cluster, device, features, keep_columns, limits, log_json, ",
         ),
         ("limits: {max_bytes: 1}", "unknown key 'limits.max_bytes'; allowed here: deadline_s, max_channels, "),
         ("cluster: {kind: local, threads: 2}", "unknown key 'cluster.threads'; allowed here: address, dashboard"),
@@ -432,8 +432,8 @@ def test_a_recipe_that_makes_no_bundle(place: Place) -> None:
 def test_the_help_lists_the_commands_in_the_order_of_their_use() -> None:
     told = re.findall(r"^[│ ]+([a-z-]+)  +[A-Z]", heartbeat("--help").stdout.partition("Commands")[2], re.MULTILINE)
     assert told == [
-        *("demo", "predict", "plan", "classify", "status", "inspect", "compact", "reclassify", "sql", "open"),
-        *("describe", "diff"),
+        *("demo", "predict", "plan", "classify", "status", "metrics", "report", "inspect", "review", "compact"),
+        *("reclassify", "sql", "open", "describe", "diff"),
         *("build-dataset", "evaluate", "train", "score", "export", "certs"),
     ]
     assert set(told) == set(get_command(app).commands)

@@ -132,11 +132,13 @@ def test_each_table_has_its_schema_beside_it(finished: Finished) -> None:
 def test_by_default_the_features_hold_what_the_model_reads(
     finished: Finished, library: Path, tmp_path: Path, in_process: None, console: Console
 ) -> None:
-    assert read_table(finished.out, "features").schema.equals(features_schema(["aligned", "statistics"]))
+    assert read_table(finished.out, "features").schema.equals(
+        features_schema(["aligned", "statistics", "signal-quality"])
+    )
     inputs = [str(library / "normal")]
     classify(inputs, str(tmp_path / "default"), JobSettings(), console)
     assert read_table(tmp_path / "default", "features").schema.equals(
-        features_schema(["aligned", "statistics", "cycle-spectrum", "beats"])
+        features_schema(["aligned", "statistics", "signal-quality", "cycle-spectrum", "beats"])
     )
     # Whoever names the sets gets those alone.
     classify(inputs, str(tmp_path / "named"), JobSettings(features=("aligned",)), console)
@@ -155,7 +157,7 @@ def test_features_and_predictions_have_the_same_rows(finished: Finished) -> None
     ("name", "schema"),
     [
         ("predictions", predictions_schema(ORIGINAL_LABELS)),
-        ("features", features_schema(["aligned", "statistics"])),
+        ("features", features_schema(["aligned", "statistics", "signal-quality"])),
         ("failures", FAILURES),
     ],
 )
@@ -252,7 +254,9 @@ def test_other_feature_sets_are_another_job(
     finished: Finished, bundle: Path, console: Console, in_process: None
 ) -> None:
     settings = settings_for(bundle).model_copy(update={"features": ("aligned",)})
-    with pytest.raises(OutputError, match=r"holds another job \(--features: aligned, statistics there, aligned here\)"):
+    with pytest.raises(
+        OutputError, match=r"holds another job \(--features: aligned, statistics, signal-quality there, aligned here\)"
+    ):
         classify(finished.inputs, str(finished.out), settings, console)
 
 

@@ -272,11 +272,16 @@ def test_a_folder_of_an_earlier_release_has_a_report(folder: Path, tmp_path: Pat
     """Its commit records have no notes, and its model is nowhere."""
     out = tmp_path / "out"
     shutil.copytree(folder, out)
-    shutil.rmtree(out / NUMBERS_FOLDER)
+    for name in (NUMBERS_FOLDER, "_journal"):
+        shutil.rmtree(out / name)
     for path in (out / "_commits").iterdir():
         record = json.loads(path.read_text())
         del record["notes"], record["ended_at"]
         path.write_text(json.dumps(record))
+    shutil.rmtree(out / "_journal")
+    success = json.loads((out / "_SUCCESS").read_text())
+    del success["journal"]
+    (out / "_SUCCESS").write_text(json.dumps(success))
     write_report(str(out))
     page = page_of(out)
     assert "The model cannot be read any more" in page.text

@@ -1,0 +1,127 @@
+"""What the workers of another cluster must have before the first task: this release, and the packages that it runs on.
+
+Rows must not depend on which worker made them, so the packages that compute, read and store have to be the same
+everywhere. Dask itself only warns, and only about its own.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar
+
+from distributed import Client
+
+import heartbeat_core
+from heartbeat_core import storage
+from heartbeat_core.errors import HeartbeatError, JobError
+from heartbeat_core.recipe import RESULTS_VERSION
+from jobs.settings import PROBE_PATIENCE_S
+
+PACKAGES = (
+    *("dask", "distributed", "fsspec", "librosa", "numpy", "pyarrow", "pydantic", "s3fs", "safetensors"),
+    *("scikit-learn", "scipy", "soundfile", "soxr", "torch"),
+)
+"""The packages that a task runs on."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What runs on one machine."""
+
+    heartbeat: str
+    results: int
+    python: str
+    """Major and minor: pickled functions need no more."""
+    packages: tuple[tuple[str, str], ...]
+    """By name; a package that is not installed has no version."""
+
+
+def ask(client: Client, function: Callable[..., T], *arguments: Any) -> dict[str, T | HeartbeatError]:
+    """Call a function on each worker at the same time; return what it returned or raised there, by worker.
+
+    Raises
+    ------
+    JobError
+        A worker cannot run it, for instance because it has another release.
+    """
+    answers: dict[str, Any] = client.run(function, *arguments, on_error="return")
+    for worker, answer in answers.items():
+        if isinstance(answer, Exception) and not isinstance(answer, HeartbeatError):
+            raise JobError(
+                f"worker {worker} cannot run heartbeat ({type(answer).__name__}: {answer}): "
+                "install the same release there"
+            )
+    return answers
+
+
+def check_workers(client: Client, shared: str, access: storage.Access) -> None:
+    """Check, before the first task, what would make every task fail, or fail only on some workers.
+
+    Parameters
+    ----------
+    client : Client
+    shared : str
+        URI of a file that every worker must be able to read.
+    access : storage.Access
+        How it is reached.
+
+    Raises
+    ------
+    JobError
+        A worker has another release, Python or package, or does not see the file. The text names the worker.
+    """
+    ours = installed_versions()
+    for worker, answer in ask(client, probe_worker, shared, access).items():
+        if isinstance(answer, HeartbeatError):
+            raise JobError(f"worker {worker}: {answer}: its machine needs the access that this one has")
+        versions, sees_shared = answer
+        if told := describe_mismatch(versions, ours):
+            raise JobError(f"worker {worker} has {told}: install the same there, or start it from the same image")
+        if not sees_shared:
+            raise JobError(
+                f"worker {worker} does not see {storage.display(shared)}: "
+                "put the output in a folder that all machines share, or in a bucket"
+            )
+
+
+def probe_worker(shared: str, access: storage.Access) -> tuple[Versions, bool]:
+    """Return a worker's versions, and whether it can read ``shared``."""
+    with storage.using(access, PROBE_PATIENCE_S):
+        return installed_versions(), storage.find(shared) is not None
+
+
+def installed_versions() -> Versions:
+    """Return what runs in this process."""
+    major, minor, _ = platform.python_version_tuple()
+    packages = tuple((name, _version(name)) for name in PACKAGES)
+    return Versions(heartbeat_core.__version__, RESULTS_VERSION, f"{major}.{minor}", packages)
+
+
+def describe_mismatch(theirs: Versions, ours: Versions) -> str:
+    """Return how a worker differs from this process, as ``numpy 2.1, not 2.2``; empty where it does not.
+
+    Builds of one version do not count: ``torch 2.4+cpu`` goes with ``torch 2.4+cu124``.
+    """
+    pairs: Iterable[tuple[str, str, str]] = (
+        ("heartbeat", f"{theirs.heartbeat} (results {theirs.results})", f"{ours.heartbeat} (results {ours.results})"),
+        ("Python", theirs.python, ours.python),
+        *((name, dict(theirs.packages).get(name, ""), wanted) for name, wanted in ours.packages),
+    )
+    different = [
+        f"{name} {found}, not {wanted}" if found else f"no {name}, which has to be {wanted}"
+        for name, found, wanted in pairs
+        if found.partition("+")[0] != wanted.partition("+")[0]
+    ]
+    return "; ".join(different)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
