@@ -217,9 +217,10 @@ def comparable(out: Path | str, name: str) -> dict[str, dict[str, Any]]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return all files below a folder with their bytes, but for the report, which tells times."""
+    """Return all files below a folder with their bytes, but for the report and the history, which tell times."""
+    told = ("_report/", "report.", "_history/")
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(("_report/", "report."))}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(told)}
 
 
 def recording_of(path: Path) -> Recording:

@@ -47,9 +47,14 @@ def ask(client: Client, function: Callable[..., T], *arguments: Any) -> dict[str
     Raises
     ------
     JobError
-        A worker cannot run it, for instance because it has another release.
+        A worker cannot run it, for instance because it has another release, or the scheduler has gone.
     """
-    answers: dict[str, Any] = client.run(function, *arguments, on_error="return")
+    try:
+        answers: dict[str, Any] = client.run(function, *arguments, on_error="return")
+    except OSError as error:
+        raise JobError(
+            f"the scheduler cannot be reached any more ({error}): run the same command again to go on"
+        ) from None
     for worker, answer in answers.items():
         if isinstance(answer, Exception) and not isinstance(answer, HeartbeatError):
             raise JobError(

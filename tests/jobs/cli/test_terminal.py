@@ -67,8 +67,8 @@ def test_every_command_that_reports_takes_json() -> None:
         for name, one in get_command(app).commands.items()
         if "--json" not in [option for parameter in one.params for option in parameter.opts]
     }
-    # They have answers, and not a report: sql has --format, and open starts Python.
-    assert without == {"sql", "open"}
+    # They have answers, and not a report: sql has --format, open starts Python, and metrics speaks to Prometheus.
+    assert without == {"sql", "open", "metrics"}
 
 
 def test_classify_for_programs(ward: Path, bundle: Path, tmp_path: Path, in_process: None) -> None:

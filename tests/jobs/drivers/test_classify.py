@@ -687,10 +687,8 @@ def test_an_update_takes_what_is_new_and_what_has_changed(clinic: Clinic) -> Non
     changed = {name for name in before if after.get(name) != before[name]}
     [old], [new] = ([name for name in files if name.startswith("_journal/")] for files in (before, after))
     assert changed == {"_SUCCESS", old}
-    [history] = [name for name in after.keys() - before.keys() if name.startswith("_history/")]
     assert {name for name in after.keys() - before.keys() if not name.startswith("_plan/")} == {
         new,
-        history,
         "_commits/part-000001.json",
         "_settled/part-000001",
         *(f"{table}/part-000001.parquet" for table in TABLES),

@@ -311,7 +311,7 @@ def test_a_dataset_is_compacted_too(dataset: Path, tmp_path: Path, console: Cons
 def test_status_counts_what_is_done_failed_and_left(clinic: Clinic) -> None:
     found = read_status(str(clinic.out))
     assert (found.job, found.generations, found.listed, found.done, found.failed, found.left) == (
-        *("classify", 2, 15, 13, 2, 0),
+        *("classify", 2, 12, 11, 1, 0),
     )
     assert found.finished
     assert found.drivers == found.running == ()
