@@ -7,6 +7,7 @@ much as the tasks in it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -29,6 +30,9 @@ TOGETHER_S = 0.02
 
 DEATHS_IN_ISOLATION = 8
 """How often a worker may die during a task that is isolated already, before the job gives up."""
+
+FETCH_S = 40.0
+"""Longer than the 30 s in which Dask notices that a connection is cut."""
 
 STOP_WAIT_S = 120.0
 STOP_LOOK_S = 0.1
@@ -157,8 +161,18 @@ def _loaded(shared: bytes) -> tuple[Callable[[Any, Any], Any], Any]:
 
 def _results(client: Client, futures: list[Future[tuple[ResultT]]]) -> dict[Future[tuple[ResultT]], ResultT]:
     """Fetch the results of all tasks that have one, at once."""
+
+    async def fetch() -> dict[str, tuple[ResultT]]:
+        # A connection that is cut during this leaves Dask waiting for a result that was computed already.
+        wanted = client.gather({future.key: future for future in futures}, errors="skip", asynchronous=True)
+        try:
+            found: dict[str, tuple[ResultT]] = await asyncio.wait_for(wanted, FETCH_S)
+        except TimeoutError:
+            raise CommClosedError(f"no answer in {FETCH_S:g} s") from None
+        return found
+
     with _noticing():
-        found = client.gather({future.key: future for future in futures}, errors="skip")
+        found = client.sync(fetch)
     answers = ((future, found.get(future.key)) for future in futures)
     return {future: answer[0] for future, answer in answers if answer is not None}
 
