@@ -31,8 +31,8 @@ TOGETHER_S = 0.02
 DEATHS_IN_ISOLATION = 8
 """How often a worker may die during a task that is isolated already, before the job gives up."""
 
-FETCH_S = 40.0
-"""Longer than the 30 s in which Dask notices that a connection is cut."""
+FETCH_S = 15.0
+"""Results are small: the scheduler is gone if it does not hand them over in this time."""
 
 STOP_WAIT_S = 120.0
 STOP_LOOK_S = 0.1

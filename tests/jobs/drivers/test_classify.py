@@ -465,7 +465,7 @@ def test_over_http_and_without_secrets(
     assert rows[f"{address}/gone.wav"]["error_type"] == "not_found"
     assert rows[f"{address}/labels.csv"]["error_type"] == "not_audio"
     files = tree(tmp_path / "out")
-    ours = {"_run.json", "_plan", "_settled", "_commits", "_history", "_journal", "_schemas", "_SUCCESS"}
+    ours = {"_run.json", "_plan", "_settled", "_commits", "_journal", "_schemas", "_SUCCESS"}
     assert {name.partition("/")[0] for name in files} == {*ours, *TABLES}
     files |= {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*report*") if path.is_file()}
     files |= {path.name: path.read_bytes() for path in (tmp_path / "out" / "_report").iterdir()}
