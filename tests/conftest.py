@@ -24,6 +24,7 @@ from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import read_labels
 from jobs.settings import JobSettings
 from tests.helpers import write_library, write_ward
+from tests.s3.server import NoServerError, Store, running_store
 
 pytest_plugins = ["tests.running"]
 
@@ -191,3 +192,21 @@ def _build(recordings: Path, out: Path, recipe: Recipe, shard: int) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         without_cluster(monkeypatch)
         build_dataset([str(recordings)], str(out), options, settings, quiet_console())
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Start a real S3 server, one for all tests of a process: connections to a store are kept there."""
+    try:
+        with running_store(tmp_path_factory.mktemp("seaweedfs")) as store:
+            yield store
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def s3(seaweedfs: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Return the server; the standard variables of this process point at it."""
+    for name, value in seaweedfs.variables().items():
+        monkeypatch.setenv(name, value)
+    return seaweedfs

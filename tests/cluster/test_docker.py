@@ -17,9 +17,7 @@ import yaml
 
 from tests.cluster.ports import free_ports
 from tests.helpers import environment
-from tests.s3.conftest import Store
-from tests.s3.conftest import s3 as s3
-from tests.s3.conftest import seaweedfs as seaweedfs
+from tests.s3.server import Store
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"

@@ -22,10 +22,7 @@ from jobs.settings import JobSettings
 from jobs.tasks.probe import Probe, choose_inputs, try_job
 from tests.cluster.test_address import Remote, scheduler, worker
 from tests.helpers import COUNTS, comparable, write_csv
-from tests.s3.conftest import s3, seaweedfs
 from tests.s3.server import BUCKET, CLOSED_BUCKET, READER, WRITER, Store
-
-__all__ = ["s3", "seaweedfs"]
 
 
 @contextmanager
