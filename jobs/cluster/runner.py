@@ -31,8 +31,8 @@ TOGETHER_S = 0.02
 DEATHS_IN_ISOLATION = 8
 """How often a worker may die during a task that is isolated already, before the job gives up."""
 
-FETCH_S = 15.0
-"""Results are small: the scheduler is gone if it does not hand them over in this time."""
+ANSWER_S = 15.0
+"""The scheduler is gone if it does not say who it is in this time."""
 
 STOP_WAIT_S = 120.0
 STOP_LOOK_S = 0.1
@@ -163,12 +163,19 @@ def _results(client: Client, futures: list[Future[tuple[ResultT]]]) -> dict[Futu
     """Fetch the results of all tasks that have one, at once."""
 
     async def fetch() -> dict[str, tuple[ResultT]]:
-        # A connection that is cut during this leaves Dask waiting for a result that was computed already.
         wanted = client.gather({future.key: future for future in futures}, errors="skip", asynchronous=True)
+        task = asyncio.ensure_future(wanted)
+        scheduler: Any = client.scheduler
         try:
-            found: dict[str, tuple[ResultT]] = await asyncio.wait_for(wanted, FETCH_S)
+            # A result whose worker has died is computed again, which takes its time. But where the connection was cut,
+            # Dask would wait for good.
+            while not (await asyncio.wait([task], timeout=ANSWER_S))[0]:
+                await asyncio.wait_for(scheduler.identity(), ANSWER_S)
         except TimeoutError:
-            raise CommClosedError(f"no answer in {FETCH_S:g} s") from None
+            raise CommClosedError(f"no answer in {ANSWER_S:g} s") from None
+        finally:
+            task.cancel()
+        found: dict[str, tuple[ResultT]] = task.result()
         return found
 
     with _noticing():

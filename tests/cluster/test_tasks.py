@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,21 @@ def test_each_result_comes_once_and_none_is_a_result(connection: Connection) -> 
     run_tasks(connection, Tasks(work, Job(), 0, results.append), items())
     assert results.count(None) == N_ITEMS // 2
     assert Counter(filter(None, results)) == {(number, False): 1 for number in range(0, N_ITEMS, 2)}
+
+
+def test_results_that_take_their_time_are_waited_for(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those that are computed again because their worker died; the scheduler answers all the while."""
+    fetch = connection.client._gather
+
+    async def late(*arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return await fetch(*arguments, **options)
+
+    monkeypatch.setattr("jobs.cluster.runner.ANSWER_S", 0.1)
+    monkeypatch.setattr(connection.client, "_gather", late)
+    results: list[tuple[int, bool] | None] = []
+    run_tasks(connection, Tasks(work, Job(), 0, results.append), items()[:4])
+    assert len(results) == 4
 
 
 def test_the_scheduler_never_has_more_than_its_window(connection: Connection) -> None:
