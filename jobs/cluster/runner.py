@@ -171,11 +171,12 @@ def _results(client: Client, futures: list[Future[tuple[ResultT]]]) -> dict[Futu
             # Dask would wait for good.
             while not (await asyncio.wait([task], timeout=ANSWER_S))[0]:
                 await asyncio.wait_for(scheduler.identity(), ANSWER_S)
-        except TimeoutError:
-            raise CommClosedError(f"no answer in {ANSWER_S:g} s") from None
+            found: dict[str, tuple[ResultT]] = task.result()
+        except OSError as error:
+            # Of Dask, and never of a task: those errors are skipped. A time that is over is an OSError as well.
+            raise CommClosedError(str(error)) from None
         finally:
             task.cancel()
-        found: dict[str, tuple[ResultT]] = task.result()
         return found
 
     with _noticing():
