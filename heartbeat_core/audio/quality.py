@@ -1,4 +1,4 @@
-"""Measure the acquisition quality of a ``Waveform``: whether it contains a usable signal.
+"""Measure the acquisition quality of a waveform: whether it contains a usable signal.
 
 The figures describe how a recording was made (too loud, too quiet, off-centre, with dropouts). They decide nothing: a
 recording with poor figures is still predicted, and its row holds them.
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from heartbeat_core.audio.decode import Waveform
 
 CLIPPING_AMPLITUDE = 0.999
 """A sample with at least this magnitude counts as clipped: converters saturate a little below full scale."""
@@ -43,19 +41,20 @@ class Quality:
     """
 
 
-def measure(waveform: Waveform) -> Quality:
-    """Measure a waveform of at least one sample.
+def measure(samples: NDArray[np.float32], sample_rate_hz: int) -> Quality:
+    """Measure a waveform.
+
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono, n > 0.
+    sample_rate_hz : int
 
     Returns
     -------
     Quality
         The figures. Sums use float64, so a long recording loses no digits.
     """
-    return measure_samples(waveform.samples, waveform.sample_rate_hz)
-
-
-def measure_samples(samples: NDArray[np.float32], sample_rate_hz: int) -> Quality:
-    """Measure [n] mono samples, n > 0, as ``measure``."""
     # einsum converts in small buffers and makes no float64 copy of the recording.
     sum_of_squares = float(np.einsum("i,i->", samples, samples, dtype=np.float64, casting="safe"))
     magnitudes = np.abs(samples)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
+from heartbeat_core.audio.quality import Quality, measure
 from heartbeat_core.features.decoding import Segmentation, segment
 from heartbeat_core.features.segmenter import band_envelopes, log_posteriors, network_for, standardise
 from heartbeat_core.features.signal import Signal, log_mel, power_spectra, prepare
@@ -31,6 +32,11 @@ class Analysis:
         self.samples = samples
         self.sample_rate_hz = sample_rate_hz
         self.person = person
+
+    @cached_property
+    def quality(self) -> Quality:
+        """Return how usable the recording is as it was made."""
+        return measure(self.samples, self.sample_rate_hz)
 
     @cached_property
     def signal(self) -> Signal:

@@ -127,7 +127,7 @@ def _dominant(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float6
         peak, out[:, 1] = _peaks_of_short_rows(magnitudes)
     else:
         peak = np.argmax(magnitudes, axis=1)
-        out[:, 1] = np.take_along_axis(magnitudes, peak[:, np.newaxis], axis=1)[:, 0]
+        out[:, 1] = magnitudes[np.arange(len(peak)), peak]
     out[:, 0] = frequencies_hz[peak]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
-from heartbeat_core.audio.quality import measure_samples
+from heartbeat_core.audio.quality import Quality
 from heartbeat_core.features.series import ENVELOPE_HZ, FLOOR, PERIOD_S, autocorrelation
 from heartbeat_core.features.signal import RATE_HZ, Signal, envelope
 from heartbeat_core.features.signal_quality_columns import (
@@ -25,17 +25,15 @@ _TOLERANCE = 0.2
 _WINDOW = 2
 
 
-def judge_signal(samples: NDArray[np.float32], sample_rate_hz: int, signal: Signal) -> NDArray[np.float32]:
+def judge_signal(quality: Quality, signal: Signal) -> NDArray[np.float32]:
     """Judge a recording.
 
     Parameters
     ----------
-    samples : ndarray, [n] float32
-        Mono, as recorded: clipping and silence show there.
-    sample_rate_hz : int
-        Native sample rate.
+    quality : Quality
+        Of the recording as it is: clipping and silence show there.
     signal : Signal
-        The same, prepared.
+        The same recording, prepared.
 
     Returns
     -------
@@ -48,7 +46,6 @@ def judge_signal(samples: NDArray[np.float32], sample_rate_hz: int, signal: Sign
     heart = envelope(signal, *HEART_BAND_HZ)
     periodicity = _periodicity(heart)
     entropy = sample_entropy(_coarse(heart))
-    quality = measure_samples(samples, sample_rate_hz)
     low = sum(share for share, (_, high) in zip(shares, BANDS_HZ, strict=True) if high <= HEART_MAX_HZ)
     unclipped = max(0.0, 1.0 - quality.clipped_fraction / MAX_CLIPPED)
     sounding = max(0.0, 1.0 - quality.silent_fraction / MAX_SILENT)

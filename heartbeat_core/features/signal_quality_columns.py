@@ -48,7 +48,7 @@ SIGNAL_QUALITY = FeatureSet(
     version=VERSION,
     shape="vector",
     columns=described(DESCRIPTIONS, {"": "quality"}),
-    needs=("samples", "sample_rate_hz", "signal"),
+    needs=("quality", "signal"),
     function="heartbeat_core.features.signal_quality:judge_signal",
     introduction=_INTRODUCTION,
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core.alignment.placement import Placement, Reference, place
 from heartbeat_core.arrays import Frames
-from heartbeat_core.audio import decode, quality
+from heartbeat_core.audio import decode
 from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.features.analysis import Analysis
@@ -118,7 +118,7 @@ def process_waveform(
         duration_s=waveform.duration_s,
         header_n_samples=waveform.header_n_samples,
         truncated=waveform.truncated,
-        quality=quality.measure(waveform),
+        quality=analysis.quality,
         frames=frames[: placement.n_frames],
         n_frames_cut=len(frames) - placement.n_frames,
         placement=placement,

@@ -51,6 +51,8 @@ _STYLE: dict[Any, Any] = {
 _WIDTH, _HEIGHT, _ROW = 4.7, 2.3, 0.27
 """Inches; the width fits a phone without making text too small to read."""
 _LONGEST_NAME = 30
+_LETTER, _LEGEND_LINE = 0.072, 0.19
+"""Inches that a letter of a row's name takes on average, and a line of the legend."""
 
 # The font cache that it builds at the first use is nobody's concern.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -69,10 +71,12 @@ def draw(figure: Figure) -> str:
     style = {**_STYLE, "svg.hashsalt": figure.name}
     # Names of files and labels may hold signs that the font, which only measures, does not have.
     with matplotlib.rc_context(style), warnings.catch_warnings(action="ignore", category=UserWarning):
-        canvas = Canvas(figsize=(_WIDTH, _height(figure.chart)), layout="constrained")
+        height = _height(figure.chart)
+        canvas = Canvas(figsize=(_WIDTH, height))
         FigureCanvasSVG(canvas)
         axes = canvas.add_subplot()
         _draw(axes, figure.chart)
+        _place(axes, figure.chart, height)
         sink = io.StringIO()
         canvas.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _for_page(sink.getvalue(), figure)
@@ -86,6 +90,18 @@ def _height(chart: Chart) -> float:
     else:
         return _HEIGHT
     return 0.95 + _ROW * max(rows, 1)
+
+
+def _place(axes: Axes, chart: Chart, height: float) -> None:
+    """Leave room for names, ticks and legend. Matplotlib's own layouts draw every chart twice to find it."""
+    if isinstance(chart, Bars | Ranges):
+        left = 0.12 + _LETTER * max((len(name) for name in _shown(chart.names)), default=0)
+    else:
+        left = 0.62
+    legend = axes.get_legend()
+    lines = 0 if legend is None else -(-len(legend.get_texts()) // _columns(chart))
+    top = 0.08 + _LEGEND_LINE * lines
+    axes.figure.subplots_adjust(left / _WIDTH, 0.44 / height, 1 - 0.14 / _WIDTH, 1 - top / height)
 
 
 def _draw(axes: Axes, chart: Chart) -> None:
@@ -117,7 +133,7 @@ def _draw_bars(axes: Axes, chart: Bars) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=chart.unit == "recordings", steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     if n_series > 1 or chart.marks:
-        _legend_above(axes)
+        _legend_above(axes, _columns(chart))
 
 
 def _draw_ranges(axes: Axes, chart: Ranges) -> None:
@@ -131,7 +147,7 @@ def _draw_ranges(axes: Axes, chart: Ranges) -> None:
     _mark(axes.axvline, chart.marks)
     axes.set_xlabel(chart.unit)
     axes.grid(axis="x", color=_GRID, linewidth=0.6)
-    _legend_above(axes, 2)
+    _legend_above(axes, _columns(chart))
 
 
 def _draw_histogram(axes: Axes, chart: Histogram) -> None:
@@ -147,7 +163,7 @@ def _draw_histogram(axes: Axes, chart: Histogram) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(_tick))
     if len(chart.series) > 1:
-        _legend_above(axes)
+        _legend_above(axes, _columns(chart))
 
 
 def _draw_line(axes: Axes, chart: Line) -> None:
@@ -162,17 +178,32 @@ def _draw_line(axes: Axes, chart: Line) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(_tick))
     if chart.marks:
-        _legend_above(axes)
+        _legend_above(axes, _columns(chart))
 
 
-def _legend_above(axes: Axes, n_columns: int = 3) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=n_columns, handlelength=1.2, columnspacing=1.0)
+def _columns(chart: Chart) -> int:
+    """Return how many entries of a legend fit beside one another."""
+    return 2 if isinstance(chart, Ranges) else 3
+
+
+def _legend_above(axes: Axes, n_columns: int) -> None:
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1.0),
+        bbox_transform=axes.figure.transFigure,
+        ncols=n_columns,
+        handlelength=1.2,
+        columnspacing=1.0,
+    )
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    shown = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
-    axes.set_yticks(range(len(names)), shown)
+    axes.set_yticks(range(len(names)), _shown(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    return [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
 
 
 def _mark(line: Callable[..., object], marks: Mapping[str, float] | None) -> None:

@@ -132,7 +132,7 @@ class _Stages:
                 framing = waveform.samples, waveform.sample_rate_hz, self.recipe.frames
                 frames = timed("frames", compute_frames, *framing)
                 placement = timed("align", place, frames, self.reference, self.recipe.alignment.pad_mode)
-                timed("quality", quality.measure, waveform)
+                timed("quality", quality.measure, waveform.samples, waveform.sample_rate_hz)
                 timed("digest", _digest, data)
                 analysis = Analysis(waveform.samples, waveform.sample_rate_hz)
                 timed("signal", getattr, analysis, "signal")

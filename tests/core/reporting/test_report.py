@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -256,6 +257,22 @@ def test_each_chart_is_drawn(manifest: BundleManifest) -> None:
         assert svg == draw(figure), "the same figure is the same drawing"
         assert "<text" in svg
         assert "var(--ink)" in svg
+
+
+def test_all_texts_of_a_chart_lie_within_it(manifest: BundleManifest) -> None:
+    for figure in build_report(facts_of(manifest)).figures:
+        if figure.chart is None:
+            continue
+        svg = draw(figure)
+        view = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+        assert view
+        # A letter of 8.5 to 9 points takes 5 of them on average.
+        texts = re.findall(r'text-anchor: (start|end)[^>]*" x="([-\d.]+)"[^>]*>([^<]*)</text>', svg)
+        assert texts
+        for anchor, x, text in texts:
+            left, right = (float(x), float(x) + 5 * len(text)) if anchor == "start" else (float(x) - 5 * len(text), 0.0)
+            assert left >= 0, (figure.name, text)
+            assert right <= float(view[1]), (figure.name, text)
 
 
 def test_a_histogram_draws_each_count(manifest: BundleManifest) -> None:
