@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from distributed import Client
 from rich.console import Console
 
 from heartbeat_core.bundles.manifest import read_manifest
@@ -52,6 +55,20 @@ def test_another_version_of_a_package(library: Path, bundle: Path, tmp_path: Pat
         told = r"^worker tcp://127\.0\.0\.1:\d+ has soxr 0\.0\.1, not \d[\d.]*: install the same"
         with pytest.raises(JobError, match=told):
             classify([str(library)], str(out), settings_of(remote, bundle), console)
+    assert not (out / "_run.json").exists(), "the folder is given back"
+
+
+def test_a_worker_that_is_stopped(library: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
+    out = tmp_path / "out"
+    with cluster_with(tmp_path / "cluster") as remote, worker(remote, tmp_path / "cluster"):
+        settings = settings_of(remote, bundle)
+        settings = settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"workers": 2})})
+        with Client(remote.address) as client:
+            client.wait_for_workers(2)
+            stopped, pid = max(client.run(os.getpid).items())
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(JobError, match=rf"^worker {stopped} does not answer: "):
+            classify([str(library)], str(out), settings, console)
     assert not (out / "_run.json").exists(), "the folder is given back"
 
 
