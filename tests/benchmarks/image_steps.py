@@ -26,9 +26,14 @@ WORK = (
     "heartbeat demo /tmp/demo",
     "heartbeat build-dataset /tmp/demo/recordings -o /tmp/dataset --recipe seed-small --label-from parent-folder",
     "heartbeat train /tmp/dataset -o /tmp/model --recipe seed-small",
-    "heartbeat predict /tmp/demo/recordings/phone --model /tmp/model",
+    "heartbeat predict /tmp/demo/recordings/phone/normal_01.wav --model /tmp/model",
 )
 """What the image's user does at the end; the labels are the names of two folders."""
+APT = """
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };
+"""
 SCHEDULER = "dask scheduler --port 0 --host 127.0.0.1 --dashboard-address 127.0.0.1:8787"
 
 
@@ -70,6 +75,8 @@ def main() -> None:
         subprocess.run(["debootstrap", "--variant=minbase", "bookworm", base], check=True)
         shutil.rmtree(base / "var/cache/apt")
         shutil.rmtree(base / "var/lib/apt/lists")
+        # As Debian's images have it: no packages are kept, nor the index made of their lists.
+        (base / "etc/apt/apt.conf.d/docker-clean").write_text(APT)
         (base / "dev/shm").chmod(0o1777)
     brought = [Path("/etc/resolv.conf"), *arguments.bring]
     dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
