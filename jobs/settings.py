@@ -43,8 +43,8 @@ AwareTime = Annotated[datetime, AfterValidator(_as_utc)]
 
 PROBE_PATIENCE_S = 5.0
 """How long a store is asked again by a worker that is only tried: what cannot work is reported within ten seconds."""
-ANSWER_PATIENCE_S = 5.0
-"""How long a worker may take to answer at all before the first task, or it is taken for one that hangs."""
+ANSWER_PATIENCE_S = 4.0
+"""How long all workers may take to answer at all before the first task, until it is asked which of them hang."""
 TRIAL_PATIENCE_S = 60.0
 """How long it may take to load this package and to try what its tasks will do."""
 THREADS_A_WORKER = 4

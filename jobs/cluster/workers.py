@@ -27,8 +27,11 @@ PACKAGES = (
     *("scikit-learn", "scipy", "soundfile", "soxr", "torch"),
 )
 """The packages that a task runs on."""
-PING_PATIENCE_S = 2.0
-"""How long each worker may take to answer alone, once it is known that one of them does not."""
+PING_PATIENCE_S = 3.0
+"""Once not all have answered in time: a worker is silent when none has answered for so long, and it has not either.
+
+Many workers on a busy machine answer late, but one after the other.
+"""
 
 T = TypeVar("T")
 
@@ -87,14 +90,16 @@ async def _answers(client: Client, patience_s: float, function: Callable[..., T]
 
 async def _silent(client: Client) -> list[str]:
     """Return the workers that do not even answer with their number."""
-    pings = {
-        worker: asyncio.ensure_future(client.run(os.getpid, workers=[worker], on_error="ignore"))
+    pings: dict[asyncio.Future[Any], str] = {
+        asyncio.ensure_future(client.run(os.getpid, workers=[worker], on_error="ignore")): worker
         for worker in await client.nthreads()
     }
-    _, late = await asyncio.wait(pings.values(), timeout=PING_PATIENCE_S)
+    late, answered = set(pings), set(pings)
+    while late and answered:
+        answered, late = await asyncio.wait(late, timeout=PING_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
     for ping in late:
         ping.cancel()
-    return [worker for worker, ping in pings.items() if ping in late]
+    return [worker for ping, worker in pings.items() if ping in late]
 
 
 def check_workers(client: Client, shared: str, access: storage.Access) -> None:
