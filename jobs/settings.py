@@ -46,7 +46,7 @@ PROBE_PATIENCE_S = 5.0
 ANSWER_PATIENCE_S = 4.0
 """How long all workers may take to answer at all before the first task, until it is asked which of them hang."""
 TRIAL_PATIENCE_S = 60.0
-"""How long it may take to load this package and to try what its tasks will do."""
+"""How long they may then take to load this package and to try what their tasks will do, until the same is asked."""
 THREADS_A_WORKER = 4
 """Tasks that a worker runs at once where the output is in a bucket, to hide its latency; one of them computes."""
 THREADS_ON_DISK = 2

@@ -116,7 +116,8 @@ def check_workers(client: Client, shared: str, access: storage.Access) -> None:
     Raises
     ------
     JobError
-        A worker has another release, Python or package, or does not see the file. The text names the worker.
+        A worker does not answer, has another release, Python or package, or does not see the file. The text names the
+        worker.
     """
     ours = installed_versions()
     for worker, answer in ask(client, probe_worker, shared, access).items():

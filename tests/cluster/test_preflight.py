@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,8 @@ from heartbeat_core.errors import BundleError, JobError, RecordingNotFound
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage import Access
-from jobs.cluster.workers import PACKAGES, describe_mismatch, installed_versions
+from jobs.cluster import workers
+from jobs.cluster.workers import PACKAGES, ask, describe_mismatch, installed_versions
 from jobs.drivers.classify import classify
 from jobs.output.ledger import Totals
 from jobs.settings import JobSettings
@@ -70,6 +72,14 @@ def test_a_worker_that_is_stopped(library: Path, bundle: Path, tmp_path: Path, c
         with pytest.raises(JobError, match=rf"^worker {stopped} does not answer: "):
             classify([str(library)], str(out), settings, console)
     assert not (out / "_run.json").exists(), "the folder is given back"
+
+
+def test_a_worker_that_answers_and_then_hangs_over_its_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "TRIAL_PATIENCE_S", 1.0)
+    with cluster_with(tmp_path / "cluster") as remote, Client(remote.address) as client:
+        client.wait_for_workers(1)
+        with pytest.raises(JobError, match=r"^worker tcp://127\.0\.0\.1:\d+ does not answer: "):
+            ask(client, time.sleep, 3_600.0)
 
 
 def test_what_differs_is_told_and_builds_do_not_count() -> None:
