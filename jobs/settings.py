@@ -43,6 +43,10 @@ AwareTime = Annotated[datetime, AfterValidator(_as_utc)]
 
 PROBE_PATIENCE_S = 5.0
 """How long a store is asked again by a worker that is only tried: what cannot work is reported within ten seconds."""
+ANSWER_PATIENCE_S = 4.0
+"""How long all workers may take to answer at all before the first task, until it is asked which of them hang."""
+TRIAL_PATIENCE_S = 60.0
+"""How long they may then take to load this package and to try what their tasks will do, until the same is asked."""
 THREADS_A_WORKER = 4
 """Tasks that a worker runs at once where the output is in a bucket, to hide its latency; one of them computes."""
 THREADS_ON_DISK = 2

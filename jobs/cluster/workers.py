@@ -6,6 +6,8 @@ everywhere. Dask itself only warns, and only about its own.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,13 +20,18 @@ import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.errors import HeartbeatError, JobError
 from heartbeat_core.recipe import RESULTS_VERSION
-from jobs.settings import PROBE_PATIENCE_S
+from jobs.settings import ANSWER_PATIENCE_S, PROBE_PATIENCE_S, TRIAL_PATIENCE_S
 
 PACKAGES = (
     *("dask", "distributed", "fsspec", "librosa", "numpy", "pyarrow", "pydantic", "s3fs", "safetensors"),
     *("scikit-learn", "scipy", "soundfile", "soxr", "torch"),
 )
 """The packages that a task runs on."""
+PING_PATIENCE_S = 3.0
+"""Once not all have answered in time: a worker is silent when none has answered for so long, and it has not either.
+
+Many workers on a busy machine answer late, but one after the other.
+"""
 
 T = TypeVar("T")
 
@@ -47,10 +54,13 @@ def ask(client: Client, function: Callable[..., T], *arguments: Any) -> dict[str
     Raises
     ------
     JobError
-        A worker cannot run it, for instance because it has another release, or the scheduler has gone.
+        A worker does not answer, or cannot run it, for instance because it has another release; or the scheduler has
+        gone.
     """
     try:
-        answers: dict[str, Any] = client.run(function, *arguments, on_error="return")
+        # First what needs no import: a worker that hangs is known soon, and one that loads slowly has its time.
+        client.sync(_answers, client, ANSWER_PATIENCE_S, os.getpid)
+        answers: dict[str, Any] = client.sync(_answers, client, TRIAL_PATIENCE_S, function, *arguments)
     except OSError as error:
         raise JobError(
             f"the scheduler cannot be reached any more ({error}): run the same command again to go on"
@@ -62,6 +72,34 @@ def ask(client: Client, function: Callable[..., T], *arguments: Any) -> dict[str
                 "install the same release there"
             )
     return answers
+
+
+async def _answers(client: Client, patience_s: float, function: Callable[..., T], *arguments: Any) -> dict[str, Any]:
+    """Wait for all answers as long as no worker is silent; raises JobError."""
+    answers: asyncio.Future[dict[str, Any]] = asyncio.ensure_future(client.run(function, *arguments, on_error="return"))
+    while not (await asyncio.wait([answers], timeout=patience_s))[0]:
+        if silent := await _silent(client):
+            answers.cancel()
+            others = f" (nor do {len(silent) - 1} others)" if len(silent) > 1 else ""
+            raise JobError(
+                f"worker {silent[0]} does not answer{others}: it hangs, or its machine cannot be reached: "
+                "end it or start it again, then run the same command again"
+            )
+    return answers.result()
+
+
+async def _silent(client: Client) -> list[str]:
+    """Return the workers that do not even answer with their number."""
+    pings: dict[asyncio.Future[Any], str] = {
+        asyncio.ensure_future(client.run(os.getpid, workers=[worker], on_error="ignore")): worker
+        for worker in await client.nthreads()
+    }
+    late, answered = set(pings), set(pings)
+    while late and answered:
+        answered, late = await asyncio.wait(late, timeout=PING_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+    for ping in late:
+        ping.cancel()
+    return [worker for ping, worker in pings.items() if ping in late]
 
 
 def check_workers(client: Client, shared: str, access: storage.Access) -> None:
@@ -78,7 +116,8 @@ def check_workers(client: Client, shared: str, access: storage.Access) -> None:
     Raises
     ------
     JobError
-        A worker has another release, Python or package, or does not see the file. The text names the worker.
+        A worker does not answer, has another release, Python or package, or does not see the file. The text names the
+        worker.
     """
     ours = installed_versions()
     for worker, answer in ask(client, probe_worker, shared, access).items():

@@ -1,17 +1,18 @@
 """What a shard costs the driver and the scheduler, when its work is nothing: CPU, and memory as the shards go by.
 
-    python -m tests.benchmarks.driver [--shards 20000] [--recordings 16 128] [--threads 64 256] [--json FILE]
+    python -m tests.benchmarks.driver [--shards 20000] [--recordings 16 128] [--workers 2x128 256x4] [--json FILE]
 
-A real plan, a real run and a real ``dask scheduler``, with its worker threads in two processes. Each task reads its
-recordings from the plan and answers with the commit record of a shard that did not fail; it stores nothing. So only
-the driver's and the scheduler's CPU counts here, which other processes do not change as they change wall time. The
-last columns are further drivers of the same run, which find every shard committed: the first reads the records and
-finishes the run, the second reads the journal.
+A real plan, a real run and a real ``dask scheduler``. Its workers are Dask's own, each with a connection of its own,
+in at most eight processes. Each task reads its recordings from the plan and answers with the commit record of a shard
+that did not fail; it stores nothing. So only the driver's and the scheduler's CPU counts here, which other processes do
+not change as they change wall time. The last columns are further drivers of the same run, which find every shard
+committed: the first reads the records and finishes the run, the second reads the journal.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import subprocess
@@ -19,12 +20,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
+from distributed import Worker
 from rich.console import Console
 from rich.table import Table
 
@@ -42,26 +44,31 @@ from jobs.tasks.shards import planned_shard
 from tests.benchmarks.common import report
 
 ROOT = Path(__file__).parents[2]
-N_PROCESSES = 2
+N_PROCESSES = 8
 QUIET = Console(quiet=True)
 
 
 def main() -> None:
-    """Run each combination in processes of its own, and print the table; ``stage`` is one of them."""
+    """Run each combination in processes of its own, and print the table; ``stage`` and ``workers`` are of them."""
     if sys.argv[1:2] == ["stage"]:
         print(json.dumps(run(*map(int, sys.argv[2:]))))
+        return
+    if sys.argv[1:2] == ["workers"]:
+        asyncio.run(_work(sys.argv[2], *map(int, sys.argv[3:])))
         return
     parser = argparse.ArgumentParser(description="Run shards that need no work, and tell what they cost the driver.")
     parser.add_argument("--shards", type=int, default=20_000)
     parser.add_argument("--recordings", type=int, nargs="*", default=[16, 128], help="in each shard [default: 16 128]")
-    parser.add_argument("--threads", type=int, nargs="*", default=[64, 256], help="of all workers [default: 64 256]")
+    parser.add_argument(
+        "--workers", nargs="*", default=["2x128", "256x4"], help="and the threads of each [default: 2x128 256x4]"
+    )
     parser.add_argument("--json", type=Path, help="where the figures go [default: build/benchmarks/driver.json]")
     arguments = parser.parse_args()
     rows = []
     for n_recordings in arguments.recordings:
-        for n_threads in arguments.threads:
+        for workers in arguments.workers:
             command = [sys.executable, "-m", "tests.benchmarks.driver", "stage"]
-            command += map(str, (arguments.shards, n_recordings, n_threads))
+            command += [str(arguments.shards), str(n_recordings), *workers.split("x")]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rows.append(json.loads(done.stdout.splitlines()[-1]))
     table = Table(*(key.replace("_", " ") for key in rows[0]), title="driver and scheduler")
@@ -70,13 +77,13 @@ def main() -> None:
     report("driver", [table], {"runs": rows}, arguments.json)
 
 
-def run(n_shards: int, n_recordings: int, n_threads: int) -> dict[str, Any]:
-    """Run so many shards on so many threads."""
+def run(n_shards: int, n_recordings: int, n_workers: int, n_threads: int) -> dict[str, Any]:
+    """Run so many shards on so many workers."""
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        scheduler = stack.enter_context(_cluster(Path(scratch), n_threads))
+        scheduler = stack.enter_context(_cluster(Path(scratch), n_workers, n_threads))
         out = Path(scratch, "out")
         place = str(Path(scratch, "scheduler.json"))
-        cluster = ClusterSettings(kind="scheduler-file", scheduler_file=place, workers=N_PROCESSES)
+        cluster = ClusterSettings(kind="scheduler-file", scheduler_file=place, workers=n_workers)
         settings = JobSettings(cluster=cluster)
         with begin(str(out), {}, settings, lambda: _shards(n_shards, n_recordings), QUIET) as job:
             shared = storage.join(job.ledger.out, "_run.json")
@@ -94,7 +101,8 @@ def run(n_shards: int, n_recordings: int, n_threads: int) -> dict[str, Any]:
             again_s.append(time.process_time() - before)
             assert totals.listed == totals.done == n_shards * n_recordings
     return {
-        "threads": n_threads,
+        "workers": n_workers,
+        "threads_a_worker": n_threads,
         "shards": n_shards,
         "recordings_a_shard": n_recordings,
         **figures,
@@ -144,20 +152,22 @@ def _shards(n_shards: int, n_recordings: int) -> Iterator[list[Recording]]:
 
 
 @contextmanager
-def _cluster(folder: Path, n_threads: int) -> Iterator[psutil.Process]:
+def _cluster(folder: Path, n_workers: int, n_threads: int) -> Iterator[psutil.Process]:
     """Start a scheduler and its workers; yields the scheduler's process."""
+    n_processes = min(n_workers, N_PROCESSES)
     place = str(folder / "scheduler.json")
-    options = ["--no-nanny", "--nthreads", str(n_threads // N_PROCESSES), "--no-dashboard"]
-    commands = [["scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard"]]
-    commands += [["worker", *options, "--local-directory", str(folder)] for _ in range(N_PROCESSES)]
+    options = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", place]
+    commands = [["distributed.cli.dask_scheduler", *options]]
+    for number in range(n_processes):
+        n_here = len(range(number, n_workers, n_processes))
+        commands.append(["tests.benchmarks.driver", "workers", str(folder), str(n_here), str(n_threads)])
     # Settings as on any cluster; and this package for the tasks' functions.
     variables = {"DASK_CONFIG": str(ROOT / "deploy" / "dask.yaml"), "PYTHONPATH": str(ROOT)}
     started: list[subprocess.Popen[bytes]] = []
     with open(folder / "log", "wb") as log:
         try:
-            for command, *more in commands:
-                module = f"distributed.cli.dask_{command}"
-                line = [sys.executable, "-m", module, "--scheduler-file", place, *more]
+            for command in commands:
+                line = [sys.executable, "-m", *command]
                 started.append(subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, **variables}))
             yield psutil.Process(started[0].pid)
         finally:
@@ -168,6 +178,16 @@ def _cluster(folder: Path, n_threads: int) -> Iterator[psutil.Process]:
                     process.wait(10)
                 except subprocess.TimeoutExpired:  # A worker may wait long for a scheduler that has ended.
                     process.kill()
+
+
+async def _work(folder: str, n_workers: int, n_threads: int) -> None:
+    """Be so many workers, until the process is ended."""
+    place = os.path.join(folder, "scheduler.json")
+    async with AsyncExitStack() as stack:
+        for _ in range(n_workers):
+            worker = Worker(scheduler_file=place, nthreads=n_threads, local_directory=folder, dashboard=False)
+            await stack.enter_async_context(worker)
+        await worker.finished()
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -1,7 +1,8 @@
 """Do the steps of the Dockerfile without a container engine, and print how many bytes the image's files have.
 
 Needs root and debootstrap. Each ``FROM`` is a clean Debian made by debootstrap, somewhat larger than ``bookworm-slim``,
-and each ``RUN`` a command in it by ``chroot``. At the end the image's user asks for the version of heartbeat::
+and each ``RUN`` a command in it by ``chroot``. At the end the image's user runs the demo, trains a model, and asks a
+scheduler for its health as the image does::
 
     python -m tests.benchmarks.image_steps SCRATCH
 """
@@ -9,6 +10,7 @@ and each ``RUN`` a command in it by ``chroot``. At the end the image's user asks
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -20,6 +22,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 KEPT = re.compile(r"PIP_|SSL_CERT_FILE$|https?_proxy$|no_proxy$", re.IGNORECASE)
 """The variables that a step keeps: how this machine reaches the package indexes."""
+WORK = (
+    "heartbeat demo /tmp/demo",
+    "heartbeat build-dataset /tmp/demo/recordings -o /tmp/dataset --recipe seed-small --label-from parent-folder",
+    "heartbeat train /tmp/dataset -o /tmp/model --recipe seed-small",
+    "heartbeat predict /tmp/demo/recordings/phone/normal_01.wav --model /tmp/model",
+)
+"""What the image's user does at the end; the labels are the names of two folders."""
+APT = """
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };
+"""
+SCHEDULER = "dask scheduler --port 0 --host 127.0.0.1 --dashboard-address 127.0.0.1:8787"
 
 
 @dataclass
@@ -42,8 +57,9 @@ class Stage:
         print(f"RUN {command}", flush=True)
         kept = {name: value for name, value in os.environ.items() if KEPT.match(name)}
         inside = f"cd {shlex.quote(self.workdir)} && {command}"
+        unshare = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={self.root / 'proc'}"]
         chroot = ["chroot", f"--userspec={self.user}", self.root, "/bin/sh", "-c", inside]
-        subprocess.run(chroot, check=True, env={**kept, **self.variables})
+        subprocess.run([*unshare, *chroot], check=True, env={**kept, **self.variables})
 
 
 def main() -> None:
@@ -59,12 +75,21 @@ def main() -> None:
         subprocess.run(["debootstrap", "--variant=minbase", "bookworm", base], check=True)
         shutil.rmtree(base / "var/cache/apt")
         shutil.rmtree(base / "var/lib/apt/lists")
+        # As Debian's images have it: no packages are kept, nor the index made of their lists.
+        (base / "etc/apt/apt.conf.d/docker-clean").write_text(APT)
+        (base / "dev/shm").chmod(0o1777)
     brought = [Path("/etc/resolv.conf"), *arguments.bring]
-    image = build((ROOT / "deploy" / "docker" / "Dockerfile").read_text(), base, brought)
+    dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+    image = build(dockerfile, base, brought)
     for path in brought:
         subprocess.run(["rm", "-r", image.inside(str(path))], check=True)
-    image.run("heartbeat --version")
-    subprocess.run(["du", "--summarize", "--bytes", image.root], check=True)
+    for root in (base, image.root):
+        subprocess.run(["du", "--summarize", "--bytes", root], check=True)
+    for command in WORK:
+        image.run(command)
+    [health] = [rest for step, rest in steps(dockerfile) if step == "HEALTHCHECK"]
+    words = shlex.join(json.loads(health.partition("CMD ")[2]))
+    image.run(f"{SCHEDULER} & for i in 1 2 3 4 5 6 7 8 9; do sleep 1; {words} && exit; done; exit 1")
 
 
 def build(dockerfile: str, base: Path, brought: list[Path]) -> Stage:

@@ -51,7 +51,7 @@ def test_the_dockerfile_has_no_findings() -> None:
     ("right", "wrong", "finding"),
     [
         ("debian:bookworm-20250520-slim", "debian:latest", "DL3007"),
-        ("--no-cache-dir --no-deps", "--no-deps", "DL3042"),
+        ("--no-cache-dir --no-compile --no-deps", "--no-compile --no-deps", "DL3042"),
         ("WORKDIR /src", "WORKDIR src", "DL3000"),
         ("COPY --from=build", "COPY --from=built", "DL3022"),
         ("--no-install-recommends ", "", "DL3015"),

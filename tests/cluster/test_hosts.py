@@ -1,4 +1,4 @@
-"""Four hosts, as network namespaces: strangers, a worker that is cut off and healed, a scheduler out of reach."""
+"""Five hosts, as network namespaces: strangers, a worker that is cut off, a scheduler out of reach, and ssh."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from jobs.cluster.certificates import make_certs
-from jobs.drivers.classify import classify
-from jobs.settings import JobSettings
 from tests.helpers import comparable, environment, wait_for, write_many
+from tests.s3.server import BUCKET, NoServerError, Store, running_store
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
@@ -29,6 +27,8 @@ pytestmark = [
 
 N_RECORDINGS = 400
 SUBNET = "10.77.3"
+PYTHON = (sys.executable, "-m")
+README = Path(__file__).parents[2] / "deploy" / "hosts" / "README.md"
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s", "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "20s"}
 """A loss is noticed in 20 s and not in 40, to keep the test short."""
 
@@ -41,17 +41,27 @@ class Host:
     address: str
     cable: str
 
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """The command that runs another one on this host."""
+        return "ip", "netns", "exec", self.name
+
     def start(self, *command: object, log: Path, **variables: str) -> subprocess.Popen[bytes]:
-        """Start one of Dask's commands, or ``heartbeat``, on this host."""
+        """Start a program on this host."""
         with log.open("ab") as file:
             return subprocess.Popen(
-                ["ip", "netns", "exec", self.name, sys.executable, *map(str, command)],
+                [*self.prefix, *map(str, command)],
                 cwd=log.parent,
                 start_new_session=True,
                 stdout=file,
                 stderr=file,
                 env={**environment(), **variables},
             )
+
+    def programs(self) -> str:
+        """Return the command lines of what runs on this host."""
+        pids = subprocess.run(["ip", "netns", "pids", self.name], check=True, capture_output=True, text=True).stdout
+        return "\n".join(Path("/proc", pid, "cmdline").read_text().replace("\0", " ") for pid in pids.split())
 
     def cut(self) -> None:
         """Pull the cable: nothing is told to either side."""
@@ -68,16 +78,18 @@ def _ip(*arguments: str) -> None:
 
 @pytest.fixture
 def hosts() -> Iterator[list[Host]]:
-    """Return four hosts on one bridge, whose names hold this process's id: two tests may run at once."""
+    """Return five hosts on one bridge, whose names hold this process's id: two tests may run at once."""
     prefix = f"hb{os.getpid()}"
     bridge = f"{prefix}br"
-    made = [Host(f"{prefix}n{i}", f"{SUBNET}.{i + 1}", f"{prefix}v{i}") for i in range(4)]
+    made = [Host(f"{prefix}n{i}", f"{SUBNET}.{i + 1}", f"{prefix}v{i}") for i in range(5)]
     with ExitStack() as stack:
         try:
             _ip("link", "add", bridge, "type", "bridge")
         except subprocess.CalledProcessError as error:
             pytest.skip(f"no network namespaces here: {error.stderr.decode().strip()}")
         stack.callback(_ip, "link", "delete", bridge)
+        # This process reaches the hosts, too.
+        _ip("addr", "add", f"{SUBNET}.254/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
         for host in made:
             _ip("netns", "add", host.name)
@@ -93,40 +105,78 @@ def hosts() -> Iterator[list[Host]]:
 
 
 @contextmanager
-def cluster(hosts: list[Host], folder: Path, config: Path | None = None) -> Iterator[str]:
+def cluster(hosts: list[Host], folder: Path, **more: str) -> Iterator[str]:
     """Run a scheduler on the first host and a worker on the second and the third; yields the address.
 
-    ``config`` is the file of ``heartbeat certs`` with which they encrypt.
+    ``DASK_CONFIG`` among the variables is the file of ``heartbeat certs`` with which they encrypt.
     """
-    variables = {**QUICK, **({} if config is None else {"DASK_CONFIG": str(config)})}
+    variables = {**QUICK, **more}
     started: list[subprocess.Popen[bytes]] = []
     file = folder / "scheduler.json"
     try:
         options = ("--host", hosts[0].address, "--port", 8786, "--no-dashboard", "--scheduler-file", file)
         started.append(
-            hosts[0].start("-m", "distributed.cli.dask_scheduler", *options, log=folder / "scheduler", **variables)
+            hosts[0].start(*PYTHON, "distributed.cli.dask_scheduler", *options, log=folder / "scheduler", **variables)
         )
         deadline = time.monotonic() + 60
         while not file.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        address = f"{'tcp' if config is None else 'tls'}://{hosts[0].address}:8786"
+        address = f"{'tls' if 'DASK_CONFIG' in more else 'tcp'}://{hosts[0].address}:8786"
         for host in hosts[1:3]:
             options = (address, "--nthreads", 2, "--host", host.address, "--no-dashboard", "--local-directory", folder)
             started.append(
-                host.start("-m", "distributed.cli.dask_worker", *options, log=folder / host.name, **variables)
+                host.start(*PYTHON, "distributed.cli.dask_worker", *options, log=folder / host.name, **variables)
             )
         yield address
     finally:
         for process in started:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end(process)
 
 
-def command(address: str, folder: Path, bundle: Path) -> tuple[object, ...]:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def stored(host: Host, folder: Path) -> Iterator[Store]:
+    """Run an S3 server on a host."""
+    try:
+        with running_store(folder, host.address, host.prefix) as store:
+            yield store
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+def sshd(hosts: list[Host], folder: Path, stack: ExitStack) -> Path:
+    """Run ssh's server on hosts until the stack ends; returns the key that opens them."""
+    server = shutil.which("sshd", path=f"/usr/sbin:{os.environ['PATH']}")
+    if server is None:
+        pytest.skip("no sshd here: install openssh-server")
+    Path("/run/sshd").mkdir(exist_ok=True)
+    for name in ("key", "host-key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    options = {
+        "HostKey": folder / "host-key",
+        "AuthorizedKeysFile": folder / "key.pub",
+        "StrictModes": "no",
+        "PidFile": "none",
+        "SetEnv": f"PYTHONPATH={environment()['PYTHONPATH']}",
+    }
+    for host in hosts:
+        given = {**options, "ListenAddress": host.address}
+        words = [word for name, value in given.items() for word in ("-o", f"{name}={value}")]
+        process = host.start(server, "-D", "-e", "-f", "/dev/null", *words, log=folder / f"sshd-{host.name}")
+        stack.callback(end, process)
+    return folder / "key"
+
+
+def command(place: object, out: str, folder: Path, bundle: Path, *cluster: object) -> tuple[object, ...]:
     (folder / "job.yaml").write_text("shards: {recordings: 8}\n")
-    arguments = ["classify", folder / "in", "-o", folder / "out", "--model", bundle, "--config", folder / "job.yaml"]
-    return "-c", "from jobs.cli.__main__ import main; main()", *arguments, "--cluster", address, "--workers", 2
+    arguments = ["classify", f"{place}/in", "-o", f"{place}/{out}", "--model", bundle, "--config", folder / "job.yaml"]
+    return *PYTHON, "jobs.cli", *arguments, *cluster
 
 
 def n_committed(out: Path) -> int:
@@ -134,12 +184,28 @@ def n_committed(out: Path) -> int:
 
 
 def test_strangers_are_refused_and_a_worker_that_is_cut_off_and_healed_changes_nothing(
-    hosts: list[Host], bundle: Path, tmp_path: Path, console: Console, in_process: None
+    hosts: list[Host], bundle: Path, tmp_path: Path
 ) -> None:
     write_many(tmp_path / "in", N_RECORDINGS)
+    (tmp_path / "store").mkdir()
     addresses = tuple(host.address for host in hosts)
     ours, foreign = (make_certs(str(tmp_path / name), addresses, 1) for name in ("certs", "foreign"))
-    with cluster(hosts, tmp_path, ours.config) as address:
+    with ExitStack() as stack:
+        store = stack.enter_context(stored(hosts[4], tmp_path / "store"))
+        files = store.client()
+        files.put(str(tmp_path / "in"), f"{BUCKET}/in", recursive=True)
+        config = {**store.variables(), "DASK_CONFIG": str(ours.config)}
+        address = stack.enter_context(cluster(hosts, tmp_path, **config))
+
+        def start(name: str, out: str, *options: object, **variables: str) -> subprocess.Popen[bytes]:
+            words = command(f"s3://{BUCKET}", out, tmp_path, bundle, *options)
+            process = hosts[3].start(*words, log=tmp_path / name, **{**store.variables(), **variables})
+            stack.callback(end, process)
+            return process
+
+        def n_stored() -> int:
+            return len(files.glob(f"{BUCKET}/out/_commits/part-*.json"))
+
         plain = address.replace("tls://", "tcp://")
         for stranger, (place, variables, told) in {
             "plain": (plain, {}, "hangs up: if it encrypts, give its tls:// address"),
@@ -147,28 +213,23 @@ def test_strangers_are_refused_and_a_worker_that_is_cut_off_and_healed_changes_n
             "foreign": (address, {"DASK_CONFIG": str(foreign.config)}, "has a certificate of another CA"),
         }.items():
             log = tmp_path / f"{stranger}.log"
-            refused = hosts[3].start(*command(place, tmp_path, bundle), log=log, **variables)
-            assert refused.wait(120) == 1, log.read_text()
+            assert start(log.name, "out", "--cluster", place, "--workers", 2, **variables).wait(120) == 1, (
+                log.read_text()
+            )
             assert told in log.read_text()
             assert "Traceback" not in log.read_text()
-            assert n_committed(tmp_path / "out") == 0
-        log = tmp_path / "driver"
-        config = {"DASK_CONFIG": str(ours.config)}
-        driver = hosts[3].start(*command(address, tmp_path, bundle), log=log, **QUICK, **config)
-        try:
-            wait_for(lambda: n_committed(tmp_path / "out") > 2, driver)
-            hosts[1].cut()
-            before = n_committed(tmp_path / "out")
-            time.sleep(25)
-            hosts[1].heal()
-            assert driver.wait(180) == 0, log.read_text()
-            assert before < N_RECORDINGS // 8, "it was over before the cable was pulled"
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(driver.pid, signal.SIGKILL)
-            driver.wait()
-    settings = JobSettings.model_validate({"model": str(bundle), "shards": {"recordings": 8}})
-    classify([str(tmp_path / "in")], str(tmp_path / "clean"), settings, console)
+            assert n_stored() == 0
+        driver = start("driver", "out", "--cluster", address, "--workers", 2, **QUICK, **config)
+        wait_for(lambda: n_stored() > 2, driver)
+        hosts[1].cut()
+        before = n_stored()
+        time.sleep(25)
+        hosts[1].heal()
+        assert driver.wait(180) == 0, (tmp_path / "driver").read_text()
+        assert before < N_RECORDINGS // 8, "it was over before the cable was pulled"
+        assert start("alone", "clean", "--workers", 2).wait(180) == 0, (tmp_path / "alone").read_text()
+        for out in ("out", "clean"):
+            files.get(f"{BUCKET}/{out}/", str(tmp_path / out), recursive=True)
     for table in ("predictions", "features", "failures"):
         assert comparable(tmp_path / "out", table) == comparable(tmp_path / "clean", table)
     assert len(comparable(tmp_path / "out", "predictions")) == N_RECORDINGS
@@ -177,16 +238,41 @@ def test_strangers_are_refused_and_a_worker_that_is_cut_off_and_healed_changes_n
 
 def test_a_scheduler_out_of_reach_ends_the_driver(hosts: list[Host], bundle: Path, tmp_path: Path) -> None:
     write_many(tmp_path / "in", N_RECORDINGS)
-    with cluster(hosts, tmp_path) as address:
+    with cluster(hosts, tmp_path) as address, ExitStack() as stack:
         log = tmp_path / "driver"
-        driver = hosts[3].start(*command(address, tmp_path, bundle), log=log)
-        try:
-            wait_for(lambda: n_committed(tmp_path / "out") > 2, driver)
-            hosts[3].cut()
-            assert driver.wait(120) == 1, log.read_text()
-            assert "run the same command again to go on" in log.read_text()
-            assert "Traceback" not in log.read_text()
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(driver.pid, signal.SIGKILL)
-            driver.wait()
+        words = command(tmp_path, "out", tmp_path, bundle, "--cluster", address, "--workers", 2)
+        driver = hosts[3].start(*words, log=log)
+        stack.callback(end, driver)
+        wait_for(lambda: n_committed(tmp_path / "out") > 2, driver)
+        hosts[3].cut()
+        assert driver.wait(120) == 1, log.read_text()
+        assert "run the same command again to go on" in log.read_text()
+        assert "Traceback" not in log.read_text()
+
+
+def test_the_line_for_ssh_starts_a_cluster_and_ctrl_c_ends_it(hosts: list[Host], bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("paramiko", reason="dask ssh needs paramiko")
+    write_many(tmp_path / "in", 40)
+    [line] = [line for line in README.read_text().splitlines() if line.startswith("    dask ssh ")]
+    for there, here in {
+        "10.0.0.5": hosts[0].address,
+        "10.0.0.6": hosts[1].address,
+        "10.0.0.7": hosts[2].address,
+        "/opt/heartbeat/bin/python": sys.executable,
+        "--nworkers 8": "--nworkers 1",
+    }.items():
+        assert there in line
+        line = line.replace(there, here)
+    with ExitStack() as stack:
+        key = sshd(hosts[:3], tmp_path, stack)
+        words = [*PYTHON, "dask", "ssh", "--ssh-private-key", key, *line.split()[2:]]
+        ssh = hosts[3].start(*words, log=tmp_path / "ssh")
+        stack.callback(end, ssh)
+        options = ("--cluster", f"tcp://{hosts[0].address}:8786", "--workers", 2)
+        driver = hosts[3].start(*command(tmp_path, "out", tmp_path, bundle, *options), log=tmp_path / "driver")
+        stack.callback(end, driver)
+        assert driver.wait(180) == 0, (tmp_path / "driver").read_text() + (tmp_path / "ssh").read_text()
+        ssh.send_signal(signal.SIGINT)
+        ssh.wait(60)
+        assert not [host.name for host in hosts[:3] if "distributed.cli" in host.programs()]
+    assert len(comparable(tmp_path / "out", "predictions")) == 40

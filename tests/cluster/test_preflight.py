@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from distributed import Client
 from rich.console import Console
 
 from heartbeat_core.bundles.manifest import read_manifest
@@ -15,7 +19,8 @@ from heartbeat_core.errors import BundleError, JobError, RecordingNotFound
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage import Access
-from jobs.cluster.workers import PACKAGES, describe_mismatch, installed_versions
+from jobs.cluster import workers
+from jobs.cluster.workers import PACKAGES, ask, describe_mismatch, installed_versions
 from jobs.drivers.classify import classify
 from jobs.output.ledger import Totals
 from jobs.settings import JobSettings
@@ -53,6 +58,28 @@ def test_another_version_of_a_package(library: Path, bundle: Path, tmp_path: Pat
         with pytest.raises(JobError, match=told):
             classify([str(library)], str(out), settings_of(remote, bundle), console)
     assert not (out / "_run.json").exists(), "the folder is given back"
+
+
+def test_a_worker_that_is_stopped(library: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
+    out = tmp_path / "out"
+    with cluster_with(tmp_path / "cluster") as remote, worker(remote, tmp_path / "cluster"):
+        settings = settings_of(remote, bundle)
+        settings = settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"workers": 2})})
+        with Client(remote.address) as client:
+            client.wait_for_workers(2)
+            stopped, pid = max(client.run(os.getpid).items())
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(JobError, match=rf"^worker {stopped} does not answer: "):
+            classify([str(library)], str(out), settings, console)
+    assert not (out / "_run.json").exists(), "the folder is given back"
+
+
+def test_a_worker_that_answers_and_then_hangs_over_its_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "TRIAL_PATIENCE_S", 1.0)
+    with cluster_with(tmp_path / "cluster") as remote, Client(remote.address) as client:
+        client.wait_for_workers(1)
+        with pytest.raises(JobError, match=r"^worker tcp://127\.0\.0\.1:\d+ does not answer: "):
+            ask(client, time.sleep, 3_600.0)
 
 
 def test_what_differs_is_told_and_builds_do_not_count() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -102,10 +102,10 @@ def _client(endpoint: str) -> s3fs.S3FileSystem:
 
 
 @contextmanager
-def running_store(folder: Path) -> Iterator[Store]:
+def running_store(folder: Path, address: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Iterator[Store]:
     """Start SeaweedFS, wait until it takes an object, and stop it at the end.
 
-    Any number of them run side by side.
+    Any number of them run side by side. ``prefix`` is the command that runs another one where the address is.
 
     Raises
     ------
@@ -130,21 +130,21 @@ def running_store(folder: Path) -> Iterator[Store]:
         with FileLock(Path(tempfile.gettempdir(), f"heartbeat-seaweedfs-{os.getuid()}.lock")):
             master, volume, filer, s3_port = _free_ports(4)
             options = [
-                *("server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+                *("server", f"-dir={folder}", f"-ip={address}", f"-ip.bind={address}"),
                 *(f"-master.port={master}", f"-volume.port={volume}", "-volume.max=300", "-filer"),
                 *(f"-filer.port={filer}", "-s3", f"-s3.port={s3_port}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
                 *(f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
             ]
-            store = Store(f"http://127.0.0.1:{s3_port}")
-            process = stack.enter_context(_running(weed, options, folder))
+            store = Store(f"http://{address}:{s3_port}")
+            process = stack.enter_context(_running([*prefix, weed, *options], folder))
             _wait_until_it_takes_an_object(store, process, folder / "log")
         yield store
 
 
 @contextmanager
-def _running(weed: str, options: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen([weed, *options], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     try:
         yield process
     finally:
