@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from heartbeat_core import storage
 from heartbeat_core.results.listed import with_kept
 from heartbeat_core.results.notes import Schema, frictionless
-from heartbeat_core.storage.uris import SCHEMAS_FOLDER
+from heartbeat_core.storage.uris import SCHEMAS_FOLDER, TABLES
 from jobs.cluster.connect import HERE, Connection
 from jobs.drivers.run import Run
 from jobs.output.commits import begin_failures
@@ -41,8 +41,13 @@ def run_facts(
 def write_schemas(run: Run, schemas: Mapping[str, Schema]) -> None:
     """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there."""
     for name, schema in schemas.items():
-        text = json.dumps(frictionless(with_kept(schema, run.kept)), indent=1, ensure_ascii=False) + "\n"
-        storage.create(storage.join(run.ledger.out, SCHEMAS_FOLDER, f"{name}.json"), text.encode())
+        write_schema(run.ledger.out, name, with_kept(schema, run.kept) if name in TABLES else schema)
+
+
+def write_schema(out: str, name: str, schema: Schema) -> None:
+    """Write the Frictionless Table Schema of one table, unless it is there."""
+    text = json.dumps(frictionless(schema), indent=1, ensure_ascii=False) + "\n"
+    storage.create(storage.join(out, SCHEMAS_FOLDER, f"{name}.json"), text.encode())
 
 
 def begin_tables(facts: RunFacts) -> None:

@@ -23,9 +23,9 @@ from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
 from jobs.cluster.connect import HERE, Connection
 from jobs.drivers.classify import ClassifySummary, table_schemas
+from jobs.drivers.derived import keep_derived
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import check_secret
-from jobs.drivers.patients import keep_patients
 from jobs.drivers.reach import reaching
 from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
@@ -128,7 +128,7 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
             has_worked = not run.is_committed
             if has_worked:
                 _work(run, found, manifest, features, settings, console, is_read=n_stored < run.n_recordings)
-            totals = finish(run, lambda: keep_patients(run, manifest, manifest.provenance, console))
+            totals = finish(run, lambda: keep_derived(run, manifest, manifest.provenance, console))
             if has_worked:
                 try_report(run.ledger.out, run.commits, console)
             commits = run.commits.values()

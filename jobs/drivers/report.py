@@ -49,6 +49,7 @@ from heartbeat_core.reporting.report import build_report
 from heartbeat_core.results.sample import Sample, numbers_table, read_sample
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER
+from jobs.output.duplicates import count_duplicates
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, by_count, part_name
 from jobs.output.newest import count_newest, newest_generations, newest_rows
 from jobs.output.status import Status, read_state
@@ -146,6 +147,7 @@ def read_facts(out: str, known: Mapping[int, Commit] | None = None) -> ReportFac
         failed=errors.total(),
         left=status.left,
         n_generations=status.generations,
+        n_duplicates=count_duplicates(out) if is_classified else None,
         labels=by_count(labels),
         failures=_failures(out, commits, by_count(errors), newest),
         predictions=predictions if is_classified else None,

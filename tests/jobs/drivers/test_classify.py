@@ -122,7 +122,7 @@ def test_every_failure_has_its_stage_and_reason(finished: Finished) -> None:
 
 
 def test_each_table_has_its_schema_beside_it(finished: Finished) -> None:
-    assert sorted(tree(finished.out / "_schemas")) == sorted(f"{name}.json" for name in TABLES)
+    assert sorted(tree(finished.out / "_schemas")) == sorted(f"{name}.json" for name in (*TABLES, "duplicates"))
     for name in TABLES:
         stored = json.loads((finished.out / "_schemas" / f"{name}.json").read_text())
         assert [one["name"] for one in stored["fields"]] == read_table(finished.out, name).column_names
@@ -167,7 +167,7 @@ def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: 
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     assert metadata["heartbeat.model_id"] == finished.summary.model_id
     assert metadata["heartbeat.recipe"] == "tiny"
-    assert metadata["heartbeat.schema_version"] == "6"
+    assert metadata["heartbeat.schema_version"] == "7"
 
 
 def test_predictions_are_probabilities_of_trained_labels(finished: Finished) -> None:
@@ -466,7 +466,7 @@ def test_over_http_and_without_secrets(
     assert rows[f"{address}/labels.csv"]["error_type"] == "not_audio"
     files = tree(tmp_path / "out")
     ours = {"_run.json", "_plan", "_settled", "_commits", "_journal", "_schemas", "_SUCCESS"}
-    assert {name.partition("/")[0] for name in files} == {*ours, *TABLES}
+    assert {name.partition("/")[0] for name in files} == {*ours, *TABLES, "duplicates.parquet"}
     files |= {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*report*") if path.is_file()}
     files |= {path.name: path.read_bytes() for path in (tmp_path / "out" / "_report").iterdir()}
     assert {"report.html", "labels.parquet"} <= files.keys()

@@ -217,6 +217,8 @@ def test_no_name_is_told_with_a_salt(clinic: Clinic, tmp_path: Path, monkeypatch
     assert hits(clinic.out, CANARY) == []
     assert hits(clinic.out, SECRET) == []
     assert CANARY not in clinic.text()
+    told = {row["encoded_uri"].partition(":")[0] for row in read_rows(clinic.out, "features")}
+    assert told == {"salted"}
     # What the plan seals can be opened again.
     plans = PlanFolder(str(clinic.out))
     [first, *_] = [one for shard in plans.shards(plans.generations()[0]) for one in shard.recordings]
