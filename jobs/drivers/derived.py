@@ -10,10 +10,10 @@ from heartbeat_core import storage
 from heartbeat_core.bundles.manifest import BundleManifest
 from heartbeat_core.results.patients import patients_schema
 from heartbeat_core.storage.uris import DUPLICATES_NAME, PATIENTS_NAME
-from jobs.drivers.facts import write_schema
 from jobs.drivers.run import Run
 from jobs.output.duplicates import store_duplicates
 from jobs.output.patients import names_patients, store_patients
+from jobs.output.schemas import write_schema
 
 
 def keep_derived(run: Run, manifest: BundleManifest, provenance: Mapping[str, str], console: Console) -> None:

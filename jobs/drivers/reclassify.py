@@ -38,7 +38,7 @@ from jobs.drivers.run import (
     worth_workers,
 )
 from jobs.listing.again import look_again
-from jobs.listing.pseudonyms import located, pseudonyms
+from jobs.listing.pseudonyms import check_salt, located, pseudonyms
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import RUN_NAME, by_count, count_errors, count_labels, part_name
 from jobs.output.newest import newest_recordings, read_newest
@@ -108,7 +108,7 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
         features = tuple(found.identity["features"])
         if lacking:
             features = tuple(dict.fromkeys((*features, *default_sets(manifest.recipe.input))))
-        _check_secret(found, settings.salt_env)
+        check_salt(found.identity.get("salt"), settings.salt_env)
         names = None if settings.salt_env is None else pseudonyms(settings.salt_env)
         identity = job_identity(
             "classify",
@@ -148,14 +148,6 @@ def _read_source(source: str) -> _Source:
     identity = json.loads(storage.read(storage.join(uri, RUN_NAME)))["identity"]
     generations = PlanFolder(uri).generations()
     return _Source(uri, status.run_id, identity, len(generations), generations[0].kept)
-
-
-def _check_secret(source: _Source, variable: str | None) -> None:
-    salt = source.identity.get("salt")
-    if salt is not None and variable is None:
-        raise UsageError("the results have pseudonyms: name the variable of their secret with --salt-env")
-    if variable is not None and salt != pseudonyms(variable).digest:
-        raise UsageError(f"--salt-env: the results were not made with the secret in {variable}")
 
 
 def _plan(source: str, settings: JobSettings, *, read_all: bool) -> Iterator[list[Recording]]:
