@@ -20,7 +20,6 @@ from heartbeat_core.results.duplicates import DUPLICATES
 from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import TABLES
-from jobs.cluster.connect import check_certificates
 from jobs.drivers.derived import keep_derived
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import Found, check_secret
@@ -102,6 +101,8 @@ def classify(
     """
     if update and retry_failed is not None:
         raise UsageError("give --update or --retry-failed, not both: run one after the other")
+    from jobs.cluster.connect import check_certificates  # Loads Dask, which 'reclassify' may do without.
+
     retry_limits = settings.limits
     with reaching(settings):
         if retry_failed is not None:

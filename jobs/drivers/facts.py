@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from heartbeat_core.results.listed import with_kept
 from heartbeat_core.results.notes import Schema
 from heartbeat_core.storage.uris import TABLES
-from jobs.cluster.connect import HERE, Connection
+from jobs.cluster.connection import HERE, Connection
 from jobs.drivers.run import Run
 from jobs.output.commits import begin_failures
 from jobs.output.provenance import describe_origin, entries_of

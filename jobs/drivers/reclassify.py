@@ -21,7 +21,7 @@ from heartbeat_core.results.folder import Results
 from heartbeat_core.results.stored import lacking_inputs
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
-from jobs.cluster.connect import HERE, Connection
+from jobs.cluster.connection import HERE, Connection
 from jobs.drivers.classify import ClassifySummary, table_schemas
 from jobs.drivers.derived import keep_derived
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas

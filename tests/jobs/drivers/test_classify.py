@@ -330,7 +330,7 @@ def test_the_same_command_again_does_nothing(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a finished job asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
+    monkeypatch.setattr("jobs.cluster.connect.connect", refuse)
     monkeypatch.setattr("jobs.listing.listing.Listing.__iter__", refuse)
     before = tree(finished.out)
     assert classify(finished.inputs, str(finished.out), settings_for(bundle), console) == finished.summary
@@ -743,7 +743,7 @@ def test_an_update_where_nothing_is_new_adds_nothing(clinic: Clinic, monkeypatch
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("an update without work asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
+    monkeypatch.setattr("jobs.cluster.connect.connect", refuse)
     (clinic.folder / "c.wav").rename(clinic.folder / "c.txt")  # What is gone from the inputs keeps its row.
     assert clinic.classify(update=True) == first
     text = text_of(clinic.console)
