@@ -174,6 +174,8 @@ def reclassify(
     Example: **heartbeat reclassify results/ --model my-model/ -o results-2/**
     """
     with exit_codes():
+        use_one_thread()  # More would wait for each other: a part's matrices are small.
+
         from jobs.drivers.reclassify import reclassify as run_job
 
         settings = job_settings(
