@@ -257,6 +257,8 @@ def plan(
         typer.Option("--get-price", metavar="PRICE", min=0.0, help="Price of 1,000 GET or HEAD requests."),
     ] = None,
     path_column: PathColumn = None,
+    salt_env: SaltEnv = None,
+    keep_columns: KeepColumns = None,
     include: Include = None,
     exclude: Exclude = None,
     min_size: MinSize = None,
@@ -276,6 +278,8 @@ def plan(
     with exit_codes("interrupted"):
         if model is not None and recipe is not None:
             raise UsageError("give --model or --recipe, not both")
+        if recipe is not None and (keep_columns is not None or salt_env is not None):
+            raise UsageError("--keep-columns and --salt-env are for classify: leave them out with --recipe")
         use_one_thread()  # As a worker has.
 
         from jobs.drivers.plan import PlanOptions
@@ -288,6 +292,8 @@ def plan(
             workers,
             model=model,
             path_column=path_column,
+            salt_env=salt_env,
+            keep_columns=names_of(keep_columns),
             selection=selection_of(include, exclude, min_size, max_size, since, before),
         )
         options = PlanOptions(None if recipe is None else load_recipe(recipe), sample, scale_to, put_price, get_price)

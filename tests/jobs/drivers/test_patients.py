@@ -248,6 +248,15 @@ def test_another_model_on_results_with_pseudonyms(
     assert hits(out, CANARY) == []
 
 
+def test_a_plan_tells_no_name_either(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLINIC_SALT", SECRET)
+    options = ("--model", clinic.bundle, "--salt-env", "CLINIC_SALT")
+    found = json.loads(done("plan", clinic.folder, *options, "--json").stdout)
+    assert [kind["example"].partition(":")[0] for kind in found["failure_kinds"]] == ["salted"]
+    for result in (done("plan", clinic.folder, *options), done("plan", clinic.folder, *options, "--json")):
+        assert CANARY not in result.output
+
+
 def test_a_review_tells_no_name_either(clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLINIC_SALT", SECRET)
     clinic.classify(salt_env="CLINIC_SALT")
