@@ -75,8 +75,8 @@ def classify(
             "--features",
             metavar="SET,...",
             help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, signal-quality, mfcc, "
-            "spectral-contrast, and those of other packages. [default: aligned, statistics, signal-quality, and what "
-            "the model reads]",
+            "spectral-contrast, and those of other packages. [default: aligned, statistics, signal-quality, beats, and "
+            "what the model reads]",
         ),
     ] = None,
     update: Annotated[

@@ -133,7 +133,7 @@ def test_by_default_the_features_hold_what_the_model_reads(
     finished: Finished, library: Path, tmp_path: Path, in_process: None, console: Console
 ) -> None:
     assert read_table(finished.out, "features").schema.equals(
-        features_schema(["aligned", "statistics", "signal-quality"])
+        features_schema(["aligned", "statistics", "signal-quality", "beats"])
     )
     inputs = [str(library / "normal")]
     classify(inputs, str(tmp_path / "default"), JobSettings(), console)
@@ -157,7 +157,7 @@ def test_features_and_predictions_have_the_same_rows(finished: Finished) -> None
     ("name", "schema"),
     [
         ("predictions", predictions_schema(ORIGINAL_LABELS)),
-        ("features", features_schema(["aligned", "statistics", "signal-quality"])),
+        ("features", features_schema(["aligned", "statistics", "signal-quality", "beats"])),
         ("failures", FAILURES),
     ],
 )
@@ -255,7 +255,8 @@ def test_other_feature_sets_are_another_job(
 ) -> None:
     settings = settings_for(bundle).model_copy(update={"features": ("aligned",)})
     with pytest.raises(
-        OutputError, match=r"holds another job \(--features: aligned, statistics, signal-quality there, aligned here\)"
+        OutputError,
+        match=r"holds another job \(--features: aligned, statistics, signal-quality, beats there, aligned here\)",
     ):
         classify(finished.inputs, str(finished.out), settings, console)
 
