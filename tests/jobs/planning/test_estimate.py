@@ -353,14 +353,14 @@ def test_everything_grows_with_the_count() -> None:
     assert many.audio_s == 10**9
     assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 + 6 * 10**8}
     assert many.times.listing_s == 1000 * few.times.listing_s
-    # A GET of each recording, three of each shard, ten of the run, and those of the report. Each piece is read by the
+    # A GET of each recording, four of each shard, twelve of the run, and those of the report. Each piece is read by the
     # driver, and by each of 8 workers that takes a shard of it.
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)
     n_reads = n_pieces + min(many.n_shards, 8 * n_pieces)
-    assert many.requests.get == 10**8 + 3 * many.n_shards + n_reads + 10 + (9 + 2 * 512)
+    assert many.requests.get == 10**8 + 4 * many.n_shards + n_reads + 12 + (10 + 2 * 512)
     beats = many.times.total_s.value // BEAT_S
-    assert many.requests.put == 4 * many.n_shards + n_pieces + 14 + 17 + beats
-    assert many.requests.list == pytest.approx(10**8 / 1000 + 6 * many.n_shards / 1000, rel=0.01)
+    assert many.requests.put == 4 * many.n_shards + n_pieces + 16 + 17 + beats
+    assert many.requests.list == pytest.approx(10**8 / 1000 + 7 * many.n_shards / 1000, rel=0.01)
     assert few.worker_memory_bytes < many.worker_memory_bytes < few.worker_memory_bytes + 4 * 50 * 2**20
 
 
