@@ -8,7 +8,7 @@ from pydantic import Field
 
 from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint, text_like
 
-RESULTS_VERSION = 7
+RESULTS_VERSION = 8
 """Increased with every code change that changes a result; part of the fingerprint of each job."""
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]

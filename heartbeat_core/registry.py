@@ -61,7 +61,9 @@ class Registry(Generic[T]):
         if name not in self._known:
             self._look()
         if name not in self._known:
-            raise ConfigError(f"unknown {self._what} '{name}': there are {', '.join(self._known)}")
+            spelt = next((known for known in self._known if known.casefold() == name.casefold()), None)
+            hint = f"there are {', '.join(self._known)}" if spelt is None else f"it is spelt '{spelt}'"
+            raise ConfigError(f"unknown {self._what} '{name}': {hint}")
         return self._known[name]
 
     def all(self) -> list[T]:

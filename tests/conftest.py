@@ -66,10 +66,11 @@ def _run_tasks(connection: Any, tasks: Any, items: Iterable[Any]) -> None:
 
 def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the drivers run their tasks one after the other in this process."""
-    for module in ("jobs.drivers.run", "jobs.drivers.train", "jobs.drivers.judge"):
+    # Last the modules that others import from, so that these have what they import by then.
+    for module in ("jobs.drivers.train", "jobs.drivers.judge", "jobs.cluster.connect"):
         monkeypatch.setattr(f"{module}.connect", _connect)
-    drivers = ("run", "build_dataset", "train", "evaluate", "judge")
-    for module in (f"jobs.drivers.{name}" for name in drivers):
+    drivers = ("build_dataset", "train", "evaluate", "judge")
+    for module in (*(f"jobs.drivers.{name}" for name in drivers), "jobs.cluster.runner"):
         monkeypatch.setattr(f"{module}.run_tasks", _run_tasks)
 
 

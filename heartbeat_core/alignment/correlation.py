@@ -57,8 +57,11 @@ class WholeCorrelator:
     def __init__(self, reference: Frames) -> None:
         self._reference = reference
         self._mean = mean_of(reference)
-        self._fft_length: int = scipy.fft.next_fast_len(len(reference), real=True)
         self._energy = float(np.square(centre(reference, self._mean)).sum())
+
+    @cached_property
+    def _fft_length(self) -> int:
+        return int(scipy.fft.next_fast_len(len(self._reference), real=True))
 
     @cached_property
     def _spectra(self) -> NDArray[np.complex128]:

@@ -133,17 +133,17 @@ def vectors_read(recipe_input: str) -> tuple[str, ...]:
 def default_sets(recipe_input: str) -> tuple[str, ...]:
     """Return what ``classify`` writes where no sets are named.
 
-    These are ``aligned``, ``statistics``, ``signal-quality``, and what the model reads.
+    These are ``aligned``, ``statistics``, ``signal-quality``, ``beats``, and what the model reads.
 
     Results that hold what their model reads can be classified by another such model without reading the audio again.
 
     Examples
     --------
     >>> default_sets("statistics+cycles")
-    ('aligned', 'statistics', 'signal-quality', 'cycles')
+    ('aligned', 'statistics', 'signal-quality', 'beats', 'cycles')
     """
     read = (one.name for one in sets_read(recipe_input) if one.columns)
-    return tuple(dict.fromkeys((ALIGNED.name, STATISTICS.name, SIGNAL_QUALITY.name, *read)))
+    return tuple(dict.fromkeys((ALIGNED.name, STATISTICS.name, SIGNAL_QUALITY.name, BEATS.name, *read)))
 
 
 def sets_written(names: Sequence[str]) -> list[FeatureSet]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,8 @@ class GroupColumns:
     directed: NDArray[np.int64]
 
 
-def groups_read(recipe_input: str) -> list[GroupColumns]:
+@lru_cache(maxsize=16)
+def groups_read(recipe_input: str) -> tuple[GroupColumns, ...]:
     """Return the groups of the columns that a recipe's ``input`` reads, in order; each column is in exactly one.
 
     Examples
@@ -96,11 +98,11 @@ def groups_read(recipe_input: str) -> list[GroupColumns]:
             group = next((one for one in known if re.match(one.pattern, column.name)), rest)
             places.setdefault(group, []).append(len(names))
             names.append(column.name)
-    return [
+    return tuple(
         GroupColumns(
             group,
             np.array(columns),
             np.array([i for i in columns if group.directed and re.match(group.directed, names[i])], np.int64),
         )
         for group, columns in places.items()
-    ]
+    )

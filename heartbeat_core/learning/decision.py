@@ -43,8 +43,11 @@ class Decision(Settings):
 
 
 def _probabilities(logits: Logits, trained: Codes, temperature: float) -> Values:
+    scaled = logits[:, trained] / temperature
+    # As scipy.special.softmax, whose module takes a tenth of a second to load.
+    odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     found = np.zeros(logits.shape)
-    found[:, trained] = scipy.special.softmax(logits[:, trained] / temperature, axis=1)
+    found[:, trained] = odds / odds.sum(axis=1, keepdims=True)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from heartbeat_core.errors import RecordingError
 from heartbeat_core.storage.uris import public_uri, query_digest
@@ -64,10 +65,7 @@ class Recording:
     @property
     def identity_sha256(self) -> str:
         """SHA-256 (hex) of ``public_uri``, with ``?`` and the digest of the query behind it where there is one."""
-        digest = self.query_digest or query_digest(self.uri)
-        return hashlib.sha256(
-            (self.public_uri if digest is None else f"{self.public_uri}?{digest}").encode()
-        ).hexdigest()
+        return _identity_sha256(self.uri, self.query_digest)
 
     @property
     def recording_id(self) -> str:
@@ -78,6 +76,13 @@ class Recording:
     def assumed_bytes(self) -> int:
         """``size_bytes``, or ``UNKNOWN_SIZE_BYTES`` where it is unknown."""
         return UNKNOWN_SIZE_BYTES if self.size_bytes is None else self.size_bytes
+
+
+# The recordings of a shard are asked for it a dozen times.
+@lru_cache(maxsize=4096)
+def _identity_sha256(uri: str, digest: str | None) -> str:
+    public, digest = public_uri(uri), digest or query_digest(uri)
+    return hashlib.sha256((public if digest is None else f"{public}?{digest}").encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ class ReportFacts:
     listed, done, failed, left : int
         Recordings, each counted by its newest row.
     n_generations : int
+    n_duplicates : int | None
+        Recordings with the same audio as an earlier one; None where nobody has looked for them.
     labels : Mapping[str, int]
         Rows by label.
     failures : Mapping[str, FailureType]
@@ -96,6 +98,7 @@ class ReportFacts:
     failed: int
     left: int
     n_generations: int
+    n_duplicates: int | None
     labels: Mapping[str, int]
     failures: Mapping[str, FailureType]
     predictions: Sample | None

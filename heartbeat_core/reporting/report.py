@@ -76,6 +76,9 @@ def _summary(facts: ReportFacts) -> list[tuple[str, str]]:
     ]
     if facts.left:
         rows.append(("Left", whole(facts.left)))
+    if facts.n_duplicates is not None:
+        same = f"{whole(facts.n_duplicates)} ({percent(facts.n_duplicates, facts.done)})"
+        rows.append(("Same audio as an earlier recording", same))
     if facts.labels:
         label, count = next(iter(facts.labels.items()))
         rows.append(("Commonest label", f"{label}, {percent(count, sum(facts.labels.values()))}"))

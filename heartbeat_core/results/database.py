@@ -1,6 +1,7 @@
 """An output folder as a database: DuckDB over the files of its tables, which are only read.
 
-Each table is a view of its newest rows. ``parts.TABLE`` has the rows of all generations.
+Each table is a view of its newest rows, and ``features`` has the column ``duplicate_of`` of the table ``duplicates``.
+``parts.TABLE`` has the rows of all generations.
 """
 
 from __future__ import annotations
@@ -108,7 +109,10 @@ def add_tables(
             _create_newest(connection, named, parts, last_generation)
         for name in tables:
             newest = f"SEMI JOIN {parts}.newest USING (recording_id, generation)" if name in updated else ""
-            connection.execute(f"CREATE VIEW {schema}.{quoted(name)} AS SELECT * FROM {parts}.{quoted(name)} {newest}")
+            rows = f"SELECT * FROM {parts}.{quoted(name)} {newest}"
+            if name == "features":
+                rows = _with_duplicates(rows, f"{parts}.duplicates" if "duplicates" in tables else None)
+            connection.execute(f"CREATE VIEW {schema}.{quoted(name)} AS {rows}")
     return list(tables)
 
 
@@ -193,6 +197,13 @@ def _create_newest(connection: DuckDBPyConnection, names: Iterable[str], parts: 
         f"CREATE VIEW {parts}.newest AS "
         f"SELECT recording_id, max(generation) AS generation FROM ({rows}) {until} GROUP BY recording_id"
     )
+
+
+def _with_duplicates(rows: str, duplicates: str | None) -> str:
+    """Return a query with the column ``duplicate_of``, which is null as long as nobody has looked for duplicates."""
+    if duplicates is None:
+        return f"SELECT *, NULL::VARCHAR AS duplicate_of FROM ({rows})"
+    return f"FROM ({rows}) LEFT JOIN {duplicates} USING (recording_id)"
 
 
 def _without_end(statement: str) -> str:

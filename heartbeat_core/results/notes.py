@@ -47,10 +47,12 @@ class Note:
 NOTES = {
     "recording_id": Note("first 16 hex digits of the SHA-256 of the URI", "listing"),
     "uri": Note("where the recording is, without credentials or query", "listing"),
+    "encoded_uri": Note("uri percent-encoded, as RFC 3986 has it", "listing"),
     "relative_path": Note("path below the input, or as a manifest has it", "listing"),
     "modified_at": Note("when the store says that the file was last modified", "listing", "UTC"),
     "patient_id": Note("the patient, as a manifest or the labels name it", "listing"),
     "size_bytes": Note("size of the file", "file", "bytes"),
+    "duplicate_of": Note("first recording with the same audio_sha256, in the order of the plan", "run"),
     "audio_sha256": Note("SHA-256 of the file's bytes", "file"),
     "format": Note("container", "libsndfile"),
     "subtype": Note("encoding", "libsndfile"),

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heartbeat_core.formats.columns import TEXT, TEXTS, TIME, column, make_schema, make_table, text_list_column, times
+from heartbeat_core.formats.columns import (
+    TEXT,
+    TEXTS,
+    TIME,
+    column,
+    make_schema,
+    make_table,
+    numbers,
+    text_list_column,
+    times,
+)
 from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Recording
 
 PLAN = make_schema(
@@ -59,13 +70,9 @@ def plan_rows(table: pa.Table) -> list[tuple[int, int, int, int]]:
     """
     # A Python number would load pandas, where that is installed.
     unknown = column([UNKNOWN_SIZE_BYTES], pa.int64())[0]
-    sizes = pc.fill_null(table.column("size_bytes"), unknown)
-    by_shard = pa.table({"shard": table.column("shard"), "size": sizes}).group_by("shard", use_threads=False)
-    found = by_shard.aggregate([("size", "count"), ("size", "sum")])
-    first_row = 0
-    shards = []
-    columns = (found.column(name).to_pylist() for name in ("shard", "size_count", "size_sum"))
-    for shard, n_rows, n_bytes in zip(*columns, strict=True):
-        shards.append((shard, first_row, n_rows, n_bytes))
-        first_row += n_rows
-    return shards
+    sizes = numbers(pc.fill_null(table.column("size_bytes"), unknown))
+    shards = numbers(table.column("shard"))
+    first = np.flatnonzero(np.diff(shards, prepend=-1))
+    n_rows = np.diff(first, append=len(shards))
+    n_bytes = np.add.reduceat(sizes, first) if len(first) else sizes
+    return list(zip(*(values.tolist() for values in (shards[first], first, n_rows, n_bytes)), strict=True))

@@ -27,11 +27,12 @@ from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.results.listed import LISTED, listed_columns, with_kept
 from heartbeat_core.results.notes import with_notes
+from heartbeat_core.storage.uris import encode_uri
 
 if TYPE_CHECKING:
     from heartbeat_core.bundles.servable import Holdout
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 _AUDIO = {
@@ -100,7 +101,7 @@ def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
         As ``catalogue.sets_written``.
     """
     chosen = {name: kind for one in sets_written(feature_sets) for name, kind in _columns_of(one).items()}
-    return make_schema(**_FACTS, **chosen, generation=pa.int32(), **_LISTED)
+    return make_schema(**_FACTS, **chosen, generation=pa.int32(), **_LISTED, encoded_uri=TEXT)
 
 
 RECORDINGS = pa.schema(
@@ -200,6 +201,7 @@ def features_table(
         columns |= dict(zip(one.names, rows.astype(np.float32, copy=False).T, strict=True))
         columns |= {column.name: list_column([result.lists[column.name] for result in results]) for column in one.lists}
     columns |= {"generation": [generation] * len(results), **_listed(results, kept)}
+    columns["encoded_uri"] = [encode_uri(result.recording.public_uri) for result in results]
     return make_table(columns, with_kept(features_schema(feature_sets), kept))
 
 

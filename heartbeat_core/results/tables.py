@@ -7,6 +7,7 @@ import pyarrow as pa
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import parquet_schema
+from heartbeat_core.results.duplicates import DUPLICATES
 from heartbeat_core.results.notes import Description, describe
 from heartbeat_core.storage.uris import PLAN_FOLDER, TABLES, join, to_uri
 
@@ -43,6 +44,8 @@ def find_tables(out: str) -> dict[str, tuple[str, ...]]:
 def describe_tables(out: str, table: str | None = None) -> dict[str, list[Description]]:
     """Describe the columns of each table in an output folder, or of one, from the first file of each.
 
+    The last one of ``features`` is ``duplicate_of``, which only its view has.
+
     Raises
     ------
     InputError
@@ -53,7 +56,10 @@ def describe_tables(out: str, table: str | None = None) -> dict[str, list[Descri
         raise InputError(
             f"there is no table '{table}' in {storage.display(to_uri(out))}: there are {', '.join(tables)}"
         )
-    return {name: describe(_schema(tables[name][0])) for name in ([table] if table else tables)}
+    found = {name: describe(_schema(tables[name][0])) for name in ([table] if table else tables)}
+    if "features" in found:  # Its view has one column more than its files.
+        found["features"] += describe(pa.schema([DUPLICATES.field("duplicate_of").with_nullable(True)]))
+    return found
 
 
 def _schema(uri: str) -> pa.Schema:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 UNCERTAIN, QUALITY, CONFIDENT, RANDOM = "uncertain", "quality", "confident", "random"
 REASONS = (UNCERTAIN, QUALITY, CONFIDENT, RANDOM)
 """Why a recording is chosen. Only ``random`` says something about the results as a whole."""
+FLAWS = ("clipped_fraction", "silent_fraction")
+"""The columns that ``rough_quality`` takes first."""
 SEPARATOR = "|"
 """Joins the reasons of a recording that is chosen for several."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the results say of a recording; ``quality`` is that of ``signal_quality``, None if it is not known."""
+    """What the results say of a recording; ``quality`` is from 0 to 1, None if it is not known."""
 
     recording_id: str
     audio_sha256: str
@@ -39,13 +41,12 @@ class Chosen:
         return self.predicted.recording_id
 
 
-def signal_quality(clipped_fraction: float, silent_fraction: float, segmentation_confidence: float | None) -> float:
+def rough_quality(clipped_fraction: float, silent_fraction: float, segmentation_confidence: float = 1.0) -> float:
     """Return from 0 to 1 how usable a recording is: (1 - clipped) * (1 - silent) * confidence of the heart sounds.
 
-    The last factor is 1 where the features do not have it.
+    It stands in where the features lack the set ``signal-quality``.
     """
-    confidence = 1.0 if segmentation_confidence is None else segmentation_confidence
-    return (1.0 - clipped_fraction) * (1.0 - silent_fraction) * confidence
+    return (1.0 - clipped_fraction) * (1.0 - silent_fraction) * segmentation_confidence
 
 
 def poorest(parts: Iterable[Iterable[tuple[str, float]]], n: int) -> dict[str, float]:

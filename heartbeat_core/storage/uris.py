@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from urllib.parse import quote
 
 LOCAL = "file://"
 SUCCESS_NAME = "_SUCCESS"
@@ -18,6 +19,8 @@ SCHEMAS_FOLDER = "_schemas"
 """Holds TABLE.json for each table: its columns, for people and for other tools."""
 PATIENTS_NAME = "patients.parquet"
 """The file of the table of patients below the results of ``classify``."""
+DUPLICATES_NAME = "duplicates.parquet"
+"""The file of the table of duplicates below the results of ``classify``."""
 TABLES = ("predictions", "features", FAILURES)
 """The folders below the results of ``classify``; a dataset has ``failures``, too."""
 
@@ -25,6 +28,8 @@ _WEB_SCHEMES = ("http", "https")
 _CHAIN = re.compile("::(?=[a-z0-9]+://)")
 """What divides the links of an fsspec chain, such as ``simplecache::https://host/a.wav``."""
 
+_IN_A_PATH = "/:@!$&'()*+,;="
+"""Characters that need no encoding in a path, beside those that never need it."""
 _SIGNATURES = frozenset({"signature", "sig"})
 """Parameters, in lower case, that hold the signature of a signed address."""
 _SIGNED_WITH = frozenset(
@@ -47,6 +52,19 @@ def public_uri(uri: str) -> str:
     host, since ``?``, ``#`` and ``@`` may be part of its key. Each link of an fsspec chain (``::``) is treated so.
     """
     return "::".join(_public_link(link) for link in _CHAIN.split(uri))
+
+
+def encode_uri(uri: str) -> str:
+    """Return ``uri`` percent-encoded, as RFC 3986 has it.
+
+    A ``%`` in a web address is taken to begin an encoded character. In any other URI it is part of the name.
+
+    Examples
+    --------
+    >>> encode_uri("s3://bucket/50 % off?/Äste.wav")
+    's3://bucket/50%20%25%20off%3F/%C3%84ste.wav'
+    """
+    return "::".join(_encode_link(link) for link in _CHAIN.split(uri))
 
 
 def query_digest(uri: str) -> str | None:
@@ -102,6 +120,14 @@ def _public_link(uri: str) -> str:
     if _is_web(uri) or ":" in user:
         authority = host
     return f"{scheme}{separator}{authority}{slash}{path}"
+
+
+def _encode_link(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return quote(uri, _IN_A_PATH)
+    authority, slash, path = rest.partition("/")
+    return scheme + separator + authority + slash + quote(path, _IN_A_PATH + "%" * _is_web(uri))
 
 
 def _is_web(uri: str) -> bool:

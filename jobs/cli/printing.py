@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from textwrap import TextWrapper
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
@@ -158,12 +159,15 @@ def status_lines(found: Status) -> list[str]:
 
 
 def print_columns(name: str, columns: Sequence[Description]) -> None:
-    """Print what each column of a table is, one to a line; ``?`` marks a type that may be null."""
-    rows = []
+    """Print what each column of a table is, its meaning below it; ``?`` marks a type that may be null."""
+    out.print(f"\n{name}: {len(columns)} columns")
+    inner = " " * 6
+    wrapper = TextWrapper(_TERMINAL, subsequent_indent=inner, break_long_words=False, break_on_hyphens=False)
     for one in columns:
-        kind = one.type.partition("[")[0] + ("?" if one.may_be_null else "")
-        rows.append((one.name, kind, one.unit, one.method, one.meaning))
-    _print_rows(f"{name}: {len(columns)} columns", ("column", "type", "unit", "method", "meaning"), rows)
+        kind = one.type.partition("[")[0] + "?" * one.may_be_null + (f" ({one.unit})" if one.unit else "")
+        facts = ", ".join(fact for fact in (kind, one.method) if fact)
+        for line in (*wrapper.wrap(f"  {one.name}  {facts}"), *wrapper.wrap(inner + one.meaning)):
+            out.print(line)
 
 
 def print_comparison(found: Comparison) -> None:

@@ -75,8 +75,8 @@ def classify(
             "--features",
             metavar="SET,...",
             help="Feature sets to write: aligned, statistics, cycles, beats, cycle-spectrum, signal-quality, mfcc, "
-            "spectral-contrast, and those of other packages. [default: aligned, statistics, signal-quality, and what "
-            "the model reads]",
+            "spectral-contrast, and those of other packages. [default: aligned, statistics, signal-quality, beats, and "
+            "what the model reads]",
         ),
     ] = None,
     update: Annotated[
@@ -174,6 +174,8 @@ def reclassify(
     Example: **heartbeat reclassify results/ --model my-model/ -o results-2/**
     """
     with exit_codes():
+        use_one_thread()  # More would wait for each other: a part's matrices are small.
+
         from jobs.drivers.reclassify import reclassify as run_job
 
         settings = job_settings(
@@ -255,6 +257,8 @@ def plan(
         typer.Option("--get-price", metavar="PRICE", min=0.0, help="Price of 1,000 GET or HEAD requests."),
     ] = None,
     path_column: PathColumn = None,
+    salt_env: SaltEnv = None,
+    keep_columns: KeepColumns = None,
     include: Include = None,
     exclude: Exclude = None,
     min_size: MinSize = None,
@@ -274,6 +278,8 @@ def plan(
     with exit_codes("interrupted"):
         if model is not None and recipe is not None:
             raise UsageError("give --model or --recipe, not both")
+        if recipe is not None and (keep_columns is not None or salt_env is not None):
+            raise UsageError("--keep-columns and --salt-env are for classify: leave them out with --recipe")
         use_one_thread()  # As a worker has.
 
         from jobs.drivers.plan import PlanOptions
@@ -286,6 +292,8 @@ def plan(
             workers,
             model=model,
             path_column=path_column,
+            salt_env=salt_env,
+            keep_columns=names_of(keep_columns),
             selection=selection_of(include, exclude, min_size, max_size, since, before),
         )
         options = PlanOptions(None if recipe is None else load_recipe(recipe), sample, scale_to, put_price, get_price)

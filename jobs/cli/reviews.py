@@ -8,7 +8,7 @@ import typer
 
 from heartbeat_core.errors import UsageError
 from jobs.cli.app import app, exit_codes, show
-from jobs.cli.options import AsJson, Folder, StoreConfig, job_settings
+from jobs.cli.options import AsJson, Folder, SaltEnv, StoreConfig, job_settings
 from jobs.cli.printing import log, print_imported, print_review
 
 
@@ -39,6 +39,7 @@ def review(
             help="Write the recordings beside the page, to be played. They are patients' data: mind who sees them.",
         ),
     ] = False,
+    salt_env: SaltEnv = None,
     as_json: AsJson = False,
     config: StoreConfig = None,
 ) -> None:
@@ -58,9 +59,10 @@ def review(
         from jobs.drivers.review import import_verdicts
         from jobs.drivers.review import review as run_job
 
-        with reaching(job_settings(config, None, None)):
+        settings = job_settings(config, None, None, salt_env=salt_env)
+        with reaching(settings):
             if folder is not None and verdicts is None:
-                done = run_job(output, folder, each, log, with_audio=audio)
+                done = run_job(output, folder, each, log, with_audio=audio, salt_env=settings.salt_env)
                 show(as_json, done, print_review)
             elif verdicts is not None and folder is None:
                 show(as_json, import_verdicts(output, verdicts), print_imported)

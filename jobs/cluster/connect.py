@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +27,7 @@ from heartbeat_core import storage
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import ConfigError, DeviceError, JobError
 from heartbeat_core.settings import Device
+from jobs.cluster.connection import Connection
 from jobs.cluster.forkserver import THREAD_VARIABLES, WORKER_ENVIRONMENT, WORKER_MODULES, interrupts_held, start_method
 from jobs.cluster.workers import check_workers
 from jobs.settings import ClusterSettings, threads_a_worker
@@ -53,34 +53,6 @@ time to load, and nobody looks at a job that is over by then."""
 
 class SchedulerGone(JobError):
     """The scheduler does not answer any more, so there is no point in asking it for anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A client whose workers are ready."""
-
-    client: Client
-    n_workers: int
-    n_threads: int
-    address: str
-    dashboard: str
-    is_local: bool
-    memory_limits: tuple[int, ...] = ()
-    """Bytes of each worker, without those that have no limit."""
-
-    @property
-    def shape(self) -> dict[str, Any]:
-        """What the records and parts of a run say of its cluster, as it was when the work began."""
-        found: dict[str, Any] = {
-            "kind": "local" if self.is_local else "remote",
-            "workers": self.n_workers,
-            "threads": self.n_threads,
-        }
-        return {**found, "smallest_memory_bytes": min(self.memory_limits)} if self.memory_limits else found
-
-
-HERE = {"kind": "in the driver's process", "workers": 0, "threads": 1}
-"""The shape of work that no cluster does."""
 
 
 @contextmanager

@@ -31,7 +31,8 @@ from heartbeat_core.results.schema import FAILURES, RECORDINGS, segments_table
 from heartbeat_core.settings import fingerprint, parse_settings
 from heartbeat_core.storage import uris
 from heartbeat_core.storage.uris import ROWS_FOLDER
-from jobs.cluster.connect import Connection, check_certificates
+from jobs.cluster.connect import check_certificates
+from jobs.cluster.connection import Connection
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.reach import reaching

@@ -16,13 +16,13 @@ from heartbeat_core.formats.kept import KeptTypes, check_names
 from heartbeat_core.labels import Labels
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results import schema
+from heartbeat_core.results.duplicates import DUPLICATES
 from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import TABLES
-from jobs.cluster.connect import check_certificates
+from jobs.drivers.derived import keep_derived
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import Found, check_secret
-from jobs.drivers.patients import keep_patients
 from jobs.drivers.reach import reaching
 from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
@@ -101,6 +101,8 @@ def classify(
     """
     if update and retry_failed is not None:
         raise UsageError("give --update or --retry-failed, not both: run one after the other")
+    from jobs.cluster.connect import check_certificates  # Loads Dask, which 'reclassify' may do without.
+
     retry_limits = settings.limits
     with reaching(settings):
         if retry_failed is not None:
@@ -145,7 +147,7 @@ def classify(
 def table_schemas(labels: Labels, features: Sequence[str]) -> dict[str, Schema]:
     """Return the columns of each table, without those that are kept."""
     own = (schema.predictions_schema(labels), schema.features_schema(features), schema.FAILURES)
-    return dict(zip(TABLES, own, strict=True))
+    return {**dict(zip(TABLES, own, strict=True)), "duplicates": DUPLICATES}
 
 
 def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[str, ...]:
@@ -154,8 +156,8 @@ def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[s
 
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
-    """Run what is left, pool the patients, and mark the folder as finished."""
-    complete = partial(keep_patients, run, manifest, manifest.provenance, console)
+    """Run what is left, store the tables that follow from it, and mark the folder as finished."""
+    complete = partial(keep_derived, run, manifest, manifest.provenance, console)
     if run.is_committed:
         return finish(run, complete)
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has

@@ -35,7 +35,8 @@ from heartbeat_core.labels import Labels, find_label
 from heartbeat_core.recipe import RESULTS_VERSION, Recipe
 from heartbeat_core.results.evaluation import FOLD_VERSION, out_of_fold_table
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
-from jobs.cluster.connect import Connection, check_certificates
+from jobs.cluster.connect import check_certificates
+from jobs.cluster.connection import Connection
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import enter, on_cluster

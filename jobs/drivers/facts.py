@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from heartbeat_core import storage
 from heartbeat_core.results.listed import with_kept
-from heartbeat_core.results.notes import Schema, frictionless
-from heartbeat_core.storage.uris import SCHEMAS_FOLDER
-from jobs.cluster.connect import HERE, Connection
+from heartbeat_core.results.notes import Schema
+from heartbeat_core.storage.uris import TABLES
+from jobs.cluster.connection import HERE, Connection
 from jobs.drivers.run import Run
 from jobs.output.commits import begin_failures
 from jobs.output.provenance import describe_origin, entries_of
+from jobs.output.schemas import write_schema
 from jobs.settings import JobSettings
 from jobs.tasks.context import RunFacts
 from jobs.tasks.parts import PartFacts, failures_part
@@ -41,8 +40,7 @@ def run_facts(
 def write_schemas(run: Run, schemas: Mapping[str, Schema]) -> None:
     """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there."""
     for name, schema in schemas.items():
-        text = json.dumps(frictionless(with_kept(schema, run.kept)), indent=1, ensure_ascii=False) + "\n"
-        storage.create(storage.join(run.ledger.out, SCHEMAS_FOLDER, f"{name}.json"), text.encode())
+        write_schema(run.ledger.out, name, with_kept(schema, run.kept) if name in TABLES else schema)
 
 
 def begin_tables(facts: RunFacts) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from heartbeat_core.errors import ConfigError, UsageError
 from heartbeat_core.recordings.recording import Recording
-from jobs.cluster.connect import Connection
+from jobs.cluster.connection import Connection
 from jobs.drivers.run import report_listing
 from jobs.listing.kept import PATIENT_COLUMNS, ManifestColumns
 from jobs.listing.listing import PATH_COLUMNS, Listing

@@ -40,7 +40,8 @@ from heartbeat_core.results.judged import Outcomes, joined_outcomes, judged_tabl
 from heartbeat_core.results.schema import failures_table
 from heartbeat_core.settings import parse_settings
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
-from jobs.cluster.connect import Connection, check_certificates, check_device, connect
+from jobs.cluster.connect import check_certificates, check_device, connect
+from jobs.cluster.connection import Connection
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import announce, enter, on_cluster

@@ -54,7 +54,7 @@ def plan(inputs: Sequence[str], options: PlanOptions, settings: JobSettings, con
     """
     if options.recipe is not None:
         # Of build-dataset, they may be in the label file, which is not read here.
-        settings = settings.model_copy(update={"keep_columns": (), "patient_column": None})
+        settings = settings.model_copy(update={"keep_columns": (), "patient_column": None, "salt_env": None})
     with storage.using(storage.Access(settings.s3), PATIENCE_S):
         listed = list_inputs(inputs, settings, options.n_sample)
         n_recordings = options.scale_to or listed.n_recordings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from heartbeat_core import storage
 from heartbeat_core.bundles.manifest import read_manifest, resolve, shipped_models
 from heartbeat_core.errors import HeartbeatError, JobError, RecordingError, RecordingNotFound, RecordingUnreadable
-from jobs.cluster.connect import Connection
+from jobs.cluster.connection import Connection
 from jobs.cluster.workers import ask
 from jobs.output.plans import read_shard
 from jobs.settings import PROBE_PATIENCE_S, JobSettings

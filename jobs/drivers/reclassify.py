@@ -21,11 +21,11 @@ from heartbeat_core.results.folder import Results
 from heartbeat_core.results.stored import lacking_inputs
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES
-from jobs.cluster.connect import HERE, Connection
+from jobs.cluster.connection import HERE, Connection
 from jobs.drivers.classify import ClassifySummary, table_schemas
+from jobs.drivers.derived import keep_derived
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import check_secret
-from jobs.drivers.patients import keep_patients
 from jobs.drivers.reach import reaching
 from jobs.drivers.report import keep_manifest, try_report
 from jobs.drivers.run import (
@@ -38,7 +38,7 @@ from jobs.drivers.run import (
     worth_workers,
 )
 from jobs.listing.again import look_again
-from jobs.listing.pseudonyms import located, pseudonyms
+from jobs.listing.pseudonyms import check_salt, located, pseudonyms
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import RUN_NAME, by_count, count_errors, count_labels, part_name
 from jobs.output.newest import newest_recordings, read_newest
@@ -108,7 +108,7 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
         features = tuple(found.identity["features"])
         if lacking:
             features = tuple(dict.fromkeys((*features, *default_sets(manifest.recipe.input))))
-        _check_secret(found, settings.salt_env)
+        check_salt(found.identity.get("salt"), settings.salt_env)
         names = None if settings.salt_env is None else pseudonyms(settings.salt_env)
         identity = job_identity(
             "classify",
@@ -128,7 +128,7 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
             has_worked = not run.is_committed
             if has_worked:
                 _work(run, found, manifest, features, settings, console, is_read=n_stored < run.n_recordings)
-            totals = finish(run, lambda: keep_patients(run, manifest, manifest.provenance, console))
+            totals = finish(run, lambda: keep_derived(run, manifest, manifest.provenance, console))
             if has_worked:
                 try_report(run.ledger.out, run.commits, console)
             commits = run.commits.values()
@@ -148,14 +148,6 @@ def _read_source(source: str) -> _Source:
     identity = json.loads(storage.read(storage.join(uri, RUN_NAME)))["identity"]
     generations = PlanFolder(uri).generations()
     return _Source(uri, status.run_id, identity, len(generations), generations[0].kept)
-
-
-def _check_secret(source: _Source, variable: str | None) -> None:
-    salt = source.identity.get("salt")
-    if salt is not None and variable is None:
-        raise UsageError("the results have pseudonyms: name the variable of their secret with --salt-env")
-    if variable is not None and salt != pseudonyms(variable).digest:
-        raise UsageError(f"--salt-env: the results were not made with the secret in {variable}")
 
 
 def _plan(source: str, settings: JobSettings, *, read_all: bool) -> Iterator[list[Recording]]:

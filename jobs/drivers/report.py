@@ -29,7 +29,6 @@ from heartbeat_core.bundles.drift import Drift
 from heartbeat_core.bundles.manifest import (
     MANIFEST_NAME,
     BundleManifest,
-    manifest_bytes,
     parse_manifest,
     read_manifest,
     shipped_models,
@@ -47,8 +46,10 @@ from heartbeat_core.reporting.facts import (
 )
 from heartbeat_core.reporting.report import build_report
 from heartbeat_core.results.sample import Sample, numbers_table, read_sample
+from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER
+from jobs.output.duplicates import count_duplicates
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, by_count, part_name
 from jobs.output.newest import count_newest, newest_generations, newest_rows
 from jobs.output.status import Status, read_state
@@ -111,7 +112,7 @@ def write_report(out: str, known: Mapping[int, Commit] | None = None) -> str:
 
 def keep_manifest(out: str, manifest: BundleManifest) -> None:
     """Keep the facts of the model beside its results, for a report when the model is no longer there."""
-    storage.create(storage.join(out, NUMBERS_FOLDER, MANIFEST_NAME), manifest_bytes(manifest))
+    storage.create(storage.join(out, NUMBERS_FOLDER, MANIFEST_NAME), canonical_json(manifest.model_dump(mode="json")))
 
 
 def read_facts(out: str, known: Mapping[int, Commit] | None = None) -> ReportFacts:
@@ -146,6 +147,7 @@ def read_facts(out: str, known: Mapping[int, Commit] | None = None) -> ReportFac
         failed=errors.total(),
         left=status.left,
         n_generations=status.generations,
+        n_duplicates=count_duplicates(out) if is_classified else None,
         labels=by_count(labels),
         failures=_failures(out, commits, by_count(errors), newest),
         predictions=predictions if is_classified else None,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from os.path import splitext
@@ -29,11 +29,21 @@ from heartbeat_core.audio.encode import wav_bytes
 from heartbeat_core.errors import InputError, OutputError, RecordingError
 from heartbeat_core.evaluation.agreement import CANNOT_TELL, Judged, Precision, measure_precision
 from heartbeat_core.features.beats_columns import SEGMENTATION_CONFIDENCE
+from heartbeat_core.features.signal_quality_columns import SIGNAL_QUALITY
 from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
 from heartbeat_core.recordings.fetch import read_recordings
 from heartbeat_core.results.folder import Results
 from heartbeat_core.results.reviews import Review
-from heartbeat_core.reviewing.choosing import RANDOM, SEPARATOR, Chosen, Predicted, choose, poorest, signal_quality
+from heartbeat_core.reviewing.choosing import (
+    FLAWS,
+    RANDOM,
+    SEPARATOR,
+    Chosen,
+    Predicted,
+    choose,
+    poorest,
+    rough_quality,
+)
 from heartbeat_core.reviewing.exports import (
     Item,
     audacity_track,
@@ -45,7 +55,7 @@ from heartbeat_core.reviewing.page import render_review
 from heartbeat_core.reviewing.picture import draw, hear
 from heartbeat_core.reviewing.verdicts import Verdict, name_some, read_verdicts, settle
 from heartbeat_core.settings import Limits
-from jobs.listing.listing import reveal
+from jobs.listing.pseudonyms import check_salt, opened
 from jobs.output.ledger import RUN_NAME
 from jobs.output.newest import newest_recordings, read_newest
 from jobs.output.reviews import ReviewFolder
@@ -103,10 +113,13 @@ class _Finished:
     run_id: str
     limits: Limits
     path_column: str | None
+    salt: str | None
     labels: Labels
 
 
-def review(out: str, folder: str, n_each: int, console: Console, *, with_audio: bool = False) -> ReviewSummary:
+def review(
+    out: str, folder: str, n_each: int, console: Console, *, with_audio: bool = False, salt_env: str | None = None
+) -> ReviewSummary:
     """Choose recordings from the results in ``out``, and write what people need to judge them into ``folder``.
 
     Parameters
@@ -118,17 +131,22 @@ def review(out: str, folder: str, n_each: int, console: Console, *, with_audio: 
     console : Console
     with_audio : bool
         Write the recordings as WAV, too. They are patients' data, and whoever has the folder can hear them.
+    salt_env : str | None
+        The environment variable with the secret of results with pseudonyms; what is written has these pseudonyms, too.
 
     Raises
     ------
     InputError
         ``out`` is not the finished output of ``classify``, or nothing there can be shown.
+    UsageError
+        The results were made with another secret, or with one and none is named.
     OutputError
         There is something in ``folder``.
     StorageError
         A folder cannot be read or written.
     """
     found = _read_finished(out)
+    check_salt(found.salt, salt_env)
     place = storage.to_uri(folder)
     if storage.list_names(place):  # Verdicts may be written there.
         raise OutputError(f"{storage.display(place)} is not empty: name a new folder")
@@ -136,7 +154,7 @@ def review(out: str, folder: str, n_each: int, console: Console, *, with_audio: 
     items: list[Item] = []
     left_out: list[tuple[str, str]] = []
     with meter(console, "review", len(chosen), "recordings") as shown:
-        for one, item in _items(found, chosen, place if with_audio else None):
+        for one, item in _items(found, chosen, place if with_audio else None, salt_env):
             if isinstance(item, Item):
                 items.append(item)
                 storage.create(storage.join(place, TRACKS_FOLDER, f"{one.recording_id}.txt"), audacity_track(item))
@@ -248,23 +266,23 @@ def _read_finished(out: str) -> _Finished:
         status.run_id,
         Limits.model_validate(identity["limits"]),
         identity["path_column"],
+        identity.get("salt"),
         tuple(name.removeprefix(PROBABILITY_PREFIX) for name in names if name.startswith(PROBABILITY_PREFIX)),
     )
 
 
 def _choose(found: _Finished, n_each: int) -> list[Chosen]:
-    known = set(Results(found.uri).schema("features").names)
-    asked = ["clipped_fraction", "silent_fraction", *({SEGMENTATION_CONFIDENCE} & known)]
+    methods = {field.name: (field.metadata or {}).get(b"method") for field in Results(found.uri).schema("features")}
+    columns = ["quality"]
+    rate: Callable[..., float] = float
+    if methods.get("quality") != SIGNAL_QUALITY.version.encode():
+        columns = [*FLAWS, *({SEGMENTATION_CONFIDENCE} & methods.keys())]
+        rate = rough_quality
 
     def qualities() -> Iterator[list[tuple[str, float]]]:
-        for part in read_newest(found.uri, "features", asked):
-            yield [
-                (
-                    row["recording_id"],
-                    signal_quality(row["clipped_fraction"], row["silent_fraction"], row.get(SEGMENTATION_CONFIDENCE)),
-                )
-                for row in part.to_pylist()
-            ]
+        for part in read_newest(found.uri, "features", columns):
+            rows = zip(*(part.column(name).to_pylist() for name in ("recording_id", *columns)), strict=True)
+            yield [(recording_id, rate(*values)) for recording_id, *values in rows]
 
     poor = poorest(qualities(), n_each)
     parts = (
@@ -289,11 +307,13 @@ def _find_predicted(out: str, ids: Collection[str]) -> dict[str, Predicted]:
     }
 
 
-def _items(found: _Finished, chosen: list[Chosen], audio_in: str | None) -> Iterator[tuple[Chosen, Item | str]]:
+def _items(
+    found: _Finished, chosen: list[Chosen], audio_in: str | None, salt_env: str | None
+) -> Iterator[tuple[Chosen, Item | str]]:
     """Yield each chosen recording, as it is shown or with the reason why it cannot be."""
     ids = {one.recording_id for one in chosen}
     planned = {one.recording_id: one for _, one in newest_recordings(found.uri) if one.recording_id in ids}
-    wanted = [reveal(planned[one.recording_id], found.path_column, found.run_id) for one in chosen]
+    wanted = opened([planned[one.recording_id] for one in chosen], salt_env, found.path_column, found.run_id)
     for one, (_, data) in zip(chosen, read_recordings(wanted, found.limits), strict=True):
         if isinstance(data, RecordingError):
             yield one, str(data)

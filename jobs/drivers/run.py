@@ -20,11 +20,9 @@ from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
-from jobs.cluster.connect import Connection, check_device, connect
-from jobs.cluster.runner import Tasks, run_tasks
+from jobs.cluster.connection import Connection
 from jobs.drivers.log_commits import log_commit
 from jobs.drivers.metrics import serving_metrics
-from jobs.drivers.preflight import check_job
 from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
 from jobs.logs import json_lines
@@ -281,6 +279,10 @@ def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int
     UsageError, JobError
         The cluster cannot be reached, or a worker cannot do this job.
     """
+    # Imported here, as below: Dask takes a quarter of a second to load, and some jobs do without workers.
+    from jobs.cluster.connect import check_device, connect
+    from jobs.drivers.preflight import check_job
+
     shared = storage.join(place.ledger.out, RUN_NAME)
     with connect(settings.cluster, shared, place.access, worth) as connection:
         check_device(connection, settings.device)
@@ -331,6 +333,8 @@ def run_shards(
                 presence.submitted(shard.index)
                 take(function(shard, job))
             return
+        from jobs.cluster.runner import Tasks, run_tasks
+
         tasks = Tasks(
             function,
             job,

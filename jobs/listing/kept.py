@@ -27,6 +27,24 @@ def kept_cells(records: Records, keep: Sequence[str]) -> Iterator[tuple[str | No
         yield tuple(_public(cell) if cell and cell.strip() else None for cell in cells)
 
 
+def readable_cells(records: Records, column: str, source: str) -> Sequence[str | None]:
+    """Return the cells of a column that goes into the tables.
+
+    Raises
+    ------
+    InputError
+        One of them is not valid Unicode: JSON may hold half a surrogate pair. The message names ``source`` and the row.
+    """
+    for row, cell in enumerate(records[column], 1):
+        try:
+            (cell or "").encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{source}, row {row}: the column '{column}' has {cell!a}, which is not valid Unicode: correct it"
+            ) from None
+    return records[column]
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestColumns:
     """Which columns of manifests go along.
@@ -45,11 +63,11 @@ class ManifestColumns:
     patient: str | None = None
     elsewhere: tuple[str, ...] = ()
 
-    def patients(self, records: Records) -> Sequence[str | None]:
-        """Return the patient of each row of a manifest."""
+    def patients(self, records: Records, source: str) -> Sequence[str | None]:
+        """Return the patient of each row of a table; raises InputError as ``readable_cells``."""
         wanted = PATIENT_COLUMNS if self.patient is None else (self.patient,)
         found = next((found for name in wanted if (found := find_name(list(records), name)) is not None), None)
-        return [None] * _n_rows(records) if found is None else records[found]
+        return [None] * _n_rows(records) if found is None else readable_cells(records, found, source)
 
     def check(self, of_manifests: Sequence[str]) -> None:
         """Check that each named column is one of all manifests together, or of the other table.

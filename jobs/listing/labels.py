@@ -22,7 +22,7 @@ from heartbeat_core.labels import ORIGINAL_LABELS, Labels, join_cell, parse_cell
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
-from jobs.listing.kept import ManifestColumns, kept_cells
+from jobs.listing.kept import ManifestColumns, kept_cells, readable_cells
 from jobs.listing.label_maps import LabelMap
 from jobs.listing.listing import PATH_COLUMNS, find_column
 
@@ -228,7 +228,7 @@ def _rows(
             raise InputError(f"{source}: row {number} has no path")
         cells.append(_parse(word, words, f"{source}, row {number}"))
     labels = settle_labels({name for cell in cells for name in cell}, words.declared, source)
-    patients = ManifestColumns(patient=columns.patient).patients(records)
+    patients = ManifestColumns(patient=columns.patient).patients(records, source)
     devices = _optional(records, columns.device, DEVICE_COLUMNS, source, "--device-column")
     databases = _optional(records, columns.database, DATABASE_COLUMNS, source, "--database-column")
     kept = kept_cells({**records, path_column: [path and public_uri(path) for path in paths]}, keep_columns)
@@ -336,11 +336,11 @@ def _add(matching: Matching, recording: Recording) -> None:
 
 def _optional(
     records: dict[str, list[str | None]], wanted: str | None, candidates: Sequence[str], source: str, option: str
-) -> list[str | None]:
+) -> Sequence[str | None]:
     """Return a column; a column of None where no name is given and none of the usual names is found."""
     if wanted is None and not {name.lower() for name in records} & set(candidates):
         return [None] * len(next(iter(records.values())))
-    return records[find_column(list(records), wanted, candidates, source, option)]
+    return readable_cells(records, find_column(list(records), wanted, candidates, source, option), source)
 
 
 def _keys(path: str) -> tuple[str, ...]:

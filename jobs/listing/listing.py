@@ -189,7 +189,7 @@ class Listing:
     def _manifest(self, uri: str) -> Iterator[Recording]:
         records, path_column = _read_manifest(uri, self._path_column)
         self._columns_found |= dict.fromkeys(records)
-        patients, keep = self._columns.patients(records), self._columns.keep
+        patients, keep = self._columns.patients(records, storage.display(public_uri(uri))), self._columns.keep
         # The column of paths may hold secrets, so that it is kept as it is shown.
         of_paths = [find_name(list(records), name) == path_column for name in keep]
         rows = zip(_addresses(uri, records[path_column]), patients, kept_cells(records, keep), strict=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from heartbeat_core.errors import ConfigError, JobError, StorageError
+from heartbeat_core.errors import ConfigError, JobError, StorageError, UsageError
 from heartbeat_core.formats.audio_names import AUDIO_SUFFIXES
 from heartbeat_core.recordings.recording import Recording
 from jobs.listing.listing import reveal
@@ -151,6 +151,29 @@ def pseudonyms(variable: str) -> Pseudonyms:
             "on workers as well"
         )
     return Pseudonyms(secret)
+
+
+def check_salt(digest: str | None, variable: str | None) -> None:
+    """Refuse to open recordings of results without the secret that these were made with.
+
+    Parameters
+    ----------
+    digest : str | None
+        What the identity of the results says of their secret, None if they have no pseudonyms.
+    variable : str | None
+        The environment variable that was named.
+
+    Raises
+    ------
+    UsageError
+        No variable was named, or that of another secret.
+    ConfigError
+        As of ``pseudonyms``.
+    """
+    if digest is not None and variable is None:
+        raise UsageError("the results have pseudonyms: name the variable of their secret with --salt-env")
+    if variable is not None and digest != pseudonyms(variable).digest:
+        raise UsageError(f"--salt-env: the results were not made with the secret in {variable}")
 
 
 def worker_digest(variable: str) -> str:

@@ -3,6 +3,7 @@
 On disk, or under any URL::
 
     OUT/reviews/part-000002.parquet    one row for each judged recording, as of the second import
+    OUT/_schemas/reviews.json          its columns
 
 Each import that changes something writes the whole table under the next number, and removes the one before. If two
 import at the same time, the second finds the number taken, and is told. The highest number counts.
@@ -15,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError, OutputError
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
-from heartbeat_core.results.reviews import Review, read_table, reviews_table
+from heartbeat_core.results.reviews import REVIEWS, Review, read_table, reviews_table
 from jobs.output.ledger import part_name
+from jobs.output.schemas import write_schema
 
 REVIEWS_FOLDER = "reviews"
 
@@ -25,6 +27,7 @@ class ReviewFolder:
     """The table ``reviews`` of one output folder."""
 
     def __init__(self, out: str) -> None:
+        self._out = out
         self._folder = storage.join(out, REVIEWS_FOLDER)
         self._names = storage.list_parts(self._folder)
 
@@ -56,6 +59,7 @@ class ReviewFolder:
         name = f"{part_name(number + 1)}.parquet"
         if not storage.create(storage.join(self._folder, name), to_parquet(reviews_table(reviews, provenance))):
             raise OutputError("another import wrote reviews at the same time: import these verdicts again")
+        write_schema(self._out, REVIEWS_FOLDER, REVIEWS)
         for old in self._names:
             storage.remove(storage.join(self._folder, old))
         self._names = [name]

@@ -42,8 +42,8 @@ A_RECORDING = {"classify": Requests(get=1), "build-dataset": Requests(get=2)}
 
 A_SHARD = {
     # PUT: what is settled, parts of two tables and the commit record. GET: is it committed already, and the parts read
-    # back.
-    "classify": Requests(put=4, get=3),
+    # back, and the predictions once more at the end, where duplicates are looked for.
+    "classify": Requests(put=4, get=4),
     # PUT: what is settled, a part, the fit and the commit record. GET: is it committed already, the part read back, and
     # the fit once more, to be merged.
     "build-dataset": Requests(put=4, get=3, delete=1),
@@ -56,19 +56,19 @@ A_MERGE = Requests(put=1, get=1, head=1, delete=1)
 A_PIECE = {"classify": Requests(put=1, get=1), "build-dataset": Requests(put=1, get=4)}
 """Writing a piece of the plan, and the driver's reading it at each pass over the shards."""
 
-A_PAGE = {"classify": Requests(list=1), "build-dataset": Requests(list=2)}
-"""Listing the commit records at the end."""
+A_PAGE = {"classify": Requests(list=2), "build-dataset": Requests(list=2)}
+"""Listing the commit records at the end; of ``classify`` the parts of the predictions, too."""
 
 A_RUN = {
-    "classify": Requests(put=14, get=10, head=1, list=5, delete=3),
+    "classify": Requests(put=16, get=12, head=1, list=5, delete=3),
     "build-dataset": Requests(put=18, get=11, head=2, list=6, delete=2),
 }
 """Probing the store, announcing the driver, claiming the folder, settling the plan, the record of the driver's work
-twice, the failures part without rows, the schema of each table, whether patients are known, the journal and the success
-mark."""
+twice, the failures part without rows, the schema of each table, whether patients are known, the table of duplicates,
+the journal and the success mark."""
 
 A_REPORT = {
-    "classify": Requests(put=17, get=9, head=1, list=7),
+    "classify": Requests(put=17, get=10, head=2, list=7),
     "build-dataset": Requests(put=12, get=7, head=1, list=7),
 }
 """The page, the numbers of its figures, and what is read but for the shards. A model that measures drift has up to four

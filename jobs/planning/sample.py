@@ -29,6 +29,7 @@ from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER
 from jobs.listing.kept import ManifestColumns
 from jobs.listing.listing import Listing, reveal
+from jobs.listing.pseudonyms import opened, pseudonyms
 from jobs.listing.shards import Shard
 from jobs.output.plans import Generation
 from jobs.output.provenance import describe_origin, entries_of
@@ -140,6 +141,8 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
     ------
     InputError
         As the job's listing.
+    ConfigError
+        As ``pseudonyms``, if the settings ask for these.
     """
     columns = ManifestColumns(settings.keep_columns, settings.patient_column)
     listing = Listing(inputs, settings.path_column, settings.selection, columns)
@@ -160,6 +163,8 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
             sample.append(recording)
         elif (place := random.randrange(index + 1)) < n_sample:
             sample[place] = recording
+    if settings.salt_env is not None:
+        sample = list(map(pseudonyms(settings.salt_env).hide, sample))
     return Listed(
         sample=tuple(sample),
         n_recordings=listing.n_recordings,
@@ -221,7 +226,7 @@ def measure(
 ) -> Measured:
     """Process the sample with the functions of the job, in shards of ``shard_size`` recordings."""
     limits = settings.limits
-    whole = [reveal(recording, settings.path_column, "") for recording in sample]
+    whole = opened(sample, settings.salt_env, settings.path_column, "")
     _warm_up(whole, planned, limits)
     measured = Measured(planned.job, shared_s=planned.scan_s)
     _add_bytes(measured, {PLAN_FOLDER: to_parquet(plan_table([(0, sample)]))})

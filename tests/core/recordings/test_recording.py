@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from heartbeat_core.recipe import FramesSettings, Recipe
 from heartbeat_core.recordings.process import process
 from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Failure, Recording, failure
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import public_uri, query_digest
+from heartbeat_core.storage.uris import encode_uri, public_uri, query_digest
 from tests import naive
 
 
@@ -183,3 +184,20 @@ def test_what_cannot_be_processed_is_a_named_error(
 
 def test_a_failures_message_is_one_line() -> None:
     assert failure(RECORDING, TooShort("two\n  lines ")) == Failure(RECORDING, "frames", "too_short", "two lines")
+
+
+@pytest.mark.parametrize(
+    ("uri", "encoded"),
+    [
+        ("file:///a/b-1_2.~wav", "file:///a/b-1_2.~wav"),
+        ("file:///a b/50%/ü#1?.wav", "file:///a%20b/50%25/%C3%BC%231%3F.wav"),
+        ('s3://bucket/a%20b/[x]"<y>.wav', "s3://bucket/a%2520b/%5Bx%5D%22%3Cy%3E.wav"),
+        ("https://host:81/a%20b/c d,e;f=g.wav", "https://host:81/a%20b/c%20d,e;f=g.wav"),
+        ("simplecache::s3://bucket/a b.wav", "simplecache::s3://bucket/a%20b.wav"),
+        ("salted:0a1b.wav", "salted:0a1b.wav"),
+    ],
+)
+def test_encode_uri(uri: str, encoded: str) -> None:
+    assert encode_uri(uri) == encoded
+    if not uri.startswith("https:"):
+        assert unquote(encoded) == uri

@@ -74,6 +74,7 @@ def facts_of(manifest: BundleManifest | None, **more: Any) -> ReportFacts:
         "failed": 4,
         "left": 0,
         "n_generations": 1,
+        "n_duplicates": 12,
         "labels": {"murmur": 60, "normal": 36},
         "failures": {"truncated": FailureType(3, [(HOSTILE, "it breaks off")]), "empty": FailureType(1, [])},
         "predictions": Sample(predictions, {}, 3, 3, 1),
@@ -105,6 +106,7 @@ def test_a_page_holds_to_the_rules(manifest: BundleManifest) -> None:
         assert len(shown) - 1 == len(next(iter(figure.numbers.values())))
         assert shown[0] == [name.replace("_", " ") for name in figure.numbers]
     assert [one.title for one in report.sections][-1] == "Provenance"
+    assert dict(report.summary)["Same audio as an earlier recording"] == "12 (12 %)"
     names = [figure.name for figure in report.figures]
     assert len(names) == len(set(names))
 
@@ -119,6 +121,7 @@ def test_an_empty_run_has_a_page(job: str) -> None:
         done=0,
         failed=0,
         left=9,
+        n_duplicates=None,
         labels={},
         failures={},
         tasks=[],

@@ -91,6 +91,7 @@ FEATURES = {
     relative_path: string
     modified_at: timestamp[us, tz=UTC]?
     patient_id: string?
+    encoded_uri: string
 """,
     "statistics": f"""{FACT_COLUMNS}
 {STATISTICS_COLUMNS}
@@ -98,6 +99,7 @@ FEATURES = {
     relative_path: string
     modified_at: timestamp[us, tz=UTC]?
     patient_id: string?
+    encoded_uri: string
 """,
     "both": f"""{FEATURE_COLUMNS}
 {STATISTICS_COLUMNS}
@@ -105,6 +107,7 @@ FEATURES = {
     relative_path: string
     modified_at: timestamp[us, tz=UTC]?
     patient_id: string?
+    encoded_uri: string
 """,
 }
 RECORDINGS = f"""{FEATURE_COLUMNS}
@@ -334,7 +337,7 @@ def test_the_columns_that_were_asked_for_are_there_in_their_order(name: str) -> 
 def test_a_datasets_rows_are_the_features_and_what_is_known() -> None:
     of_features = [name for name in schema.features_schema(["aligned"]).names if name != "generation"]
     assert schema.RECORDINGS.names == [
-        *(name for name in of_features if name not in LISTED),
+        *(name for name in of_features if name not in {*LISTED, "encoded_uri"}),
         *("label", "label_code", "patient_id", "device", "database", "relative_path", "modified_at"),
     ]
 
@@ -406,6 +409,7 @@ def test_features_by_hand() -> None:
     assert row == {
         "recording_id": one.recording.recording_id,
         "uri": "file:///r/3 ü.wav",
+        "encoded_uri": "file:///r/3%20%C3%BC.wav",
         "audio_sha256": f"{3:064x}",
         "size_bytes": 2**33,
         "format": "WAV",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heartbeat_core.reviewing.choosing import Predicted, choose, poorest, signal_quality
+from heartbeat_core.reviewing.choosing import Predicted, choose, poorest, rough_quality
 
 LABELS = ("normal", "murmur", "artifact")
 CELLS = st.tuples(st.sampled_from(LABELS), st.sampled_from((0.3, 0.5, 0.7, 0.9)), st.floats(0.0, 1.0))
@@ -64,7 +64,7 @@ def test_the_order_tells_nothing_of_the_reasons() -> None:
 
 
 def test_quality_falls_with_each_fault() -> None:
-    assert signal_quality(0.0, 0.0, None) == 1.0
-    assert signal_quality(0.0, 0.0, 0.8) == 0.8
-    assert signal_quality(0.5, 0.0, 0.8) == pytest.approx(0.4)
-    assert signal_quality(0.5, 0.5, 0.8) == pytest.approx(0.2)
+    assert rough_quality(0.0, 0.0) == 1.0
+    assert rough_quality(0.0, 0.0, 0.8) == 0.8
+    assert rough_quality(0.5, 0.0, 0.8) == pytest.approx(0.4)
+    assert rough_quality(0.5, 0.5, 0.8) == pytest.approx(0.2)

@@ -59,6 +59,12 @@ def test_a_look_at_tables_loads_no_dask_and_no_numeric_libraries(finished: Path,
     assert not loaded_by(name, finished, *more) & {*DASK, *NUMERIC}
 
 
+def test_reclassify_loads_no_dask_where_nothing_is_read(finished: Path, bundle: Path, tmp_path: Path) -> None:
+    found = loaded_by("reclassify", finished, "--model", bundle, "-o", tmp_path / "again")
+    assert (tmp_path / "again" / "_SUCCESS").exists()
+    assert not found & {*DASK, "pandas", "torch"}
+
+
 def test_predict_loads_what_one_file_needs(tmp_path: Path) -> None:
     write_library(tmp_path)
     found = loaded_by("predict", tmp_path / "normal" / "normal_00.wav")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from heartbeat_core.features.catalogue import FEATURE_SETS
 from heartbeat_core.formats.parquet import to_parquet
+from heartbeat_core.results.notes import describe
+from heartbeat_core.results.schema import features_schema, with_metadata
 from tests.commands import done, refused
 from tests.core.results.test_comparison import row, write_side
 from tests.helpers import environment
@@ -127,6 +131,8 @@ def test_describe_tells_what_each_column_is(results: Path) -> None:
     only = done("describe", results, "failures").stdout
     assert "first 16 hex digits of the SHA-256 of the URI" in only
     assert "prob_normal" not in only
+    described = done("describe", results, "predictions").stdout
+    assert "prob_normal  float?, model\n      probability of normal\n" in described
     found = json.loads(done("describe", results, "predictions", "--json").stdout)
     assert [one["name"] for one in found["predictions"]][:2] == ["recording_id", "uri"]
     assert found["predictions"][-1] == {
@@ -140,6 +146,21 @@ def test_describe_tells_what_each_column_is(results: Path) -> None:
     assert "there is no table 'feature'" in refused("describe", results, "feature")
     (results / "predictions" / "part-000000.parquet").write_bytes(b"PAR1 no")
     assert "part-000000.parquet: not a Parquet file" in refused("describe", results)
+
+
+def test_describe_fits_a_terminal(tmp_path: Path) -> None:
+    sets = [one.name for one in FEATURE_SETS.all() if one.columns]
+    (tmp_path / "features").mkdir()
+    table = with_metadata(features_schema(sets).empty_table(), {})
+    (tmp_path / "features" / "part-000000.parquet").write_bytes(to_parquet(table))
+    lines = done("describe", tmp_path, "features").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    named = [line.split()[0] for line in lines if re.match("  [^ ]", line)]
+    assert named == [*table.column_names, "duplicate_of"]
+    words = " ".join(" ".join(lines).split())
+    told = describe(table.schema)
+    assert len(told) > 1000
+    assert all(one.meaning in words for one in told)
 
 
 def test_diff_tells_what_changed(updated: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_the_same_command_again_does_nothing(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a finished job asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
+    monkeypatch.setattr("jobs.cluster.connect.connect", refuse)
     before = tree(dataset)
     summary = build_dataset([str(library)], str(dataset), options_of(recipe, library), settings_of(), console)
     assert summary.totals == Totals(N_ROWS, 0)

@@ -122,7 +122,7 @@ def test_every_failure_has_its_stage_and_reason(finished: Finished) -> None:
 
 
 def test_each_table_has_its_schema_beside_it(finished: Finished) -> None:
-    assert sorted(tree(finished.out / "_schemas")) == sorted(f"{name}.json" for name in TABLES)
+    assert sorted(tree(finished.out / "_schemas")) == sorted(f"{name}.json" for name in (*TABLES, "duplicates"))
     for name in TABLES:
         stored = json.loads((finished.out / "_schemas" / f"{name}.json").read_text())
         assert [one["name"] for one in stored["fields"]] == read_table(finished.out, name).column_names
@@ -133,7 +133,7 @@ def test_by_default_the_features_hold_what_the_model_reads(
     finished: Finished, library: Path, tmp_path: Path, in_process: None, console: Console
 ) -> None:
     assert read_table(finished.out, "features").schema.equals(
-        features_schema(["aligned", "statistics", "signal-quality"])
+        features_schema(["aligned", "statistics", "signal-quality", "beats"])
     )
     inputs = [str(library / "normal")]
     classify(inputs, str(tmp_path / "default"), JobSettings(), console)
@@ -157,7 +157,7 @@ def test_features_and_predictions_have_the_same_rows(finished: Finished) -> None
     ("name", "schema"),
     [
         ("predictions", predictions_schema(ORIGINAL_LABELS)),
-        ("features", features_schema(["aligned", "statistics", "signal-quality"])),
+        ("features", features_schema(["aligned", "statistics", "signal-quality", "beats"])),
         ("failures", FAILURES),
     ],
 )
@@ -167,7 +167,7 @@ def test_schemas_are_equal_in_every_part(finished: Finished, name: str, schema: 
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     assert metadata["heartbeat.model_id"] == finished.summary.model_id
     assert metadata["heartbeat.recipe"] == "tiny"
-    assert metadata["heartbeat.schema_version"] == "6"
+    assert metadata["heartbeat.schema_version"] == "7"
 
 
 def test_predictions_are_probabilities_of_trained_labels(finished: Finished) -> None:
@@ -254,9 +254,8 @@ def test_other_feature_sets_are_another_job(
     finished: Finished, bundle: Path, console: Console, in_process: None
 ) -> None:
     settings = settings_for(bundle).model_copy(update={"features": ("aligned",)})
-    with pytest.raises(
-        OutputError, match=r"holds another job \(--features: aligned, statistics, signal-quality there, aligned here\)"
-    ):
+    told = r"holds another job \(--features: statistics, signal-quality, beats there, none of these here\)"
+    with pytest.raises(OutputError, match=told):
         classify(finished.inputs, str(finished.out), settings, console)
 
 
@@ -330,7 +329,7 @@ def test_the_same_command_again_does_nothing(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a finished job asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
+    monkeypatch.setattr("jobs.cluster.connect.connect", refuse)
     monkeypatch.setattr("jobs.listing.listing.Listing.__iter__", refuse)
     before = tree(finished.out)
     assert classify(finished.inputs, str(finished.out), settings_for(bundle), console) == finished.summary
@@ -466,7 +465,7 @@ def test_over_http_and_without_secrets(
     assert rows[f"{address}/labels.csv"]["error_type"] == "not_audio"
     files = tree(tmp_path / "out")
     ours = {"_run.json", "_plan", "_settled", "_commits", "_journal", "_schemas", "_SUCCESS"}
-    assert {name.partition("/")[0] for name in files} == {*ours, *TABLES}
+    assert {name.partition("/")[0] for name in files} == {*ours, *TABLES, "duplicates.parquet"}
     files |= {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*report*") if path.is_file()}
     files |= {path.name: path.read_bytes() for path in (tmp_path / "out" / "_report").iterdir()}
     assert {"report.html", "labels.parquet"} <= files.keys()
@@ -743,7 +742,7 @@ def test_an_update_where_nothing_is_new_adds_nothing(clinic: Clinic, monkeypatch
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("an update without work asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
+    monkeypatch.setattr("jobs.cluster.connect.connect", refuse)
     (clinic.folder / "c.wav").rename(clinic.folder / "c.txt")  # What is gone from the inputs keeps its row.
     assert clinic.classify(update=True) == first
     text = text_of(clinic.console)

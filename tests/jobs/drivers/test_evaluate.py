@@ -364,7 +364,7 @@ def test_a_finished_evaluation_is_read(
     console: Console,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
+    monkeypatch.setattr("jobs.cluster.connect.connect", refuse)
     before = tree(evaluation)
     assert run_again(ward_dataset, evaluation, evaluate_options, console) == figures
     assert tree(evaluation) == before
@@ -511,7 +511,7 @@ def test_an_evaluation_without_a_cluster_gives_its_folder_back(
     def no_scheduler(*arguments: Any) -> None:
         raise JobError("no scheduler")
 
-    monkeypatch.setattr("jobs.drivers.run.connect", no_scheduler)
+    monkeypatch.setattr("jobs.cluster.connect.connect", no_scheduler)
     with pytest.raises(JobError, match="no scheduler"):
         run_again(ward_dataset, tmp_path / "out", evaluate_options, console)
     assert tree(tmp_path) == {}

@@ -23,6 +23,7 @@ from heartbeat_core.results.notes import describe
 from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.compact import compact
 from jobs.drivers.reclassify import reclassify
+from jobs.drivers.review import review
 from jobs.listing.pseudonyms import opened
 from jobs.output.plans import PlanFolder
 from jobs.settings import JobSettings
@@ -217,6 +218,8 @@ def test_no_name_is_told_with_a_salt(clinic: Clinic, tmp_path: Path, monkeypatch
     assert hits(clinic.out, CANARY) == []
     assert hits(clinic.out, SECRET) == []
     assert CANARY not in clinic.text()
+    told = {row["encoded_uri"].partition(":")[0] for row in read_rows(clinic.out, "features")}
+    assert told == {"salted"}
     # What the plan seals can be opened again.
     plans = PlanFolder(str(clinic.out))
     [first, *_] = [one for shard in plans.shards(plans.generations()[0]) for one in shard.recordings]
@@ -243,6 +246,35 @@ def test_another_model_on_results_with_pseudonyms(
     monkeypatch.setattr(Clinic, "out", out)
     check(again)
     assert hits(out, CANARY) == []
+
+
+def test_a_plan_tells_no_name_either(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLINIC_SALT", SECRET)
+    options = ("--model", clinic.bundle, "--salt-env", "CLINIC_SALT")
+    found = json.loads(done("plan", clinic.folder, *options, "--json").stdout)
+    assert [kind["example"].partition(":")[0] for kind in found["failure_kinds"]] == ["salted"]
+    for result in (done("plan", clinic.folder, *options), done("plan", clinic.folder, *options, "--json")):
+        assert CANARY not in result.output
+
+
+def test_a_review_tells_no_name_either(clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLINIC_SALT", SECRET)
+    clinic.classify(salt_env="CLINIC_SALT")
+    place = tmp_path / "review"
+    with pytest.raises(UsageError, match="--salt-env"):
+        review(str(clinic.out), str(place), 5, clinic.console, with_audio=True)
+    monkeypatch.setenv("OTHER", SECRET + "!")
+    with pytest.raises(UsageError, match="not made with the secret"):
+        review(str(clinic.out), str(place), 5, clinic.console, with_audio=True, salt_env="OTHER")
+    assert not place.exists()
+    (clinic.folder / f"{CANARY}1_AV.wav").unlink()
+    clinic.put(f"{CANARY}1_MV.wav", 11)
+    done = review(str(clinic.out), str(place), 5, clinic.console, with_audio=True, salt_env="CLINIC_SALT")
+    assert (done.n_recordings, len(done.left_out)) == (2, 2)
+    assert {path.suffix for path in place.rglob("*")} >= {".html", ".json", ".xml", ".csv", ".txt", ".wav"}
+    assert hits(place, CANARY) == hits(place, SECRET) == []
+    assert CANARY not in str(done)
+    assert CANARY not in clinic.text()
 
 
 def test_the_columns_say_what_they_are(clinic: Clinic) -> None:

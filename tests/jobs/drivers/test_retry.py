@@ -174,7 +174,7 @@ def test_where_nothing_has_failed_so_nothing_is_retried(failed: Share, monkeypat
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a retry without work asked for a cluster")
 
-    monkeypatch.setattr("jobs.drivers.run.connect", refuse)
+    monkeypatch.setattr("jobs.cluster.connect.connect", refuse)
     before = tree(failed.out)
     assert failed.classify(retry_failed=["timeout", "too_large"]).totals == Totals(6, 4)
     assert "nothing is retried: no recording has failed with timeout or too_large" in text_of(failed.console)

@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -213,6 +214,10 @@ def test_the_table_says_what_it_is(handed_out: Path, results: Path, tmp_path: Pa
     table = from_parquet((results / "reviews" / "part-000001.parquet").read_bytes())
     assert table.schema.equals(REVIEWS)
     assert {b"heartbeat.schema_version", b"heartbeat.run_id"} <= table.schema.metadata.keys()
+    beside = json.loads((results / "_schemas" / "reviews.json").read_text())
+    assert [one["name"] for one in beside["fields"]] == REVIEWS.names
+    assert all(one["description"] for one in beside["fields"])
+    assert beside["primaryKey"] == ["recording_id"]
 
 
 def test_the_page_shows_each_recording(handed_out: Path, finished: Path) -> None:
@@ -273,6 +278,30 @@ def test_without_audio_nothing_can_be_heard(finished: Path, tmp_path: Path) -> N
     assert "<audio" not in (tmp_path / "review" / "review.html").read_text()
     assert b"Audio" not in (tmp_path / "review" / "label-studio.xml").read_bytes()
     assert "RIFF" not in (tmp_path / "review" / "label-studio.json").read_text()
+
+
+@pytest.mark.parametrize("sets", [None, ("aligned",), ("aligned", "beats")])
+def test_the_poorest_have_the_lowest_quality(
+    tmp_path: Path, bundle: Path, in_process: None, sets: tuple[str, ...] | None
+) -> None:
+    write_many(tmp_path / "in", 12)
+    classify(
+        [str(tmp_path / "in")], str(tmp_path / "out"), JobSettings(model=str(bundle), features=sets), quiet_console()
+    )
+    review(str(tmp_path / "out"), str(tmp_path / "review"), 3, quiet_console())
+
+    def quality(row: dict[str, Any]) -> float:
+        if "quality" in row:
+            return float(row["quality"])
+        flaws = (1 - row["clipped_fraction"]) * (1 - row["silent_fraction"])
+        return float(flaws * row.get("segmentation_confidence", 1.0))
+
+    rows = read_rows(tmp_path / "out", "features")
+    assert ("quality" in rows[0]) == (sets is None)
+    assert ("segmentation_confidence" in rows[0]) == (sets is None or "beats" in sets)
+    poorest = sorted(rows, key=lambda row: (quality(row), row["recording_id"]))[:3]
+    chosen = {row["recording"][3:] for row in listed(tmp_path / "review") if "quality" in row["chosen"]}
+    assert chosen == {row["recording_id"] for row in poorest}
 
 
 def test_a_review_is_never_written_over(handed_out: Path, finished: Path) -> None:

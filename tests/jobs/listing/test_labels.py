@@ -54,6 +54,14 @@ def labels_of(recordings: list[Recording]) -> list[str | None]:
     return [one.label for one in recordings]
 
 
+@pytest.mark.parametrize("column", ["patient_id", "device", "database"])
+def test_a_cell_that_no_table_can_hold_is_told(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text(f'{{"path": "a.wav", "label": "normal", "{column}": "\\ud800"}}\n')
+    with pytest.raises(InputError, match=rf"labels\.jsonl, row 1: the column '{column}' has '\\ud800', which is not"):
+        read_labels(str(path))
+
+
 def test_a_table_like_pascals(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(PASCAL)

@@ -794,6 +794,14 @@ def test_names_that_are_not_utf8_are_skipped_and_the_first_is_named(tmp_path: Pa
         list_inputs([str(tmp_path), str(folder)])
 
 
+def test_a_patient_that_no_table_can_hold_is_told(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"path": "a.wav", "Patient": "p1"}\n{"path": "b.wav", "Patient": "p\\ud800"}\n')
+    told = r"m\.jsonl, row 2: the column 'Patient' has 'p\\ud800', which is not valid Unicode: correct it$"
+    with pytest.raises(InputError, match=told):
+        list_inputs([str(manifest)])
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_without_read_permission_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "sub/a.wav")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ from jobs.planning.request_counts import Requests
 from jobs.planning.sample import Listed, Measured, list_inputs, measure, plan_classify, plan_dataset
 from jobs.settings import JobSettings, ShardSettings
 from jobs.tasks import processing
-from tests.helpers import COUNTS, LIMITS, environment, read_rows, tree, write_broken, write_many
+from tests.helpers import COUNTS, LIMITS, environment, read_rows, tree, write_broken, write_csv, write_many
 
 N_LIBRARY = sum(COUNTS.values())
 
@@ -167,6 +168,20 @@ def test_output_and_failures_are_the_runs(
         assert told.output_bytes[table] == pytest.approx(stored, rel=0.15), table
     assert told.audio_s == pytest.approx(sum(row["duration_s"] for row in read_rows(out, "features")))
     assert told.n_shards == len(list((out / "_commits").iterdir()))
+
+
+def test_kept_columns_are_part_of_the_output(
+    library: Path, bundle: Path, tmp_path: Path, in_process: None, console: Console
+) -> None:
+    random = Random(1)
+    rows = [(str(path), random.randbytes(5_000).hex()) for path in sorted(library.rglob("*.wav"))]
+    manifest = write_csv(tmp_path / "list.csv", ("path", "note"), rows)
+    settings = JobSettings.model_validate({"model": str(bundle), "keep_columns": ["note"]})
+    classify([str(manifest)], str(tmp_path / "out"), settings, console)
+    told = json.loads(heartbeat("plan", manifest, "--model", bundle, "--keep-columns", "note", "--json").stdout)
+    for table in ("predictions", "features"):
+        stored = sum(path.stat().st_size for path in (tmp_path / "out" / table).iterdir())
+        assert told["output_bytes"][table] == pytest.approx(stored, rel=0.15), table
 
 
 def test_a_datasets_output_is_the_runs(
@@ -338,14 +353,14 @@ def test_everything_grows_with_the_count() -> None:
     assert many.audio_s == 10**9
     assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 + 6 * 10**8}
     assert many.times.listing_s == 1000 * few.times.listing_s
-    # A GET of each recording, three of each shard, ten of the run, and those of the report. Each piece is read by the
+    # A GET of each recording, four of each shard, twelve of the run, and those of the report. Each piece is read by the
     # driver, and by each of 8 workers that takes a shard of it.
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)
     n_reads = n_pieces + min(many.n_shards, 8 * n_pieces)
-    assert many.requests.get == 10**8 + 3 * many.n_shards + n_reads + 10 + (9 + 2 * 512)
+    assert many.requests.get == 10**8 + 4 * many.n_shards + n_reads + 12 + (10 + 2 * 512)
     beats = many.times.total_s.value // BEAT_S
-    assert many.requests.put == 4 * many.n_shards + n_pieces + 14 + 17 + beats
-    assert many.requests.list == pytest.approx(10**8 / 1000 + 6 * many.n_shards / 1000, rel=0.01)
+    assert many.requests.put == 4 * many.n_shards + n_pieces + 16 + 17 + beats
+    assert many.requests.list == pytest.approx(10**8 / 1000 + 7 * many.n_shards / 1000, rel=0.01)
     assert few.worker_memory_bytes < many.worker_memory_bytes < few.worker_memory_bytes + 4 * 50 * 2**20
 
 
@@ -443,6 +458,11 @@ def test_the_command_takes_its_settings_from_a_file(library: Path, bundle: Path,
         ((".",), 2, "no recordings in ."),
         (("broken", "--recipe", "seed-mini", "--model", "seed-small"), 2, "give --model or --recipe, not both"),
         (("broken", "--recipe", "seed-huge"), 2, "unknown recipe 'seed-huge'"),
+        (
+            ("broken", "--recipe", "seed-mini", "--keep-columns", "x"),
+            2,
+            "are for classify: leave them out with --recipe",
+        ),
         (("broken", "--model", "gone"), 2, "gone"),
         (("broken", "--config", "gone.yaml"), 2, "gone.yaml: no such file"),
         (("broken", "--since", "yesterday"), 2, "selection.since"),

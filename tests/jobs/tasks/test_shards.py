@@ -132,7 +132,7 @@ def test_parts_have_the_schema_and_the_provenance(shard: Shard, job: ClassifyJob
     assert file.schema_arrow.equals(schema, check_metadata=False)
     metadata = {key.decode(): value.decode() for key, value in file.schema_arrow.metadata.items()}
     assert metadata == {
-        "heartbeat.schema_version": "6",
+        "heartbeat.schema_version": "7",
         "heartbeat.run_id": "run-1",
         "heartbeat.heartbeat_version": "x",
     }
