@@ -115,6 +115,8 @@ class BaggingSettings(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     input_share: Annotated[float, Field(gt=0, le=1, exclude_if=lambda share: share == 1)] = 1.0
     """The share of its inputs that each network reads, drawn at random (random subspaces; Ho, IEEE TPAMI 20, 1998)."""
+    whole_part: Annotated[Name | None, Field(exclude_if=lambda part: part is None)] = None
+    """Networks whose part of the columns this is read all of it; ``input_share`` is of the other networks."""
     shared_part: Annotated[Name | None, Field(exclude_if=lambda part: part is None)] = None
     """A part of the columns that each network reads in whole, besides its share."""
     clip: Annotated[PositiveFloat, Field(exclude_if=lambda clip: clip == CLIP)] = CLIP

@@ -187,13 +187,17 @@ class BaggedFCNN(VectorFCNN):
 
 
 def _members_read(recipe: Recipe, seed: int) -> NDArray[np.bool_]:
-    """Return [n_members, width]: a random share of each member's part of the columns, and the part that all read."""
+    """Return [n_members, width]: a random share of each member's part of the columns, and the part that all read.
+
+    Specialists, and members of the recipe's ``whole_part``, read all of their part.
+    """
     bagging = recipe.bagging
+    in_whole = {bagging.whole_part} | ({bagging.specialists.part} if bagging.specialists is not None else set())
     reads = np.stack([columns_read(part, recipe.input) for part in bagging.members])
     if bagging.input_share < 1:
         rng = np.random.default_rng(seed)
         for row, name in zip(reads, bagging.members, strict=True):
-            if bagging.specialists is not None and name == bagging.specialists.part:
+            if name in in_whole:
                 continue
             part = np.flatnonzero(row)
             row[rng.permutation(part)[max(1, round(bagging.input_share * len(part))) :]] = False

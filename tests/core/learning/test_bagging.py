@@ -255,6 +255,14 @@ def test_specialists_read_their_part_in_whole() -> None:
     assert reads[0].sum() == round(0.1 * reads.shape[1])
 
 
+def test_members_of_the_whole_part_read_all_of_it() -> None:
+    reads = _members_read(
+        recipe(bagging={"members": ["rhythm", "timbre", "all"], "whole_part": "timbre", "input_share": 0.1}), 0
+    )
+    assert (reads[1] == columns_read("timbre", "statistics")).all()
+    assert [reads[0].sum(), reads[2].sum()] == [round(0.1 * 186), round(0.1 * 392)]
+
+
 def test_weights_in_float16_serve_as_they_were_judged() -> None:
     inputs = [one.astype(np.float32) for one in np.random.default_rng(4).standard_normal((40, 1, 392))]
     codes = np.arange(40) % 2
