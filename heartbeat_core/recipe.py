@@ -115,8 +115,10 @@ class BaggingSettings(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     input_share: Annotated[float, Field(gt=0, le=1, exclude_if=lambda share: share == 1)] = 1.0
     """The share of its inputs that each network reads, drawn at random (random subspaces; Ho, IEEE TPAMI 20, 1998)."""
+    whole_part: Annotated[Name | None, Field(exclude_if=lambda part: part is None)] = None
+    """Networks whose part of the columns this is read all of it and nothing else: no share, and no ``shared_part``."""
     shared_part: Annotated[Name | None, Field(exclude_if=lambda part: part is None)] = None
-    """A part of the columns that each network reads in whole, besides its share."""
+    """A part of the columns that each other network reads in whole, besides its share."""
     clip: Annotated[PositiveFloat, Field(exclude_if=lambda clip: clip == CLIP)] = CLIP
     """Scaled inputs are clipped here, in standard deviations."""
     specialists: Annotated[SpecialistSettings | None, Field(exclude_if=lambda one: one is None)] = None

@@ -9,18 +9,24 @@ N_SYSTOLE, N_DIASTOLE = 12, 20
 N_BANDS = 16
 BANDS_HZ = (25.0, 900.0)
 
+N_S1 = 3
+"""S1 sounds in the first phases after it begins."""
+
 _PHASES = {
-    **{f"s{i:02d}": f"phase {i} of {N_SYSTOLE} from S1 to S2" for i in range(N_SYSTOLE)},
-    **{f"d{i:02d}": f"phase {i} of {N_DIASTOLE} from S2 to S1" for i in range(N_DIASTOLE)},
+    **{
+        f"s{i:02d}": (f"phase {i} of {N_SYSTOLE} from S1 to S2", "s1" if i < N_S1 else "systole")
+        for i in range(N_SYSTOLE)
+    },
+    **{f"d{i:02d}": (f"phase {i} of {N_DIASTOLE} from S2 to S1", "diastole") for i in range(N_DIASTOLE)},
 }
 _SUMMARIES = {
     "level": "median over cycles of the log power, less the band's in diastole",
     "spread": "median distance of the log power from its median over cycles",
 }
 COLUMNS = tuple(
-    Column(f"cycle_{summary}_{phase}_b{band:02d}", f"mel band {band}, {when}: {text}", part=summary)
+    Column(f"cycle_{summary}_{phase}_b{band:02d}", f"mel band {band}, {when}: {text}", part=part)
     for summary, text in _SUMMARIES.items()
-    for phase, when in _PHASES.items()
+    for phase, (when, part) in _PHASES.items()
     for band in range(N_BANDS)
 )
 

@@ -110,6 +110,8 @@ def check_recipe(recipe: Recipe) -> None:
             raise ConfigError(
                 f"{where}: some members, but not all, must read the specialists' part '{specialists.part}'"
             )
+        if recipe.bagging.whole_part not in (None, *recipe.bagging.members):
+            raise ConfigError(f"{where}: no member reads the part '{recipe.bagging.whole_part}' that is read in whole")
         if len(recipe.network.hidden) != 1:
             raise ConfigError(f"{where}: a bagged-fcnn has one hidden layer: its width is that of each member's")
 

@@ -187,18 +187,23 @@ class BaggedFCNN(VectorFCNN):
 
 
 def _members_read(recipe: Recipe, seed: int) -> NDArray[np.bool_]:
-    """Return [n_members, width]: a random share of each member's part of the columns, and the part that all read."""
+    """Return [n_members, width]: a random share of each member's part of the columns, and the shared part.
+
+    Specialists read all of their part, and the shared part. Members of the ``whole_part`` read that and nothing else.
+    """
     bagging = recipe.bagging
     reads = np.stack([columns_read(part, recipe.input) for part in bagging.members])
-    if bagging.input_share < 1:
-        rng = np.random.default_rng(seed)
-        for row, name in zip(reads, bagging.members, strict=True):
-            if bagging.specialists is not None and name == bagging.specialists.part:
-                continue
+    special = None if bagging.specialists is None else bagging.specialists.part
+    shared = None if bagging.shared_part is None else columns_read(bagging.shared_part, recipe.input)
+    rng = np.random.default_rng(seed)
+    for row, name in zip(reads, bagging.members, strict=True):
+        if name == bagging.whole_part:
+            continue
+        if bagging.input_share < 1 and name != special:
             part = np.flatnonzero(row)
             row[rng.permutation(part)[max(1, round(bagging.input_share * len(part))) :]] = False
-    if bagging.shared_part is not None:
-        reads |= columns_read(bagging.shared_part, recipe.input)
+        if shared is not None:
+            row |= shared
     return reads
 
 

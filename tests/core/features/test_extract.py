@@ -9,7 +9,7 @@ import scipy.fft
 
 from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.errors import TooShort
-from heartbeat_core.features import cycles_columns, statistics_columns
+from heartbeat_core.features import cycle_spectrum_columns, cycles_columns, statistics_columns
 from heartbeat_core.features.analysis import Analysis
 from heartbeat_core.features.augmentation import altered_copies
 from heartbeat_core.features.catalogue import columns_read
@@ -164,3 +164,13 @@ def test_a_part_of_the_statistics_is_read_by_name(kind: str, width: int) -> None
     assert rhythm.sum() == 186 + width - 392
     assert all("dominant" in name for name in names[~timbre & ~rhythm])
     assert not (timbre & rhythm).any()
+
+
+def test_systole_is_what_lies_between_the_first_sound_and_the_second() -> None:
+    names = np.array([one.name for one in cycle_spectrum_columns.COLUMNS])
+    systole = columns_read("systole", "cycle-spectrum+beats+statistics")[: len(names)]
+    phases = {name.split("_")[2] for name in names[systole]}
+    assert phases == {f"s{i:02d}" for i in range(3, 12)}
+    assert columns_read("systole", "cycle-spectrum+beats+statistics").sum() == systole.sum() == 2 * 9 * 16
+    assert columns_read("s1", "cycle-spectrum").sum() == 2 * 3 * 16
+    assert columns_read("diastole", "cycle-spectrum").sum() == 2 * 20 * 16

@@ -255,6 +255,17 @@ def test_specialists_read_their_part_in_whole() -> None:
     assert reads[0].sum() == round(0.1 * reads.shape[1])
 
 
+def test_members_of_the_whole_part_read_all_of_it_and_nothing_else() -> None:
+    bagging: dict[str, Any] = {"members": ["all", "timbre", "all"], "whole_part": "timbre", "input_share": 0.1}
+    alone = _members_read(recipe(bagging=bagging), 0)
+    assert (alone[1] == columns_read("timbre", "statistics")).all()
+    assert [alone[0].sum(), alone[2].sum()] == [round(0.1 * 392)] * 2
+    rhythm = columns_read("rhythm", "statistics")
+    shared = _members_read(recipe(bagging=bagging | {"shared_part": "rhythm"}), 0)
+    assert (shared[1] == alone[1]).all()
+    assert (shared[[0, 2]] == (alone[[0, 2]] | rhythm)).all()
+
+
 def test_weights_in_float16_serve_as_they_were_judged() -> None:
     inputs = [one.astype(np.float32) for one in np.random.default_rng(4).standard_normal((40, 1, 392))]
     codes = np.arange(40) % 2

@@ -49,6 +49,15 @@ PARTS = [
         )
         for members in (["rhythm"], ["timbre", "timbre"])
     ),
+    (
+        {
+            "model": "bagged-fcnn",
+            "input": "statistics",
+            "network": {"hidden": [4]},
+            "bagging": {"members": ["rhythm"], "whole_part": "timbre"},
+        },
+        "no member reads the part 'timbre' that is read in whole",
+    ),
     ({"bagging": {"members": ["all"]}}, "'bagging' goes with the model 'bagged-fcnn', not with 'fcnn'"),
     ({"model": "boosting", "network": {"hidden": [4]}}, "'network' goes with the model 'fcnn', not with 'boosting'"),
 ]
