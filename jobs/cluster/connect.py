@@ -44,6 +44,8 @@ LOCAL_CONFIG = {
     "distributed.worker.profile.enabled": False,
     # Each connection keeps its last messages in memory, and a message with a shard names all its recordings.
     "distributed.admin.low-level-log-length": 20,
+    # Scheduler, nannies and workers look 50 times a second how late their event loops are, which takes 5 % of a core.
+    "distributed.admin.tick.interval": "500ms",
 }
 
 DASHBOARD_AFTER_S = 2.0

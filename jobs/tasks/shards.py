@@ -21,6 +21,7 @@ from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.reference import make_reference
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import StorageError
+from heartbeat_core.formats.memory import give_back_memory
 from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Failure
@@ -122,6 +123,7 @@ def once(shard: Shard, run: RunFacts, commit: Callable[[], Commit]) -> Commit:
             return find_commit(run.out, shard.index) or commit()
     finally:
         end_commit(run.driver, shard.index)
+        give_back_memory()
 
 
 def _commit(shard: Shard, run: RunFacts, work: ShardWork) -> Commit:
