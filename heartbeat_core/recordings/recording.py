@@ -79,7 +79,7 @@ class Recording:
 
 
 # The recordings of a shard are asked for it a dozen times.
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _identity_sha256(uri: str, digest: str | None) -> str:
     public, digest = public_uri(uri), digest or query_digest(uri)
     return hashlib.sha256((public if digest is None else f"{public}?{digest}").encode()).hexdigest()

@@ -116,7 +116,7 @@ def read_rows(store: Store, out: str, table: str) -> list[dict[str, Any]]:
 
 def by_recording(rows: Iterable[Mapping[str, Any]], root: str) -> dict[str, dict[str, Any]]:
     """Return rows by their path below ``root``, without what names the place, the run and the moment."""
-    dropped = {*VOLATILE, "uri", "recording_id", "message"}
+    dropped = {*VOLATILE, "uri", "encoded_uri", "recording_id", "message"}
     return {
         row["uri"].removeprefix(root): {name: value for name, value in row.items() if name not in dropped}
         for row in rows

@@ -39,7 +39,7 @@ def rows(s3: Store, out: str, table: str) -> list[dict[str, Any]]:
 
 def without_names(table: list[dict[str, Any]], root: str) -> dict[str, dict[str, Any]]:
     """Return rows by their path below ``root``, without what names the place, the run and the moment."""
-    dropped = ("uri", "recording_id", "run_id", "processed_at", "modified_at")
+    dropped = ("uri", "encoded_uri", "recording_id", "run_id", "processed_at", "modified_at")
     return {
         row["uri"].removeprefix(root): {name: value for name, value in row.items() if name not in dropped}
         for row in table

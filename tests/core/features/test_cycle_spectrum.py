@@ -42,12 +42,13 @@ def by_name(values: np.ndarray) -> dict[str, float]:
     return dict(zip((column.name for column in COLUMNS), values.tolist(), strict=True))
 
 
-def test_there_are_1024_columns_in_two_parts() -> None:
+def test_there_are_1024_columns_in_three_parts() -> None:
     assert len({column.name for column in COLUMNS}) == len({column.description for column in COLUMNS}) == 1024
     assert COLUMNS[0].name == "cycle_level_s00_b00"
     assert COLUMNS[17].name == "cycle_level_s01_b01"
     assert COLUMNS[-1].name == "cycle_spread_d19_b15"
-    assert [column.part for column in COLUMNS] == ["level"] * 512 + ["spread"] * 512
+    phases = ["s1"] * 3 + ["systole"] * 9 + ["diastole"] * 20
+    assert [column.part for column in COLUMNS] == 2 * [part for part in phases for _ in range(16)]
     assert all(re.fullmatch(r"cycle_(level|spread)_(s|d)\d\d_b\d\d", column.name) for column in COLUMNS)
 
 
