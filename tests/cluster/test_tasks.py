@@ -65,10 +65,10 @@ def test_results_that_take_their_time_are_waited_for(connection: Connection, mon
     fetch = connection.client._gather
 
     async def late(*arguments: Any, **options: Any) -> Any:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(4)
         return await fetch(*arguments, **options)
 
-    monkeypatch.setattr("jobs.cluster.runner.ANSWER_S", 0.1)
+    monkeypatch.setattr("jobs.cluster.runner.ANSWER_S", 1.5)
     monkeypatch.setattr(connection.client, "_gather", late)
     results: list[tuple[int, bool] | None] = []
     run_tasks(connection, Tasks(work, Job(), 0, results.append), items()[:4])
