@@ -26,7 +26,6 @@ pytestmark = [
 ]
 
 N_RECORDINGS = 400
-SUBNET = "10.77.3"
 PYTHON = (sys.executable, "-m")
 README = Path(__file__).parents[2] / "deploy" / "hosts" / "README.md"
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s", "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "20s"}
@@ -78,10 +77,12 @@ def _ip(*arguments: str) -> None:
 
 @pytest.fixture
 def hosts() -> Iterator[list[Host]]:
-    """Return five hosts on one bridge, whose names hold this process's id: two tests may run at once."""
+    """Return five hosts on one bridge, with names and a subnet of this process's own: two tests may run at once."""
     prefix = f"hb{os.getpid()}"
     bridge = f"{prefix}br"
-    made = [Host(f"{prefix}n{i}", f"{SUBNET}.{i + 1}", f"{prefix}v{i}") for i in range(5)]
+    # With one subnet for all, what this process sends to its hosts would go over another one's bridge.
+    subnet = f"10.{64 + os.getpid() // 256 % 64}.{os.getpid() % 256}"
+    made = [Host(f"{prefix}n{i}", f"{subnet}.{i + 1}", f"{prefix}v{i}") for i in range(5)]
     with ExitStack() as stack:
         try:
             _ip("link", "add", bridge, "type", "bridge")
@@ -89,7 +90,7 @@ def hosts() -> Iterator[list[Host]]:
             pytest.skip(f"no network namespaces here: {error.stderr.decode().strip()}")
         stack.callback(_ip, "link", "delete", bridge)
         # This process reaches the hosts, too.
-        _ip("addr", "add", f"{SUBNET}.254/24", "dev", bridge)
+        _ip("addr", "add", f"{subnet}.254/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
         for host in made:
             _ip("netns", "add", host.name)
