@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from heartbeat_core.formats.columns import TEXT, column, make_schema, make_table
+from heartbeat_core.formats.columns import TEXT, column, make_schema
 from heartbeat_core.results.notes import with_notes
 
 DUPLICATES = make_schema(recording_id=TEXT, duplicate_of=TEXT)
 """One row for each recording whose audio an earlier recording has as well; ``duplicate_of`` is the first of these."""
 
-_READ = make_schema(recording_id=TEXT, audio_sha256=TEXT)
+_ID_DIGITS = 16
+_DIGEST_DIGITS = 32
+"""Of the 64 of a SHA-256: 128 bits tell any number of recordings apart, with half of the memory."""
 
 
 class DuplicateFinder:
     """Takes the parts of predictions or features, each recording once, in the order of the plan.
 
-    It takes 300 MB of memory for a million recordings.
+    It holds numbers and no strings: 24 bytes a recording, and up to 80 while it finishes.
 
     Attributes
     ----------
@@ -26,29 +31,43 @@ class DuplicateFinder:
 
     Examples
     --------
+    >>> ids, digests = ["0a" * 8, "0b" * 8, "0c" * 8], ["12" * 32, "34" * 32, "12" * 32]
     >>> finder = DuplicateFinder()
-    >>> finder.add(pa.table({"recording_id": ["a", "b", "c"], "audio_sha256": ["12", "34", "12"]}))
+    >>> finder.add(pa.table({"recording_id": ids, "audio_sha256": digests}))
     >>> finder.finish().to_pylist()
-    [{'recording_id': 'c', 'duplicate_of': 'a'}]
+    [{'recording_id': '0c0c0c0c0c0c0c0c', 'duplicate_of': '0a0a0a0a0a0a0a0a'}]
     """
 
-    columns = _READ.names
+    columns: ClassVar[list[str]] = ["recording_id", "audio_sha256"]
 
     def __init__(self) -> None:
-        self._parts: list[pa.Table] = [make_table(dict.fromkeys(self.columns, ()), _READ)]
+        self._rows = [np.empty((0, 3), np.uint64)]
 
     def add(self, part: pa.Table) -> None:
         """Take a part of a table."""
-        self._parts.append(part.select(self.columns).replace_schema_metadata(None).cast(_READ))
+        ids, digests = (part.column(name).to_pylist() for name in self.columns)
+        digits = "".join(f"{id_}{digest[:_DIGEST_DIGITS]}" for id_, digest in zip(ids, digests, strict=True))
+        self._rows.append(np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64).reshape(-1, 3))
 
     def finish(self) -> pa.Table:
         """Return the table ``duplicates``, in the order of the plan."""
-        rows = pa.concat_tables(self._parts)
-        chunks = rows.column("audio_sha256").dictionary_encode().chunks  # They have one dictionary.
-        codes = np.concatenate([np.empty(0, np.int32), *(np.from_dlpack(chunk.indices) for chunk in chunks)])
-        _, first, code_of = np.unique(codes, return_index=True, return_inverse=True)
-        first_of = first[code_of]
-        later = np.flatnonzero(first_of != np.arange(len(codes)))
-        ids = rows.column("recording_id")
-        columns = [ids.take(column(which, pa.int64())) for which in (later, first_of[later])]
+        rows = np.concatenate(self._rows)
+        self._rows = [rows]
+        # Stable: of the recordings with the same audio, the first one stays first.
+        order = np.lexsort((rows[:, 2], rows[:, 1]))
+        is_first = np.ones(len(rows), dtype=bool)
+        is_first[1:] = _changes(rows[order, 1]) | _changes(rows[order, 2])
+        later = order[~is_first]
+        first = order[is_first][np.cumsum(is_first)[~is_first] - 1]
+        by_plan = np.argsort(later)
+        columns = [_ids(rows[which[by_plan], 0]) for which in (later, first)]
         return pa.Table.from_arrays(columns, schema=with_notes(DUPLICATES))
+
+
+def _changes(values: NDArray[np.uint64]) -> NDArray[np.bool]:
+    """Tell of each value but the first whether it differs from the one before."""
+    return np.not_equal(values[1:], values[:-1])
+
+
+def _ids(numbers: NDArray[np.uint64]) -> pa.Array:
+    return column([f"{number:0{_ID_DIGITS}x}" for number in numbers.tolist()], TEXT)
