@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import multiprocessing
 import os
 import socket
 import time
@@ -25,11 +26,11 @@ from distributed.comm.core import CommClosedError
 
 from heartbeat_core import storage
 from heartbeat_core.devices import resolve_device
-from heartbeat_core.errors import ConfigError, DeviceError, JobError
+from heartbeat_core.errors import ConfigError, DeviceError, HeartbeatError, JobError
 from heartbeat_core.settings import Device
 from jobs.cluster.connection import Connection
 from jobs.cluster.forkserver import THREAD_VARIABLES, WORKER_ENVIRONMENT, WORKER_MODULES, interrupts_held, start_method
-from jobs.cluster.workers import check_workers
+from jobs.cluster.workers import ask, check_workers
 from jobs.settings import ClusterSettings, threads_a_worker
 
 LOCAL_CONFIG = {
@@ -136,12 +137,13 @@ def check_device(connection: Connection, device: Device) -> None:
     ------
     DeviceError
         One of them lacks it.
+    JobError
+        One of them does not answer.
     """
     if device != "cuda":
         return  # Every worker has a CPU, and "auto" takes what is there.
-    answers: dict[str, Any] = connection.client.run(resolve_device, device, on_error="return")
-    for worker, answer in answers.items():
-        if isinstance(answer, DeviceError):
+    for worker, answer in ask(connection.client, resolve_device, device).items():
+        if isinstance(answer, HeartbeatError):
             raise DeviceError(f"worker {worker}: {answer}")
 
 
@@ -173,8 +175,20 @@ def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
         client.register_plugin(setup)
 
 
+def _check_semaphores() -> None:
+    """Refuse a machine on which no process can be started; Dask would only say that its workers are not ready."""
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise JobError(
+            f"workers cannot be started on this machine ({error.strerror}): "
+            "processes share memory in /dev/shm, which must exist and be writable"
+        ) from None
+
+
 @contextmanager
 def _local(settings: ClusterSettings, n_workers: int, n_threads: int) -> Iterator[Client]:
+    _check_semaphores()
     method = start_method()
     if method == "forkserver":
         # Otherwise Dask would import every package that it knows, to preload it in a fork server that already runs.

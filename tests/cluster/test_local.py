@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from heartbeat_core.storage import Access
 from jobs.cluster.connect import connect
 from jobs.settings import ClusterSettings
-from tests.helpers import environment
+from tests.helpers import environment, write_many
 
 
 def test_workers_survive_a_machine_that_sleeps_longer_than_the_schedulers_patience(tmp_path: Path) -> None:
@@ -34,6 +35,21 @@ def test_workers_survive_a_machine_that_sleeps_longer_than_the_schedulers_patien
         time.sleep(6)
         os.kill(worker, signal.SIGCONT)
         task.result(timeout=60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="mounts need root and unshare")
+def test_a_machine_without_shared_memory_is_told_so(tmp_path: Path) -> None:
+    write_many(tmp_path / "in", 1)
+    classify = [sys.executable, "-m", "jobs.cli", "classify", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    read_only = ["sh", "-c", 'mount -t tmpfs -o ro none /dev/shm && exec "$@"', "sh"]
+    done = subprocess.run(
+        ["unshare", "--mount", *read_only, *classify], capture_output=True, text=True, env=environment(), check=False
+    )
+
+    assert done.returncode == 1
+    assert "Read-only file system" in done.stderr
+    assert "/dev/shm, which must exist and be writable" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_dashboard_has_its_pages_soon_and_a_short_job_does_without(
