@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ LONGEST_WAIT_S = 8.0
 
 DEFAULT_PATIENCE_S = 15.0
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 _PATIENCE_S: ContextVar[float] = ContextVar("patience_s", default=DEFAULT_PATIENCE_S)
@@ -77,6 +79,30 @@ def patience_s() -> float:
 def submit(pool: Executor, function: Callable[..., T], *arguments: Any) -> Future[T]:
     """Submit to a pool of threads; the call has the patience and access of this thread."""
     return pool.submit(copy_context().run, function, *arguments)
+
+
+def in_order(function: Callable[[S], T], items: Iterable[S], at_once: int) -> Iterator[T]:
+    """Yield ``function(item)`` of each item, in order; up to ``at_once`` of them are under way or wait to be taken.
+
+    The calls run in threads, with the patience and access of this one. A caller that stops early, or that meets the
+    error of a call, does not wait for answers that it will not use.
+
+    Examples
+    --------
+    >>> list(in_order(abs, [-1, 2, -3], at_once=2))
+    [1, 2, 3]
+    """
+    pool = ThreadPoolExecutor(at_once, thread_name_prefix="in-order")
+    under_way: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            if len(under_way) == at_once:
+                yield under_way.popleft().result()
+            under_way.append(submit(pool, function, item))
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def ask(gate: Gate, call: Callable[[float], T], is_transient: Callable[[BaseException], bool]) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from heartbeat_core import storage
@@ -27,13 +26,7 @@ def look_again(recordings: Iterable[Recording]) -> Iterator[Recording]:
     StorageError
         The store does not answer.
     """
-    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look-again")
-    try:
-        pending = [retry.submit(pool, _look_again, recording) for recording in recordings]
-        yield from (one.result() for one in pending)
-    finally:
-        # After an error, the answers for the others are of no use.
-        pool.shutdown(wait=False, cancel_futures=True)
+    return retry.in_order(_look_again, recordings, AT_ONCE)
 
 
 def _look_again(recording: Recording) -> Recording:

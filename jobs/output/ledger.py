@@ -20,9 +20,9 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from heartbeat_core import storage
@@ -218,10 +218,9 @@ class Ledger:
         return {**self._records(wanted - journal.keys()), **{one: journal[one] for one in wanted & journal.keys()}}
 
     def _records(self, shards: Iterable[int]) -> dict[int, Commit]:
-        with ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="commits") as pool:
-            pending = [(shard, retry.submit(pool, find_commit, self.out, shard)) for shard in shards]
-            found = {shard: future.result() for shard, future in pending}
-        return {shard: commit for shard, commit in found.items() if commit is not None}
+        numbers = list(shards)
+        found = zip(numbers, retry.in_order(partial(find_commit, self.out), numbers, RECORDS_AT_ONCE), strict=True)
+        return {shard: commit for shard, commit in found if commit is not None}
 
     def mark_success(self, totals: Totals, commits: Iterable[Commit]) -> None:
         """Write the success mark, last of all, and before it all commit records into the one journal that it names."""

@@ -11,9 +11,13 @@ import numpy as np
 from heartbeat_core import storage
 from heartbeat_core.formats.parquet import Table, from_parquet
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES
 from jobs.output.ledger import Commit, count_errors, count_labels
 from jobs.output.plans import PlanFolder
+
+PARTS_AT_ONCE = 4
+"""Parts that are read at the same time, which hides most of a store's latency; one may take 256 MiB."""
 
 
 def newest_generations(out: str) -> dict[str, int]:
@@ -45,8 +49,11 @@ def read_newest(out: str, table: str, columns: list[str] | None = None) -> Itera
     newest = newest_generations(out)
     wanted = None if columns is None else sorted({*columns, "recording_id", "generation"})
     folder = storage.join(out, table)
-    for name in storage.list_parts(folder):
-        yield newest_rows(from_parquet(storage.read(storage.join(folder, name)), wanted), newest)
+
+    def read(name: str) -> Table:
+        return newest_rows(from_parquet(storage.read(storage.join(folder, name)), wanted), newest)
+
+    return retry.in_order(read, storage.list_parts(folder), PARTS_AT_ONCE)
 
 
 def read_failures(out: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.retry import Gate, ask, patience, patience_s, submit
+from heartbeat_core.storage.retry import Gate, ask, in_order, patience, patience_s, submit
 
 T = TypeVar("T")
 
@@ -265,3 +265,44 @@ def test_patience_reaches_the_threads_of_a_pool_and_stays_where_it_is_set() -> N
         assert late.result() == 3
         assert submit(pool, patience_s).result() == retry.DEFAULT_PATIENCE_S
         assert submit(pool, max, 2, 3).result() == 3
+
+
+def test_calls_run_side_by_side_and_their_answers_come_in_order() -> None:
+    together = threading.Barrier(4)
+
+    def wait_for_the_others(item: int) -> tuple[int, float]:
+        together.wait(timeout=30)
+        return item, patience_s()
+
+    with patience(7.0):
+        assert list(in_order(wait_for_the_others, range(8), at_once=4)) == [(item, 7.0) for item in range(8)]
+
+
+def test_no_more_items_are_taken_than_may_be_under_way() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    answers = in_order(abs, items(), at_once=3)
+    for answered in range(20):
+        assert next(answers) == answered
+        assert len(taken) <= answered + 4
+
+
+def test_an_error_comes_in_its_place_and_ends_what_has_not_begun() -> None:
+    begun = []
+
+    def fail_at_two(item: int) -> int:
+        begun.append(item)
+        if item == 2:
+            raise Passing
+        return item
+
+    answers = in_order(fail_at_two, range(100), at_once=3)
+    assert [next(answers), next(answers)] == [0, 1]
+    with pytest.raises(Passing):
+        next(answers)
+    assert len(begun) <= 6
