@@ -10,6 +10,7 @@ from rich.table import Table
 from heartbeat_core.errors import UsageError
 from jobs.cli.app import GOES_ON, app, exit_codes, prepare_workers
 from jobs.cli.challenges import export_answers
+from jobs.cli.figures import print_judged, print_leaderboard
 from jobs.cli.options import (
     AsJson,
     Cluster,
@@ -20,13 +21,7 @@ from jobs.cli.options import (
     Workers,
     job_settings,
 )
-from jobs.cli.printing import (
-    log,
-    out,
-    print_judged,
-    print_leaderboard,
-    print_places,
-)
+from jobs.cli.printing import log, out, print_places
 from jobs.cli.records import print_json
 from jobs.progress import counted
 

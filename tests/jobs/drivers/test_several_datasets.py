@@ -23,7 +23,7 @@ from heartbeat_core.evaluation.figures import Evaluation
 from heartbeat_core.learning import fit
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import parse_settings
-from jobs.cli.printing import print_leaderboard
+from jobs.cli.figures import print_leaderboard
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.evaluate import EvaluateOptions, evaluate
 from jobs.drivers.train import TrainOptions, train
@@ -280,7 +280,7 @@ def test_many_recipes_are_printed_in_several_tables(study: Study, monkeypatch: p
     names = shipped_recipes()
     many = tuple(one.model_copy(update={"name": name}) for name in names)
     console = Console(file=io.StringIO(), width=80, soft_wrap=True)
-    monkeypatch.setattr("jobs.cli.printing.out", console)
+    monkeypatch.setattr("jobs.cli.figures.out", console)
     print_leaderboard(found.model_copy(update={"recipes": many}))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
@@ -303,7 +303,7 @@ def test_the_columns_of_many_devices_do_not_squeeze_the_table(
     devices = {f"phone{number}": within for number in range(n_devices)}
     alone = one.judgement.model_copy(update={"within_devices": devices, "within_databases": {}})
     console = Console(file=io.StringIO(), width=80, soft_wrap=True)
-    monkeypatch.setattr("jobs.cli.printing.out", console)
+    monkeypatch.setattr("jobs.cli.figures.out", console)
     print_leaderboard(found.model_copy(update={"recipes": (one.model_copy(update={"judgement": alone}),), "rules": ()}))
     assert isinstance(console.file, io.StringIO)
     tables = console.file.getvalue().partition("Means over seeds")[0]
