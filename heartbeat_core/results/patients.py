@@ -1,8 +1,7 @@
 """Predictions by patient: the recordings of each are pooled, part by part, so that memory grows with patients alone.
 
-The rule, which is that of the George B. Moody Challenge's answers as well: a patient's probabilities are the means over
-its recordings that are not unsure, or over all of them if all are unsure. Its label has the largest
-``probability / threshold``, by the thresholds of the model.
+The rule: a patient's probabilities are the means over its recordings that are not unsure, or over all of them if all
+are unsure. Its label has the largest ``probability / threshold``, by the thresholds of the model.
 """
 
 from __future__ import annotations

@@ -123,6 +123,16 @@ def test_a_patient_is_the_mean_of_its_recordings() -> None:
     assert weighed.codes.tolist() == [1, 0, -1], "the threshold makes 0.45 more than 0.55"
 
 
+def test_a_murmur_in_one_recording_is_enough_but_outcomes_are_means() -> None:
+    rows = [[0.9, 0.1], [0.2, 0.8], [0.9, 0.1], [0.6, 0.4], [0.9, 0.1], [0.0, 0.0]]
+    patients = ["b", "b", "b", "a", "a", "a"]
+    murmur = MOODY2022.answer(MURMUR, predicted(("Absent", "Present"), rows), patients)
+    assert [MURMURS[code] for code in murmur.codes] == ["Absent", "Present"]
+    assert murmur.probabilities == pytest.approx(np.array([[0.25, 0.0, 0.75], [1 / 3, 0.0, 2 / 3]]))
+    outcome = MOODY2022.answer(OUTCOME, predicted(("Normal", "Abnormal"), rows), patients)
+    assert [OUTCOMES[code] for code in outcome.codes] == ["Normal", "Normal"]
+
+
 def test_labels_of_the_original_answer_both_and_artifacts_say_nothing_of_the_outcome() -> None:
     rows = [[0.1, 0.1, 0.2, 0.5, 0.1], [0.0, 0.0, 0.0, 1.0, 0.0]]
     made = predicted(ORIGINAL_LABELS, rows)
