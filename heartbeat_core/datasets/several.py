@@ -8,7 +8,8 @@ from itertools import chain
 from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset, Labelled
 from heartbeat_core.errors import DatasetError
-from heartbeat_core.labels import common_labels, joined
+from heartbeat_core.labels import Labels, common_labels, joined
+from heartbeat_core.recipe import Recipe
 
 
 def read_labelled(datasets: Sequence[Dataset]) -> Labelled:
@@ -40,6 +41,21 @@ def read_labelled(datasets: Sequence[Dataset]) -> Labelled:
         databases=list(chain.from_iterable(part.databases for part in parts)),
         traits=_join_traits(parts),
     )
+
+
+def check_labels(recipe: Recipe, labels: Labels) -> None:
+    """Check that datasets with these labels have those that a recipe declares.
+
+    Raises
+    ------
+    DatasetError
+        They have others, or the same in another order.
+    """
+    if recipe.labels is not None and recipe.labels != labels:
+        raise DatasetError(
+            f"recipe '{recipe.name}' wants the labels {', '.join(recipe.labels)}, and the datasets have "
+            f"{', '.join(labels)}: build them with --recipe {recipe.name}"
+        )
 
 
 def _join_traits(parts: Sequence[Labelled]) -> dict[str, list[str]]:

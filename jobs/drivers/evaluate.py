@@ -22,7 +22,7 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset, Labelled
-from heartbeat_core.datasets.several import read_labelled
+from heartbeat_core.datasets.several import check_labels, read_labelled
 from heartbeat_core.errors import DatasetError, UsageError
 from heartbeat_core.evaluation.diagram import reliability_svg
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
@@ -89,6 +89,8 @@ def evaluate(
     with reaching(settings):
         datasets = [Dataset(uri) for uri in dataset_uris]
         labelled = read_labelled(datasets)
+        for recipe in options.recipes:
+            check_labels(recipe, labelled.targets.labels)
         splits = {
             task: [
                 make_splits(options.protocol, labelled, task, options.n_folds, seed) for seed in range(options.n_seeds)

@@ -24,7 +24,7 @@ from heartbeat_core.bundles.manifest import (
 )
 from heartbeat_core.bundles.servable import Trainable, check_servable, train_bundle, usable_rows
 from heartbeat_core.datasets.dataset import Dataset, Labelled
-from heartbeat_core.datasets.several import read_labelled
+from heartbeat_core.datasets.several import check_labels, read_labelled
 from heartbeat_core.errors import DatasetError, InputError, OutputError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.finished import MODEL_EVALUATION
@@ -94,11 +94,7 @@ def train(
         recipe = _recipe(datasets, options.recipe)
         check_servable(recipe)
         labelled = read_labelled(datasets)
-        if recipe.labels is not None and recipe.labels != labelled.targets.labels:
-            raise DatasetError(
-                f"recipe '{recipe.name}' wants the labels {', '.join(recipe.labels)}, and the datasets have "
-                f"{', '.join(labelled.targets.labels)}: build them with --recipe {recipe.name}"
-            )
+        check_labels(recipe, labelled.targets.labels)
         dropped = tuple(find_label(label, labelled.targets.labels, "--drop-label") for label in options.drop_labels)
         kept = usable_rows(labelled.targets, dropped)
         targets = Task("", dropped).targets(labelled.targets).take(kept)

@@ -252,11 +252,12 @@ def test_the_order_of_the_labels_can_be_declared(few: Path, recipe: Path, tmp_pa
     done(*build, "-o", tmp_path / "by-option", "--recipe", recipe, "--labels-are", "AS,MR,MS")
     facts = Dataset(tmp_path / "by-option").facts
     assert facts.labels == facts.recipe.labels == ("AS", "MR", "MS")
-    # A model of this recipe needs a dataset with its labels.
-    line = refused("train", tmp_path / "by-option", "-o", tmp_path / "model", "--recipe", recipe)
-    assert line == (
-        "recipe 'tiny' wants the labels MR, MS, AS, and the datasets have AS, MR, MS: build them with --recipe tiny"
-    )
+    # A model of this recipe needs a dataset with its labels, and so does its evaluation.
+    for command in ("train", "evaluate"):
+        line = refused(command, tmp_path / "by-option", "-o", tmp_path / command, "--recipe", recipe)
+        assert line == (
+            "recipe 'tiny' wants the labels MR, MS, AS, and the datasets have AS, MR, MS: build them with --recipe tiny"
+        )
 
 
 def test_labels_among_the_originals_are_these_five_and_not_printed(
