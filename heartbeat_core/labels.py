@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -190,11 +190,14 @@ class Targets:
         labels, or of none, says nothing.
     weights : ndarray, [n] float64 | None
         What each row counts in training; None leaves that to the model.
+    databases : ndarray, [n] int64 | None
+        The database of each row, as a number, for models that must not learn it; None: it is not known.
     """
 
     labels: Labels
     possible: NDArray[np.bool_]
     weights: NDArray[np.float64] | None = None
+    databases: NDArray[np.int64] | None = None
 
     @classmethod
     def of_codes(cls, codes: NDArray[np.int64], labels: Labels = ORIGINAL_LABELS) -> Targets:
@@ -269,13 +272,15 @@ class Targets:
 
     def take(self, index: NDArray[np.int64]) -> Targets:
         """Return the rows at ``index``, in that order."""
-        return Targets(self.labels, self.possible[index], None if self.weights is None else self.weights[index])
+        weights = None if self.weights is None else self.weights[index]
+        databases = None if self.databases is None else self.databases[index]
+        return Targets(self.labels, self.possible[index], weights, databases)
 
     def without(self, dropped: Iterable[int]) -> Targets:
         """Return the same rows without the possibility of the labels with these codes."""
         possible = self.possible.copy()
         possible[:, list(dropped)] = False
-        return Targets(self.labels, possible, self.weights)
+        return replace(self, possible=possible)
 
     def informative(self) -> NDArray[np.int64]:
         """Return the numbers of the rows that say something: they allow a label, and not all labels, that occur.

@@ -123,6 +123,9 @@ class BaggingSettings(Settings):
     """Scaled inputs are clipped here, in standard deviations."""
     specialists: Annotated[SpecialistSettings | None, Field(exclude_if=lambda one: one is None)] = None
     """Some networks decide on some labels alone. None: all networks decide on all labels."""
+    moved: Annotated[float, Field(ge=0, allow_inf_nan=False, exclude_if=lambda moved: moved == 0)] = 0.0
+    """In training, each row moves towards another database, by up to this many times their distance
+    (``learning.moving``); 0 moves none."""
     float16: Annotated[bool, Field(exclude_if=lambda float16: not float16)] = False
     """The trained weights are rounded to float16 and stored so."""
 

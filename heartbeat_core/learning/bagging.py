@@ -11,7 +11,8 @@ the remaining members alone decide among those others. The inputs that tell the 
 than those that hold on devices which the model has not met. This too is a linear function of the members' logits, and
 so one network.
 
-All members are trained in one batched product. Each epoch draws one copy of each row at random.
+All members are trained in one batched product. Each epoch draws one copy of each row at random, and a recipe may move
+it towards another database (``moving``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import nn
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.labels import Targets
 from heartbeat_core.learning.fcnn import FCNN
+from heartbeat_core.learning.moving import find_centres
 from heartbeat_core.learning.partial import log_losses, row_weights
 from heartbeat_core.learning.training import check_labels, deterministic
 from heartbeat_core.recipe import Recipe
@@ -160,6 +162,7 @@ def train_bagged(
         targets.labels
     )
     wanted *= weights.unsqueeze(1)
+    centres = find_centres(rows, targets, _moved_columns(reads, recipe)) if bagging.moved else None
     # Of a row with several possible labels, the part of the loss that is not smoothing.
     several = weights * (1 - bagging.label_smoothing) * ~is_known.squeeze(1)
     with deterministic(seed):
@@ -180,8 +183,10 @@ def train_bagged(
             for index in torch.randperm(n_rows).split(settings.batch_size):
                 if len(index) < min(_FEWEST_ROWS, n_rows):
                     continue
-                # All members get the same copy of a row, but each has its own dropout and noise.
+                # All members get the same copy of a row, but each has its own dropout.
                 batch = inputs[index, torch.randint(0, n_copies, (len(index),))]
+                if centres is not None:
+                    batch = centres.moved(batch, index, bagging.moved)
                 batch = batch + bagging.input_noise * torch.randn(batch.shape)
                 batch = nn.functional.dropout(batch.expand(len(reads), -1, -1), bagging.input_dropout)
                 logits = members(batch, recipe.network.dropout) + offsets
@@ -197,6 +202,17 @@ def train_bagged(
             on_step()
         members.settle(inputs)
         return members.merged(recipe.network.dropout, torch.from_numpy(member_votes(targets, recipe)))
+
+
+def _moved_columns(reads: NDArray[np.bool_], recipe: Recipe) -> NDArray[np.bool_]:
+    """Return [n_inputs]: the inputs that a member reads which is no specialist.
+
+    What tells a label apart that occurs in one database alone would be lost by a move to another one.
+    """
+    specialists = recipe.bagging.specialists
+    is_special = np.array([specialists is not None and part == specialists.part for part in recipe.bagging.members])
+    found: NDArray[np.bool_] = reads[~is_special].any(axis=0)
+    return found
 
 
 def member_votes(targets: Targets, recipe: Recipe) -> NDArray[np.float32]:

@@ -93,7 +93,9 @@ class Fitted:
         They are by confidence, distance and segmentation; see ``Limits.marks``. ``recipe`` is the recipe of the model.
         """
         confidence = probabilities[np.arange(len(predicted)), predicted]
-        return self.limits.marks(confidence, self.model.distances(inputs), _segmentation_confidences(recipe, inputs))
+        return self.limits.marks(
+            confidence, predicted, self.model.distances(inputs), _segmentation_confidences(recipe, inputs)
+        )
 
 
 def fit(
@@ -156,12 +158,13 @@ def _informative(rows: Examples) -> Examples:
 
 
 def _weighted(recipe: Recipe, rows: Examples) -> Examples:
-    """Give the rows weights, if the recipe balances the labels within each database."""
+    """Give the rows weights and databases, if the recipe balances the labels within each database."""
     if not recipe.training.within_databases:
         return rows
     databases = rows.databases or [""] * len(rows)
     weights = weights_within(rows.targets, databases, recipe.bagging.balance)
-    return replace(rows, targets=replace(rows.targets, weights=weights))
+    numbers = np.unique(databases, return_inverse=True)[1]
+    return replace(rows, targets=replace(rows.targets, weights=weights, databases=numbers))
 
 
 def _predict_inner(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) -> Inner:

@@ -110,6 +110,8 @@ def check_recipe(recipe: Recipe) -> None:
             raise ConfigError(
                 f"{where}: some members, but not all, must read the specialists' part '{specialists.part}'"
             )
+        if recipe.bagging.moved and not recipe.training.within_databases:
+            raise ConfigError(f"{where}: 'moved' needs 'within_databases: true': rows move between databases")
         if recipe.bagging.whole_part not in (None, *recipe.bagging.members):
             raise ConfigError(f"{where}: no member reads the part '{recipe.bagging.whole_part}' that is read in whole")
         if len(recipe.network.hidden) != 1:

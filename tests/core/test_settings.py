@@ -198,6 +198,7 @@ def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, An
         ("clip", 2.0),
         ("specialists", {"part": "timbre", "labels": ["extrahls"]}),
         ("float16", True),
+        ("moved", 2.0),
     ],
 )
 def test_the_fingerprint_changes_with_the_bagging(name: str, value: Any) -> None:
@@ -218,7 +219,8 @@ def test_settings_of_later_versions_are_not_written_where_they_are_off() -> None
     # Recipes and bundles of earlier versions keep their fingerprints.
     written = changed(input="statistics", model="bagged-fcnn", network={"hidden": [4]}).model_dump(mode="json")
     assert not {"harsh"} & set(written["augmentation"])
-    assert not {"input_share", "whole_part", "shared_part", "clip", "specialists", "float16"} & set(written["bagging"])
+    later = {"input_share", "whole_part", "shared_part", "clip", "specialists", "float16", "moved"}
+    assert not later & set(written["bagging"])
     assert "within_databases" not in written["training"]
     assert "inner" not in written["decision"]
 
@@ -232,7 +234,7 @@ def test_no_setting_is_forgotten_in_the_tests_above() -> None:
         "augmentation": ["copies", "harsh"],
         "bagging": [
             *("balance", "clip", "float16", "input_dropout", "input_noise", "input_share", "label_smoothing"),
-            *("members", "shared_part", "specialists", "whole_part"),
+            *("members", "moved", "shared_part", "specialists", "whole_part"),
         ],
         "compression": ["int8", "pruned"],
         "decision": ["balance", "calibrated", "inner", "inner_folds"],

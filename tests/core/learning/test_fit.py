@@ -201,12 +201,15 @@ def test_a_database_without_whose_rows_one_label_is_left_is_not_held_out(monkeyp
 def test_rows_are_weighed_within_their_databases_only_where_the_recipe_says_so() -> None:
     rows = examples("statistics", 60)
     rows = Examples(rows.inputs, rows.targets, rows.groups, ["a"] * 50 + ["b"] * 10)
-    weights = []
+    targets = []
     for within in (False, True):
         chosen = recipe(
             "statistics", "bagged-fcnn", {"training": {"within_databases": within}, "network": {"hidden": [4]}}
         )
-        weights.append(_weighted(chosen, rows).targets.weights)
-    assert weights[0] is None
-    assert weights[1] is not None
-    np.testing.assert_allclose(weights[1], weights_within(rows.targets, rows.databases, 0.75))
+        targets.append(_weighted(chosen, rows).targets)
+    assert targets[0].weights is targets[0].databases is None
+    assert targets[1].weights is not None
+    np.testing.assert_allclose(targets[1].weights, weights_within(rows.targets, rows.databases, 0.75))
+    assert targets[1].databases is not None
+    assert targets[1].databases.tolist() == [0] * 50 + [1] * 10
+    assert targets[1].take(np.array([55, 3])).databases.tolist() == [1, 0]  # type: ignore[union-attr]

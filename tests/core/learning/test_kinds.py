@@ -58,6 +58,15 @@ PARTS = [
         },
         "no member reads the part 'timbre' that is read in whole",
     ),
+    (
+        {
+            "model": "bagged-fcnn",
+            "input": "statistics",
+            "network": {"hidden": [4]},
+            "bagging": {"moved": 2.0},
+        },
+        "'moved' needs 'within_databases: true': rows move between databases",
+    ),
     ({"bagging": {"members": ["all"]}}, "'bagging' goes with the model 'bagged-fcnn', not with 'fcnn'"),
     ({"model": "boosting", "network": {"hidden": [4]}}, "'network' goes with the model 'fcnn', not with 'boosting'"),
 ]

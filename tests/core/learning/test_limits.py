@@ -7,7 +7,7 @@ import pytest
 
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.decision import Decision
-from heartbeat_core.learning.limits import Inner, Limits, limits_across, limits_within
+from heartbeat_core.learning.limits import FEWEST_RIGHT, Inner, Limits, limits_across, limits_within
 
 DECISION = Decision(thresholds=(1.0,) * 5)
 
@@ -19,7 +19,7 @@ def rows(n: int = 200, n_unpredicted: int = 0) -> tuple[Targets, Inner]:
     is_wrong = np.tile(np.arange(n // 2) >= n // 4, 2)
     logits = np.zeros((n, 5))
     said = np.where(is_wrong, 2 - codes, codes)
-    logits[np.arange(n), said] = np.where(is_wrong, 9.0, rng.uniform(0.5, 4.0, n))
+    logits[np.arange(n), said] = np.where(is_wrong, 9.0, rng.uniform(0.5, 4.0, n) / (1 + codes))
     logits[:n_unpredicted] = np.nan
     return Targets.of_codes(codes), Inner(logits, np.where(is_wrong, 50.0, rng.uniform(0.5, 2.0, n)))
 
@@ -34,6 +34,12 @@ def test_the_limits_leave_most_right_predictions_of_left_out_databases_sure() ->
     is_right = codes == targets.codes
     assert is_right.sum() == 100
     assert np.mean(confidence[is_right] < found.min_confidence) == pytest.approx(0.2, abs=0.01)
+    # Murmurs are called with less confidence here, and have a lower limit. No row is called one of the other labels.
+    for code in (0, 2):
+        right = confidence[is_right & (codes == code)]
+        assert np.mean(right < found.min_confidences[code]) == pytest.approx(0.2, abs=0.01)
+    assert found.min_confidences[2] < found.min_confidence < found.min_confidences[0]
+    assert {found.min_confidences[code] for code in (1, 3, 4)} == {found.min_confidence}
     assert found.max_unlike is not None
     assert np.mean(inner.distances[is_right] > found.max_unlike) == pytest.approx(0.02, abs=0.01)
     assert found.max_distance is None
@@ -47,6 +53,13 @@ def test_rows_that_no_model_predicted_count_for_nothing() -> None:
     assert limits_across(targets, inner, DECISION, None) == expected
     nothing = Inner(np.full((200, 5), np.nan), np.full(200, np.nan))
     assert limits_across(targets, nothing, DECISION, None) == Limits()
+
+
+def test_a_label_with_few_right_predictions_has_the_limit_of_all() -> None:
+    targets, inner = rows(4 * (FEWEST_RIGHT - 1))
+    found = limits_across(targets, inner, DECISION, None)
+    assert found.min_confidence > 0
+    assert found.min_confidences == (found.min_confidence,) * 5
 
 
 def test_a_heart_is_found_where_the_segmenter_is_as_sure_as_for_hearts() -> None:
