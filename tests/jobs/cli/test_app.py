@@ -811,7 +811,7 @@ def test_the_shipped_recipes_state_all_that_they_use() -> None:
             used["training"] |= by_steps | {"weight_decay"}
             # What was added later is off unless it is written.
             used["bagging"] = set(BaggingSettings.model_fields) - {
-                *("input_share", "whole_part", "shared_part", "clip", "specialists", "float16")
+                *("input_share", "whole_part", "shared_part", "clip", "specialists", "float16", "moved")
             }
         assert content.keys() >= {"name", "version", "description", *used}, path.name
         for section, keys in used.items():
