@@ -16,13 +16,7 @@ from heartbeat_core.bundles.predictions import (
 )
 from heartbeat_core.evaluation.figures import DeviceOverSeeds, RecipeFigures
 from heartbeat_core.evaluation.markdown import one_line
-from heartbeat_core.learning.limits import (
-    FAR_SHARE,
-    FEWEST_RIGHT,
-    NO_HEART_SHARE,
-    UNLIKE_RIGHT_SHARE,
-    UNSURE_RIGHT_SHARE,
-)
+from heartbeat_core.learning.limits import FAR_SHARE, NO_HEART_SHARE, UNLIKE_RIGHT_SHARE
 
 
 def decision_section(manifest: BundleManifest) -> list[str]:
@@ -89,16 +83,7 @@ def _reasons(manifest: BundleManifest) -> dict[str, str]:
     """Return what marks a prediction, by the reason that is given."""
     limits = manifest.sureness
     found = {}
-    if limits.min_confidences:
-        least = ", ".join(
-            f"{label} {limits.least_confidence(manifest.labels.index(label)):.3f}" for label in manifest.trained_labels
-        )
-        found[LOW_CONFIDENCE] = (
-            f"the predicted label's probability is below its limit: {least}. Below it lie "
-            f"{100 * UNSURE_RIGHT_SHARE:g} % of the right predictions of that label for databases that were left out "
-            f"of the training, or of all labels where fewer than {FEWEST_RIGHT} are right"
-        )
-    elif limits.min_confidence:
+    if limits.min_confidence:
         found[LOW_CONFIDENCE] = f"the predicted label's probability is below {limits.min_confidence:.3f}"
     found[POOR_QUALITY] = (
         f"truncated, shorter than {limits.min_duration_s:g} s, more than {100 * limits.max_clipped_fraction:g} % of "

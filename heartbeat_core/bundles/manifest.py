@@ -72,12 +72,8 @@ class BundleManifest(Settings):
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
-        limits = self.sureness.min_confidences or self.labels
-        lengths = {len(self.labels), len(self.decision.thresholds), len(limits)}
-        if not set(self.trained_labels) <= set(self.labels) or len(lengths) > 1:
-            raise PydanticCustomError(
-                "labels", "the trained labels, the thresholds or the limits do not fit the labels"
-            )
+        if not set(self.trained_labels) <= set(self.labels) or len(self.decision.thresholds) != len(self.labels):
+            raise PydanticCustomError("labels", "the trained labels or the thresholds do not fit the labels")
         return self
 
     @property

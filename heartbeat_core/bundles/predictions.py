@@ -52,8 +52,6 @@ class Sureness(Settings):
     ----------
     min_confidence : float
         The lowest probability of the predicted label that counts as sure.
-    min_confidences : tuple[float, ...]
-        The same for each predicted label, by code, in place of ``min_confidence``; empty: one for all labels.
     max_distance : float | None
         The largest distance of the recording from the training rows, as the model measures it, by those rows.
     max_unlike : float | None
@@ -67,7 +65,6 @@ class Sureness(Settings):
     """
 
     min_confidence: float = 0.0
-    min_confidences: Annotated[tuple[float, ...], Field(exclude_if=lambda limits: not limits)] = ()
     max_distance: float | None = None
     max_unlike: Annotated[float | None, Field(exclude_if=lambda limit: limit is None)] = None
     min_segmentation: Annotated[float | None, Field(exclude_if=lambda limit: limit is None)] = None
@@ -75,20 +72,10 @@ class Sureness(Settings):
     max_silent_fraction: float = 0.5
     min_duration_s: float = 1.0
 
-    def least_confidence(self, code: int) -> float:
-        """Return the lowest confidence that counts as sure for a predicted label, by its code.
-
-        Examples
-        --------
-        >>> Sureness(min_confidence=0.7, min_confidences=(0.6, 0.9)).least_confidence(1)
-        0.9
-        """
-        return self.min_confidences[code] if self.min_confidences else self.min_confidence
-
-    def reasons(self, result: RecordingResult, confidence: float, code: int, distance: float | None) -> str | None:
-        """Return why the prediction of a label, by its code, is unreliable; None if there is no reason."""
+    def reasons(self, result: RecordingResult, confidence: float, distance: float | None) -> str | None:
+        """Return why a prediction is unreliable; None if there is no reason."""
         found = []
-        if confidence < self.least_confidence(code):
+        if confidence < self.min_confidence:
             found.append(LOW_CONFIDENCE)
         if (
             result.truncated

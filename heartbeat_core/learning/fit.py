@@ -93,9 +93,7 @@ class Fitted:
         They are by confidence, distance and segmentation; see ``Limits.marks``. ``recipe`` is the recipe of the model.
         """
         confidence = probabilities[np.arange(len(predicted)), predicted]
-        return self.limits.marks(
-            confidence, predicted, self.model.distances(inputs), _segmentation_confidences(recipe, inputs)
-        )
+        return self.limits.marks(confidence, self.model.distances(inputs), _segmentation_confidences(recipe, inputs))
 
 
 def fit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,9 +17,7 @@ UNSURE_SHARE = 0.2
 FAR_SHARE = 0.005
 """Share of the training rows that lie beyond the largest distance that counts as near."""
 UNSURE_RIGHT_SHARE = 0.2
-"""Share of a label's right predictions, for databases left out, that have a confidence below its limit for "sure"."""
-FEWEST_RIGHT = 20
-"""A label with fewer right predictions for databases left out has the limit of all labels together."""
+"""Share of the right predictions for databases left out that are unsure, by all limits together."""
 UNLIKE_RIGHT_SHARE = 0.02
 """Share of the right predictions for databases left out that lie beyond the distance of what the model has met."""
 NO_HEART_SHARE = 0.01
@@ -36,8 +34,6 @@ class Limits:
     ----------
     min_confidence : float
         A prediction with a lower confidence is unsure.
-    min_confidences : tuple[float, ...]
-        The same for the predictions of each label, by code, in place of ``min_confidence``; empty: one for all.
     max_distance : float | None
         A prediction with a larger distance is unsure: it lies farther than 199 of 200 training rows.
     max_unlike : float | None
@@ -50,11 +46,8 @@ class Limits:
     max_distance: float | None = None
     max_unlike: float | None = None
     min_segmentation: float | None = None
-    min_confidences: tuple[float, ...] = ()
 
-    def marks(
-        self, confidence: Values, codes: Codes, distances: Values | None, segmentation: Values | None
-    ) -> NDArray[np.bool_]:
+    def marks(self, confidence: Values, distances: Values | None, segmentation: Values | None) -> NDArray[np.bool_]:
         """Tell which predictions are unsure, [n] bool.
 
         The quality of the recording, which marks predictions of a bundle as well, is no part of this.
@@ -63,8 +56,6 @@ class Limits:
         ----------
         confidence : ndarray, [n] float64
             The probability of the predicted label.
-        codes : ndarray, [n] int64
-            The predicted labels.
         distances : ndarray, [n] float64 | None
             None if the model measures none: then no prediction is marked by it.
         segmentation : ndarray, [n] float64 | None
@@ -73,10 +64,10 @@ class Limits:
         Examples
         --------
         >>> limits = Limits(min_confidence=0.5, max_distance=2.0)
-        >>> limits.marks(np.array([0.4, 0.5, 0.9]), np.zeros(3, int), np.array([1.0, 2.0, 3.0]), None)
+        >>> limits.marks(np.array([0.4, 0.5, 0.9]), np.array([1.0, 2.0, 3.0]), None)
         array([ True, False,  True])
         """
-        marked = confidence < (np.array(self.min_confidences)[codes] if self.min_confidences else self.min_confidence)
+        marked = confidence < self.min_confidence
         for limit in (self.max_distance, self.max_unlike):
             if limit is not None and distances is not None:
                 marked = marked | (distances > limit)
@@ -136,20 +127,14 @@ def limits_across(targets: Targets, inner: Inner, decision: Decision, segmentati
     is_right = targets.possible[inner.rows, codes]
     if not is_right.any():
         return found
-    distances = inner.distances[inner.rows][is_right]
-    of_all = float(np.quantile(confidence[is_right], UNSURE_RIGHT_SHARE))
-    # A call of a murmur on an unknown device is wrong more often than a call of a normal heart. One limit for both
-    # would be that of the commoner label.
-    of_labels = [confidence[is_right & (codes == code)] for code in range(len(targets.labels))]
-    return Limits(
-        min_confidence=of_all,
-        min_confidences=tuple(
-            float(np.quantile(right, UNSURE_RIGHT_SHARE)) if len(right) >= FEWEST_RIGHT else of_all
-            for right in of_labels
-        ),
-        max_unlike=None if np.isnan(distances).any() else float(np.quantile(distances, 1.0 - UNLIKE_RIGHT_SHARE)),
-        min_segmentation=found.min_segmentation,
-    )
+    right = inner.rows[is_right]
+    confidence, distances = confidence[is_right], inner.distances[right]
+    if not np.isnan(distances).any():
+        found = replace(found, max_unlike=float(np.quantile(distances, 1.0 - UNLIKE_RIGHT_SHARE)))
+    marked = found.marks(confidence, distances, None if segmentation is None else segmentation[right])
+    # What the other limits mark is unsure at any confidence.
+    least = np.quantile(np.where(marked, 0.0, confidence), UNSURE_RIGHT_SHARE)
+    return replace(found, min_confidence=float(least))
 
 
 def _min_segmentation(targets: Targets, segmentation: Values | None) -> float | None:

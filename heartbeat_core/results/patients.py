@@ -115,10 +115,11 @@ class PatientPool:
         worst = self._worst[order, used]
         codes = self._manifest.decision.codes(pooled)
         confidence = pooled[np.arange(len(n)), codes]
-        least = np.array([self._manifest.sureness.least_confidence(code) for code in codes.tolist()])
         reasons = [
             _reason(sure, classified, low)
-            for sure, classified, low in zip(n[:, 0] > 0, there, confidence < least, strict=True)
+            for sure, classified, low in zip(
+                n[:, 0] > 0, there, confidence < self._manifest.sureness.min_confidence, strict=True
+            )
         ]
         columns: dict[str, Any] = {
             "patient_id": ids,

@@ -234,10 +234,6 @@ def test_every_reason_to_be_unsure_is_explained(manifest: BundleManifest, card: 
     assert "- `no_heart_found`: the `segmentation_confidence` of the heart sounds is below 0.375" in text
     assert "out_of_distribution" not in text
     assert "low_confidence" not in text
-    of_labels = sureness.model_copy(update={"min_confidences": (0.6, 0.5, 0.81, 0.5, 0.5)})
-    text = section(model_card(manifest.model_copy(update={"sureness": of_labels}), 1_000, ()), "Decision")
-    assert "- `low_confidence`: the predicted label's probability is below its limit: normal 0.600, " in text
-    assert "murmur 0.810" in text
 
 
 def test_a_card_of_held_out_rows_says_nothing_of_evaluations() -> None:

@@ -8,7 +8,6 @@ import pytest
 from heartbeat_core.learning.limits import Limits
 
 CONFIDENCE = np.array([0.4, 0.5, 0.6, 0.9, 0.9, 0.9])
-CODES = np.array([0, 1, 0, 1, 0, 1])
 DISTANCES = np.array([1.0, 1.0, 2.0, 2.5, 3.0, 1.0])
 SEGMENTATION = np.array([0.9, 0.9, 0.9, 0.9, 0.9, 0.1])
 
@@ -28,13 +27,8 @@ def test_marks_by_a_plain_loop(
         or (min_segmentation is not None and sure < min_segmentation)
         for confidence, distance, sure in zip(CONFIDENCE, DISTANCES, SEGMENTATION, strict=True)
     ]
-    assert limits.marks(CONFIDENCE, CODES, DISTANCES, SEGMENTATION).tolist() == expected
+    assert limits.marks(CONFIDENCE, DISTANCES, SEGMENTATION).tolist() == expected
 
 
 def test_what_is_not_measured_marks_nothing() -> None:
-    assert not Limits(0.0, 0.0, 0.0, 1.0).marks(CONFIDENCE, CODES, None, None).any()
-
-
-def test_each_label_has_its_own_limit_of_confidence() -> None:
-    limits = Limits(0.95, min_confidences=(0.55, 0.6))
-    assert limits.marks(CONFIDENCE, CODES, None, None).tolist() == [True, True, False, False, False, False]
+    assert not Limits(0.0, 0.0, 0.0, 1.0).marks(CONFIDENCE, None, None).any()
