@@ -21,6 +21,8 @@ SILENCE_AMPLITUDE = 2.0**-12
 SILENCE_WINDOW_S = 0.05
 """Shorter than any pause between heart sounds that a working sensor records without noise."""
 
+_BLOCK = 2**15
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -55,15 +57,19 @@ def measure(samples: NDArray[np.float32], sample_rate_hz: int) -> Quality:
     Quality
         The figures. Sums use float64, so a long recording loses no digits.
     """
-    # einsum converts in small buffers and makes no float64 copy of the recording.
-    sum_of_squares = float(np.einsum("i,i->", samples, samples, dtype=np.float64, casting="safe"))
+    total = sum_of_squares = 0.0
+    for start in range(0, len(samples), _BLOCK):
+        # A block at a time: this makes no float64 copy of the recording.
+        block = samples[start : start + _BLOCK].astype(np.float64)
+        total += float(np.add.reduce(block))
+        sum_of_squares += float(block @ block)
     magnitudes = np.abs(samples)
     window_samples = max(1, round(SILENCE_WINDOW_S * sample_rate_hz))
     window_peaks = np.maximum.reduceat(magnitudes, np.arange(0, len(samples), window_samples))
     return Quality(
         peak_amplitude=float(window_peaks.max()),
         rms_amplitude=math.sqrt(sum_of_squares / len(samples)),
-        dc_offset=float(samples.mean(dtype=np.float64)),
+        dc_offset=total / len(samples),
         clipped_fraction=float(np.count_nonzero(magnitudes >= CLIPPING_AMPLITUDE) / len(samples)),
         silent_fraction=float(np.count_nonzero(window_peaks < SILENCE_AMPLITUDE) / len(window_peaks)),
     )

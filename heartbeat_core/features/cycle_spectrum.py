@@ -6,13 +6,12 @@ from functools import lru_cache
 
 import numpy as np
 import scipy
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
 from heartbeat_core.features.cycle_spectrum_columns import BANDS_HZ, COLUMNS, N_BANDS, N_DIASTOLE, N_SYSTOLE
 from heartbeat_core.features.decoding import Segmentation
-from heartbeat_core.features.series import hann, median_row, squared_magnitudes
+from heartbeat_core.features.series import hann, median_row, squared_magnitudes, windows
 from heartbeat_core.features.signal import N_FFT, Signal, bins_used, mel_filters
 
 WINDOW, HOP = 160, 40
@@ -45,7 +44,11 @@ def log_mel(samples: Values) -> NDArray[np.float32]:
     half = WINDOW // 2
     padded = np.zeros(len(samples) + 2 * half + HOP, np.float32)
     padded[half : half + len(samples)] = samples
-    spectra = scipy.fft.rfft(sliding_window_view(padded, WINDOW)[::HOP] * _window(), N_FFT)
+    framed = windows(padded, WINDOW, HOP)
+    # Zeros behind the windows here are one copy less than those that the transform would add.
+    windowed = np.zeros((len(framed), N_FFT), np.float32)
+    np.multiply(framed, _window(), out=windowed[:, :WINDOW])
+    spectra = scipy.fft.rfft(windowed)
     filters = _filters()
     levels: NDArray[np.float32] = np.log(squared_magnitudes(spectra[:, : len(filters)]) @ filters + POWER_FLOOR)
     return levels

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import scipy  # scipy.fft is loaded when it is used first: a driver does without
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from heartbeat_core.errors import SampleRateTooLowForFrames, SpectrumOverflow, TooShort
-from heartbeat_core.features.series import hann
+from heartbeat_core.features.series import hann, windows
 from heartbeat_core.recipe import FramesSettings
 
 BLOCK_VALUES = 2**15
 """Number of windowed samples in one block of frames: 256 KiB, a part of a core's cache."""
-FEW_BINS = 33
+FEW_BINS = 5
 """NumPy's argmax is slow for spectra with at most this many bins."""
 
 
@@ -115,19 +114,24 @@ def _magnitude_blocks(
     Like librosa, this windows and transforms in float64 and rounds the spectra to complex64.
     """
     window = hann(n_fft)
-    windows = sliding_window_view(np.pad(samples, n_fft // 2), n_fft)[::hop_length]
-    n_rows = max(1, BLOCK_VALUES // n_fft)
-    for start in range(0, len(windows), n_rows):
-        spectra = scipy.fft.rfft(windows[start : start + n_rows] * window, overwrite_x=True)
-        yield start, np.abs(spectra.astype(np.complex64))
+    padded = np.zeros(samples.size + 2 * (n_fft // 2), np.float32)
+    padded[n_fft // 2 : n_fft // 2 + samples.size] = samples
+    n_frames, n_rows = (samples.size + 2 * (n_fft // 2) - n_fft) // hop_length + 1, max(1, BLOCK_VALUES // n_fft)
+    windowed = np.empty((min(n_rows, n_frames), n_fft))
+    for start in range(0, n_frames, n_rows):
+        stop = min(start + n_rows, n_frames)
+        # Converted before it is cut into windows that overlap: a quarter of the conversions.
+        piece = padded[start * hop_length : (stop - 1) * hop_length + n_fft].astype(np.float64)
+        block = np.multiply(windows(piece, n_fft, hop_length), window, out=windowed[: stop - start])
+        yield start, np.abs(scipy.fft.rfft(block).astype(np.complex64))
 
 
 def _dominant(magnitudes: NDArray[np.float32], frequencies_hz: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     if magnitudes.shape[1] <= FEW_BINS:
         peak, out[:, 1] = _peaks_of_short_rows(magnitudes)
     else:
-        peak = np.argmax(magnitudes, axis=1)
-        out[:, 1] = magnitudes[np.arange(len(peak)), peak]
+        peak = magnitudes.argmax(axis=1)
+        out[:, 1] = magnitudes.take(peak + np.arange(0, magnitudes.size, magnitudes.shape[1]))
     out[:, 0] = frequencies_hz[peak]
 
 

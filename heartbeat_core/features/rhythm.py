@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
@@ -19,11 +18,13 @@ from heartbeat_core.features.series import (
     PERIOD_S,
     autocorrelation,
     distant_maxima,
+    mean_over,
     moments,
     percentile_values,
     percentiles,
     smoothed,
     squared_magnitudes,
+    windows,
 )
 from heartbeat_core.features.statistics_columns import BEATS, MODULATION, MODULATION_EDGES_HZ, N_PEAKS
 
@@ -49,7 +50,7 @@ def summarise_rhythm(envelopes: Values) -> ByBand:
         62 times [n_bands] float64, under the names of ``statistics_columns.RHYTHM``. All are computed from the
         envelopes divided by their means.
     """
-    levels = envelopes.mean(axis=1, keepdims=True)
+    levels = mean_over(envelopes, axis=1, keepdims=True)
     sounds = levels > FLOOR
     relative = np.where(sounds, envelopes / np.where(sounds, levels, 1.0), 0.0)
     return {
@@ -178,7 +179,7 @@ def _row_percentiles(values: Values, counts: NDArray[np.intp], shares: Sequence[
 def _modulation(relative: Values) -> ByBand:
     """Return the shares of the envelopes' power by modulation frequency, and the frequency with the most power."""
     n_values = relative.shape[1]
-    centred = (relative - relative.mean(axis=1, keepdims=True)) * np.hanning(n_values)
+    centred = (relative - mean_over(relative, axis=1, keepdims=True)) * np.hanning(n_values)
     n_points = max(1024, scipy.fft.next_fast_len(n_values, real=True))
     edges = np.round(np.array(MODULATION_EDGES_HZ) * n_points / ENVELOPE_HZ).astype(np.intp)
     power = squared_magnitudes(scipy.fft.rfft(centred, n_points)[:, edges[0] : edges[-1]])
@@ -193,8 +194,8 @@ def _modulation(relative: Values) -> ByBand:
 def _stability(relative: Values) -> ByBand:
     """Summarise the heart's period in windows of 3 s. All values but the median are in units of the median."""
     window, hop = (round(seconds * ENVELOPE_HZ) for seconds in (STABILITY_WINDOW_S, STABILITY_HOP_S))
-    windows = sliding_window_view(relative, min(window, relative.shape[1]), axis=1)[:, ::hop]
-    periods_s = _period(autocorrelation(windows)) / ENVELOPE_HZ
+    correlations = autocorrelation(windows(relative, min(window, relative.shape[1]), hop))
+    periods_s = _period(correlations) / ENVELOPE_HZ
     low_s, middle_s, high_s = percentile_values(periods_s.T, (25, 50, 75))
     return {
         "window_period_p50_s": middle_s,

@@ -72,7 +72,7 @@ def read_network(name: str) -> Network:
 
 def band_envelopes(signal: Signal) -> Levels:
     """Return [n, 6] float32 at 50 Hz: the envelopes of the bands."""
-    envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
+    envelopes = np.array([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
     n = envelopes.shape[1] // 2
     halved: Levels = (0.5 * (envelopes[:, 0 : 2 * n : 2] + envelopes[:, 1 : 2 * n : 2])).astype(np.float32).T
     return halved

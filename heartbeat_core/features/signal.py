@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 import scipy
 import soxr
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
@@ -19,6 +18,7 @@ from heartbeat_core.features.series import (
     hann,
     percentile,
     squared_magnitudes,
+    windows,
 )
 from heartbeat_core.features.statistics_columns import N_MFCC
 
@@ -93,7 +93,7 @@ def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
 
 def power_spectra(samples: Values) -> Values:
     """Return [n_frames, 129] float64: power of Hann-windowed frames of 64 ms every 20 ms, at 4 kHz."""
-    spectra = scipy.fft.rfft(sliding_window_view(samples, N_FFT)[::HOP_LENGTH] * _window(), overwrite_x=True)
+    spectra = scipy.fft.rfft(windows(samples, N_FFT, HOP_LENGTH) * hann(N_FFT))
     return squared_magnitudes(spectra)
 
 
@@ -118,11 +118,6 @@ def bins_used(filters: Values) -> int:
 def _filters() -> Values:
     filters = mel_filters()
     return np.ascontiguousarray(filters[:, : bins_used(filters)].T)
-
-
-@lru_cache(maxsize=1)
-def _window() -> Values:
-    return hann(N_FFT)
 
 
 @lru_cache(maxsize=1)
