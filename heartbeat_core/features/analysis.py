@@ -11,7 +11,8 @@ from heartbeat_core.arrays import Values
 from heartbeat_core.audio.quality import Quality, measure
 from heartbeat_core.features.decoding import Segmentation, segment
 from heartbeat_core.features.segmenter import band_envelopes, log_posteriors, network_for, standardise
-from heartbeat_core.features.signal import Signal, log_mel, power_spectra, prepare
+from heartbeat_core.features.signal import Signal, envelope, log_mel, power_spectra, prepare
+from heartbeat_core.features.statistics_columns import RHYTHM_BANDS_HZ
 
 
 class Analysis:
@@ -52,6 +53,11 @@ class Analysis:
     def log_mel(self) -> Values:
         """Return [n_frames, 40] float64, the ``log_mel`` of the power."""
         return log_mel(self.power)
+
+    @cached_property
+    def rhythm_envelopes(self) -> Values:
+        """Return [3, n] float64 at 100 Hz, the envelopes of the bands of ``RHYTHM_BANDS_HZ``."""
+        return np.array([envelope(self.signal, *band_hz) for band_hz in RHYTHM_BANDS_HZ.values()])
 
     @cached_property
     def segmentation(self) -> Segmentation:

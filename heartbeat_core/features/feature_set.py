@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Shape = Literal["vector", "sequence", "frames"]
 """``vector``: one value for each column. ``sequence``: [n, width], one row every few milliseconds. ``frames``: [n, 2],
 the pairs of frequency and amplitude of the original project, which alignment padding places."""
-Need = Literal["samples", "sample_rate_hz", "quality", "signal", "power", "log_mel", "segmentation"]
+Need = Literal["samples", "sample_rate_hz", "quality", "signal", "power", "log_mel", "rhythm_envelopes", "segmentation"]
 """An attribute of ``analysis.Analysis``."""
 ColumnType = Literal["float", "double", "int32", "floats"]
 """The type of a stored column; ``floats`` is a list of floats."""

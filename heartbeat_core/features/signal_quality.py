@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Values
 from heartbeat_core.audio.quality import Quality
 from heartbeat_core.features.series import ENVELOPE_HZ, FLOOR, PERIOD_S, autocorrelation
-from heartbeat_core.features.signal import RATE_HZ, Signal, envelope
+from heartbeat_core.features.signal import RATE_HZ, Signal
 from heartbeat_core.features.signal_quality_columns import (
     BANDS_HZ,
     ENTROPY_HZ,
     ENTROPY_SECONDS,
-    HEART_BAND_HZ,
     HEART_MAX_HZ,
     MAX_CLIPPED,
     MAX_SILENT,
@@ -25,7 +24,7 @@ _TOLERANCE = 0.2
 _WINDOW = 2
 
 
-def judge_signal(quality: Quality, signal: Signal) -> NDArray[np.float32]:
+def judge_signal(quality: Quality, signal: Signal, rhythm_envelopes: Values) -> NDArray[np.float32]:
     """Judge a recording.
 
     Parameters
@@ -34,6 +33,8 @@ def judge_signal(quality: Quality, signal: Signal) -> NDArray[np.float32]:
         Of the recording as it is: clipping and silence show there.
     signal : Signal
         The same recording, prepared.
+    rhythm_envelopes : ndarray, [3, n] float64
+        Its envelopes at 100 Hz, the lowest band first: from 25 to 150 Hz, where hearts are loudest.
 
     Returns
     -------
@@ -43,7 +44,7 @@ def judge_signal(quality: Quality, signal: Signal) -> NDArray[np.float32]:
     if not signal.samples.any():
         return np.zeros(len(NAMES), np.float32)
     shares = band_shares(signal)
-    heart = envelope(signal, *HEART_BAND_HZ)
+    heart = rhythm_envelopes[0]
     periodicity = _periodicity(heart)
     entropy = sample_entropy(_coarse(heart))
     low = sum(share for share, (_, high) in zip(shares, BANDS_HZ, strict=True) if high <= HEART_MAX_HZ)

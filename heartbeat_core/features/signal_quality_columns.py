@@ -8,7 +8,6 @@ VERSION = "signal-quality-v1"
 BANDS_HZ = ((20, 60), (60, 100), (100, 200), (200, 400), (400, 900))
 HEART_MAX_HZ = 200
 """Heart sounds have little above it; speech and handling noise have much."""
-HEART_BAND_HZ = (25.0, 150.0)
 ENTROPY_HZ, ENTROPY_SECONDS = 20, 60
 MAX_CLIPPED, MAX_SILENT = 0.1, 0.5
 """At these shares of clipped samples and of silent windows the score is 0."""
@@ -48,7 +47,7 @@ SIGNAL_QUALITY = FeatureSet(
     version=VERSION,
     shape="vector",
     columns=described(DESCRIPTIONS, {"": "quality"}),
-    needs=("quality", "signal"),
+    needs=("quality", "signal", "rhythm_envelopes"),
     function="heartbeat_core.features.signal_quality:judge_signal",
     introduction=_INTRODUCTION,
 )

@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
 from heartbeat_core.features.rhythm import summarise_rhythm
-from heartbeat_core.features.series import FLOOR, changes, moments, percentiles
-from heartbeat_core.features.signal import N_FFT, RATE_HZ, Signal, envelope, mfcc
-from heartbeat_core.features.statistics_columns import N_MFCC, RHYTHM, RHYTHM_BANDS_HZ, TIMBRE, TRACK
+from heartbeat_core.features.series import FLOOR, changes, mean_over, moments, percentiles
+from heartbeat_core.features.signal import N_FFT, RATE_HZ, mfcc
+from heartbeat_core.features.statistics_columns import N_MFCC, RHYTHM, TIMBRE, TRACK
 
 
-def compute_statistics(signal: Signal, power: Values, log_mel: Values) -> NDArray[np.float32]:
+def compute_statistics(power: Values, log_mel: Values, rhythm_envelopes: Values) -> NDArray[np.float32]:
     """Summarise a recording.
 
     Parameters
     ----------
-    signal : Signal
-        The recording as ``signal.prepare`` returns it.
     power : ndarray, [n_frames, 129] float64
-        Its ``signal.power_spectra``.
+        The ``signal.power_spectra`` of the recording.
     log_mel : ndarray, [n_frames, 40] float64
         Its ``signal.log_mel``.
+    rhythm_envelopes : ndarray, [3, n] float64
+        Its envelopes in the bands of ``RHYTHM_BANDS_HZ``.
 
     Returns
     -------
@@ -38,10 +38,10 @@ def compute_statistics(signal: Signal, power: Values, log_mel: Values) -> NDArra
         Finite values in the order of ``statistics_columns.NAMES``.
     """
     of_tracks = summarise_tracks(np.concatenate([mfcc(log_mel).T, dominant(power)]))
-    of_bands = summarise_rhythm(np.stack([envelope(signal, *band_hz) for band_hz in RHYTHM_BANDS_HZ.values()]))
+    of_bands = summarise_rhythm(rhythm_envelopes)
     timbre = np.concatenate([of_tracks[name][:N_MFCC] for name in TIMBRE])
-    rhythm = np.stack([of_bands[name] for name in RHYTHM], axis=1)
-    strongest = np.stack([of_tracks[name][N_MFCC:] for name in TRACK], axis=1)
+    rhythm = np.array([of_bands[name] for name in RHYTHM]).T
+    strongest = np.array([of_tracks[name][N_MFCC:] for name in TRACK]).T
     return np.concatenate([timbre, rhythm.ravel(), strongest.ravel()]).astype(np.float32)
 
 
@@ -49,7 +49,7 @@ def dominant(power: Values) -> Values:
     """Return [2, n_frames] float64: frequency in Hz and log magnitude of the strongest bin of each frame."""
     peak = power.argmax(axis=1)
     level = 0.5 * np.log(power[np.arange(len(power)), peak] + FLOOR)
-    return np.stack([peak * (RATE_HZ / N_FFT), level])
+    return np.array([peak * (RATE_HZ / N_FFT), level])
 
 
 def summarise_tracks(tracks: Values) -> dict[str, Values]:
@@ -57,6 +57,7 @@ def summarise_tracks(tracks: Values) -> dict[str, Values]:
     over_time = tracks.T
     mean, deviation, skew, kurtosis = moments(over_time)
     steps = changes(over_time)
+    step = mean_over(steps, axis=0)
     return {
         "mean": mean,
         "std": deviation,
@@ -65,6 +66,6 @@ def summarise_tracks(tracks: Values) -> dict[str, Values]:
         "max": over_time.max(axis=0),
         "skew": skew,
         "kurtosis": kurtosis,
-        "change_abs_mean": np.abs(steps).mean(axis=0),
-        "change_std": steps.std(axis=0),
+        "change_abs_mean": mean_over(np.abs(steps), axis=0),
+        "change_std": np.sqrt(mean_over(np.square(steps - step), axis=0)),
     }

@@ -149,7 +149,7 @@ STATISTICS = FeatureSet(
     version=VERSION,
     shape="vector",
     columns=described(DESCRIPTIONS, {"mfcc_": "timbre", "rhythm_": "rhythm"}),
-    needs=("signal", "power", "log_mel"),
+    needs=("power", "log_mel", "rhythm_envelopes"),
     function="heartbeat_core.features.statistics:compute_statistics",
     introduction=_INTRODUCTION,
 )
