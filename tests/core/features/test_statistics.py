@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import pairwise
 
@@ -377,6 +378,13 @@ def test_peaks_that_are_far_enough_apart_are_scipys(seed: int, n_values: int, di
 def test_one_percentile_is_numpys(values: list[float], share: float) -> None:
     found = series.percentile(np.array(values), share)
     assert found == pytest.approx(np.percentile(values, share), rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(9,), (3, 9), (3, 10), (2, 4)])
+def test_windows_are_numpys(shape: tuple[int, ...]) -> None:
+    values = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    expected = np.lib.stride_tricks.sliding_window_view(values, 4, axis=-1)[..., ::3, :]
+    np.testing.assert_array_equal(series.windows(values, 4, 3), expected)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 7, 8])
