@@ -32,7 +32,9 @@ class PartWriter:
     """Writes one Parquet file into memory, zstd-compressed, as rows come.
 
     Rows are held until they fill a row group, so that the memory is bounded by one row group and the compressed file.
-    Lists of floats get no dictionary and no statistics, which would cost time and gain nothing.
+    Lists of floats get no dictionary and no statistics, which would cost time and gain nothing. Single floats are not
+    compressed: of a thousand features zstd saves nothing where a part has a hundred rows and 3 % of the file where it
+    has many, and takes half the time of writing them and a quarter of that of reading them.
     """
 
     def __init__(self, row_group_bytes: int = ROW_GROUP_BYTES) -> None:
@@ -75,11 +77,16 @@ class PartWriter:
 
 
 def _open_writer(sink: io.BytesIO, schema: pa.Schema) -> pq.ParquetWriter:
+    packed = [
+        f"{column.name}.list.element" if pa.types.is_list(column.type) else column.name
+        for column in schema
+        if not pa.types.is_float32(column.type)
+    ]
     return pq.ParquetWriter(
         sink,
         schema,
-        compression="zstd",
-        compression_level=1,
+        compression=dict.fromkeys(packed, "zstd"),
+        compression_level=dict.fromkeys(packed, 1),
         use_dictionary=[column.name for column in schema if pa.types.is_string(column.type)],
         write_statistics=[column.name for column in schema if not pa.types.is_list(column.type)],
         coerce_timestamps="us",
@@ -103,15 +110,17 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
         The bytes are not Parquet, are damaged, or lack one of ``columns``.
     """
     try:
-        return _open_parquet(data, columns or ()).read(columns=columns, use_threads=False)
+        found = _open_parquet(data).read(columns=columns, use_threads=False)
     except DAMAGED as error:
         raise InputError(f"not a Parquet file: {one_line(error)}") from None
+    _check_columns(found.column_names, columns or ())  # Those of the file in Arrow's types take 2 ms for a thousand.
+    return found
 
 
 def parquet_schema(data: bytes) -> pa.Schema:
     """Return the columns of one Parquet file, with its key-value metadata; raises as ``from_parquet``."""
     try:
-        return _open_parquet(data, ()).schema_arrow
+        return _open_parquet(data).schema_arrow
     except DAMAGED as error:
         raise InputError(f"not a Parquet file: {one_line(error)}") from None
 
@@ -127,8 +136,10 @@ def iter_parquet_rows(data: bytes, columns: Sequence[str], batch_rows: int = 16_
         As ``from_parquet``. Also where two columns have one name, or a value is too large for Python's type.
     """
     try:
-        file = _open_parquet(data, columns)
-        twice = sorted(name for name in columns if file.schema_arrow.names.count(name) > 1)
+        file = _open_parquet(data)
+        names = file.schema_arrow.names
+        _check_columns(names, columns)
+        twice = sorted(name for name in columns if names.count(name) > 1)
         if twice:
             raise InputError(f"two columns are called {twice[0]!r}")
         for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns), use_threads=False):
@@ -137,12 +148,14 @@ def iter_parquet_rows(data: bytes, columns: Sequence[str], batch_rows: int = 16_
         raise InputError(f"not a Parquet file: {one_line(error)}") from None
 
 
-def _open_parquet(data: bytes, columns: Sequence[str]) -> pq.ParquetFile:
-    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, coerce_int96_timestamp_unit="us")
-    missing = sorted(set(columns) - set(file.schema_arrow.names))
+def _open_parquet(data: bytes) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, coerce_int96_timestamp_unit="us")
+
+
+def _check_columns(names: Sequence[str], wanted: Sequence[str]) -> None:
+    missing = sorted(set(wanted) - set(names))
     if missing:
         raise InputError(f"no column {', '.join(missing)}")
-    return file
 
 
 def join_tables(tables: Sequence[pa.Table]) -> pa.Table:

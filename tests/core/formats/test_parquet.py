@@ -64,6 +64,20 @@ def test_rows_that_come_in_pieces_make_row_groups_of_a_size() -> None:
     assert pq.ParquetFile(io.BytesIO(to_parquet(table))).num_row_groups == 1
 
 
+def test_all_but_single_floats_are_compressed() -> None:
+    floats = [pa.float32(), pa.float64(), pa.list_(pa.field("element", pa.float32(), nullable=False))]
+    schema = pa.schema([("one", floats[0]), ("wide", floats[1]), ("many", floats[2]), ("text", pa.string())])
+    table = pa.table({"one": [1.0] * 9, "wide": [1.0] * 9, "many": [[1.0] * 9] * 9, "text": ["a"] * 9}, schema)
+    group = pq.ParquetFile(io.BytesIO(to_parquet(table))).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    assert {one.path_in_schema: one.compression for one in columns} == {
+        "one": "UNCOMPRESSED",
+        "wide": "ZSTD",
+        "many.list.element": "ZSTD",
+        "text": "ZSTD",
+    }
+
+
 def test_a_writer_without_a_table_knows_no_schema() -> None:
     with pytest.raises(ValueError, match="no table was added"):
         PartWriter().finish()
