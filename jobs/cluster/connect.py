@@ -12,10 +12,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from importlib import import_module
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import dask
@@ -23,6 +21,8 @@ import distributed.utils
 from distributed import Client, LocalCluster, Security, Worker, WorkerPlugin
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.core import CommClosedError
+from tornado.ioloop import IOLoop
+from tornado.web import RequestHandler
 
 from heartbeat_core import storage
 from heartbeat_core.devices import resolve_device
@@ -48,10 +48,6 @@ LOCAL_CONFIG = {
     # Scheduler, nannies and workers look 50 times a second how late their event loops are, which takes 5 % of a core.
     "distributed.admin.tick.interval": "500ms",
 }
-
-DASHBOARD_AFTER_S = 2.0
-"""How soon the dashboard of a cluster of this machine has its pages. Bokeh takes a quarter of a second of the driver's
-time to load, and nobody looks at a job that is over by then."""
 
 
 class SchedulerGone(JobError):
@@ -214,30 +210,26 @@ def _local(settings: ClusterSettings, n_workers: int, n_threads: int) -> Iterato
                 ) from None
             stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster))
-            stack.enter_context(_dashboard(cluster))
+            _load_dashboard_when_asked(cluster)
         yield client
 
 
-@contextmanager
-def _dashboard(cluster: LocalCluster) -> Iterator[None]:
-    """Give the scheduler's web server the pages of the dashboard, if the block takes long enough."""
+def _load_dashboard_when_asked(cluster: LocalCluster) -> None:
+    """Let the scheduler's web server load the pages of the dashboard when somebody asks for one.
+
+    Bokeh takes half a second of the driver's time to load, and at most jobs nobody looks.
+    """
     scheduler: Any = cluster.scheduler
-    loop: Any = cluster.loop
+    application = scheduler.http_application
 
-    def load() -> None:
-        import distributed.dashboard.scheduler as pages
+    class Loading(RequestHandler):
+        async def get(self) -> None:
+            pages = await IOLoop.current().run_in_executor(None, import_module, "distributed.dashboard.scheduler")
+            if application.settings.pop("default_handler_class", None) is not None:
+                pages.connect(application, scheduler.http_server, scheduler, prefix="")
+            self.redirect(self.request.uri or "/")
 
-        add = partial(pages.connect, scheduler.http_application, scheduler.http_server, scheduler, prefix="")
-        loop.add_callback(add)
-
-    timer = Timer(DASHBOARD_AFTER_S, load)
-    with interrupts_held():
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
+    application.settings["default_handler_class"] = Loading  # What has no page is looked for here.
 
 
 @contextmanager

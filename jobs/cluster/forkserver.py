@@ -45,7 +45,7 @@ def start_server(modules: Sequence[str] = ()) -> None:
     before = dict(os.environ)
     os.environ.update(WORKER_ENVIRONMENT)
     try:
-        multiprocessing.set_forkserver_preload([*WORKER_MODULES, *modules])
+        multiprocessing.set_forkserver_preload([*WORKER_MODULES, *modules, "jobs.cluster.frozen"])
         with interrupts_held():
             forkserver.ensure_running()
         _environment.update(os.environ)
