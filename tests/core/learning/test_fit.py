@@ -212,4 +212,6 @@ def test_rows_are_weighed_within_their_databases_only_where_the_recipe_says_so()
     np.testing.assert_allclose(targets[1].weights, weights_within(rows.targets, rows.databases, 0.75))
     assert targets[1].databases is not None
     assert targets[1].databases.tolist() == [0] * 50 + [1] * 10
-    assert targets[1].take(np.array([55, 3])).databases.tolist() == [1, 0]  # type: ignore[union-attr]
+    taken = targets[1].take(np.array([55, 3])).databases
+    assert taken is not None
+    assert taken.tolist() == [1, 0]
