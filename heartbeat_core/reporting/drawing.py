@@ -1,61 +1,34 @@
-"""Charts as SVG, by matplotlib, for a page that has light and dark colours.
+"""Charts as SVG elements for a page that has light and dark colours.
 
-Matplotlib writes the colours below, and what is returned names CSS variables of the page in their place. Text stays
-text. Every id is unique in the page.
+Colours are CSS variables of the page, text stays text, and no element has an id, so that charts do not meet. They are
+written directly: to load matplotlib and to draw a report with it takes a second, and a small job as a whole takes six.
 """
 
 from __future__ import annotations
 
-import io
-import logging
-import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import Any
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from itertools import chain, cycle
 
 from heartbeat_core.reporting.page import Bars, Chart, Figure, Histogram, Line, Ranges
 
-_INK, _GRID, _MARK = "#010101", "#020202", "#030303"
-_SERIES = ("#040404", "#050505", "#060606")
-_VARIABLES = {
-    _INK: "var(--ink)",
-    _GRID: "var(--grid)",
-    _MARK: "var(--mark)",
-    **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)},
-}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 9,
-    "font.family": "DejaVu Sans",
-    "text.color": _INK,
-    "axes.edgecolor": _GRID,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-}
-_WIDTH, _HEIGHT, _ROW = 4.7, 2.3, 0.27
-"""Inches; the width fits a phone without making text too small to read."""
+_WIDTH, _RIGHT = 340, 10
+"""Units of the view box, which fits a phone without making text too small to read; and the room beside the plot."""
+_FONT, _LETTER = 9, 5.2
+"""Height of the text, and the width that a letter takes on average."""
+_PLOT_HEIGHT, _ROW = 120, 19
+_BELOW, _BESIDE = 32, 45
+"""Room for numbers and the unit below the plot, and beside it."""
+_LEGEND_LINE, _SWATCH = 14, 18
 _LONGEST_NAME = 30
-_LETTER, _LEGEND_LINE = 0.072, 0.19
-"""Inches that a letter of a row's name takes on average, and a line of the legend."""
+_MOST_POINTS = 40
+"""A line with fewer points shows each of them."""
+_MARK_DASHES = ("5 3", "1.5 2.5")
 
-# The font cache that it builds at the first use is nobody's concern.
-logging.getLogger("matplotlib").setLevel(logging.ERROR)
+Legend = Sequence[tuple[str, str]]
+"""Names, and the elements that stand before them, around (0, 0)."""
 
 
 def draw(figure: Figure) -> str:
@@ -68,168 +41,259 @@ def draw(figure: Figure) -> str:
     """
     if figure.chart is None:
         raise ValueError(f"figure '{figure.name}' has no chart")
-    style = {**_STYLE, "svg.hashsalt": figure.name}
-    # Names of files and labels may hold signs that the font, which only measures, does not have.
-    with matplotlib.rc_context(style), warnings.catch_warnings(action="ignore", category=UserWarning):
-        height = _height(figure.chart)
-        canvas = Canvas(figsize=(_WIDTH, height))
-        FigureCanvasSVG(canvas)
-        axes = canvas.add_subplot()
-        _draw(axes, figure.chart)
-        _place(axes, figure.chart, height)
-        sink = io.StringIO()
-        canvas.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _for_page(sink.getvalue(), figure)
+    plot = _drawn(figure.chart)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {plot.height:g}" role="img" '
+        f'aria-label="{escape(figure.alt)}" font-size="{_FONT}" font-family="system-ui, sans-serif" fill="var(--ink)">'
+        f"{''.join(plot.elements)}</svg>"
+    )
 
 
-def _height(chart: Chart) -> float:
+def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+    """Return round values of a range, ascending: multiples of 1, 2 or 5 times a power of ten.
+
+    Parameters
+    ----------
+    low, high : float
+        The range; high is above low.
+    about : int
+        How many steps fit into it at most.
+    whole : bool
+        Only whole numbers.
+
+    Examples
+    --------
+    >>> ticks(0, 47, 5)
+    [0, 10, 20, 30, 40]
+    """
+    least = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
+    if whole:
+        step = max(1.0, step)
+    return [step * k for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Maps values to places on the page."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+
+    def __call__(self, value: float) -> float:
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start), 1)
+
+
+class _Plot:
+    """A plot with its axes and its legend; what is drawn later lies above what was drawn before."""
+
+    def __init__(
+        self, left: float, height: float, x: tuple[float, float], y: tuple[float, float], legend: Legend
+    ) -> None:
+        self.elements = [*_legend(legend)]
+        self.left, self.right, self.top = left, _WIDTH - _RIGHT, 8 + _LEGEND_LINE * _n_lines(legend)
+        self.bottom = self.top + height
+        self.height = self.bottom + _BELOW
+        self.x = _Axis(*_wide(*x), left, self.right)
+        self.y = _Axis(*_wide(*y), self.bottom, self.top)
+
+    def frame(self) -> None:
+        """Draw the two axes."""
+        self.elements.append(
+            f'<path d="M{self.left} {self.top}V{self.bottom}H{self.right}" fill="none" stroke="var(--grid)"/>'
+        )
+
+    def x_numbers(self, values: Sequence[float], unit: str, *, grid: bool) -> None:
+        """Write numbers and their unit below the plot, with lines of the grid on request."""
+        for value in values:
+            place = self.x(value)
+            if grid:
+                self.elements.append(_line(place, self.top, place, self.bottom, "var(--grid)", 0.6))
+            self.elements.append(_text(place, self.bottom + 12, _number(value), "middle"))
+        self.elements.append(_text((self.left + self.right) / 2, self.bottom + 26, unit, "middle"))
+
+    def y_numbers(self, values: Sequence[float], unit: str) -> None:
+        """Write numbers and their unit beside the plot, with lines of the grid."""
+        for value in values:
+            place = self.y(value)
+            self.elements.append(_line(self.left, place, self.right, place, "var(--grid)", 0.6))
+            self.elements.append(_text(self.left - 4, place + 3, _number(value), "end"))
+        middle = (self.top + self.bottom) / 2
+        self.elements.append(f'<g transform="translate(11 {middle:g}) rotate(-90)">{_text(0, 0, unit, "middle")}</g>')
+
+    def rows(self, names: Sequence[str]) -> None:
+        """Write the names of rows beside the plot."""
+        for row, name in enumerate(names):
+            self.elements.append(_text(self.left - 4, self.y(row) + 3, _short(name), "end"))
+
+    def bar(self, x: tuple[float, float], y: tuple[float, float], colour: str) -> None:
+        """Draw a bar from and to these values."""
+        (x_low, x_high), (y_low, y_high) = sorted(map(self.x, x)), sorted(map(self.y, y))
+        self.elements.append(
+            f'<rect x="{x_low:g}" y="{y_low:g}" width="{x_high - x_low:.1f}" height="{y_high - y_low:.1f}" '
+            f'fill="{colour}"/>'
+        )
+
+    def marks(self, marks: Mapping[str, float] | None, *, vertical: bool) -> None:
+        """Draw dashed lines through the plot."""
+        for value, dashes in zip((marks or {}).values(), cycle(_MARK_DASHES), strict=False):
+            x, y = self.x(value), self.y(value)
+            (x1, y1), (x2, y2) = ((x, self.top), (x, self.bottom)) if vertical else ((self.left, y), (self.right, y))
+            self.elements.append(_line(x1, y1, x2, y2, "var(--mark)", 1.2, dashes))
+
+
+def _drawn(chart: Chart) -> _Plot:
     if isinstance(chart, Bars):
-        rows = len(chart.names) * (1 if len(chart.series) == 1 else 1.5)
-    elif isinstance(chart, Ranges):
-        rows = len(chart.names)
-    else:
-        return _HEIGHT
-    return 0.95 + _ROW * max(rows, 1)
+        return _bars(chart)
+    if isinstance(chart, Ranges):
+        return _ranges(chart)
+    return _histogram(chart) if isinstance(chart, Histogram) else _curve(chart)
 
 
-def _place(axes: Axes, chart: Chart, height: float) -> None:
-    """Leave room for names, ticks and legend. Matplotlib's own layouts draw every chart twice to find it."""
-    if isinstance(chart, Bars | Ranges):
-        left = 0.12 + _LETTER * max((len(name) for name in _shown(chart.names)), default=0)
-    else:
-        left = 0.62
-    legend = axes.get_legend()
-    lines = 0 if legend is None else -(-len(legend.get_texts()) // _columns(chart))
-    top = 0.08 + _LEGEND_LINE * lines
-    axes.figure.subplots_adjust(left / _WIDTH, 0.44 / height, 1 - 0.14 / _WIDTH, 1 - top / height)
-
-
-def _draw(axes: Axes, chart: Chart) -> None:
-    axes.set_axisbelow(True)
-    if isinstance(chart, Bars):
-        _draw_bars(axes, chart)
-    elif isinstance(chart, Ranges):
-        _draw_ranges(axes, chart)
-    elif isinstance(chart, Histogram):
-        _draw_histogram(axes, chart)
-    else:
-        _draw_line(axes, chart)
-
-
-def _draw_bars(axes: Axes, chart: Bars) -> None:
-    n_series = len(chart.series)
+def _bars(chart: Bars) -> _Plot:
+    n_series, n_rows = len(chart.series), len(chart.names)
+    squares = [(name, _square(_colour(number))) for number, name in enumerate(chart.series)]
+    legend = [*squares, *_mark_legend(chart.marks)] if n_series > 1 or chart.marks else []
+    longest = max([*chain(*chart.series.values()), *(chart.marks or {}).values(), 1e-9])
+    row = _ROW * (1 if n_series == 1 else 1.5)
+    plot = _Plot(_room_for(chart.names), row * max(n_rows, 1), (0, longest * 1.05), (n_rows - 0.5, -0.5), legend)
+    plot.x_numbers(ticks(0, longest * 1.05, 5, whole=chart.unit == "recordings"), chart.unit, grid=True)
+    plot.rows(chart.names)
     thickness = 0.72 / n_series
-    for number, (name, values) in enumerate(chart.series.items()):
-        places = [row - 0.36 + thickness * (number + 0.5) for row in range(len(chart.names))]
-        axes.barh(places, values, thickness * 0.92, color=_SERIES[number], label=name)
-    _name_rows(axes, chart.names)
-    longest = max(
-        [*(value for values in chart.series.values() for value in values), *(chart.marks or {}).values(), 1e-9]
-    )
-    axes.set_xlim(0, longest * 1.05)
-    _mark(axes.axvline, chart.marks)
-    axes.set_xlabel(chart.unit)
-    axes.grid(axis="x", color=_GRID, linewidth=0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=chart.unit == "recordings", steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-    if n_series > 1 or chart.marks:
-        _legend_above(axes, _columns(chart))
+    for number, values in enumerate(chart.series.values()):
+        for place, value in enumerate(values):
+            above = place - 0.36 + thickness * number
+            plot.bar((0, value), (above, above + 0.92 * thickness), _colour(number))
+    plot.marks(chart.marks, vertical=True)
+    plot.frame()
+    return plot
 
 
-def _draw_ranges(axes: Axes, chart: Ranges) -> None:
-    rows = range(len(chart.names))
-    p10, p25, p50, p75, p90 = ([one[k] for one in chart.percentiles] for k in range(5))
-    axes.hlines(rows, p10, p90, color=_SERIES[0], linewidth=1.2, label="10 to 90 % of the recordings")
-    axes.hlines(rows, p25, p75, color=_SERIES[0], linewidth=6, label="25 to 75 %")
-    axes.plot(p50, rows, "o", color=_SERIES[1], markersize=4.5, label="median")
-    _name_rows(axes, chart.names)
-    axes.set_xlim(0, max([*p90, *chart.marks.values()]) * 1.05)
-    _mark(axes.axvline, chart.marks)
-    axes.set_xlabel(chart.unit)
-    axes.grid(axis="x", color=_GRID, linewidth=0.6)
-    _legend_above(axes, _columns(chart))
+def _ranges(chart: Ranges) -> _Plot:
+    first, second = _colour(0), _colour(1)
+    legend = [
+        ("10 to 90 % of the recordings", _line(-7, 0, 7, 0, first, 1.2)),
+        ("25 to 75 %", _line(-7, 0, 7, 0, first, 6)),
+        ("median", _dot(0, 0, 2.3, second)),
+        *_mark_legend(chart.marks),
+    ]
+    n_rows, highest = len(chart.names), max([*(one[4] for one in chart.percentiles), *chart.marks.values(), 1e-9])
+    plot = _Plot(_room_for(chart.names), _ROW * max(n_rows, 1), (0, highest * 1.05), (n_rows - 0.5, -0.5), legend)
+    plot.x_numbers(ticks(0, highest * 1.05, 5), chart.unit, grid=True)
+    plot.rows(chart.names)
+    for row, percentiles in enumerate(chart.percentiles):
+        p10, p25, p50, p75, p90 = map(plot.x, percentiles)
+        y = plot.y(row)
+        plot.elements += [_line(p10, y, p90, y, first, 1.2), _line(p25, y, p75, y, first, 6), _dot(p50, y, 2.3, second)]
+    plot.marks(chart.marks, vertical=True)
+    plot.frame()
+    return plot
 
 
-def _draw_histogram(axes: Axes, chart: Histogram) -> None:
-    widths = [high - low for low, high in zip(chart.edges[:-1], chart.edges[1:], strict=True)]
-    bottom = [0] * len(widths)
-    for number, (name, counts) in enumerate(chart.series.items()):
-        axes.bar(chart.edges[:-1], counts, widths, bottom, align="edge", color=_SERIES[number], label=name)
-        bottom = [below + count for below, count in zip(bottom, counts, strict=True)]
-    axes.set_xlim(chart.edges[0], chart.edges[-1])
-    axes.set_xlabel(chart.unit)
-    axes.set_ylabel("recordings")
-    axes.grid(axis="y", color=_GRID, linewidth=0.6)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
-    if len(chart.series) > 1:
-        _legend_above(axes, _columns(chart))
+def _histogram(chart: Histogram) -> _Plot:
+    legend = [(name, _square(_colour(number))) for number, name in enumerate(chart.series)]
+    n_bins = len(chart.edges) - 1
+    most = max([*map(sum, zip(*chart.series.values(), strict=True)), 1])
+    edges = chart.edges[0], chart.edges[-1]
+    plot = _Plot(_BESIDE, _PLOT_HEIGHT, edges, (0, most * 1.05), legend if len(legend) > 1 else [])
+    plot.x_numbers(ticks(plot.x.low, plot.x.high, 6), chart.unit, grid=False)
+    plot.y_numbers(ticks(0, most * 1.05, 5, whole=True), "recordings")
+    bottom = [0] * n_bins
+    for number, counts in enumerate(chart.series.values()):
+        for k, count in enumerate(counts):
+            if count:
+                plot.bar((chart.edges[k], chart.edges[k + 1]), (bottom[k], bottom[k] + count), _colour(number))
+            bottom[k] += count
+    plot.frame()
+    return plot
 
 
-def _draw_line(axes: Axes, chart: Line) -> None:
-    axes.plot(chart.x, chart.y, color=_SERIES[0], linewidth=1.6, marker="o" if len(chart.x) < 40 else "", markersize=3)
-    axes.set_ylim(0, max([*chart.y, *(chart.marks or {}).values(), 1e-9]) * 1.1)
-    _mark(axes.axhline, chart.marks)
-    axes.set_xlabel(chart.x_unit)
-    axes.set_ylabel(chart.y_unit)
-    axes.grid(axis="y", color=_GRID, linewidth=0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
-    if chart.marks:
-        _legend_above(axes, _columns(chart))
+def _curve(chart: Line) -> _Plot:
+    highest = max([*chart.y, *(chart.marks or {}).values(), 1e-9]) * 1.1
+    span = min(chart.x, default=0.0), max(chart.x, default=1.0)
+    plot = _Plot(_BESIDE, _PLOT_HEIGHT, span, (0, highest), _mark_legend(chart.marks))
+    plot.x_numbers(ticks(plot.x.low, plot.x.high, 5), chart.x_unit, grid=False)
+    plot.y_numbers(ticks(0, highest, 5), chart.y_unit)
+    points = [(plot.x(x), plot.y(y)) for x, y in zip(chart.x, chart.y, strict=True)]
+    path = " ".join(f"{x:g},{y:g}" for x, y in points)
+    plot.elements.append(f'<polyline points="{path}" fill="none" stroke="{_colour(0)}" stroke-width="1.6"/>')
+    if len(points) < _MOST_POINTS:
+        plot.elements += [_dot(x, y, 1.6, _colour(0)) for x, y in points]
+    plot.marks(chart.marks, vertical=False)
+    plot.frame()
+    return plot
 
 
-def _columns(chart: Chart) -> int:
-    """Return how many entries of a legend fit beside one another."""
-    return 2 if isinstance(chart, Ranges) else 3
+def _wide(low: float, high: float) -> tuple[float, float]:
+    """Return the range, or one around it where its values are nearly the same."""
+    nearly = 1e-9 * max(abs(low), abs(high), 1.0)
+    return (low, high) if abs(high - low) > nearly else (low - 0.5, low + 0.5)
 
 
-def _legend_above(axes: Axes, n_columns: int) -> None:
-    axes.legend(
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1.0),
-        bbox_transform=axes.figure.transFigure,
-        ncols=n_columns,
-        handlelength=1.2,
-        columnspacing=1.0,
-    )
+def _legend(legend: Legend) -> Iterator[str]:
+    for (name, swatch), (x, line) in zip(legend, _legend_places(legend), strict=True):
+        y = 10 + _LEGEND_LINE * line
+        yield f'<g transform="translate({x + 8:g} {y - 3:g})">{swatch}</g>{_text(x + _SWATCH, y, name, "start")}'
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), _shown(names))
-    axes.set_ylim(len(names) - 0.5, -0.5)
+def _legend_places(legend: Legend) -> list[tuple[float, int]]:
+    """Return where each entry begins, and in which line: one after the other, as far as they fit."""
+    places: list[tuple[float, int]] = []
+    x, line = 0.0, 0
+    for name, _ in legend:
+        width = _SWATCH + _LETTER * len(name)
+        if x and x + width > _WIDTH:
+            x, line = 0.0, line + 1
+        places.append((x, line))
+        x += width + 8
+    return places
 
 
-def _shown(names: Sequence[str]) -> list[str]:
-    return [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
+def _n_lines(legend: Legend) -> int:
+    return _legend_places(legend)[-1][1] + 1 if legend else 0
 
 
-def _mark(line: Callable[..., object], marks: Mapping[str, float] | None) -> None:
-    for number, (name, value) in enumerate((marks or {}).items()):
-        line(value, color=_MARK, linewidth=1.2, linestyle=("--", ":")[number % 2], label=name)
+def _mark_legend(marks: Mapping[str, float] | None) -> Legend:
+    return [
+        (name, _line(-7, 0, 7, 0, "var(--mark)", 1.2, dashes))
+        for name, dashes in zip(marks or {}, cycle(_MARK_DASHES), strict=False)
+    ]
 
 
-def _tick(value: float, _: object) -> str:
-    for factor, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= 10 * factor / (10 if letter == "M" else 1):
+def _room_for(names: Sequence[str]) -> float:
+    return 10 + _LETTER * max((len(_short(name)) for name in names), default=0)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _number(value: float) -> str:
+    for factor, least, letter in ((1e6, 1e6, "M"), (1e3, 1e4, "k")):
+        if abs(value) >= least:
             return f"{value / factor:g}{letter}"
     return f"{value:g}"
 
 
-def _for_page(svg: str, figure: Figure) -> str:
-    """Return the SVG element with the colours of the page, ids of its own, and a text for those who do not see it."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda one: f' id="{figure.name}-{one[1]}"' if one[1] in used else "", svg)
-    svg = re.sub(r'(xlink:href="#|url\(#)([^")]+)', rf"\g<1>{figure.name}-\g<2>", svg)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font: \1 system-ui, sans-serif", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    view = re.search(r'viewBox="([^"]+)"', svg)
-    box = view[1] if view else ""
-    head = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg" viewBox="{box}"'
-    return re.sub(r"<svg[^>]*>", f'{head} role="img" aria-label="{escape(figure.alt)}">', svg, count=1).strip()
+def _colour(number: int) -> str:
+    return f"var(--series-{number + 1})"
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float, dashes: str = "") -> str:
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'<path d="M{x1:g} {y1:g}L{x2:g} {y2:g}" fill="none" stroke="{colour}" stroke-width="{width:g}"{dashed}/>'
+
+
+def _dot(x: float, y: float, radius: float, colour: str) -> str:
+    return f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" fill="{colour}"/>'
+
+
+def _square(colour: str) -> str:
+    return f'<rect x="-6" y="-4" width="12" height="8" fill="{colour}"/>'

@@ -31,7 +31,7 @@ def render(report: Report, made_at: str, made_with: str) -> str:
 
 
 def _svg(figure: Figure) -> Markup:
-    return Markup(draw(figure))  # Its texts are escaped by matplotlib.
+    return Markup(draw(figure))  # Its texts are escaped there.
 
 
 def _cell(value: Cell) -> str:

@@ -88,7 +88,7 @@ def write_report(out: str, known: Mapping[int, Commit] | None = None) -> str:
         The folder cannot be read or written.
     """
     facts = read_facts(out, known)
-    # Imported here: matplotlib takes half a second to load, and only what draws needs it.
+    # Imported here: a command that writes no report does without jinja2.
     from heartbeat_core.reporting.render import render
 
     report = build_report(facts)

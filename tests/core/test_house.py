@@ -215,7 +215,7 @@ def _in(*places: str) -> set[str]:
         ("librosa", ("heartbeat_core.features",)),
         ("soxr", ("heartbeat_core.features", "heartbeat_core.learning.segmenting")),
         ("sklearn", ("heartbeat_core.evaluation", "heartbeat_core.challenges", "heartbeat_core.learning")),
-        ("matplotlib", ("heartbeat_core.reporting.drawing", "heartbeat_core.reviewing.picture")),
+        ("matplotlib", ("heartbeat_core.reviewing.picture",)),
         ("PIL", ("heartbeat_core.reviewing.picture",)),
         ("jinja2", ("heartbeat_core.reporting.render", "heartbeat_core.reviewing.page")),
         ("prometheus_client", ("jobs.output.metrics",)),

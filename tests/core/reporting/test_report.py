@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from html import unescape
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from heartbeat_core.reporting.report import build_report
 from heartbeat_core.reporting.run import rate_over_time, working_seconds
 from heartbeat_core.results.sample import Sample
 from tests import naive
+from tests.core.reporting.test_drawing import assert_texts_lie_within
 from tests.pagecheck import read_page
 
 HOSTILE = '<script>alert("1")</script> & $x$ "quoted" 心音 ' + "long" * 40
@@ -251,32 +250,13 @@ def test_work_is_the_time_in_which_a_task_was_under_way() -> None:
     assert sum(rates) * 20 / len(rates) == pytest.approx(40)
 
 
-def test_each_chart_is_drawn(manifest: BundleManifest) -> None:
+def test_each_chart_of_a_report_is_drawn(manifest: BundleManifest) -> None:
     for figure in build_report(facts_of(manifest)).figures:
         if figure.chart is None:
             with pytest.raises(ValueError, match="has no chart"):
                 draw(figure)
             continue
-        svg = draw(figure)
-        assert svg == draw(figure), "the same figure is the same drawing"
-        assert "<text" in svg
-        assert "var(--ink)" in svg
-
-
-def test_all_texts_of_a_chart_lie_within_it(manifest: BundleManifest) -> None:
-    for figure in build_report(facts_of(manifest)).figures:
-        if figure.chart is None:
-            continue
-        svg = draw(figure)
-        view = re.search(r'viewBox="0 0 ([\d.]+)', svg)
-        assert view
-        # A letter of 8.5 to 9 points takes 5 of them on average.
-        texts = re.findall(r'text-anchor: (start|end)[^>]*" x="([-\d.]+)"[^>]*>([^<]*)</text>', svg)
-        assert texts
-        for anchor, x, text in texts:
-            width = 5 * len(unescape(text))
-            left = float(x) if anchor == "start" else float(x) - width
-            assert 0 <= left <= left + width <= float(view[1]), (figure.name, text)
+        assert_texts_lie_within(draw(figure))
 
 
 def test_a_histogram_draws_each_count(manifest: BundleManifest) -> None:
