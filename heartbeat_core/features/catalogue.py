@@ -9,6 +9,7 @@ and the pages in ``configs/``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,7 @@ def shape_read(recipe_input: str) -> Shape:
     return sets_read(recipe_input)[0].shape
 
 
+@lru_cache(maxsize=16)
 def vectors_read(recipe_input: str) -> tuple[str, ...]:
     """Return the names of the vector sets that a recipe's ``input`` reads; none if it reads another shape."""
     return tuple(one.name for one in sets_read(recipe_input) if one.shape == "vector")
