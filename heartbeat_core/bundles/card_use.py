@@ -72,6 +72,14 @@ def _rule(manifest: BundleManifest) -> str:
     first = next(iter(thresholds.values()))
     if all(isclose(threshold, first) for threshold in thresholds.values()):
         return "The most probable label is predicted, and `confidence` is its probability."
+    if manifest.recipe.decision.balance == 0:  # Each threshold is 1, divided by the label's odds.
+        told = " and ".join(
+            f"that of {label} counts {1 / one:.3g} times" for label, one in thresholds.items() if one != 1
+        )
+        return (
+            f"The label of the largest probability is predicted, where {told}; `confidence` is the probability of the "
+            "predicted label, counted once."
+        )
     told = ", ".join(f"{label} {threshold:.3g}" for label, threshold in thresholds.items())
     return (
         f"Predicted is the label of the largest probability / threshold; thresholds: {told}. `confidence` is the "

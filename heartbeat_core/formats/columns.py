@@ -35,6 +35,9 @@ def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
     UnicodeEncodeError
         A text cannot be encoded in UTF-8.
     """
+    if isinstance(values, np.ndarray) and pa.types.is_floating(kind):
+        buffer = pa.py_buffer(np.ascontiguousarray(values, kind.to_pandas_dtype()))
+        return pa.Array.from_buffers(kind, len(values), [None, buffer])
     missing = np.array([value is None for value in values], dtype=bool)
     buffers = _buffers([_empty(kind) if value is None else value for value in values], kind)
     validity = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None

@@ -128,7 +128,7 @@ def fit(
     model = implementation_of(recipe).fit(recipe, weighted.inputs, weighted.targets, seed, reference, on_step)
     distances = model.distances(rows.inputs)
     if not recipe.decision.calibrated:
-        decision = Decision(thresholds=balanced_thresholds(rows.targets, recipe.decision.balance))
+        decision = Decision(thresholds=_thresholds(recipe, rows.targets))
         return Fitted(model, decision, rows.targets.present, limits_within(None, distances))
     inner = _predict_inner(recipe, rows, seed, on_step)
     decision, confidence = _fit_decision(recipe, rows, inner)
@@ -206,10 +206,15 @@ def _fit_decision(recipe: Recipe, rows: Examples, inner: Inner) -> tuple[Decisio
     temperature = fit_temperature(inner.logits[known], rows.targets.take(known), present) if len(known) else 1.0
     # The temperature raises the ratio of two probabilities to the power of 1 / temperature. The thresholds get the same
     # power, so that the predicted labels stay the same.
-    thresholds = balanced_thresholds(rows.targets, recipe.decision.balance / temperature)
-    decision = Decision(temperature=temperature, thresholds=thresholds)
+    decision = Decision(temperature=temperature, thresholds=_thresholds(recipe, rows.targets, temperature))
     probabilities = decision.probabilities(inner.logits[known], present)
     return decision, probabilities[np.arange(len(known)), decision.codes(probabilities)]
+
+
+def _thresholds(recipe: Recipe, targets: Targets, temperature: float = 1.0) -> tuple[float, ...]:
+    balanced = balanced_thresholds(targets, recipe.decision.balance / temperature)
+    odds = recipe.decision.odds
+    return tuple(one / odds.get(label, 1.0) for label, one in zip(targets.labels, balanced, strict=True))
 
 
 def _segmentation_confidences(recipe: Recipe, inputs: Sequence[Inputs]) -> Values | None:

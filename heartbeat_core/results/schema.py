@@ -198,7 +198,7 @@ def features_table(
         if any(one.name not in result.features for result in results):
             raise ValueError(f"{one.name} are to be written, and a result has none")
         rows = np.stack([result.features[one.name] for result in results]) if results else np.zeros((0, len(one.names)))
-        columns |= dict(zip(one.names, rows.astype(np.float32, copy=False).T, strict=True))
+        columns |= dict(zip(one.names, np.ascontiguousarray(rows.T, np.float32), strict=True))
         columns |= {column.name: list_column([result.lists[column.name] for result in results]) for column in one.lists}
     columns |= {"generation": [generation] * len(results), **_listed(results, kept)}
     columns["encoded_uri"] = [encode_uri(result.recording.public_uri) for result in results]

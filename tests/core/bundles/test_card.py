@@ -211,6 +211,15 @@ def test_the_rule_of_equal_thresholds_is_the_most_probable_label(manifest: Bundl
     assert "threshold" not in text
 
 
+def test_labels_that_count_more_are_told(manifest: BundleManifest) -> None:
+    settings = manifest.recipe.decision.model_copy(update={"balance": 0.0, "odds": {"extrahls": 2.0}})
+    recipe = manifest.recipe.model_copy(update={"decision": settings})
+    decision = Decision(temperature=2.0, thresholds=(1.0, 0.5, 1.0, 1.0, 1.0))
+    one = manifest.model_copy(update={"recipe": recipe, "decision": decision, "trained_labels": manifest.labels})
+    text = section(model_card(one, 1_000, ()), "Decision")
+    assert "The label of the largest probability is predicted, where that of extrahls counts 2 times; `conf" in text
+
+
 def test_labels_that_specialists_decide_on_are_told(manifest: BundleManifest, card: str) -> None:
     assert "units that read" not in card
     specialists = SpecialistSettings(part="timbre", labels=("extrahls", "extrastole"))

@@ -159,6 +159,20 @@ def test_the_decision_is_fitted_to_outputs_of_inner_folds_by_patient(
     assert fitted.limits.min_confidence == pytest.approx(np.quantile(probabilities[np.arange(48), said], 0.2))
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_label_with_odds_counts_so_many_times(monkeypatch: pytest.MonkeyPatch, calibrated: bool) -> None:
+    spy = Spy()
+    monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)
+    rows = examples("mfcc", 96)
+    labels = rows.targets.labels
+    settings = {"calibrated": calibrated, "odds": {labels[1]: 4, "unheard-of": 3}}
+    fitted = fit(recipe("mfcc", "fcnn", {"decision": settings}), rows, seed=7)
+    assert fitted.decision.thresholds == (1.0, 0.25, *[1.0] * (len(labels) - 2))
+    assert (fitted.decision.temperature != 1.0) == calibrated, "odds apply to calibrated probabilities"
+    rare = np.array([[0.6, 0.2, *[0.2 / (len(labels) - 2)] * (len(labels) - 2)]])
+    assert fitted.decision.codes(rare).tolist() == [1]
+
+
 def test_inner_folds_hold_out_whole_databases(monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy()
     monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)
