@@ -71,7 +71,7 @@ class DecisionSettings(Settings):
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The threshold of a label is its share of the training rows to this power: 0 is best for accuracy, 1 for balanced
     accuracy. It applies before the temperature, so the temperature changes no label."""
-    odds: Annotated[dict[str, PositiveFloat], Field(exclude_if=lambda odds: not odds)] = {}
+    odds: dict[str, PositiveFloat] = Field(default_factory=dict, exclude_if=lambda odds: not odds)
     """How many times the calibrated probability of a label counts when it is compared with the others; 1 if it is not
     named."""
     inner: Annotated[InnerFolds, Field(exclude_if=lambda inner: inner == "persons")] = "persons"
