@@ -62,6 +62,13 @@ class CompressionSettings(Settings):
     """Weights and activations in 8 bits, as onnxruntime quantizes them."""
 
 
+class OddsSettings(Settings):
+    """Labels whose calibrated probability counts several times when it is compared with those of other labels."""
+
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    times: PositiveFloat
+
+
 class DecisionSettings(Settings):
     """How outputs become labels: the label of the largest ``probability / threshold`` is predicted."""
 
@@ -71,9 +78,8 @@ class DecisionSettings(Settings):
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The threshold of a label is its share of the training rows to this power: 0 is best for accuracy, 1 for balanced
     accuracy. It applies before the temperature, so the temperature changes no label."""
-    odds: dict[str, PositiveFloat] = Field(default_factory=dict, exclude_if=lambda odds: not odds)
-    """How many times the calibrated probability of a label counts when it is compared with the others; 1 if it is not
-    named."""
+    odds: Annotated[OddsSettings | None, Field(exclude_if=lambda odds: odds is None)] = None
+    """Labels that count more than once. None: each counts once."""
     inner: Annotated[InnerFolds, Field(exclude_if=lambda inner: inner == "persons")] = "persons"
     """What an inner fold holds out: persons, or whole databases, as a device that the model has not met. With
     databases, the limits of what counts as sure are fitted there as well."""

@@ -212,9 +212,13 @@ def _fit_decision(recipe: Recipe, rows: Examples, inner: Inner) -> tuple[Decisio
 
 
 def _thresholds(recipe: Recipe, targets: Targets, temperature: float = 1.0) -> tuple[float, ...]:
+    """Return one threshold for each label. Odds are of calibrated probabilities, so no temperature changes them."""
     balanced = balanced_thresholds(targets, recipe.decision.balance / temperature)
     odds = recipe.decision.odds
-    return tuple(one / odds.get(label, 1.0) for label, one in zip(targets.labels, balanced, strict=True))
+    if odds is None:
+        return balanced
+    pairs = zip(targets.labels, balanced, strict=True)
+    return tuple(one / odds.times if label in odds.labels else one for label, one in pairs)
 
 
 def _segmentation_confidences(recipe: Recipe, inputs: Sequence[Inputs]) -> Values | None:

@@ -18,7 +18,7 @@ from heartbeat_core.evaluation.protocols import Protocol, make_splits, protocol_
 from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.decision import Decision
-from heartbeat_core.recipe import SpecialistSettings
+from heartbeat_core.recipe import OddsSettings, SpecialistSettings
 
 CELLS = ["normal", "murmur", "normal", "extrahls"] * 10 + ["normal", "murmur"] * 15
 DATABASES = ["north"] * 40 + ["south"] * 30
@@ -212,7 +212,8 @@ def test_the_rule_of_equal_thresholds_is_the_most_probable_label(manifest: Bundl
 
 
 def test_labels_that_count_more_are_told(manifest: BundleManifest) -> None:
-    settings = manifest.recipe.decision.model_copy(update={"balance": 0.0, "odds": {"extrahls": 2.0}})
+    odds = OddsSettings(labels=("extrahls",), times=2)
+    settings = manifest.recipe.decision.model_copy(update={"balance": 0.0, "odds": odds})
     recipe = manifest.recipe.model_copy(update={"decision": settings})
     decision = Decision(temperature=2.0, thresholds=(1.0, 0.5, 1.0, 1.0, 1.0))
     one = manifest.model_copy(update={"recipe": recipe, "decision": decision, "trained_labels": manifest.labels})

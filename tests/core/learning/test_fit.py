@@ -165,7 +165,7 @@ def test_a_label_with_odds_counts_so_many_times(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)
     rows = examples("mfcc", 96)
     labels = rows.targets.labels
-    settings = {"calibrated": calibrated, "odds": {labels[1]: 4, "unheard-of": 3}}
+    settings = {"calibrated": calibrated, "odds": {"labels": [labels[1], "unheard-of"], "times": 4}}
     fitted = fit(recipe("mfcc", "fcnn", {"decision": settings}), rows, seed=7)
     assert fitted.decision.thresholds == (1.0, 0.25, *[1.0] * (len(labels) - 2))
     assert (fitted.decision.temperature != 1.0) == calibrated, "odds apply to calibrated probabilities"
