@@ -37,6 +37,15 @@ def test_equal_to_pyarrow(data: st.DataObject) -> None:
     assert made.null_count == values.count(None)
 
 
+@given(st.lists(st.floats(width=32, allow_nan=False), max_size=20), st.sampled_from([pa.float32(), pa.float64()]))
+def test_arrays_of_floats_of_any_layout(values: list[float], kind: pa.DataType) -> None:
+    pairs = np.array([(value, -1.0) for value in values], np.float64).reshape(-1, 2)
+    made = column(pairs[:, 0], kind)
+    del pairs
+    made.validate(full=True)
+    assert made.equals(pa.array(values, type=kind))
+
+
 def test_numpy_values() -> None:
     assert column(np.array([1, 2, 3]), pa.int8()).equals(pa.array([1, 2, 3], pa.int8()))
     assert column(np.float32([0.5, np.nan]), pa.float32()).to_pylist()[0] == 0.5
