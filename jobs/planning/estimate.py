@@ -182,7 +182,7 @@ def estimate(
         },
         requests=requests,
         costs=Costs(_cost(requests.put + requests.list, put_price), _cost(requests.get + requests.head, get_price)),
-        worker_memory_bytes=_worker_memory(measured, tasks_a_worker, max(sizes)),
+        worker_memory_bytes=_worker_memory(listed, measured, tasks_a_worker, max(sizes)),
         failures=_share(len(measured.failures), len(listed.sample), n_recordings),
         failure_kinds=_failure_kinds(measured, len(listed.sample), n_recordings),
     )
@@ -201,7 +201,7 @@ def _times(
     n_passes = A_RECORDING[measured.job].get
     listing_s = _listing_s(listed, n_recordings / listed.n_recordings, page_s)
     compute_s = n_recordings * _compute_s(measured) / n_workers / EFFICIENCY
-    reading_s = n_passes * n_recordings * fmean(measured.read_s) / READ_AHEAD / n_workers
+    reading_s = n_passes * n_recordings * fmean(measured.read_s) / _reads_at_once(listed) / n_workers
     driver_s = n_passes * (n_shards * TASK_S + n_recordings * TASK_RECORDING_S)
     # The driver removes what is no longer needed, one file after the other.
     run = requests_of_run(measured.job, n_recordings, 0, n_shards, n_workers, 0.0)
@@ -272,12 +272,17 @@ def _failure_kinds(measured: Measured, n_sample: int, n_all: int) -> list[Failur
     ]
 
 
-def _worker_memory(measured: Measured, tasks_a_worker: int, shard_size: int) -> float:
+def _reads_at_once(listed: Listed) -> int:
+    """Return how many recordings a task reads at the same time."""
+    return READ_AHEAD if listed.n_remote else 1
+
+
+def _worker_memory(listed: Listed, measured: Measured, tasks_a_worker: int, shard_size: int) -> float:
     """Return this process's peak, plus what a worker reads ahead, and the largest shards that its tasks hold.
 
     A shard is held as frames until they fill a row group, and then as its compressed parts.
     """
-    read_ahead = min(READ_AHEAD_BYTES, tasks_a_worker * READ_AHEAD * _mean(measured.sizes))
+    read_ahead = min(READ_AHEAD_BYTES, tasks_a_worker * _reads_at_once(listed) * _mean(measured.sizes))
     frames = min(BATCH_BYTES + ROW_GROUP_BYTES, shard_size * measured.frames_bytes / len(measured.compute_s))
     parts = shard_size * sum(_added_bytes(measured, table) for table in measured.empty_bytes)
     return measured.peak_bytes + read_ahead + (tasks_a_worker - 1) * frames + tasks_a_worker * parts

@@ -92,6 +92,27 @@ def test_a_slow_first_recording_keeps_its_place(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
+def test_local_files_are_read_one_by_one_in_the_thread_that_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, int]] = []
+
+    def read(recording: Recording, _: Limits) -> bytes:
+        begun.append((recording.relative_path, threading.get_ident()))
+        if recording.relative_path == "b":
+            raise RecordingNotFound("b: not found")
+        return recording.relative_path.encode()
+
+    monkeypatch.setattr(fetch, "read_recording", read)
+    reading = fetch.read_recordings([Recording(storage.to_uri(str(tmp_path / one)), one) for one in "abc"], Limits())
+    assert next(reading)[1] == b"a"
+    assert begun == [("a", threading.get_ident())]
+    found = [data for _, data in reading]
+    assert isinstance(found[0], RecordingNotFound)
+    assert found[1] == b"c"
+    assert {thread for _, thread in begun} == {threading.get_ident()}
+
+
 class Reads:
     """Stands for ``read_recording`` and counts what was begun and not yet handed over."""
 

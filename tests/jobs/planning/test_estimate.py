@@ -263,6 +263,8 @@ def test_half_of_all_leaves_less_to_chance() -> None:
 def test_slow_reading_and_a_busy_driver_are_not_hidden() -> None:
     slow = estimate(listed(), measured(read_s=1.6), ShardSettings(), 2, 10_000).times
     assert slow.work_s == slow.reading_s == pytest.approx(10_000 * 1.6 / READ_AHEAD / 2)
+    on_disk = estimate(listed(n_remote=0), measured(read_s=1.6), ShardSettings(), 2, 10_000).times
+    assert on_disk.reading_s == pytest.approx(10_000 * 1.6 / 2), "local files are read one by one"
     busy = estimate(listed(), measured(), ShardSettings(), 50_000, 10_000)
     assert busy.times.work_s == busy.times.driver_s == pytest.approx(busy.n_shards * TASK_S + 10_000 * TASK_RECORDING_S)
     assert busy.times.total_s.value == busy.times.total_s.low == busy.times.total_s.high
@@ -387,9 +389,9 @@ def test_memory_holds_what_is_read_ahead_and_other_shards() -> None:
     small = estimate(listed(), measured(), shards, 1, 10_000)
     assert small.worker_memory_bytes == 300 * 2**20 + 64 * 1000 + 3 * frames + 4 * part
     assert small.tasks_a_worker == 4
-    # As many tasks as a worker of this machine runs at once, where the output is on disk as well.
+    # As many tasks as a worker of this machine runs at once, where the output is on disk as well; each reads one file.
     disk = estimate(listed(n_remote=0), measured(), shards, 1, 10_000)
-    assert disk.worker_memory_bytes == 300 * 2**20 + 32 * 1000 + frames + 2 * part
+    assert disk.worker_memory_bytes == 300 * 2**20 + 2 * 1000 + frames + 2 * part
     assert disk.tasks_a_worker == 2
     # No more is read ahead, and no more frames are held, than may be.
     large = estimate(listed(), measured(sizes=[10**8], frames_bytes=10**9), shards, 1, 10_000)
