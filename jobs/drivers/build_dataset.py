@@ -271,7 +271,7 @@ def _write_segments(out: str, table: LabelTable | None, matching: Matching) -> N
     """Write the segments of the recordings of the dataset, if the source of the labels has any."""
     if table is None or not table.segments:
         return
-    ids = matching.recording_ids
+    ids = {path: recording.recording_id for path, recording in matching.by_path.items()}
     rows = [(ids[one.path], one.start_s, one.end_s, one.state) for one in table.segments if one.path in ids]
     storage.create(storage.join(out, SEGMENTS_NAME), to_parquet(segments_table(rows)))
 

@@ -8,8 +8,9 @@ on disk). Rows without a recording, and recordings without a label, are counted 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import zip_longest
+from operator import attrgetter
 
 from heartbeat_core import storage
 from heartbeat_core.databases.catalogue import DATABASES
@@ -104,7 +105,7 @@ class LabelTable:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) over labels, rows and segments."""
-        return fingerprint([self.labels, [astuple(row) for row in self.rows], [astuple(one) for one in self.segments]])
+        return fingerprint([self.labels, _cells(LabelRow, self.rows), _cells(Segment, self.segments)])
 
 
 @dataclass
@@ -115,7 +116,7 @@ class Matching:
     ----------
     recordings : list[Recording]
         All recordings, in their order.
-    recording_ids : dict[str, str]
+    by_path : dict[str, Recording]
         By the path of a row in the table, the recording that it belongs to.
     without_recording : list[str]
         Paths in the table that belong to no recording.
@@ -126,7 +127,7 @@ class Matching:
     """
 
     recordings: list[Recording] = field(default_factory=list)
-    recording_ids: dict[str, str] = field(default_factory=dict)
+    by_path: dict[str, Recording] = field(default_factory=dict)
     without_recording: list[str] = field(default_factory=list)
     without_label: list[str] = field(default_factory=list)
     ambiguous: list[str] = field(default_factory=list)
@@ -272,7 +273,7 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
             matching.without_recording.append(row.path)
         else:
             earlier = found.setdefault(numbers[0], row)
-            if astuple(earlier)[1:] != astuple(row)[1:]:
+            if earlier is not row and replace(earlier, path=row.path) != row:
                 raise InputError(
                     f"{table.source}: '{earlier.path}' and '{row.path}' are the same recording and disagree"
                 )
@@ -292,7 +293,7 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
                 database=row_found.database,
                 kept=tuple(ours or theirs for ours, theirs in zip_longest(row_found.kept, recording.kept)),
             )
-            matching.recording_ids[row_found.path] = recording.recording_id
+            matching.by_path[row_found.path] = recording
         _add(matching, recording)
     return matching
 
@@ -326,6 +327,12 @@ def label_from_parent_folder(
     for recording, cell in zip(recordings, cells, strict=True):
         _add(matching, replace(recording, label=join_cell(cell, labels)))
     return matching, labels
+
+
+def _cells(kind: type[LabelRow | Segment], rows: Sequence[object]) -> list[tuple[object, ...]]:
+    """Return the values of each row, in the order of its fields."""
+    values = attrgetter(*(one.name for one in fields(kind)))
+    return [values(row) for row in rows]
 
 
 def _add(matching: Matching, recording: Recording) -> None:
