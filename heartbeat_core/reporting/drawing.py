@@ -64,7 +64,7 @@ def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[f
     Examples
     --------
     >>> ticks(0, 47, 5)
-    [0, 10, 20, 30, 40]
+    [0.0, 10.0, 20.0, 30.0, 40.0]
     """
     least = (high - low) / about
     power = 10.0 ** math.floor(math.log10(least))
