@@ -64,9 +64,29 @@ def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
     return rows
 
 
-def numbers(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Return a column of numbers, none of which is null, as one array."""
-    return np.concatenate([np.empty(0, column.type.to_pandas_dtype()), *map(np.from_dlpack, column.chunks)])
+def numbers(column: pa.ChunkedArray, missing: int | None = None) -> NDArray[Any]:
+    """Return a column of numbers as one array, with ``missing`` in place of nulls.
+
+    ``pyarrow.compute`` could fill them, but takes a twentieth of a second to load.
+
+    Raises
+    ------
+    ValueError
+        A number is null, and nothing is given in its place.
+    """
+    kind = np.dtype(column.type.to_pandas_dtype())
+    arrays = [np.empty(0, kind)]
+    for chunk in filter(len, column.chunks):
+        validity, data = chunk.buffers()
+        span = slice(chunk.offset, chunk.offset + len(chunk))
+        values = np.frombuffer(data, kind)[span]
+        if chunk.null_count:
+            if missing is None:
+                raise ValueError(f"{chunk.null_count} numbers are null")
+            is_there = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[span]
+            values = np.where(is_there, values, kind.type(missing))
+        arrays.append(values)
+    return np.concatenate(arrays)
 
 
 def times(column: pa.ChunkedArray) -> list[datetime | None]:

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
+from heartbeat_core.formats.columns import numbers
 from heartbeat_core.formats.parquet import from_parquet, join_tables, parquet_schema
 from heartbeat_core.storage.uris import FAILURES, TABLES
 
@@ -122,7 +122,7 @@ class Results:
             raise self._missing(table)
         generations = [found for one in ("predictions", FAILURES) if (found := self._read(one, _IDENTITY)) is not None]
         newest = join_tables(generations).group_by("recording_id").aggregate([("generation", "max")])
-        if pc.max(newest.column("generation_max")).as_py() not in (None, 0):
+        if numbers(newest.column("generation_max")).any():
             latest = dict(zip(*(column.to_pylist() for column in newest.columns), strict=True))
             keys = zip(*(rows.column(name).to_pylist() for name in _IDENTITY), strict=True)
             rows = rows.filter(pa.array([latest[one] == generation for one, generation in keys], pa.bool_()))

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from heartbeat_core.formats.columns import (
     TEXT,
     TEXTS,
     TIME,
-    column,
     make_schema,
     make_table,
     numbers,
@@ -68,9 +66,7 @@ def plan_rows(table: pa.Table) -> list[tuple[int, int, int, int]]:
 
     Only the columns ``shard`` and ``size_bytes`` are needed. No recording is made: this is fast for long plans.
     """
-    # A Python number would load pandas, where that is installed.
-    unknown = column([UNKNOWN_SIZE_BYTES], pa.int64())[0]
-    sizes = numbers(pc.fill_null(table.column("size_bytes"), unknown))
+    sizes = numbers(table.column("size_bytes"), missing=UNKNOWN_SIZE_BYTES)
     shards = numbers(table.column("shard"))
     first = np.flatnonzero(np.diff(shards, prepend=-1))
     n_rows = np.diff(first, append=len(shards))

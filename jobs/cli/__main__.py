@@ -24,10 +24,15 @@ _ORDER = (
 app.registered_commands.sort(key=lambda one: _ORDER.index(one.callback))
 
 
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
+
 def main(arguments: Sequence[str] | None = None, name: str = "heartbeat") -> None:
     """Run the command line, with the arguments of the process unless others are given; SIGTERM is like Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    # To load libraries makes many objects and hardly any garbage, and Python looks through all of them again and again.
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         app(arguments, prog_name=name)
     finally:

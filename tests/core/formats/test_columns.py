@@ -51,6 +51,17 @@ def test_numpy_values() -> None:
     assert column(np.float32([0.5, np.nan]), pa.float32()).to_pylist()[0] == 0.5
 
 
+@given(st.lists(st.lists(st.none() | st.integers(-(2**31), 2**31 - 1), max_size=20), max_size=4), st.integers(0, 3))
+def test_numbers_with_nulls(chunks: list[list[int | None]], skipped: int) -> None:
+    sliced = pa.chunked_array([pa.array(one, pa.int32()) for one in chunks], pa.int32()).slice(skipped)
+    expected = [one for chunk in chunks for one in chunk][skipped:]
+    assert numbers(sliced, missing=-7).tolist() == [-7 if one is None else one for one in expected]
+    assert numbers(sliced, missing=-7).dtype == np.int32
+    if None in expected:
+        with pytest.raises(ValueError, match="numbers are null"):
+            numbers(sliced)
+
+
 def test_what_a_type_does_not_hold() -> None:
     with pytest.raises(OverflowError):
         column([200], pa.int8())
