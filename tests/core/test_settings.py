@@ -174,6 +174,7 @@ def changed(**changes: Any) -> Recipe:
         {"decision": {"calibrated": True}},
         {"decision": {"balance": 0.8}},
         {"decision": {"inner_folds": 4}},
+        {"decision": {"odds": {"labels": ["extrahls"], "times": 2}}},
     ],
 )
 def test_the_fingerprint_changes_with_what_changes_results(changes: dict[str, Any]) -> None:
@@ -237,7 +238,7 @@ def test_no_setting_is_forgotten_in_the_tests_above() -> None:
             *("members", "moved", "shared_part", "specialists", "whole_part"),
         ],
         "compression": ["int8", "pruned"],
-        "decision": ["balance", "calibrated", "inner", "inner_folds"],
+        "decision": ["balance", "calibrated", "inner", "inner_folds", "odds"],
         "frames": ["delta_time_s", "method"],
         "alignment": ["pad_mode"],
         "network": ["dropout", "hidden"],
