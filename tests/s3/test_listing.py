@@ -94,7 +94,7 @@ def test_pages_are_asked_for_one_after_the_other_and_prefixes_side_by_side(s3: S
         times = [one.time_monotonic for one in proxy.requests]
     assert sorted(found) == sorted(stored)
     assert found[0].endswith("/top.wav")
-    # One look, then seven prefixes of a page each at once: the last is asked for after one latency, and not after seven.
+    # One look, then seven prefixes of a page each at once: the last is asked for after one latency, not after seven.
     assert len(times) == 8
     assert times[-1] - times[0] < proxy.latency_s * 4
     again = [entry.uri for entry in S3Store(S3Settings(endpoint_url=s3.endpoint)).walk(f"{bucket}/in")]
