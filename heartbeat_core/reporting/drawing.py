@@ -1,7 +1,7 @@
 """Charts as SVG elements for a page that has light and dark colours.
 
-Colours are CSS variables of the page, text stays text, and no element has an id, so that charts do not meet. They are
-written directly: to load matplotlib and to draw a report with it takes a second, and a small job as a whole takes six.
+Colours are CSS variables of the page, text stays text, and no element has an id that another chart could have too. The
+charts are written directly: to load matplotlib and to draw a report with it took a second of each job.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def texts(svg: str) -> list[str]:
 def bars(svg: str, colour: str) -> list[tuple[float, float, float, float]]:
     """Return x, y, width and height of the rectangles of a colour, without those of the legend."""
     found = [one for one in elements(svg, "rect") if one.get("fill") == f"var(--{colour})" and one.get("x") != "-6"]
-    return [tuple(float(one.get(key, "")) for key in ("x", "y", "width", "height")) for one in found]  # type: ignore[misc]
+    x, y, width, height = ([float(one.get(key, "")) for one in found] for key in ("x", "y", "width", "height"))
+    return list(zip(x, y, width, height, strict=True))
 
 
 def assert_texts_lie_within(svg: str) -> None:

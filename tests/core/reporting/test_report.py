@@ -256,7 +256,10 @@ def test_each_chart_of_a_report_is_drawn(manifest: BundleManifest) -> None:
             with pytest.raises(ValueError, match="has no chart"):
                 draw(figure)
             continue
-        assert_texts_lie_within(draw(figure))
+        svg = draw(figure)
+        assert svg == draw(figure), "the same figure is the same drawing"
+        assert "var(--ink)" in svg
+        assert_texts_lie_within(svg)
 
 
 def test_a_histogram_draws_each_count(manifest: BundleManifest) -> None:
