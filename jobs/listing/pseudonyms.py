@@ -14,14 +14,15 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from typing import TYPE_CHECKING
 
 from heartbeat_core.errors import ConfigError, JobError, StorageError, UsageError
 from heartbeat_core.formats.audio_names import AUDIO_SUFFIXES
 from heartbeat_core.recordings.recording import Recording
 from jobs.listing.listing import reveal
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 MIN_SECRET_CHARACTERS = 16
 """Patient numbers are few: with a short secret, all of them could be tried."""
@@ -114,6 +115,8 @@ class Pseudonyms:
 
     def unseal(self, recording: Recording) -> Recording:
         """Return a hidden recording as it was listed, with what ``listing.reveal`` needs; raises JobError as above."""
+        from cryptography.exceptions import InvalidTag
+
         try:
             place = self._cipher().decrypt(base64.b64decode(recording.sealed or ""), None)
         except InvalidTag:
@@ -129,6 +132,9 @@ class Pseudonyms:
         return self.name("path", cell) if is_path or "://" in cell else cell
 
     def _cipher(self) -> AESSIV:
+        # Imported here, and above, because it is slow to load and most runs have no secret.
+        from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
         return AESSIV(bytes.fromhex(self._hash("seal", "1") + self._hash("seal", "2")))
 
     def _hash(self, kind: str, text: str) -> str:

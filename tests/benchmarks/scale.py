@@ -142,7 +142,8 @@ def null_task(planned: PlannedShard, facts: RunFacts) -> Commit:
     ids = column([recording.recording_id for recording in shard.recordings], pa.string())
     rows = pa.Table.from_arrays([ids], names=["recording_id"])
     settled = settle_failures(facts.out, shard.index, None)
-    return commit_shard(facts.out, shard.index, len(ids), settled, {"rows": to_parquet(rows)}, facts.run_id)
+    labels = [None] * len(ids)
+    return commit_shard(facts.out, shard.index, len(ids), settled, {"rows": to_parquet(rows)}, facts.run_id, labels)
 
 
 def wait_shard(shard: Shard, nothing: None) -> int:

@@ -157,7 +157,7 @@ def lost_responses(store: Store, n_commits: int) -> list[Finding]:
                 tables = {"predictions": one_row, "features": one_row}
                 try:
                     settled = settle_failures(out, shard, None)
-                    commit_shard(out, shard, 1, settled, tables, "run")
+                    commit_shard(out, shard, 1, settled, tables, "run", [None])
                 except HeartbeatError as error:
                     print(f"shard {shard}: {error!r}")
                     errors += 1
