@@ -463,7 +463,10 @@ def most_likely_states(
 def cycle_spectrum(
     samples: Sequence[float], cycles: Sequence[tuple[float, float, float]]
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """Return level and spread [32, 16] of the log-mel power at 32 phases of the cycles (S1, S2 and next S1, in s)."""
+    """Return level and spread [32, 16] of the log-mel power at 32 phases of the cycles (S1, S2 and next S1, in s).
+
+    Levels are relative to all of them.
+    """
     n_bands, rate, window, hop, n_fft = 16, 4_000, 160, 40, 256
 
     def mel(hz: float) -> float:
@@ -503,7 +506,10 @@ def cycle_spectrum(
     middle = np.median(np.array(of_cycles), axis=0)
     spread = np.median(np.abs(np.array(of_cycles) - middle), axis=0)
     quiet = np.median(middle[16:30], axis=0)
-    return (middle - quiet).tolist(), spread.tolist()
+    level = (middle - quiet).tolist()
+    squares = [one**2 for row in level for one in row]
+    scale = math.sqrt(sum(squares) / len(squares)) + 0.05
+    return [[one / scale for one in row] for row in level], spread.tolist()
 
 
 def shift(z: Sequence[Sequence[float]]) -> float:

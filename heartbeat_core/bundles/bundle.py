@@ -95,8 +95,8 @@ class Bundle:
         confidences = probabilities[np.arange(len(codes)), codes].tolist()
         distances = [None] * len(results) if outputs.distances is None else outputs.distances.tolist()
         unsure = [
-            sureness.reasons(result, confidence, distance)
-            for result, confidence, distance in zip(results, confidences, distances, strict=True)
+            sureness.reasons(result, code, confidence, distance)
+            for result, code, confidence, distance in zip(results, codes.tolist(), confidences, distances, strict=True)
         ]
         return Predictions(outputs.logits.astype(np.float32), probabilities.astype(np.float32), codes, unsure)
 

@@ -92,7 +92,7 @@ def _reasons(manifest: BundleManifest) -> dict[str, str]:
     limits = manifest.sureness
     found = {}
     if limits.min_confidence:
-        found[LOW_CONFIDENCE] = f"the predicted label's probability is below {limits.min_confidence:.3f}"
+        found[LOW_CONFIDENCE] = f"the predicted label's probability is below {_least_confidence(manifest)}"
     found[POOR_QUALITY] = (
         f"truncated, shorter than {limits.min_duration_s:g} s, more than {100 * limits.max_clipped_fraction:g} % of "
         f"the samples clipped or {100 * limits.max_silent_fraction:g} % of the windows silent"
@@ -113,6 +113,15 @@ def _reasons(manifest: BundleManifest) -> dict[str, str]:
             f"{100 * NO_HEART_SHARE:g} % of the training recordings of hearts"
         )
     return found
+
+
+def _least_confidence(manifest: BundleManifest) -> str:
+    limit = manifest.sureness.min_confidence
+    if isinstance(limit, float):
+        return f"{limit:.3f}"
+    of_labels = dict(zip(manifest.labels, limit, strict=True))
+    told = ", ".join(f"{of_labels[label]:.3f} for {label}" for label in manifest.trained_labels)
+    return f"{told}: there, a prediction for a database that was left out of the training is equally likely to be right"
 
 
 def _known_values(entry: RecipeFigures) -> dict[str, list[str]]:

@@ -72,8 +72,10 @@ class BundleManifest(Settings):
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
-        if not set(self.trained_labels) <= set(self.labels) or len(self.decision.thresholds) != len(self.labels):
-            raise PydanticCustomError("labels", "the trained labels or the thresholds do not fit the labels")
+        least = self.sureness.min_confidence
+        of_labels = (self.decision.thresholds, *([] if isinstance(least, float) else [least]))
+        if not set(self.trained_labels) <= set(self.labels) or any(len(one) != len(self.labels) for one in of_labels):
+            raise PydanticCustomError("labels", "the trained labels, thresholds or limits do not fit the labels")
         return self
 
     @property

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from heartbeat_core.arrays import Codes, Values
 from heartbeat_core.features.beats_columns import BEATS, SEGMENTATION_CONFIDENCE
+from heartbeat_core.learning.limits import MinConfidence, least_confidences
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Settings
 
@@ -50,8 +52,8 @@ class Sureness(Settings):
 
     Attributes
     ----------
-    min_confidence : float
-        The lowest probability of the predicted label that counts as sure.
+    min_confidence : float | tuple[float, ...]
+        The lowest probability of the predicted label that counts as sure: one for all labels, or one for each, by code.
     max_distance : float | None
         The largest distance of the recording from the training rows, as the model measures it, by those rows.
     max_unlike : float | None
@@ -64,7 +66,7 @@ class Sureness(Settings):
         A shorter recording contains hardly one heart cycle.
     """
 
-    min_confidence: float = 0.0
+    min_confidence: MinConfidence = 0.0
     max_distance: float | None = None
     max_unlike: Annotated[float | None, Field(exclude_if=lambda limit: limit is None)] = None
     min_segmentation: Annotated[float | None, Field(exclude_if=lambda limit: limit is None)] = None
@@ -72,10 +74,14 @@ class Sureness(Settings):
     max_silent_fraction: float = 0.5
     min_duration_s: float = 1.0
 
-    def reasons(self, result: RecordingResult, confidence: float, distance: float | None) -> str | None:
+    def are_unconfident(self, codes: Codes, confidence: Values) -> NDArray[np.bool_]:
+        """Tell which predicted labels [n] have too low a probability [n]: [n] bool."""
+        return confidence < least_confidences(self.min_confidence, codes)
+
+    def reasons(self, result: RecordingResult, code: int, confidence: float, distance: float | None) -> str | None:
         """Return why a prediction is unreliable; None if there is no reason."""
         found = []
-        if confidence < self.min_confidence:
+        if self.are_unconfident(np.array([code]), np.array([confidence]))[0]:
             found.append(LOW_CONFIDENCE)
         if (
             result.truncated

@@ -1,4 +1,4 @@
-"""Compute the spectrum of the heart cycle, phase by phase (``pcg-cycle-spectrum-v1``): 1024 values."""
+"""Compute the spectrum of the heart cycle, phase by phase (``pcg-cycle-spectrum-v2``): 1024 values."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ FRAMES_HZ = 100
 QUIET_PHASES = slice(N_SYSTOLE + 4, N_SYSTOLE + N_DIASTOLE - 2)
 """The part of diastole without the end of S2 and the beginning of S1."""
 POWER_FLOOR = np.float32(1e-8)
+LEVEL_FLOOR = np.float32(0.05)
+"""Added to what levels are divided by, so that those of a recording without heart sounds stay near 0."""
 
 
 def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArray[np.float32]:
@@ -36,6 +38,8 @@ def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArra
     middle = median_row(spectra)
     spread = median_row(np.abs(spectra - middle))
     level = middle - median_row(middle[QUIET_PHASES])
+    # How far the sounds stand out of the noise depends on the room and the device.
+    level /= np.sqrt(np.mean(np.square(level))) + LEVEL_FLOOR
     return np.concatenate([level.ravel(), spread.ravel()])
 
 

@@ -93,7 +93,8 @@ class Fitted:
         They are by confidence, distance and segmentation; see ``Limits.marks``. ``recipe`` is the recipe of the model.
         """
         confidence = probabilities[np.arange(len(predicted)), predicted]
-        return self.limits.marks(confidence, self.model.distances(inputs), _segmentation_confidences(recipe, inputs))
+        segmentation = _segmentation_confidences(recipe, inputs)
+        return self.limits.marks(predicted, confidence, self.model.distances(inputs), segmentation)
 
 
 def fit(
@@ -135,7 +136,8 @@ def fit(
     if recipe.decision.inner == "persons":
         limits = limits_within(confidence, distances)
     else:
-        limits = limits_across(rows.targets, inner, decision, _segmentation_confidences(recipe, rows.inputs))
+        segmentation = _segmentation_confidences(recipe, rows.inputs)
+        limits = limits_across(rows.targets, rows.databases or [""] * len(rows), inner, decision, segmentation)
     return Fitted(model, decision, rows.targets.present, limits)
 
 

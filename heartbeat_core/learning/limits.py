@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,14 +17,29 @@ UNSURE_SHARE = 0.2
 """Share of the training rows whose inner out-of-fold prediction has a confidence below the limit for "sure"."""
 FAR_SHARE = 0.005
 """Share of the training rows that lie beyond the largest distance that counts as near."""
-UNSURE_RIGHT_SHARE = 0.2
+UNSURE_RIGHT_SHARE = 0.195
 """Share of the right predictions for databases left out that are unsure, by all limits together."""
-UNLIKE_RIGHT_SHARE = 0.02
+UNLIKE_RIGHT_SHARE = 0.01
 """Share of the right predictions for databases left out that lie beyond the distance of what the model has met."""
 NO_HEART_SHARE = 0.01
 """Share of the recordings of hearts in which the segmenter is less sure than where a heart is found."""
 NO_HEART_LABEL = "artifact"
 """The label of recordings without a heart."""
+
+
+MinConfidence = float | tuple[float, ...]
+
+
+def least_confidences(limit: MinConfidence, codes: Codes) -> Values:
+    """Return the lowest confidence that counts as sure for each predicted label, [n] float64.
+
+    Examples
+    --------
+    >>> least_confidences((0.6, 0.9), np.array([1, 0, 1])).tolist()
+    [0.9, 0.6, 0.9]
+    """
+    limits = np.asarray(limit, np.float64)
+    return limits[codes] if limits.ndim else np.full(len(codes), limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +48,8 @@ class Limits:
 
     Attributes
     ----------
-    min_confidence : float
-        A prediction with a lower confidence is unsure.
+    min_confidence : float | tuple[float, ...]
+        A prediction with a lower confidence is unsure: one limit for all labels, or one for each, by code.
     max_distance : float | None
         A prediction with a larger distance is unsure: it lies farther than 199 of 200 training rows.
     max_unlike : float | None
@@ -42,20 +58,24 @@ class Limits:
         No heart is found if the segmenter is less sure.
     """
 
-    min_confidence: float = 0.0
+    min_confidence: MinConfidence = 0.0
     max_distance: float | None = None
     max_unlike: float | None = None
     min_segmentation: float | None = None
 
-    def marks(self, confidence: Values, distances: Values | None, segmentation: Values | None) -> NDArray[np.bool_]:
+    def marks(
+        self, codes: Codes, confidence: Values, distances: Values | None, segmentation: Values | None
+    ) -> NDArray[np.bool_]:
         """Tell which predictions are unsure, [n] bool.
 
         The quality of the recording, which marks predictions of a bundle as well, is no part of this.
 
         Parameters
         ----------
+        codes : ndarray, [n] int64
+            The predicted labels.
         confidence : ndarray, [n] float64
-            The probability of the predicted label.
+            Their probabilities.
         distances : ndarray, [n] float64 | None
             None if the model measures none: then no prediction is marked by it.
         segmentation : ndarray, [n] float64 | None
@@ -64,10 +84,10 @@ class Limits:
         Examples
         --------
         >>> limits = Limits(min_confidence=0.5, max_distance=2.0)
-        >>> limits.marks(np.array([0.4, 0.5, 0.9]), np.array([1.0, 2.0, 3.0]), None)
+        >>> limits.marks(np.array([0, 0, 1]), np.array([0.4, 0.5, 0.9]), np.array([1.0, 2.0, 3.0]), None)
         array([ True, False,  True])
         """
-        marked = confidence < self.min_confidence
+        marked = confidence < least_confidences(self.min_confidence, codes)
         for limit in (self.max_distance, self.max_unlike):
             if limit is not None and distances is not None:
                 marked = marked | (distances > limit)
@@ -105,13 +125,17 @@ def limits_within(confidence: Values | None, distances: Values | None) -> Limits
     )
 
 
-def limits_across(targets: Targets, inner: Inner, decision: Decision, segmentation: Values | None) -> Limits:
+def limits_across(
+    targets: Targets, databases: Sequence[str], inner: Inner, decision: Decision, segmentation: Values | None
+) -> Limits:
     """Return the limits by predictions for databases that the model was not trained on.
 
     Parameters
     ----------
     targets : Targets
         The labels of n training rows.
+    databases : [n] text
+        The database of each row.
     inner : Inner
         Predictions for them, by models that were trained without their database.
     decision : Decision
@@ -127,14 +151,58 @@ def limits_across(targets: Targets, inner: Inner, decision: Decision, segmentati
     is_right = targets.possible[inner.rows, codes]
     if not is_right.any():
         return found
-    right = inner.rows[is_right]
-    confidence, distances = confidence[is_right], inner.distances[right]
+    distances = inner.distances[inner.rows]
     if not np.isnan(distances).any():
-        found = replace(found, max_unlike=float(np.quantile(distances, 1.0 - UNLIKE_RIGHT_SHARE)))
-    marked = found.marks(confidence, distances, None if segmentation is None else segmentation[right])
+        found = replace(found, max_unlike=float(np.quantile(distances[is_right], 1.0 - UNLIKE_RIGHT_SHARE)))
+    is_marked = found.marks(codes, confidence, distances, None if segmentation is None else segmentation[inner.rows])
+    of_rows = [databases[row] for row in inner.rows.tolist()]
     # What the other limits mark is unsure at any confidence.
-    least = np.quantile(np.where(marked, 0.0, confidence), UNSURE_RIGHT_SHARE)
-    return replace(found, min_confidence=float(least))
+    certainty = _fit_certainty(codes, confidence, is_right, of_rows, len(targets.labels))
+    of_right = np.where(is_marked, -np.inf, certainty.of(codes, confidence))[is_right]
+    least = float(np.quantile(of_right, UNSURE_RIGHT_SHARE, method="higher"))
+    return replace(found, min_confidence=certainty.confidences(least))
+
+
+@dataclass(frozen=True, slots=True)
+class _Certainty:
+    """How likely a prediction is right: ``slope * logit(confidence) + bias`` of its label, ``biases`` [n_labels]."""
+
+    slope: float
+    biases: Values
+
+    def of(self, codes: Codes, confidence: Values) -> Values:
+        return self.slope * _logits(confidence) + self.biases[codes]
+
+    def confidences(self, certainty: float) -> tuple[float, ...]:
+        """Return for each label the confidence that has this certainty."""
+        return tuple(np.exp(-np.logaddexp(0.0, (self.biases - certainty) / self.slope)).tolist())
+
+
+def _fit_certainty(
+    codes: Codes, confidence: Values, is_right: NDArray[np.bool_], databases: Sequence[str], n_labels: int
+) -> _Certainty:
+    """Fit a logistic regression in which all databases count the same.
+
+    Calls of one label are wrong more often on databases left out than calls of another with the same confidence.
+    """
+    plain = _Certainty(1.0, np.zeros(n_labels))
+    if is_right.all():
+        return plain
+    # Imported here because it is slow to load and serving does not need it.
+    from sklearn.linear_model import LogisticRegression
+
+    _, places, counts = np.unique(databases, return_inverse=True, return_counts=True)
+    weights = len(codes) / len(counts) / counts[places]
+    read = np.column_stack([_logits(confidence), np.eye(n_labels)[codes]])
+    fitted = LogisticRegression().fit(read, is_right, sample_weight=weights)
+    slope, *biases = fitted.coef_[0]
+    return _Certainty(float(slope), np.array(biases)) if slope > 0 else plain
+
+
+def _logits(confidence: Values) -> Values:
+    clipped = np.clip(confidence, 1e-6, 1 - 1e-6)
+    logits: Values = np.log(clipped / (1 - clipped))
+    return logits
 
 
 def _min_segmentation(targets: Targets, segmentation: Values | None) -> float | None:

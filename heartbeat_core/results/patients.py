@@ -118,7 +118,7 @@ class PatientPool:
         reasons = [
             _reason(sure, classified, low)
             for sure, classified, low in zip(
-                n[:, 0] > 0, there, confidence < self._manifest.sureness.min_confidence, strict=True
+                n[:, 0] > 0, there, self._manifest.sureness.are_unconfident(codes, confidence), strict=True
             )
         ]
         columns: dict[str, Any] = {

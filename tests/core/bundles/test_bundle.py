@@ -132,13 +132,16 @@ def test_classifying_says_of_each_recording_why_it_is_unsure() -> None:
     results = good_results(bundle, 20)
     distances = bundle.model.serve(results).distances.tolist()
     assert len(distances) == 20
-    confidences = bundle.classify(results).probabilities.max(axis=1)
+    predictions = bundle.classify(results)
+    confidences = predictions.probabilities.max(axis=1)
     limits = Sureness(min_confidence=float(np.median(confidences)), max_distance=float(np.median(distances)))
     manifest = sealed(bundle.manifest, weights, decision=EQUAL, sureness=limits)
     told = unpack(manifest, weights, "here").classify(results).unsure
     expected = [
-        limits.reasons(result, confidence, distance)
-        for result, confidence, distance in zip(results, confidences.tolist(), distances, strict=True)
+        limits.reasons(result, code, confidence, distance)
+        for result, code, confidence, distance in zip(
+            results, predictions.codes.tolist(), confidences.tolist(), distances, strict=True
+        )
     ]
     assert told == expected
     assert set(told) == {None, "low_confidence", "out_of_distribution", "low_confidence,out_of_distribution"}
@@ -355,6 +358,7 @@ def test_a_field_that_an_older_version_lacks_changes_no_digest(stored: Path) -> 
         lambda content: content["decision"].update(thresholds=[1.0] * 6),
         lambda content: content.update(labels=["normal", "murmur", "extrastole", "other"]),
         lambda content: content.update(trained_labels=["normal", "unheard"]),
+        lambda content: content.update(sureness={"min_confidence": [0.5] * 4}),
     ],
 )
 def test_thresholds_and_trained_labels_that_do_not_fit_the_labels(
@@ -365,7 +369,7 @@ def test_thresholds_and_trained_labels_that_do_not_fit_the_labels(
     change(content)
     path.write_text(json.dumps(without_fields(content)))
     text = one_line_error(lambda: load(str(stored)))
-    assert text == f"{stored}/bundle.json: settings: the trained labels or the thresholds do not fit the labels"
+    assert text == f"{stored}/bundle.json: settings: the trained labels, thresholds or limits do not fit the labels"
 
 
 def test_a_shipped_bundle_that_lacks_a_field_of_today_keeps_its_digest() -> None:

@@ -244,6 +244,11 @@ def test_every_reason_to_be_unsure_is_explained(manifest: BundleManifest, card: 
     assert "- `no_heart_found`: the `segmentation_confidence` of the heart sounds is below 0.375" in text
     assert "out_of_distribution" not in text
     assert "low_confidence" not in text
+    least = tuple(0.5 + code / 10 for code in range(len(manifest.labels)))
+    sureness = manifest.sureness.model_copy(update={"min_confidence": least})
+    text = section(model_card(manifest.model_copy(update={"sureness": sureness}), 1_000, ()), "Decision")
+    shown = ", ".join(f"{least[manifest.labels.index(label)]:.3f} for {label}" for label in manifest.trained_labels)
+    assert f"- `low_confidence`: the predicted label's probability is below {shown}: there, " in text
 
 
 def test_a_card_of_held_out_rows_says_nothing_of_evaluations() -> None:

@@ -53,7 +53,13 @@ def recording(clipped: float = 0.0, silent: float = 0.0, **changes: Any) -> Reco
     ],
 )
 def test_reasons(result: RecordingResult, confidence: float, distance: float | None, reasons: str | None) -> None:
-    assert STRICT.reasons(result, confidence, distance) == reasons
+    assert STRICT.reasons(result, 2, confidence, distance) == reasons
+
+
+def test_each_label_may_have_its_own_least_confidence() -> None:
+    limits = Sureness(min_confidence=(0.5, 0.6, 0.9))
+    assert [limits.reasons(recording(), code, 0.6, None) for code in range(3)] == [None, None, LOW_CONFIDENCE]
+    assert limits.are_unconfident(np.array([2, 1, 0]), np.array([0.9, 0.59, 0.4])).tolist() == [False, True, True]
 
 
 def test_reasons_by_databases_left_out_and_by_the_segmenter() -> None:
@@ -65,17 +71,17 @@ def test_reasons_by_databases_left_out_and_by_the_segmenter() -> None:
         beats[place] = confidence
         return recording(features={"beats": beats})
 
-    assert limits.reasons(heard(0.7), 0.9, 2.0) is None
-    assert limits.reasons(heard(0.7), 0.9, 2.001) == UNLIKE_TRAINING_DATA
-    assert limits.reasons(heard(0.59), 0.9, 1.0) == NO_HEART_FOUND
-    assert limits.reasons(heard(0.59), 0.9, 3.0) == "unlike_training_data,no_heart_found"
+    assert limits.reasons(heard(0.7), 0, 0.9, 2.0) is None
+    assert limits.reasons(heard(0.7), 0, 0.9, 2.001) == UNLIKE_TRAINING_DATA
+    assert limits.reasons(heard(0.59), 0, 0.9, 1.0) == NO_HEART_FOUND
+    assert limits.reasons(heard(0.59), 0, 0.9, 3.0) == "unlike_training_data,no_heart_found"
     # What is not set is not stored: bundles of before keep their bytes.
     assert not {"max_unlike", "min_segmentation"} & set(Sureness().model_dump(mode="json"))
 
 
 def test_by_default_only_the_quality_counts() -> None:
-    assert Sureness().reasons(recording(), 0.0, 1e9) is None
-    assert Sureness().reasons(recording(truncated=True), 1.0, 0.0) == POOR_QUALITY
+    assert Sureness().reasons(recording(), 0, 0.0, 1e9) is None
+    assert Sureness().reasons(recording(truncated=True), 0, 1.0, 0.0) == POOR_QUALITY
 
 
 @pytest.mark.parametrize(
@@ -87,9 +93,9 @@ def test_by_default_only_the_quality_counts() -> None:
     ],
 )
 def test_each_limit_can_be_moved(setting: str, value: float, result: RecordingResult) -> None:
-    assert STRICT.reasons(result, 0.9, 1.0) == POOR_QUALITY
-    assert STRICT.model_copy(update={setting: value}).reasons(result, 0.9, 1.0) is None
-    assert Sureness(**{setting: value}).reasons(replace(result, truncated=True), 0.9, 1.0) == POOR_QUALITY
+    assert STRICT.reasons(result, 0, 0.9, 1.0) == POOR_QUALITY
+    assert STRICT.model_copy(update={setting: value}).reasons(result, 0, 0.9, 1.0) is None
+    assert Sureness(**{setting: value}).reasons(replace(result, truncated=True), 0, 0.9, 1.0) == POOR_QUALITY
 
 
 @pytest.mark.parametrize("content", [{"min_confidence": float("nan")}, {"max_distance": float("inf")}, {"colour": 1}])

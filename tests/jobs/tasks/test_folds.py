@@ -107,6 +107,7 @@ def test_fitting_is_given_training_rows_and_the_seed(
     limits, distances = fitted.limits, fitted.model.distances([inputs[i] for i in result.rows.tolist()])
     for place, code in enumerate(result.predicted.tolist()):
         is_far = limits.max_distance is not None and distances is not None and distances[place] > limits.max_distance
+        assert isinstance(limits.min_confidence, float)
         assert result.unsure[place] == (result.probabilities[place, code] < limits.min_confidence or is_far)
 
 
