@@ -77,9 +77,11 @@ def test_it_equals_a_loop(bundle: Path, predicted: list[Any], failed: list[Any],
         assert row["unsure"] == (row["unsure_reason"] is not None)
 
 
-def test_a_pooled_probability_below_the_limit_of_the_model_is_unsure(bundle: Path) -> None:
+@pytest.mark.parametrize("others", [None, 0.0, 1.0])
+def test_a_pooled_probability_below_the_limit_of_its_label_is_unsure(bundle: Path, others: float | None) -> None:
     manifest = read_manifest(str(bundle))
-    strict = manifest.model_copy(update={"sureness": manifest.sureness.model_copy(update={"min_confidence": 0.7})})
+    limit = 0.7 if others is None else (0.7, *[others] * (len(manifest.labels) - 1))
+    strict = manifest.model_copy(update={"sureness": manifest.sureness.model_copy(update={"min_confidence": limit})})
     pool = PatientPool(strict)
     for patient, value in (("low", 0.6), ("high", 0.8)):
         rest = (1 - value) / (len(manifest.labels) - 1)
