@@ -26,8 +26,8 @@ NO_HEART_SHARE = 0.01
 NO_HEART_LABEL = "artifact"
 """The label of recordings without a heart."""
 
-
 MinConfidence = float | tuple[float, ...]
+"""The lowest probability of the predicted label that counts as sure: one for all labels, or one for each, by code."""
 
 
 def least_confidences(limit: MinConfidence, codes: Codes) -> Values:
@@ -130,6 +130,9 @@ def limits_across(
 ) -> Limits:
     """Return the limits by predictions for databases that the model was not trained on.
 
+    The least confidence of each label is the one at which predictions are equally likely to be right, by a logistic
+    regression on label and confidence.
+
     Parameters
     ----------
     targets : Targets
@@ -156,8 +159,8 @@ def limits_across(
         found = replace(found, max_unlike=float(np.quantile(distances[is_right], 1.0 - UNLIKE_RIGHT_SHARE)))
     is_marked = found.marks(codes, confidence, distances, None if segmentation is None else segmentation[inner.rows])
     of_rows = [databases[row] for row in inner.rows.tolist()]
-    # What the other limits mark is unsure at any confidence.
     certainty = _fit_certainty(codes, confidence, is_right, of_rows, len(targets.labels))
+    # What the other limits mark is unsure at any confidence.
     of_right = np.where(is_marked, -np.inf, certainty.of(codes, confidence))[is_right]
     least = float(np.quantile(of_right, UNSURE_RIGHT_SHARE, method="higher"))
     return replace(found, min_confidence=certainty.confidences(least))
