@@ -25,7 +25,7 @@ from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.evaluation import inputs_table, table_inputs
 from heartbeat_core.settings import Limits, fingerprint
 from jobs.output.ledger import part_name
-from jobs.tasks.isolation import computing
+from jobs.tasks.core import Turn
 
 INPUTS_FOLDER = "_inputs"
 RECORDINGS_A_CHUNK = 32
@@ -103,14 +103,14 @@ def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
     """Return the inputs of the recordings of a chunk; raises JobError as ``extract``."""
     recordings = [Recording(uri, "") for uri, _, _ in chunk.recordings]
     rows: list[Inputs] = []
-    read = read_recordings(recordings, limits)
-    for (recording, data), (_, digest, person) in zip(read, chunk.recordings, strict=True):
-        shown = storage.display(recording.public_uri)
-        if isinstance(data, RecordingError):
-            raise JobError(f"{shown}: a recording of the dataset can't be read any more: {data}")
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise JobError(f"{shown}: changed since the dataset was built: build it again in a new folder")
-        with computing():
+    with Turn() as turn:
+        read = turn.each(read_recordings(recordings, limits))
+        for (recording, data), (_, digest, person) in zip(read, chunk.recordings, strict=True):
+            shown = storage.display(recording.public_uri)
+            if isinstance(data, RecordingError):
+                raise JobError(f"{shown}: a recording of the dataset can't be read any more: {data}")
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise JobError(f"{shown}: changed since the dataset was built: build it again in a new folder")
             rows.append(compute_inputs(decode.decode(data, limits), recipe, person))
     return rows
 

@@ -23,8 +23,8 @@ from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.evaluation import fold_table, table_fold
+from jobs.tasks.core import computing
 from jobs.tasks.extract import input_key, read_inputs
-from jobs.tasks.isolation import computing
 
 FOLDS_FOLDER = "_folds"
 

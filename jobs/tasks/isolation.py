@@ -22,11 +22,9 @@ from typing import Any, Protocol, TypeVar
 
 from heartbeat_core.errors import OutOfMemory, ProcessTimeout, RecordingError, WorkerCrash
 from heartbeat_core.settings import Limits
+from jobs.tasks.core import computing
 
 T = TypeVar("T")
-
-_COMPUTING = threading.Lock()
-"""One thread of a worker computes while the others wait for a store: a worker has one core."""
 
 _SHARING = threading.Lock()
 _children: dict[Limits, tuple[Child, int]] = {}
@@ -34,13 +32,6 @@ _children: dict[Limits, tuple[Child, int]] = {}
 _START_S = 60.0
 _GRACE_S = 1.0
 """How long after its deadline a child ends itself, if its parent has not ended it by then."""
-
-
-@contextmanager
-def computing() -> Iterator[None]:
-    """Hold the worker's core: one of its threads computes, the others read and write meanwhile."""
-    with _COMPUTING:
-        yield
 
 
 @contextmanager

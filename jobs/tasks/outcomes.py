@@ -22,7 +22,7 @@ from heartbeat_core.recordings.recording import Recording, failure
 from heartbeat_core.results.judged import Outcomes, outcomes_table, table_outcomes
 from heartbeat_core.settings import Device, Limits
 from jobs.output.ledger import part_name
-from jobs.tasks.isolation import computing
+from jobs.tasks.core import Turn, computing
 from jobs.tasks.parts import ClassifyWork
 from jobs.tasks.processing import process_recordings, working_place
 from jobs.tasks.shards import load_bundle
@@ -86,9 +86,10 @@ def _predict(batch: Batch, job: OutcomesJob) -> Outcomes:
     recordings = [Recording(uri, "") for uri, _ in batch.recordings]
     rows = {recording.uri: batch.first_row + place for place, recording in enumerate(recordings)}
     digests = dict(batch.recordings)
-    with ExitStack() as stack:
+    with Turn() as turn, ExitStack() as stack:
         place = working_place(stack, job.limits, isolated=batch.isolated)
-        results, failures = process_recordings(recordings, ClassifyWork(bundle, ()), job.limits, place)
+        work = ClassifyWork(bundle, ())
+        results, failures = process_recordings(recordings, work, job.limits, place, each=turn.each)
     same, changed = [], ChangedSinceListed("it has changed since the dataset was built")
     for one in results:
         if one.audio_sha256 == digests[one.recording.uri]:

@@ -16,6 +16,9 @@ from heartbeat_core.settings import Limits
 from jobs.tasks.context import Stopped
 from jobs.tasks.isolation import Here, Place, child
 
+Read = tuple[Recording, bytes | RecordingError]
+Each = Callable[[Iterator[Read]], Iterator[Read]]
+
 
 class Wanted(Protocol):
     """What results must have; a ``Bundle`` says what its model needs."""
@@ -39,11 +42,12 @@ def process_recordings(
     limits: Limits,
     place: Place,
     is_stopped: Callable[[], bool] = lambda: False,
+    each: Each = iter,
 ) -> tuple[list[RecordingResult], list[Failure]]:
     """Read and process recordings as ``outcomes``; each is in exactly one of the two returned lists, in order."""
     results: list[RecordingResult] = []
     failures: list[Failure] = []
-    for one in outcomes(recordings, work, limits, place, is_stopped):
+    for one in outcomes(recordings, work, limits, place, is_stopped, each):
         if isinstance(one, Failure):
             failures.append(one)
         else:
@@ -57,15 +61,18 @@ def outcomes(
     limits: Limits,
     place: Place,
     is_stopped: Callable[[], bool] = lambda: False,
+    each: Each = iter,
 ) -> Iterator[RecordingResult | Failure]:
     """Read and process recordings, one after the other; yield what became of each, in order.
+
+    ``each`` hands the read recordings on, as ``Turn.each`` does.
 
     Raises
     ------
     Stopped
         ``is_stopped`` returned true between two recordings.
     """
-    for recording, data in read_recordings(recordings, limits):
+    for recording, data in each(read_recordings(recordings, limits)):
         if is_stopped():
             raise Stopped("stopped before the commit")
         try:

@@ -25,7 +25,7 @@ from jobs.output.ledger import Commit
 from jobs.output.plans import PlannedShard
 from jobs.tasks.clock import StageClock
 from jobs.tasks.context import RunFacts, is_stopped
-from jobs.tasks.isolation import computing
+from jobs.tasks.core import Turn, computing
 from jobs.tasks.parts import PartFacts, Parts
 from jobs.tasks.processing import process_recordings, working_place
 from jobs.tasks.shards import ClassifyJob, classify_shard, commit_parts, load_bundle, once, planned_shard
@@ -105,6 +105,6 @@ def _read(
 ) -> tuple[list[RecordingResult], list[Failure]]:
     limits = shard.limits or run.limits
     whole = opened(recordings, run.salt_env, run.path_column, run.driver)
-    with ExitStack() as stack, clock.reads():
+    with Turn() as turn, ExitStack() as stack, clock.reads():
         place = clock.at(working_place(stack, limits, isolated=shard.isolated))
-        return process_recordings(whole, bundle, limits, place, lambda: is_stopped(run.driver))
+        return process_recordings(whole, bundle, limits, place, lambda: is_stopped(run.driver), turn.each)

@@ -33,6 +33,7 @@ from jobs.listing.listing import reveal
 from jobs.listing.shards import Shard
 from jobs.output.plans import PlannedShard
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts
+from jobs.tasks.core import Turn
 from jobs.tasks.isolation import Place
 from jobs.tasks.processing import working_place
 from jobs.tasks.shards import planned_shard
@@ -95,10 +96,10 @@ def scan_task(planned: PlannedShard, job: ScanJob) -> Longest | None:
 
 def claim_shard(shard: Shard, job: ScanJob) -> Claim:
     """Return the largest claim of a shard's headers."""
-    with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
+    with storage.using(job.run.access, TASK_PATIENCE_S), Turn() as turn, ExitStack() as stack:
         place = working_place(stack, job.run.limits, isolated=shard.isolated)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
-        claims, errors = _claimed_frames(recordings, job, place)
+        claims, errors = _claimed_frames(recordings, job, place, turn)
         return Claim(shard.index, max((n for n, _ in claims), default=0), dict(errors))
 
 
@@ -107,14 +108,14 @@ def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
 
     One recording is decoded, and one more for each claim that proves false.
     """
-    with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
+    with storage.using(job.run.access, TASK_PATIENCE_S), Turn() as turn, ExitStack() as stack:
         place = working_place(stack, job.run.limits, isolated=shard.isolated)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
-        return _scan(shard.index, recordings, job, place)
+        return _scan(shard.index, recordings, job, place, turn)
 
 
-def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place) -> Longest | None:
-    claims, _ = _claimed_frames(recordings, job, place)
+def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place, turn: Turn) -> Longest | None:
+    claims, _ = _claimed_frames(recordings, job, place, turn)
     best: tuple[int, int] | None = None
     longest: Longest | None = None
     for order, (claimed, recording) in sorted(enumerate(claims), key=lambda claim: (-claim[1][0], claim[0])):
@@ -199,12 +200,12 @@ def _reference_frames(longest: Longest, job: ScanJob) -> Frames:
 
 
 def _claimed_frames(
-    recordings: Iterable[Recording], job: ScanJob, place: Place
+    recordings: Iterable[Recording], job: ScanJob, place: Place, turn: Turn
 ) -> tuple[list[tuple[int, Recording]], Counter[str]]:
     """Return how many frames each header claims, and the errors of the recordings without frames by type."""
     claims: list[tuple[int, Recording]] = []
     errors: Counter[str] = Counter()
-    for recording, data in read_recordings(recordings, job.run.limits):
+    for recording, data in turn.each(read_recordings(recordings, job.run.limits)):
         try:
             if isinstance(data, RecordingError):
                 raise data

@@ -34,7 +34,7 @@ from jobs.output.notes import Notes
 from jobs.output.plans import PlannedShard, read_shard
 from jobs.tasks.clock import StageClock
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
-from jobs.tasks.isolation import computing
+from jobs.tasks.core import Turn
 from jobs.tasks.parts import (
     ClassifyWork,
     DatasetWork,
@@ -171,16 +171,16 @@ def _process(
     limits = shard.limits or run.limits
     made = ShardParts(work, facts)
     failures: list[Failure] = []
-    with ExitStack() as stack, clock.reads():
+    with Turn() as turn, ExitStack() as stack, clock.reads():
         place = clock.at(working_place(stack, limits, isolated=shard.isolated))
-        for one in outcomes(recordings, work, limits, place, lambda: is_stopped(run.driver)):
+        for one in outcomes(recordings, work, limits, place, lambda: is_stopped(run.driver), turn.each):
             if isinstance(one, Failure):
                 failures.append(one)
             else:
-                with computing(), clock.computes("model"):
+                with clock.computes("model"):
                     made.add(one)
-    with computing(), clock.computes("model"):
-        return made.finish(), failures
+        with clock.computes("model"):
+            return made.finish(), failures
 
 
 def _check_lost(shard: Shard, failures: Sequence[Failure], settled: Collection[str]) -> None:

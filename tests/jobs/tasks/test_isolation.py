@@ -17,7 +17,8 @@ import pytest
 
 from heartbeat_core.errors import NotAudio, OutOfMemory, ProcessTimeout, WorkerCrash
 from heartbeat_core.settings import Limits
-from jobs.tasks.isolation import Child, Here, child, computing
+from jobs.tasks.core import computing
+from jobs.tasks.isolation import Child, Here, child
 from tests.helpers import environment
 from tests.jobs import misbehaviour
 

@@ -1,0 +1,75 @@
+"""The one core of a worker: one of its threads computes, while the others read and write."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from types import TracebackType
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+SLOW_S = 0.002
+"""Whoever waits longer for the next recording lets another thread compute meanwhile."""
+_CORE = threading.RLock()
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """Hold the worker's core: one of its threads computes, the others read and write meanwhile."""
+    with _CORE:
+        yield
+
+
+class Turn:
+    """A task's turn at the core, as a context: it keeps the core from recording to recording.
+
+    Two tasks that took turns after every recording would find the caches full of each other's data, and switch threads
+    ten times a recording: that took a sixth more processor time. So a task gives the core away only while it waits for
+    its next recording, and at its end, when it writes.
+
+    Examples
+    --------
+    >>> with Turn() as turn:
+    ...     sum(turn.each(iter([1, 2, 3])))
+    6
+    """
+
+    def __init__(self) -> None:
+        # The first recording of a task is not there yet.
+        self._waits = True
+
+    def __enter__(self) -> Self:
+        _CORE.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _CORE.release()
+
+    def each(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield the items; the core is free while one is awaited, if the one before took long.
+
+        The caller holds this turn, and is not inside ``computing`` when it asks for an item.
+        """
+        while True:
+            with _freed() if self._waits else nullcontext():
+                began = time.monotonic()
+                found = list(islice(items, 1))
+                self._waits = time.monotonic() - began > SLOW_S
+            if not found:
+                return
+            yield found[0]
+
+
+@contextmanager
+def _freed() -> Iterator[None]:
+    _CORE.release()
+    try:
+        yield
+    finally:
+        _CORE.acquire()
