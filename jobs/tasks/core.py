@@ -28,8 +28,8 @@ class Turn:
     """A task's turn at the core, as a context: it keeps the core from recording to recording.
 
     Two tasks that took turns after every recording would find the caches full of each other's data, and switch threads
-    ten times a recording: that took a sixth more processor time. So a task gives the core away only while it waits for
-    its next recording, and at its end, when it writes.
+    ten times a recording: NumPy and the transforms took a fifth more time. So a task gives the core away only while it
+    waits for its next recording, and at its end, when it writes.
 
     Examples
     --------

@@ -96,10 +96,10 @@ def scan_task(planned: PlannedShard, job: ScanJob) -> Longest | None:
 
 def claim_shard(shard: Shard, job: ScanJob) -> Claim:
     """Return the largest claim of a shard's headers."""
-    with storage.using(job.run.access, TASK_PATIENCE_S), Turn() as turn, ExitStack() as stack:
+    with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
         place = working_place(stack, job.run.limits, isolated=shard.isolated)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
-        claims, errors = _claimed_frames(recordings, job, place, turn)
+        claims, errors = _claimed_frames(recordings, job, place)
         return Claim(shard.index, max((n for n, _ in claims), default=0), dict(errors))
 
 
@@ -108,14 +108,14 @@ def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
 
     One recording is decoded, and one more for each claim that proves false.
     """
-    with storage.using(job.run.access, TASK_PATIENCE_S), Turn() as turn, ExitStack() as stack:
+    with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
         place = working_place(stack, job.run.limits, isolated=shard.isolated)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
-        return _scan(shard.index, recordings, job, place, turn)
+        return _scan(shard.index, recordings, job, place)
 
 
-def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place, turn: Turn) -> Longest | None:
-    claims, _ = _claimed_frames(recordings, job, place, turn)
+def _scan(shard: int, recordings: list[Recording], job: ScanJob, place: Place) -> Longest | None:
+    claims, _ = _claimed_frames(recordings, job, place)
     best: tuple[int, int] | None = None
     longest: Longest | None = None
     for order, (claimed, recording) in sorted(enumerate(claims), key=lambda claim: (-claim[1][0], claim[0])):
@@ -200,22 +200,23 @@ def _reference_frames(longest: Longest, job: ScanJob) -> Frames:
 
 
 def _claimed_frames(
-    recordings: Iterable[Recording], job: ScanJob, place: Place, turn: Turn
+    recordings: Iterable[Recording], job: ScanJob, place: Place
 ) -> tuple[list[tuple[int, Recording]], Counter[str]]:
     """Return how many frames each header claims, and the errors of the recordings without frames by type."""
     claims: list[tuple[int, Recording]] = []
     errors: Counter[str] = Counter()
-    for recording, data in turn.each(read_recordings(recordings, job.run.limits)):
-        try:
-            if isinstance(data, RecordingError):
-                raise data
-            claimed = place.call(claim_frames, data, job.run.limits, job.frames)
-        except RecordingError as error:
-            errors[error.error_type] += 1  # The shard's own task writes its failure row.
-            continue
-        claims.append((claimed, recording))
-        if not claimed:
-            errors[TooShort.error_type] += 1
+    with Turn() as turn:
+        for recording, data in turn.each(read_recordings(recordings, job.run.limits)):
+            try:
+                if isinstance(data, RecordingError):
+                    raise data
+                claimed = place.call(claim_frames, data, job.run.limits, job.frames)
+            except RecordingError as error:
+                errors[error.error_type] += 1  # The shard's own task writes its failure row.
+                continue
+            claims.append((claimed, recording))
+            if not claimed:
+                errors[TooShort.error_type] += 1
     return claims, errors
 
 
