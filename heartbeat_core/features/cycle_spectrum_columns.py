@@ -20,7 +20,7 @@ _PHASES = {
     **{f"d{i:02d}": (f"phase {i} of {N_DIASTOLE} from S2 to S1", "diastole") for i in range(N_DIASTOLE)},
 }
 _SUMMARIES = {
-    "level": "median over cycles of the log power, less the band's in diastole; relative to all",
+    "level": "median over cycles of the log power, less the band's in diastole; over all levels' root mean square",
     "spread": "median distance of the log power from its median over cycles",
 }
 COLUMNS = tuple(
