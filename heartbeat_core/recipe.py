@@ -8,7 +8,7 @@ from pydantic import Field
 
 from heartbeat_core.settings import PositiveFloat, PositiveInt, Settings, fingerprint, text_like
 
-RESULTS_VERSION = 8
+RESULTS_VERSION = 9
 """Increased with every code change that changes a result; part of the fingerprint of each job."""
 FrameMethod = Literal["dominant", "average", "median"]
 PadMode = Literal["both", "front", "back"]
@@ -51,6 +51,8 @@ class AugmentationSettings(Settings):
     copies: Annotated[int, Field(ge=0, le=64)] = 0
     harsh: Annotated[bool, Field(exclude_if=lambda harsh: not harsh)] = False
     """Devices with narrower bands, louder noise, and the noise of recordings without a heart."""
+    pieces: Annotated[int, Field(ge=0, le=64, exclude_if=lambda pieces: not pieces)] = 0
+    """Further copies that are only a piece of 2 to 6 s, unaltered: a model must also hold on short recordings."""
 
 
 class CompressionSettings(Settings):

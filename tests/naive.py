@@ -461,11 +461,11 @@ def most_likely_states(
 
 
 def cycle_spectrum(
-    samples: Sequence[float], cycles: Sequence[tuple[float, float, float]]
+    samples: Sequence[float], systoles: Sequence[tuple[float, float]], diastoles: Sequence[tuple[float, float]]
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """Return level and spread [32, 16] of the log-mel power at 32 phases of the cycles (S1, S2 and next S1, in s).
+    """Return level and spread [32, 16] of the log-mel power at 12 phases of the systoles and 20 of the diastoles.
 
-    Levels are relative to all of them.
+    They begin and end at times in s. Levels are relative to all of them; the spread is as of many spans.
     """
     n_bands, rate, window, hop, n_fft = 16, 4_000, 160, 40, 256
 
@@ -493,23 +493,26 @@ def cycle_spectrum(
         found: FloatArray = np.log(weights @ np.abs(np.fft.rfft(heard, n_fft)) ** 2 + 1e-8)
         return found
 
-    of_cycles = []
-    for first, second, end in cycles:
-        times = [first + (second - first) * (i + 0.5) / 12 for i in range(12)]
-        times += [second + (end - second) * (i + 0.5) / 20 for i in range(20)]
-        rows = []
-        for time in times:
-            frame = math.floor(time * 100)
-            share = time * 100 - frame
-            rows.append((1 - share) * levels(frame) + share * levels(frame + 1))
-        of_cycles.append(rows)
-    middle = np.median(np.array(of_cycles), axis=0)
-    spread = np.median(np.abs(np.array(of_cycles) - middle), axis=0)
-    quiet = np.median(middle[16:30], axis=0)
-    level = (middle - quiet).tolist()
+    middle: list[FloatArray] = []
+    spread: list[FloatArray] = []
+    for spans, n_phases in ((systoles, 12), (diastoles, 20)):
+        n = len(spans)
+        of_few = {1: 1, 2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.2, 7: 1.14, 8: 1.129, 9: 1.107}
+        factor = of_few.get(n, n / (n - 0.8))
+        for i in range(n_phases):
+            rows = []
+            for start, end in spans:
+                time = start + (end - start) * (i + 0.5) / n_phases
+                frame = math.floor(time * 100)
+                share = time * 100 - frame
+                rows.append((1 - share) * levels(frame) + share * levels(frame + 1))
+            middle.append(np.median(rows, axis=0))
+            spread.append(factor * np.median(np.abs(np.array(rows) - middle[-1]), axis=0))
+    quiet = np.median(np.array(middle[16:30]), axis=0)
+    level = (np.array(middle) - quiet).tolist()
     squares = [one**2 for row in level for one in row]
     scale = math.sqrt(sum(squares) / len(squares)) + 0.05
-    return [[one / scale for one in row] for row in level], spread.tolist()
+    return [[one / scale for one in row] for row in level], np.array(spread).tolist()
 
 
 def shift(z: Sequence[Sequence[float]]) -> float:

@@ -21,6 +21,8 @@ from heartbeat_core.features.signal import RATE_HZ
 
 PIECE_MIN_S = 4.0
 """A shorter recording is used as a whole."""
+SHORT_S = (2.0, 6.0)
+"""Range of the lengths of short pieces."""
 _POINTS_HZ = np.array([20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2000.0])
 """Frequencies at which a device's response is drawn. Between them it is linear in the logarithm of the frequency."""
 _SILENCE = 1e-12
@@ -87,8 +89,35 @@ def altered_copies(
     extent : Extent
     """
     resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
-    seed = zlib.crc32(np.ascontiguousarray(samples).tobytes())
+    seed = _seed_of(samples)
     return [alter(resampled, np.random.default_rng([seed, copy]), extent) for copy in range(n_copies)]
+
+
+def short_pieces(samples: NDArray[np.float32], sample_rate_hz: int, n_pieces: int) -> list[NDArray[np.float32]]:
+    """Return pieces [n_i] float32 of 2 to 6 s from anywhere in a recording, all of it if it is shorter.
+
+    A few heart cycles give other values than many. The logarithm of the length is drawn uniformly; the same samples
+    always give the same pieces.
+
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono.
+    sample_rate_hz : int
+        Native sample rate, which pieces keep.
+    n_pieces : int
+        Number of pieces.
+    """
+    rng, pieces = np.random.default_rng(_seed_of(samples)), []
+    for _ in range(n_pieces):
+        n_kept = min(len(samples), round(sample_rate_hz * np.exp(rng.uniform(*np.log(SHORT_S)))))
+        start = int(rng.integers(0, len(samples) - n_kept + 1))
+        pieces.append(samples[start : start + n_kept])
+    return pieces
+
+
+def _seed_of(samples: NDArray[np.float32]) -> int:
+    return zlib.crc32(np.ascontiguousarray(samples).tobytes())
 
 
 def alter(samples: Values, rng: np.random.Generator, extent: Extent = MILD) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Compute the spectrum of the heart cycle, phase by phase (``pcg-cycle-spectrum-v2``): 1024 values."""
+"""Compute the spectrum of the heart cycle, phase by phase (``pcg-cycle-spectrum-v3``): 1024 values."""
 
 from __future__ import annotations
 
@@ -21,22 +21,27 @@ QUIET_PHASES = slice(N_SYSTOLE + 4, N_SYSTOLE + N_DIASTOLE - 2)
 POWER_FLOOR = np.float32(1e-8)
 LEVEL_FLOOR = np.float32(0.05)
 """Added to what levels are divided by, so that those of a recording without heart sounds stay near 0."""
+_SMALL_SAMPLES = np.array([1.0, 1.0, 1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.107])
 
 
 def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArray[np.float32]:
-    """Summarise the log-mel spectra of all heart cycles.
+    """Summarise the log-mel spectra of all systoles and all diastoles.
+
+    A recording of two seconds has two or three whole cycles. The systole and the diastole that its ends leave whole
+    count as well.
 
     Returns
     -------
     ndarray, [1024] float32
-        Finite values in the order of ``cycle_spectrum_columns.COLUMNS``; 0 if there is no whole cycle.
+        Finite values in the order of ``cycle_spectrum_columns.COLUMNS``; 0 if there is no systole or no diastole.
     """
-    cycles = segmentation.cycles
-    if not len(cycles):
+    systoles, diastoles = segmentation.systoles, segmentation.diastoles
+    if not len(systoles) or not len(diastoles):
         return np.zeros(len(COLUMNS), np.float32)
-    spectra = at_phases(log_mel(signal.samples), cycles)
-    middle = median_row(spectra)
-    spread = median_row(np.abs(spectra - middle))
+    levels = log_mel(signal.samples)
+    in_systole, in_diastole = at_phases(levels, systoles, N_SYSTOLE), at_phases(levels, diastoles, N_DIASTOLE)
+    middle = np.concatenate([median_row(in_systole), median_row(in_diastole)])
+    spread = np.concatenate([median_distance(in_systole), median_distance(in_diastole)])
     level = middle - median_row(middle[QUIET_PHASES])
     # How far the sounds stand out of the noise depends on the room and the device.
     level /= np.sqrt(np.mean(np.square(level))) + LEVEL_FLOOR
@@ -58,24 +63,41 @@ def log_mel(samples: Values) -> NDArray[np.float32]:
     return levels
 
 
-def at_phases(levels: NDArray[np.float32], cycles: Values) -> NDArray[np.float32]:
-    """Return [k, 32, n_bands] float32: levels at the middle of each phase, interpolated linearly between frames.
+def at_phases(levels: NDArray[np.float32], spans: Values, n_phases: int) -> NDArray[np.float32]:
+    """Return [k, n_phases, n_bands] float32: levels at the middle of each phase, interpolated linearly between frames.
 
     Parameters
     ----------
     levels : ndarray, [n_frames, n_bands] float32
         At 100 Hz.
-    cycles : ndarray, [k, 3] float64
-        As ``Segmentation.cycles`` returns them.
+    spans : ndarray, [k, 2] float64
+        Where each span begins and ends, in seconds.
+    n_phases : int
+        How many parts of equal length a span has.
     """
-    first, second, end = cycles[:, :1], cycles[:, 1:2], cycles[:, 2:]
-    systole = first + (second - first) * ((np.arange(N_SYSTOLE) + 0.5) / N_SYSTOLE)
-    diastole = second + (end - second) * ((np.arange(N_DIASTOLE) + 0.5) / N_DIASTOLE)
-    places = np.concatenate([systole, diastole], axis=1) * FRAMES_HZ
+    start, end = spans[:, :1], spans[:, 1:]
+    places = (start + (end - start) * ((np.arange(n_phases) + 0.5) / n_phases)) * FRAMES_HZ
     before = np.minimum(places.astype(np.intp), len(levels) - 1)
     after = np.minimum(before + 1, len(levels) - 1)
     share = (places - before).astype(np.float32)[..., np.newaxis]
     found: NDArray[np.float32] = levels[before] * (1 - share) + levels[after] * share
+    return found
+
+
+def median_distance(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return [...] float32: the median distance of values [k, ...] from their median, along the first axis.
+
+    That of a few values is smaller than that of many, so it is multiplied by the factor with which it is right for a
+    normal distribution (Croux, Rousseeuw, Computational Statistics 1, 1992). That of a single value is 0.
+
+    Examples
+    --------
+    >>> median_distance(np.array([[1.0], [2.0], [4.0]], np.float32)).tolist()
+    [1.4950000047683716]
+    """
+    n = len(values)
+    factor = _SMALL_SAMPLES[n] if n < len(_SMALL_SAMPLES) else n / (n - 0.8)
+    found: NDArray[np.float32] = median_row(np.abs(values - median_row(values))) * np.float32(factor)
     return found
 
 

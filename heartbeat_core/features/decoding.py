@@ -72,6 +72,16 @@ class Segmentation:
         """Return the mean posterior of the states: near 1 for clean heart sounds."""
         return float(self.posteriors.mean())
 
+    @property
+    def systoles(self) -> Values:
+        """Return [k, 2] float64: onsets in seconds of S1 and of the next S2."""
+        return _spans(self.onsets(S1), self.onsets(S2))
+
+    @property
+    def diastoles(self) -> Values:
+        """Return [k, 2] float64: onsets in seconds of S2 and of the next S1."""
+        return _spans(self.onsets(S2), self.onsets(S1))
+
     @cached_property
     def cycles(self) -> Values:
         """Return [k, 3] float64: onsets in seconds of S1, of S2, and of the next S1, for each whole cycle."""
@@ -80,6 +90,13 @@ class Segmentation:
             return np.zeros((0, 3))
         # The states follow one another in a circle: just one S2 lies between two S1.
         return np.stack([first[:-1], second[np.searchsorted(second, first[:-1])], first[1:]], axis=1)
+
+
+def _spans(starts: Values, ends: Values) -> Values:
+    """Return [k, 2]: each start with the next end, where one follows; the two alternate."""
+    following = np.searchsorted(ends, starts)
+    n = np.count_nonzero(following < len(ends))
+    return np.stack([starts[:n], ends[following[:n]]], axis=1)
 
 
 def segment(log_posteriors: NDArray[np.floating]) -> Segmentation:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio.decode import Waveform
 from heartbeat_core.features.analysis import Analysis
-from heartbeat_core.features.augmentation import HARSH, MILD, altered_copies
+from heartbeat_core.features.augmentation import HARSH, MILD, altered_copies, short_pieces
 from heartbeat_core.features.catalogue import FEATURE_SETS, sets_read, shape_read, vectors_read
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.features.signal import RATE_HZ
@@ -79,8 +79,9 @@ def compute_inputs(waveform: Waveform, recipe: Recipe, person: str | None = None
     Returns
     -------
     ndarray of float32
-        For frames [n_frames, 2]: Hz, linear magnitude. For a sequence [n, width]. For vectors [1 + copies, width]:
-        first the recording, then its altered copies, with several sets side by side.
+        For frames [n_frames, 2]: Hz, linear magnitude. For a sequence [n, width]. For vectors
+        [1 + copies + pieces, width]: first the recording, then its altered copies and pieces, with several sets side by
+        side.
 
     Raises
     ------
@@ -93,9 +94,10 @@ def compute_inputs(waveform: Waveform, recipe: Recipe, person: str | None = None
     if shape == "sequence":
         return compute_features(waveform.samples, waveform.sample_rate_hz, [recipe.input], person)[recipe.input]
     names = vectors_read(recipe.input)
-    extent = HARSH if recipe.augmentation.harsh else MILD
-    copies = altered_copies(waveform.samples, waveform.sample_rate_hz, recipe.augmentation.copies, extent)
-    recordings = [(waveform.samples, waveform.sample_rate_hz), *((copy, RATE_HZ) for copy in copies)]
+    samples, rate_hz, augmentation = waveform.samples, waveform.sample_rate_hz, recipe.augmentation
+    copies = altered_copies(samples, rate_hz, augmentation.copies, HARSH if augmentation.harsh else MILD)
+    pieces = short_pieces(samples, rate_hz, augmentation.pieces)
+    recordings = [(samples, rate_hz), *((copy, RATE_HZ) for copy in copies), *((piece, rate_hz) for piece in pieces)]
     return np.stack([join_vectors(compute_features(*one, names, person), recipe.input) for one in recordings])
 
 

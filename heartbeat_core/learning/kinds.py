@@ -95,8 +95,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise ConfigError(
             f"{where}: model '{recipe.model}' reads {reads}, and the input '{recipe.input}' is {_SINGULARS[shape]}"
         )
-    if recipe.augmentation.copies and shape != "vector":
-        raise ConfigError(f"{where}: altered copies are made for vectors only, and '{recipe.input}' is not one")
+    if (recipe.augmentation.copies or recipe.augmentation.pieces) and shape != "vector":
+        raise ConfigError(f"{where}: copies and pieces are made for vectors only, and '{recipe.input}' is not one")
     for section, (default, reader) in _OPTIONAL_SECTIONS.items():
         if section not in kind.sections and getattr(recipe, section) != default:
             raise ConfigError(f"{where}: '{section}' goes with the model '{reader}', not with '{recipe.model}'")

@@ -81,7 +81,7 @@ class VectorModel:
         return stored_bytes(self.network, self.compression) + self.scaler.n_bytes
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
-        """Return [n, n_labels] float64 for inputs [1 + copies, width]; the first row is the recording itself."""
+        """Return [n, n_labels] float64 for inputs [n_rows, width], of which the first is the recording itself."""
         return self.network.logits(self._scaled([one[0] for one in inputs]))
 
     def distances(self, inputs: Sequence[Inputs]) -> Values:

@@ -214,12 +214,15 @@ def test_the_fingerprint_changes_with_the_copies() -> None:
     harsh = changed(input="statistics", augmentation={"copies": 2, "harsh": True})
     assert harsh.fingerprint() != copies.fingerprint()
     assert input_settings(harsh) != input_settings(copies)
+    pieces = changed(input="statistics", augmentation={"copies": 2, "pieces": 1})
+    assert pieces.fingerprint() != copies.fingerprint()
+    assert input_settings(pieces) != input_settings(copies)
 
 
 def test_settings_of_later_versions_are_not_written_where_they_are_off() -> None:
     # Recipes and bundles of earlier versions keep their fingerprints.
     written = changed(input="statistics", model="bagged-fcnn", network={"hidden": [4]}).model_dump(mode="json")
-    assert not {"harsh"} & set(written["augmentation"])
+    assert not {"harsh", "pieces"} & set(written["augmentation"])
     later = {"input_share", "whole_part", "shared_part", "clip", "specialists", "float16", "moved"}
     assert not later & set(written["bagging"])
     assert "within_databases" not in written["training"]
@@ -232,7 +235,7 @@ def test_no_setting_is_forgotten_in_the_tests_above() -> None:
         for name in Recipe.model_fields
         if name not in ("name", "version", "description", "input", "labels", "model")
     } == {
-        "augmentation": ["copies", "harsh"],
+        "augmentation": ["copies", "harsh", "pieces"],
         "bagging": [
             *("balance", "clip", "float16", "input_dropout", "input_noise", "input_share", "label_smoothing"),
             *("members", "moved", "shared_part", "specialists", "whole_part"),

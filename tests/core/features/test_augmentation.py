@@ -20,6 +20,7 @@ from heartbeat_core.features.augmentation import (
     alter_sound,
     altered_copies,
     coloured_noise,
+    short_pieces,
 )
 from heartbeat_core.features.extract import compute_features, compute_inputs, input_settings
 from heartbeat_core.features.signal import RATE_HZ
@@ -124,3 +125,34 @@ def test_some_noise_is_of_recordings_without_a_heart(monkeypatch: pytest.MonkeyP
     for seed in range(50):
         alter(heart(), np.random.default_rng(seed), MILD)
     assert not heard
+
+
+@pytest.mark.parametrize("sample_rate_hz", [4_000, 44_100])
+def test_pieces_are_2_to_6_s_from_anywhere_in_the_recording(sample_rate_hz: int) -> None:
+    samples = np.arange(20 * sample_rate_hz, dtype=np.float32)
+    pieces = short_pieces(samples, sample_rate_hz, 60)
+    lengths_s = np.array([len(piece) / sample_rate_hz for piece in pieces])
+    assert 2.0 <= lengths_s.min() < 2.2
+    assert 5.6 < lengths_s.max() <= 6.0
+    assert np.median(lengths_s) == pytest.approx(np.sqrt(2 * 6), abs=0.5)
+    starts_s = np.array([piece[0] / sample_rate_hz for piece in pieces])
+    assert starts_s.min() < 1.5
+    assert starts_s.max() > 13
+    for piece in pieces:
+        assert np.array_equal(piece, samples[int(piece[0]) : int(piece[0]) + len(piece)])
+    assert [len(piece) for piece in short_pieces(samples, sample_rate_hz, 3)] == [len(piece) for piece in pieces[:3]]
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 6_000])
+def test_a_recording_that_is_shorter_than_a_piece_is_used_as_a_whole(n_samples: int) -> None:
+    samples = np.arange(n_samples, dtype=np.float32)
+    assert all(np.array_equal(piece, samples) for piece in short_pieces(samples, RATE_HZ, 5))
+
+
+def test_pieces_follow_the_copies_among_the_inputs() -> None:
+    samples = heart(duration_s=12.0)
+    waveform = Waveform(samples, RATE_HZ, 1, "array", "float32", len(samples), False)
+    settings = AugmentationSettings(copies=1, pieces=2)
+    inputs = compute_inputs(waveform, Recipe(name="x", input="mfcc", model="vote", augmentation=settings))
+    heard = [samples, *altered_copies(samples, RATE_HZ, 1), *short_pieces(samples, RATE_HZ, 2)]
+    assert np.array_equal(inputs, np.stack([compute_features(one, RATE_HZ, ["mfcc"])["mfcc"] for one in heard]))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartbeat_core.features.analysis import Analysis
-from heartbeat_core.features.cycle_spectrum import compute_cycle_spectrum, log_mel
+from heartbeat_core.features.cycle_spectrum import compute_cycle_spectrum, log_mel, median_distance
 from heartbeat_core.features.cycle_spectrum_columns import COLUMNS
 from heartbeat_core.features.decoding import Segmentation
 from heartbeat_core.features.signal import RATE_HZ, mel_filters, prepare
@@ -52,12 +52,14 @@ def test_there_are_1024_columns_in_three_parts() -> None:
     assert all(re.fullmatch(r"cycle_(level|spread)_(s|d)\d\d_b\d\d", column.name) for column in COLUMNS)
 
 
-def test_values_are_the_plain_loop_s() -> None:
-    one = Analysis(heart(0.3).astype(np.float32), RATE_HZ)
-    level, spread = naive.cycle_spectrum(one.signal.samples, one.segmentation.cycles.tolist())
-    found = compute_cycle_spectrum(one.signal, one.segmentation)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.concatenate([np.ravel(level), np.ravel(spread)]), atol=2e-3)
+@pytest.mark.parametrize("duration_s", [1.4, 2.0, 2.5, 10.0])
+def test_values_are_the_plain_loop_s(duration_s: float) -> None:
+    one = Analysis(heart(0.3)[: int(duration_s * RATE_HZ)].astype(np.float32), RATE_HZ)
+    found = one.segmentation
+    level, spread = naive.cycle_spectrum(one.signal.samples, found.systoles.tolist(), found.diastoles.tolist())
+    values = compute_cycle_spectrum(one.signal, found)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, np.concatenate([np.ravel(level), np.ravel(spread)]), atol=2e-3)
 
 
 def test_log_mel_frames_are_centred_every_10_ms() -> None:
@@ -119,3 +121,21 @@ def test_a_cycle_that_ends_with_the_recording_is_read_to_its_end() -> None:
     assert np.isfinite(found).all()
     # One cycle has no spread.
     assert np.array_equal(found[512:], np.zeros(512))
+
+
+def test_a_systole_and_a_diastole_need_no_whole_cycle() -> None:
+    signal = prepare(heart()[: 2 * RATE_HZ].astype(np.float32), RATE_HZ)
+    # The recording begins in a systole and ends in one: one diastole, then one systole.
+    states = np.repeat([1, 2, 3, 0, 1, 2], [8, 5, 40, 6, 36, 5]).astype(np.int8)
+    segmentation = Segmentation(states, np.ones(100), 1.0)
+    assert not len(segmentation.cycles)
+    level, _ = naive.cycle_spectrum(signal.samples, [(1.06, 1.9)], [(0.16, 1.06)])
+    np.testing.assert_allclose(compute_cycle_spectrum(signal, segmentation)[:512], np.ravel(level), atol=2e-3)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 9, 10, 30])
+def test_the_spread_of_few_cycles_is_that_of_many(n: int) -> None:
+    rng = np.random.default_rng(0)
+    distances = median_distance(rng.normal(size=(n, 20_000)).astype(np.float32))
+    # The median distance of a normal distribution.
+    assert distances.mean() == pytest.approx(0.6745, abs=0.015)

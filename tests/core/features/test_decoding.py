@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -111,6 +113,19 @@ def test_an_early_beat_and_its_pause_are_found() -> None:
     assert segment(posteriors_of(states)).states.tolist() == states.tolist()
 
 
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(0, 3))
+def test_each_systole_and_diastole_between_two_onsets_counts(lengths: list[int], first: int) -> None:
+    states = np.repeat((first + np.arange(len(lengths))) % 4, lengths).astype(np.int8)
+    begins = [(i / STATE_HZ, states[i]) for i in range(1, len(states)) if states[i] != states[i - 1]]
+    sounds = [(at_s, state) for at_s, state in begins if state in (S1, S2)]
+    expected: dict[int, list[list[float]]] = {S1: [], S2: []}
+    for (start_s, state), (end_s, _) in pairwise(sounds):
+        expected[state].append([start_s, end_s])
+    found = Segmentation(states, np.ones(len(states)), 1.0)
+    assert found.systoles.tolist() == expected[S1]
+    assert found.diastoles.tolist() == expected[S2]
+
+
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 40])
 def test_next_to_nothing_has_a_path(n: int) -> None:
     found = segment(np.log(np.random.default_rng(n).dirichlet(np.ones(4), n)))
@@ -124,7 +139,10 @@ def test_onsets_and_cycles_are_whole_ones() -> None:
     assert found.onsets(S1) * STATE_HZ == pytest.approx([2, 44])
     assert found.onsets(S2) * STATE_HZ == pytest.approx([18, 60])
     assert found.cycles * STATE_HZ == pytest.approx(np.array([[2, 18, 44]]))
+    assert found.systoles * STATE_HZ == pytest.approx(np.array([[2, 18], [44, 60]]))
+    assert found.diastoles * STATE_HZ == pytest.approx(np.array([[18, 44]]))
     # The recording's first state began before it.
     assert Segmentation(states_of(BEAT, 1), np.ones(42), 1.0).onsets(S1).tolist() == []
     assert Segmentation.of_silence(9).cycles.shape == (0, 3)
+    assert Segmentation.of_silence(9).systoles.shape == Segmentation.of_silence(9).diastoles.shape == (0, 2)
     assert Segmentation.of_silence(9).confidence == 0.0

@@ -24,7 +24,8 @@ PARTS = [
     ({"model": "rnn", "input": "mfcc"}, "model 'rnn' reads sequences, and the input 'mfcc' is a vector"),
     ({"model": "vote"}, "model 'vote' reads vectors, and the input 'aligned' is frames"),
     ({"input": "log-mel"}, "model 'fcnn' reads frames or vectors, and the input 'log-mel' is a sequence"),
-    ({"augmentation": {"copies": 1}}, "altered copies are made for vectors only, and 'aligned' is not one"),
+    ({"augmentation": {"copies": 1}}, "copies and pieces are made for vectors only, and 'aligned' is not one"),
+    ({"augmentation": {"pieces": 1}}, "copies and pieces are made for vectors only, and 'aligned' is not one"),
     (
         {"model": "cnn", "input": "log-mel", "compression": {"int8": True}},
         "'compression' goes with the model 'fcnn', not with 'cnn'",
