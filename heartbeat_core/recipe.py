@@ -50,7 +50,7 @@ class AugmentationSettings(Settings):
 
     copies: Annotated[int, Field(ge=0, le=64)] = 0
     harsh: Annotated[bool, Field(exclude_if=lambda harsh: not harsh)] = False
-    """Devices with narrower bands, louder noise, and the noise of recordings without a heart."""
+    """Devices with narrower bands, louder noise, the noise of recordings without a heart, and hum of the mains."""
     pieces: Annotated[int, Field(ge=0, le=64, exclude_if=lambda pieces: not pieces)] = 0
     """Further copies that are only a piece of 2 to 6 s, unaltered: a model must also hold on short recordings."""
 

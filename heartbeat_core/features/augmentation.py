@@ -23,6 +23,9 @@ PIECE_MIN_S = 4.0
 """A shorter recording is used as a whole."""
 SHORT_S = (2.0, 6.0)
 """Range of the lengths of short pieces."""
+MAINS_HZ = (50.0, 60.0)
+HUM_DB = (0.0, 20.0)
+"""Range of the recording's level over the amplitude of hum."""
 _POINTS_HZ = np.array([20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2000.0])
 """Frequencies at which a device's response is drawn. Between them it is linear in the logarithm of the frequency."""
 _SILENCE = 1e-12
@@ -48,6 +51,8 @@ class Extent:
         Range of the recording's level over that of the noise.
     foreign : float
         Share of the noisy copies whose noise is a recording without a heart: speech, rubbing, music, knocks.
+    hum : float
+        Share of the copies with hum of the mains: 50 or 60 Hz and twice and three times that.
     """
 
     curve_db: float = 4.0
@@ -58,6 +63,7 @@ class Extent:
     noise_exponent: float = 2.0
     noise_db: tuple[float, float] = (8.0, 40.0)
     foreign: float = 0.0
+    hum: float = 0.0
 
 
 MILD = Extent()
@@ -70,6 +76,7 @@ HARSH = Extent(
     noise_exponent=2.5,
     noise_db=(5.0, 40.0),
     foreign=0.25,
+    hum=0.25,
 )
 
 
@@ -138,7 +145,7 @@ def alter_sound(samples: Values, rng: np.random.Generator, extent: Extent = MILD
     """Return an altered copy [n] float32 of [n] samples at 4 kHz, in which all happens when it happened.
 
     The changes, in this order, each with its own probability: a device's response (a random curve with a tilt, and a
-    low and a high edge, the low one of up to 12 dB per octave); soft clipping; noise.
+    low and a high edge, the low one of up to 12 dB per octave); soft clipping; noise; hum.
     """
     if rng.random() < 0.85:
         samples = _through_a_device(samples, rng, extent)
@@ -153,7 +160,16 @@ def alter_sound(samples: Values, rng: np.random.Generator, extent: Extent = MILD
         else:
             noise = coloured_noise(len(samples), rng.uniform(0.0, extent.noise_exponent), rng)
         samples = samples + noise * (level * 10 ** (-rng.uniform(*extent.noise_db) / 20))
+    if extent.hum and rng.random() < extent.hum:
+        samples = samples + _hum(len(samples), rng) * (level * 10 ** (-rng.uniform(*HUM_DB) / 20))
     return samples.astype(np.float32)
+
+
+def _hum(n_samples: int, rng: np.random.Generator) -> Values:
+    """Return hum [n_samples] float64 at 4 kHz: the mains frequency with amplitude 1, multiples with up to a half."""
+    turns = np.arange(n_samples) * (2 * np.pi * (rng.choice(MAINS_HZ) + rng.uniform(-0.2, 0.2)) / RATE_HZ)
+    hum: Values = np.sin(turns) + rng.uniform(0, 0.5) * np.sin(2 * turns) + rng.uniform(0, 0.5) * np.sin(3 * turns)
+    return hum
 
 
 def coloured_noise(n_samples: int, exponent: float, rng: np.random.Generator) -> Values:

@@ -98,6 +98,26 @@ def test_harsh_devices_pass_less_of_the_high_frequencies() -> None:
     assert share_above_1_khz(HARSH) < 0.8 * share_above_1_khz(MILD)
 
 
+def test_some_harsh_copies_have_hum_of_the_mains() -> None:
+    white = np.random.default_rng(0).standard_normal(16_000)
+    hz = np.fft.rfftfreq(len(white), 1 / RATE_HZ)
+
+    def hums(extent: Extent) -> list[float]:
+        found = []
+        for seed in range(200):
+            power = np.square(np.abs(np.fft.rfft(alter_sound(white, np.random.default_rng(seed), extent))))
+            for mains_hz in (50.0, 60.0):
+                line, around = np.abs(hz - mains_hz) < 0.5, (np.abs(hz - mains_hz) > 2) & (np.abs(hz - mains_hz) < 8)
+                if power[line].max() > 30 * power[around].mean():
+                    found.append(mains_hz)
+        return found
+
+    harsh = hums(HARSH)
+    assert 0.17 <= len(harsh) / 200 <= 0.33
+    assert set(harsh) == {50.0, 60.0}
+    assert not hums(MILD)
+
+
 def test_copies_are_mild_unless_the_recipe_wants_harsh_ones() -> None:
     samples = heart()
     waveform = Waveform(samples, RATE_HZ, 1, "array", "float32", len(samples), False)
