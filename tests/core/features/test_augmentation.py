@@ -170,9 +170,12 @@ def test_a_recording_that_is_shorter_than_a_piece_is_used_as_a_whole(n_samples: 
 
 
 def test_pieces_follow_the_copies_among_the_inputs() -> None:
-    samples = heart(duration_s=12.0)
-    waveform = Waveform(samples, RATE_HZ, 1, "array", "float32", len(samples), False)
+    rate_hz = 8_000
+    samples = heart(duration_s=12.0, sample_rate_hz=rate_hz)
+    waveform = Waveform(samples, rate_hz, 1, "array", "float32", len(samples), False)
     settings = AugmentationSettings(copies=1, pieces=2)
     inputs = compute_inputs(waveform, Recipe(name="x", input="mfcc", model="vote", augmentation=settings))
-    heard = [samples, *altered_copies(samples, RATE_HZ, 1), *short_pieces(samples, RATE_HZ, 2)]
-    assert np.array_equal(inputs, np.stack([compute_features(one, RATE_HZ, ["mfcc"])["mfcc"] for one in heard]))
+    [copy] = altered_copies(samples, rate_hz, 1)
+    pieces = short_pieces(samples, rate_hz, 2)
+    heard = [(samples, rate_hz), (copy, RATE_HZ), *((piece, rate_hz) for piece in pieces)]
+    assert np.array_equal(inputs, np.stack([compute_features(*one, ["mfcc"])["mfcc"] for one in heard]))
