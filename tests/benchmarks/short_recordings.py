@@ -3,7 +3,7 @@
     python -m tests.benchmarks.short_recordings EVALUATION RECIPE [--seconds 2.5 --seconds 5]
 
 EVALUATION is a finished folder of ``heartbeat evaluate`` with this recipe: its datasets, its protocol and the inputs
-that it has stored are used again. The recipe is fitted to whole recordings, as it is there, with seed 0.
+that it has stored are used again. The recipe is fitted as it is there, with seed 0.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _cut(recipe: Recipe, seconds: float, uri: str, person: str) -> Inputs:
 def judge(
     labelled: Labelled, recipe: Recipe, protocol: str, n_folds: int, heard: dict[str, Sequence[Inputs]]
 ) -> dict[str, RecipeFigures]:
-    """Return the figures for each way to hear the held-out recordings; models are fitted to the whole ones."""
+    """Return the figures for each way to hear the held-out recordings; models are fitted as in the evaluation."""
     # Imported here because torch takes a second to load and the processes that cut do not need it.
     from heartbeat_core.learning.fit import Examples, fit
 
