@@ -28,9 +28,9 @@ from heartbeat_core import storage
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import ConfigError, DeviceError, HeartbeatError, JobError
 from heartbeat_core.settings import Device
-from jobs.cluster.connection import Connection
+from jobs.cluster.connection import Connection, SchedulerGone
 from jobs.cluster.forkserver import THREAD_VARIABLES, WORKER_ENVIRONMENT, WORKER_MODULES, interrupts_held, start_method
-from jobs.cluster.workers import ask, check_workers
+from jobs.cluster.workers import ask, check_workers, scheduler_gone
 from jobs.settings import ClusterSettings, threads_a_worker
 
 LOCAL_CONFIG = {
@@ -48,10 +48,6 @@ LOCAL_CONFIG = {
     # Scheduler, nannies and workers look 50 times a second how late their event loops are, which takes 5 % of a core.
     "distributed.admin.tick.interval": "500ms",
 }
-
-
-class SchedulerGone(JobError):
-    """The scheduler does not answer any more, so there is no point in asking it for anything."""
 
 
 @contextmanager
@@ -96,7 +92,7 @@ def connect(
         finally:
             # The cluster outlives this job. Where it is gone, this would wait half a minute to find out.
             if is_there and client.status == "running":
-                with suppress(CommClosedError):
+                with suppress(OSError):
                     client.unregister_worker_plugin(setup.name)
 
 
@@ -167,8 +163,12 @@ class WorkerSetup(WorkerPlugin):
 def _set_up_workers(client: Client, setup: WorkerSetup) -> None:
     # Hides what asyncio logs when a worker dies meanwhile; the scheduler prepares the worker that replaces it.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    with suppress(CommClosedError):
+    try:
         client.register_plugin(setup)
+    except CommClosedError:
+        pass
+    except OSError as error:
+        raise scheduler_gone(error) from None
 
 
 def _check_semaphores() -> None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heartbeat_core.errors import JobError
+
 if TYPE_CHECKING:
     from distributed import Client
+
+
+class SchedulerGone(JobError):
+    """The scheduler does not answer any more, so there is no point in asking it for anything."""
 
 
 @dataclass(frozen=True, slots=True)

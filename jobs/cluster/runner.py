@@ -22,8 +22,7 @@ from distributed.comm.core import CommClosedError
 from distributed.protocol.pickle import dumps, loads
 
 from heartbeat_core.errors import JobError, UsageError
-from jobs.cluster.connect import SchedulerGone
-from jobs.cluster.connection import Connection
+from jobs.cluster.connection import Connection, SchedulerGone
 
 TASKS_A_THREAD = 2
 TOGETHER_S = 0.02

@@ -20,6 +20,7 @@ import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.errors import HeartbeatError, JobError
 from heartbeat_core.recipe import RESULTS_VERSION
+from jobs.cluster.connection import SchedulerGone
 from jobs.settings import ANSWER_PATIENCE_S, PROBE_PATIENCE_S, TRIAL_PATIENCE_S
 
 PACKAGES = (
@@ -54,17 +55,16 @@ def ask(client: Client, function: Callable[..., T], *arguments: Any) -> dict[str
     Raises
     ------
     JobError
-        A worker does not answer, or cannot run it, for instance because it has another release; or the scheduler has
-        gone.
+        A worker does not answer, or cannot run it, for instance because it has another release.
+    SchedulerGone
+        The scheduler does not answer any more.
     """
     try:
         # First what needs no import: a worker that hangs is known soon, and one that loads slowly has its time.
         client.sync(_answers, client, ANSWER_PATIENCE_S, os.getpid)
         answers: dict[str, Any] = client.sync(_answers, client, TRIAL_PATIENCE_S, function, *arguments)
     except OSError as error:
-        raise JobError(
-            f"the scheduler cannot be reached any more ({error}): run the same command again to go on"
-        ) from None
+        raise scheduler_gone(error) from None
     for worker, answer in answers.items():
         if isinstance(answer, Exception) and not isinstance(answer, HeartbeatError):
             raise JobError(
@@ -72,6 +72,11 @@ def ask(client: Client, function: Callable[..., T], *arguments: Any) -> dict[str
                 "install the same release there"
             )
     return answers
+
+
+def scheduler_gone(error: OSError) -> SchedulerGone:
+    """Return the error that says what Dask's connection error means."""
+    return SchedulerGone(f"the scheduler cannot be reached any more ({error}): run the same command again to go on")
 
 
 async def _answers(client: Client, patience_s: float, function: Callable[..., T], *arguments: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster
 from distributed.comm.core import CommClosedError
 
 from heartbeat_core.errors import InputError, JobError
-from jobs.cluster.connect import SchedulerGone
+from jobs.cluster.connection import SchedulerGone
 from jobs.cluster.runner import _result, _stop
 
 
