@@ -22,6 +22,7 @@ POWER_FLOOR = np.float32(1e-8)
 LEVEL_FLOOR = np.float32(0.05)
 """Added to what levels are divided by, so that those of a recording without heart sounds stay near 0."""
 _SMALL_SAMPLES = np.array([1.0, 1.0, 1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.107])
+"""The factors of ``median_distance`` for 0 to 9 values."""
 
 
 def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArray[np.float32]:

@@ -64,8 +64,13 @@ class Segmentation:
 
     def onsets(self, state: int) -> Values:
         """Return [k] float64: the times in seconds at which a state begins, except at the recording's start."""
-        begins = (self.states[1:] == state) & (self.states[:-1] != state)
-        return (np.flatnonzero(begins) + 1) / STATE_HZ
+        onsets: Values = self._changes[self.states[self._changes] == state] / STATE_HZ
+        return onsets
+
+    @cached_property
+    def _changes(self) -> NDArray[np.intp]:
+        """The frames at which a state begins, except at the recording's start."""
+        return np.flatnonzero(self.states[1:] != self.states[:-1]) + 1
 
     @property
     def confidence(self) -> float:

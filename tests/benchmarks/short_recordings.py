@@ -74,9 +74,8 @@ def main() -> None:
 def cut_inputs(labelled: Labelled, recipe: Recipe, seconds: float) -> list[Inputs]:
     """Return the inputs of the middle of each recording."""
     plain = recipe.model_copy(update={"augmentation": AugmentationSettings()})
-    rows = zip(labelled.uri, labelled.groups, strict=True)
     with ProcessPoolExecutor(mp_context=get_context("forkserver")) as pool:
-        found = pool.map(partial(_cut, plain, seconds), *zip(*rows, strict=True), chunksize=16)
+        found = pool.map(partial(_cut, plain, seconds), labelled.uri, labelled.groups, chunksize=16)
         return list(track(found, f"the middle {seconds:g} s", len(labelled.uri)))
 
 
