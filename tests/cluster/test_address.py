@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from heartbeat_core.errors import JobError
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.storage.access import FROM_ENVIRONMENT
 from jobs.cluster.connect import connect
-from jobs.cluster.connection import Connection, SchedulerGone
+from jobs.cluster.connection import SchedulerGone
 from jobs.cluster.workers import ask
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.classify import classify
@@ -226,10 +226,6 @@ def test_fewer_workers_than_wanted(remote: Remote, bundle: Path, library: Path, 
         raise AssertionError("connected")
 
 
-def fail(connection: Connection) -> None:
-    raise JobError("what went wrong")
-
-
 def test_a_scheduler_that_dies_ends_the_job_resumably(
     library: Path, bundle: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -253,20 +249,8 @@ def test_a_scheduler_that_dies_ends_the_job_resumably(
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
-@pytest.mark.parametrize(
-    ("work", "error", "told"),
-    [
-        (fail, JobError, "what went wrong"),
-        (lambda connection: ask(connection.client, os.getpid), SchedulerGone, "run the same command again to go on"),
-    ],
-    ids=["while something else goes wrong", "while workers are asked"],
-)
-def test_a_scheduler_may_die_before_the_end_of_a_connection(
-    work: Callable[[Connection], None],
-    error: type[JobError],
-    told: str,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+def test_a_scheduler_that_dies_while_workers_are_asked_is_gone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("mortal")
     shared = tmp_path / "_run.json"
@@ -279,9 +263,13 @@ def test_a_scheduler_may_die_before_the_end_of_a_connection(
         with connect(settings.cluster, shared.as_uri(), FROM_ENVIRONMENT) as connection:
             process.kill()
             process.wait()
-            work(connection)
+            ask(connection.client, os.getpid)
 
-    with scheduler(folder) as (process, remote), worker(remote, folder), pytest.raises(error, match=told):
+    with (
+        scheduler(folder) as (process, remote),
+        worker(remote, folder),
+        pytest.raises(SchedulerGone, match="run the same command again to go on"),
+    ):
         run()
 
 
@@ -289,7 +277,6 @@ def test_an_error_is_told_although_the_scheduler_is_lost_right_after_it(
     remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dask notices a lost scheduler at a moment that a test cannot choose, and then says so with a plain OSError."""
-
     unregister = Client.unregister_worker_plugin
     shared = tmp_path / "_run.json"
     shared.touch()
@@ -300,12 +287,29 @@ def test_an_error_is_told_although_the_scheduler_is_lost_right_after_it(
 
     def run() -> None:
         cluster = JobSettings.model_validate({"cluster": {"kind": "address", "address": remote.address}}).cluster
-        with connect(cluster, shared.as_uri(), FROM_ENVIRONMENT) as connection:
-            fail(connection)
+        with connect(cluster, shared.as_uri(), FROM_ENVIRONMENT):
+            raise JobError("what went wrong")
 
     monkeypatch.setattr(Client, "unregister_worker_plugin", lost)
     with pytest.raises(JobError, match="what went wrong"):
         run()
+
+
+def test_a_scheduler_that_is_lost_while_workers_are_prepared_is_gone(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Client, plugin: object) -> None:
+        raise OSError("Timed out trying to connect")
+
+    cluster = JobSettings.model_validate({"cluster": {"kind": "address", "address": remote.address}}).cluster
+    shared = tmp_path / "_run.json"
+    shared.touch()
+    monkeypatch.setattr(Client, "register_plugin", lost)
+    with (
+        pytest.raises(SchedulerGone, match=r"Timed out.*run the same command again"),
+        connect(cluster, shared.as_uri(), FROM_ENVIRONMENT),
+    ):
+        raise AssertionError("connected")
 
 
 def test_a_job_leaves_nothing_of_its_own_on_the_cluster(
