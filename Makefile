@@ -16,7 +16,7 @@ THREE := build/models/pascal build/models/cinc2016 build/models/circor
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-BENCHMARKS := alignment stages start driver engines scale training-input prediction demo-hearts many reading side-by-side \
+BENCHMARKS := alignment challenge stages start driver engines scale training-input prediction demo-hearts many reading side-by-side \
 	short-recordings
 
 .PHONY: help venv peers test lint types format demo bench $(addprefix bench-,$(BENCHMARKS)) faults offsets models leaderboard databases pages lock clean

@@ -64,6 +64,14 @@ class StorageError(JobError):
     """A store refused or lost a request, and the job cannot continue without its answer."""
 
 
+class StoreUnavailable(StorageError):
+    """A store does not answer, or only with errors that may pass; the same command may succeed later."""
+
+
+class TrainingDiverged(JobError):
+    """The outputs of a trained model are not finite."""
+
+
 class RecordingError(HeartbeatError):
     """One recording cannot be processed.
 
@@ -167,6 +175,13 @@ class SignalOverflow(NonFiniteSamples):
     """The samples are finite, but so large that the resampled signal is not."""
 
     stage = "features"
+
+
+class FeaturesFailed(RecordingError):
+    """A feature set gave values that are not finite, or the function of one of another package raised an error."""
+
+    stage = "features"
+    error_type = "features_failed"
 
 
 class TooShort(RecordingError):

@@ -65,8 +65,8 @@ def check_name(name: str, where: str) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{where}: '{name}' cannot be a label, because it is to be a part of a column's name "
-            f"({PROBABILITY_PREFIX}…): use letters of English, digits and '_', or give a --label-map that turns it "
-            "into such a name"
+            f"({PROBABILITY_PREFIX}…): use at most 63 letters of English, digits and '_', or a --label-map that turns "
+            "it into such a name"
         )
     return name
 
@@ -236,9 +236,9 @@ class Targets:
         return np.unique(self.codes[self.definite])
 
     def labelled(self) -> NDArray[np.int64]:
-        """Return the numbers of the rows that allow at least one label, and rule out at least one."""
+        """Return the numbers of the rows that allow at least one label, and rule out at least one if there are more."""
         n_allowed = self.possible.sum(axis=1)
-        return np.flatnonzero((n_allowed > 0) & (n_allowed < len(self.labels)))
+        return np.flatnonzero((n_allowed > 0) & (n_allowed < max(2, len(self.labels))))
 
     @cached_property
     def counts(self) -> NDArray[np.float64]:

@@ -95,9 +95,12 @@ class Registry(Generic[T]):
             self._looked = True
             for point in entry_points(group=self._group):
                 try:
-                    one = point.load()
-                except (ImportError, AttributeError) as error:
+                    self.add(point.load())
+                except ConfigError:
+                    raise
+                except Exception as error:  # The code of another package may raise any.
+                    package = "" if point.dist is None else f" of the package '{point.dist.name}'"
+                    told = " ".join(f"{type(error).__name__}: {error}".split())
                     raise ConfigError(
-                        f"{self._what} '{point.name}' ({point.value}) cannot be loaded: {error}"
-                    ) from None
-                self.add(one)
+                        f"{self._what} '{point.name}' ({point.value}){package} cannot be loaded: {told}"
+                    ) from error

@@ -3,7 +3,6 @@
 ``Recipe`` holds everything that changes the results of a model (frames, alignment, network, training). ``Limits``
 holds how many resources a recording may use. ``S3Settings`` says how to reach a bucket and never holds a secret. An
 unknown key is refused, and the error names it.
-Each settings model has a ``fingerprint``: the SHA-256 of its canonical JSON, without fields that are only names.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -41,7 +41,7 @@ def text_like(pattern: str, expected: str) -> AfterValidator:
 
 
 class Settings(BaseModel):
-    """Base of all settings models: frozen, with known keys and finite numbers only, and with a fingerprint."""
+    """Base of all settings models: frozen, with known keys and finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -55,7 +55,7 @@ class Limits(Settings):
     max_sample_rate_hz: PositiveInt = 384_000
     max_duration_s: PositiveFloat = 1_800.0
     deadline_s: PositiveFloat = 120.0
-    """For reading a recording, including all retries, and for processing it."""
+    """For reading a recording from a remote store, including all retries, and for processing it."""
     max_memory_bytes: PositiveInt = 3 * 2**30
     """For processing a recording in a separate process, after such a recording ended a worker."""
 
@@ -101,11 +101,16 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _SIZE = "expected a size such as '4kB', '1MiB', or a number of bytes"
 _TIME = "expected a time such as '2026-11-01' or '2026-11-01T12:00:00Z'"
+_MERGE = "tag:yaml.org,2002:merge"
+_LIST = "expected a list, such as [a, b]"
 _EXPECTED = {
     "byte_size": _SIZE,
     "byte_size_unit": _SIZE,
     "datetime_parsing": _TIME,
     "datetime_from_date_parsing": _TIME,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "model_type": "expected a mapping of settings, such as {key: value}",
 }
 """What is said in place of pydantic's own text, by its type of error."""
 
@@ -149,8 +154,19 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
     """
     import yaml  # Loaded here because most commands read none.
 
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that a mapping has twice; YAML itself takes the last one."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
+            twice = {key for key, count in Counter(map(repr, keys)).items() if count > 1}
+            if twice:
+                raise ConfigError(f"{source}: the key {min(twice)} is given twice: keep one of them")
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError) as error:  # An invalid date raises ValueError.
         reason = " ".join(str(error).split())
         raise ConfigError(f"{source}: not valid YAML: {reason}") from None

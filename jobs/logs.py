@@ -39,11 +39,15 @@ class JsonLines(io.TextIOBase):
 
     def event(self, message: str, level: str = "info", **facts: Any) -> None:
         """Write one object."""
+        self._stream.write(self.line(message, level, **facts))
+        self._stream.flush()
+
+    def line(self, message: str, level: str = "info", **facts: Any) -> str:
+        """Return one object as a line."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         run = {} if self.run is None else {"run": self.run}
         record = {"time": now, "level": level, "message": message, **run, **facts}
-        self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self._stream.flush()
+        return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def json_lines(console: Console) -> JsonLines | None:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ByteSize, Field, field_validator, model_val
 from pydantic_core import PydanticCustomError
 
 from heartbeat_core import storage
-from heartbeat_core.errors import ConfigError, InputError, StorageError
+from heartbeat_core.errors import ConfigError, InputError
 from heartbeat_core.formats.kept import check_names
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import (
@@ -129,7 +129,8 @@ class JobSettings(Settings):
 
     model: str = DEFAULT_MODEL
     features: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Feature sets to write; None for ``aligned``, ``statistics`` and what the model reads."""
+    """Feature sets to write; None for ``aligned``, ``statistics``, ``signal-quality``, ``beats`` and what the model
+    reads."""
     path_column: str | None = None
     patient_column: str | None = None
     patient_from: str | None = None
@@ -195,7 +196,15 @@ def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSe
 
 
 def load_cluster_settings(text: str, workers: int | None) -> ClusterSettings:
-    """Turn ``local``, a scheduler's address, its JSON file or a YAML file into cluster settings."""
+    """Turn ``local``, a scheduler's address, its JSON file or a YAML file into cluster settings.
+
+    Raises
+    ------
+    ConfigError
+        The text is none of these, or a key or value is wrong.
+    InputError
+        The YAML file is not there.
+    """
     if text == "local":
         content: dict[str, Any] = {"kind": "local"}
     elif text.endswith((".yaml", ".yml")):
@@ -224,7 +233,7 @@ def load_recipe(text: str) -> Recipe:
     InputError
         The file is not there.
     """
-    # Imported here, as above.
+    # Imported here: it loads numpy, and most commands do without.
     from heartbeat_core.learning.kinds import check_recipe
 
     if text.endswith((".yaml", ".yml")):
@@ -260,10 +269,9 @@ def read_text(path: str) -> str:
         It is not text.
     """
     try:
-        return storage.read(storage.to_uri(path)).decode()
+        with storage.refusals_as(InputError):
+            return storage.read(storage.to_uri(path)).decode()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except StorageError as error:
-        raise InputError(str(error)) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file") from None

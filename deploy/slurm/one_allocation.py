@@ -33,6 +33,7 @@ if __name__ == "__main__":
         scheduler_file=scheduler_file,
         scheduler_options={"dashboard_address": LOOPBACK},
         worker_class="distributed.Nanny",  # It starts a worker that died again.
+        # Without a lifetime: the walltime ends all of them, and the job that is queued again starts new ones.
         worker_options={
             "nthreads": 4,
             "memory_limit": f"{os.environ['SLURM_MEM_PER_CPU']}MiB",

@@ -192,8 +192,13 @@ def decode(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Waveform:
 def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
     """Read the header of a file without decoding the samples.
 
-    The bytes are the whole file, as for ``decode``. The errors are the same, except those that only decoding can find:
-    the true length and end of a compressed recording, and values that are not finite.
+    The bytes are the whole file, as for ``decode``.
+
+    Raises
+    ------
+    RecordingError
+        As ``decode``, except what only decoding can find: the true length and end of a compressed recording, and values
+        that are not finite.
     """
     with _opened(data, limits) as opened:
         reader = opened.reader

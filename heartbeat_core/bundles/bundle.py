@@ -3,15 +3,16 @@
 On disk, or under any URL::
 
     BUNDLE/bundle.json           recipe, labels, decision, figures, versions, digests
-    BUNDLE/weights.safetensors   network, reference, scaler
+    BUNDLE/weights.safetensors   network, reference, scaler (``weights``)
     BUNDLE/MODEL_CARD.md         the same facts for readers
     BUNDLE/holdout.parquet       logits of the held-out rows, by audio_sha256; only if rows were held out
 
 Every bundle has an alignment reference, because ``classify`` writes aligned frames for every model.
 
 Invariants: no pickle. ``digest`` is the SHA-256 of the canonical ``bundle.json`` without the digest itself.
-``bundle.json`` holds the SHA-256 of the weights, so one digest identifies the whole content. Nothing in a bundle
-depends on when or where it was made: the same training gives the same digest.
+``bundle.json`` holds the SHA-256 of the weights, so one digest identifies all that a prediction depends on; the card,
+``holdout.parquet`` and the diagrams are not covered. Nothing in a bundle depends on when or where it was made: the same
+training gives the same digest.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from safetensors import SafetensorError
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.alignment.reference import make_reference
-from heartbeat_core.bundles.manifest import WEIGHTS_NAME, BundleManifest, read_file, read_manifest, resolve
+from heartbeat_core.bundles.manifest import WEIGHTS_NAME, BundleManifest, read_manifest, read_weights
 from heartbeat_core.bundles.predictions import Predictions
+from heartbeat_core.bundles.weights import from_bytes, to_bytes
 from heartbeat_core.devices import resolve_device
 from heartbeat_core.errors import BundleError, ConfigError
 from heartbeat_core.features.catalogue import vectors_read
@@ -53,7 +54,8 @@ class Bundle:
 
     Examples
     --------
-    >>> bundle = load("cycles")
+    >>> import heartbeat_core as hb
+    >>> bundle = hb.load_bundle("cycles")
     >>> bundle.vectors
     ('statistics', 'cycles')
     >>> bundle.manifest.trained_labels
@@ -103,8 +105,7 @@ class Bundle:
 
 def pack(facts: dict[str, Any], reference: Reference, model: ServableModel) -> tuple[Bundle, bytes]:
     """Make a bundle from ``facts`` (all fields of the manifest but the two digests); return it and its weights file."""
-    arrays = {**model.tensors(), "reference.frames": reference.frames}
-    weights = safetensors.numpy.save({name: np.asarray(value, order="C") for name, value in arrays.items()})
+    weights = to_bytes({**model.tensors(), "reference.frames": reference.frames})
     draft = BundleManifest(**facts, weights_sha256=hashlib.sha256(weights).hexdigest(), digest="")
     manifest = draft.model_copy(update={"digest": draft.expected_digest()})
     return Bundle(manifest, reference, model), weights
@@ -124,7 +125,8 @@ def load(source: str | os.PathLike[str], digest: str | None = None, device: Devi
 
     Examples
     --------
-    >>> load("seed-small").manifest.recipe.input
+    >>> import heartbeat_core as hb
+    >>> hb.load_bundle("seed-small").manifest.recipe.input
     'aligned'
 
     Raises
@@ -138,7 +140,7 @@ def load(source: str | os.PathLike[str], digest: str | None = None, device: Devi
     manifest = read_manifest(source)
     if digest is not None and manifest.digest != digest:
         raise BundleError(f"{source}: holds the bundle {manifest.digest[:12]}…, but {digest[:12]}… was asked for")
-    return unpack(manifest, read_file(resolve(source), WEIGHTS_NAME, source), source, resolve_device(device))
+    return unpack(manifest, read_weights(source, manifest), source, resolve_device(device))
 
 
 def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = "cpu") -> Bundle:
@@ -147,12 +149,10 @@ def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = 
     Raises
     ------
     BundleError
-        The weights are not the ones that were packed.
+        The weights do not fit the recipe.
     """
-    if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
-        raise BundleError(f"{source}: {WEIGHTS_NAME} does not match its digest: copy the bundle again")
     try:
-        tensors = safetensors.numpy.load(weights)
+        tensors = from_bytes(weights)
         reference = make_reference(tensors.pop("reference.frames"), device)
         model = implementation_of(manifest.recipe).restore(manifest.recipe, tensors, reference, device)
         form = model.form()

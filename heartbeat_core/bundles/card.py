@@ -33,6 +33,7 @@ def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequen
         f"    heartbeat build-dataset RECORDINGS -o DATASET --recipe {recipe.name} --labels LABELS\n"
         + "".join(f"    {line}\n" for line in evaluating)
         + f"    heartbeat train DATASET -o {manifest.name}{judged}{drops}{described}",
+        f"`{recipe.name}` is a shipped recipe, or else the YAML file of one's own, whose settings `bundle.json` holds. "
         "`LABELS` stands for whatever the labels came from, and `DATASET` for each dataset if there were several. "
         "The same data on the same machine with the packages named in `bundle.json` gives the same digest again"
         f"{', with the folds and seeds above' if judged else ''}: "

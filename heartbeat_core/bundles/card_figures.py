@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from heartbeat_core.bundles.manifest import BundleManifest
 from heartbeat_core.evaluation.diagram import diagram_name, reliability_panels
 from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport, RecipeFigures
-from heartbeat_core.evaluation.intervals import Interval
-from heartbeat_core.evaluation.markdown import NOTHING, markdown_table, one_line
+from heartbeat_core.evaluation.markdown import NOTHING, interval_cell, markdown_table, one_line
 from heartbeat_core.evaluation.protocols import Protocol, protocol_of
 from heartbeat_core.evaluation.rank_figures import LabelRanks, RankFigures
 from heartbeat_core.evaluation.report import confusion_table
@@ -109,7 +108,7 @@ def _evaluation_section(evaluation: Evaluation, drop_labels: Sequence[str]) -> l
     found += [
         f"Confusion matrix (rows: label; columns: prediction), summed over seeds ({entry.judgement.n_seeds}):",
         confusion_table(entry.judgement),
-        *calls_section(entry),
+        *calls_section(entry.calls, entry.judgement.labels, entry.judgement.n_seeds),
         *unsure_section(entry),
     ]
     if entry.against_rest:
@@ -132,9 +131,9 @@ def _overall(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> list[str]:
         markdown_table(
             ("figure", entry.name, *(rule.name for rule in rules)),
             [
-                ("accuracy", *(_interval(each.accuracy) for each in beside)),
-                ("balanced accuracy", *(_interval(each.balanced_accuracy) for each in beside)),
-                ("macro-F1", *(_interval(each.macro_f1) for each in beside)),
+                ("accuracy", *(interval_cell(each.accuracy) for each in beside)),
+                ("balanced accuracy", *(interval_cell(each.balanced_accuracy) for each in beside)),
+                ("macro-F1", *(interval_cell(each.macro_f1) for each in beside)),
             ],
         ),
     ]
@@ -150,14 +149,14 @@ def _rank_table(ranks: LabelRanks) -> list[str]:
             if figures.auroc is None:
                 without.setdefault(kind, []).append(one_line(name))
                 continue
-            by_patient = _interval(ranks.databases_by_patient[name].auroc) if kind == "database" else ""
+            by_patient = interval_cell(ranks.databases_by_patient[name].auroc) if kind == "database" else ""
             rows.append(_rank_cells(f"{kind} {name}", figures, by_patient))
         if kind == "database" and len(places) > 1:
             means, by_patient_means = ranks.mean_over_databases, ranks.mean_over_databases_by_patient
             of_means = (means.auroc, means.calibration_error, by_patient_means.auroc)
             cells = [NOTHING if one is None else f"{one.value:.3f} (of {one.n_databases})" for one in of_means]
             rows.append(["mean over databases", "", "", *cells])
-            rows.append(_rank_cells("all databases pooled", ranks.pooled, _interval(ranks.by_patient.auroc)))
+            rows.append(_rank_cells("all databases pooled", ranks.pooled, interval_cell(ranks.by_patient.auroc)))
     head = ("recordings of", "rows (+/−)", "patients", "AUROC", "calibration error", "AUROC by patient")
     told = [markdown_table(head, rows)] if rows else []
     if without:
@@ -168,8 +167,4 @@ def _rank_table(ranks: LabelRanks) -> list[str]:
 
 def _rank_cells(name: str, figures: RankFigures, by_patient: str) -> list[str]:
     rows, of_persons = f"{figures.n_positive}/{figures.n_negative}", str(figures.n_patients)
-    return [name, rows, of_persons, _interval(figures.auroc), _interval(figures.calibration_error), by_patient]
-
-
-def _interval(figure: Interval | None) -> str:
-    return NOTHING if figure is None else f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"
+    return [name, rows, of_persons, interval_cell(figures.auroc), interval_cell(figures.calibration_error), by_patient]

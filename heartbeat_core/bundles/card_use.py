@@ -7,7 +7,7 @@ from math import isclose
 
 from heartbeat_core.bundles.card_figures import as_trained
 from heartbeat_core.bundles.manifest import BundleManifest
-from heartbeat_core.bundles.predictions import (
+from heartbeat_core.bundles.reasons import (
     LOW_CONFIDENCE,
     NO_HEART_FOUND,
     OUT_OF_DISTRIBUTION,
@@ -110,9 +110,14 @@ def _reasons(manifest: BundleManifest) -> dict[str, str]:
     if limits.min_segmentation is not None:
         found[NO_HEART_FOUND] = (
             f"the `segmentation_confidence` of the heart sounds is below {limits.min_segmentation:.3f}, as it is for "
-            f"{100 * NO_HEART_SHARE:g} % of the training recordings of hearts"
+            f"{100 * NO_HEART_SHARE:g} % of the training recordings of hearts{_but_without_heart(manifest)}"
         )
     return found
+
+
+def _but_without_heart(manifest: BundleManifest) -> str:
+    code = manifest.sureness.no_heart_code
+    return f", and the predicted label is not {manifest.labels[code]}" if code >= 0 else ""
 
 
 def _least_confidence(manifest: BundleManifest) -> str:

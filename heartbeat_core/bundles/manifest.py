@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from heartbeat_core import storage
 from heartbeat_core.arrays import Codes
 from heartbeat_core.bundles.predictions import Sureness
-from heartbeat_core.errors import BundleError, ConfigError, StorageError
+from heartbeat_core.errors import BundleError, ConfigError
 from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
 from heartbeat_core.labels import Labels
 from heartbeat_core.learning.decision import Decision
@@ -39,12 +39,25 @@ class ReferenceFacts(Settings):
 
 
 class TrainingData(Settings):
-    """The data that a model was trained on; the fingerprint covers content and labels, but no paths."""
+    """The data that a model was trained on.
+
+    Attributes
+    ----------
+    description : str | None
+        What the user says of it.
+    fingerprint : str
+        Of the content and labels of the training rows; paths are not included.
+    n_rows : int
+    rows_by_label : dict[str, int]
+    recordings : str
+        The training rows as ``overlap.short_digests``; empty in bundles of earlier versions.
+    """
 
     description: str | None
     fingerprint: str
     n_rows: int
     rows_by_label: dict[str, int]
+    recordings: Annotated[str, Field(exclude_if=lambda digests: not digests)] = ""
 
 
 class BundleManifest(Settings):
@@ -138,6 +151,20 @@ def read_manifest(source: str) -> BundleManifest:
     return parse_manifest(read_file(uri, MANIFEST_NAME, source), source)
 
 
+def read_weights(source: str, manifest: BundleManifest) -> bytes:
+    """Read the weights that belong to a manifest.
+
+    Raises
+    ------
+    BundleError
+        They cannot be read, or they are not the ones that were packed.
+    """
+    weights = read_file(resolve(source), WEIGHTS_NAME, source)
+    if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
+        raise BundleError(f"{source}: {WEIGHTS_NAME} does not match its digest: copy the bundle again")
+    return weights
+
+
 def manifest_bytes(manifest: BundleManifest) -> bytes:
     """Return the bytes of ``bundle.json``."""
     return (json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
@@ -179,10 +206,9 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
 def read_file(uri: str, name: str, source: str) -> bytes:
     """Read one file of a bundle; raises BundleError if it does not exist or cannot be read."""
     try:
-        return storage.read(storage.join(uri, name))
+        with storage.refusals_as(BundleError):
+            return storage.read(storage.join(uri, name))
     except FileNotFoundError:
         raise BundleError(
             f"{source}: no model bundle there ({name} is missing); shipped models: {', '.join(shipped_models())}"
         ) from None
-    except StorageError as error:
-        raise BundleError(str(error)) from None

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from heartbeat_core.arrays import Codes, Values
+from heartbeat_core.bundles.reasons import (
+    LOW_CONFIDENCE,
+    NO_HEART_FOUND,
+    OUT_OF_DISTRIBUTION,
+    POOR_QUALITY,
+    UNLIKE_TRAINING_DATA,
+)
 from heartbeat_core.features.beats_columns import BEATS, SEGMENTATION_CONFIDENCE
 from heartbeat_core.learning.limits import MinConfidence, least_confidences
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Settings
-
-LOW_CONFIDENCE = "low_confidence"
-POOR_QUALITY = "poor_quality"
-OUT_OF_DISTRIBUTION = "out_of_distribution"
-UNLIKE_TRAINING_DATA = "unlike_training_data"
-NO_HEART_FOUND = "no_heart_found"
 
 _PLACE = BEATS.names.index(SEGMENTATION_CONFIDENCE)
 
@@ -60,6 +61,8 @@ class Sureness(Settings):
         The same distance, by databases that were left out of the training.
     min_segmentation : float | None
         The lowest ``segmentation_confidence`` of the feature set ``beats`` with which a heart is found.
+    no_heart_code : int
+        The code of the label for which it is no reason that no heart was found; -1 if there is none.
     max_clipped_fraction, max_silent_fraction : float
         The largest values of these figures in ``quality.Quality``.
     min_duration_s : float
@@ -70,6 +73,7 @@ class Sureness(Settings):
     max_distance: float | None = None
     max_unlike: Annotated[float | None, Field(exclude_if=lambda limit: limit is None)] = None
     min_segmentation: Annotated[float | None, Field(exclude_if=lambda limit: limit is None)] = None
+    no_heart_code: Annotated[int, Field(exclude_if=lambda code: code < 0)] = -1
     max_clipped_fraction: float = 0.1
     max_silent_fraction: float = 0.5
     min_duration_s: float = 1.0
@@ -94,6 +98,7 @@ class Sureness(Settings):
             found.append(OUT_OF_DISTRIBUTION)
         if self.max_unlike is not None and distance is not None and distance > self.max_unlike:
             found.append(UNLIKE_TRAINING_DATA)
-        if self.min_segmentation is not None and result.features[BEATS.name][_PLACE] < self.min_segmentation:
+        looks_for_heart = self.min_segmentation is not None and code != self.no_heart_code
+        if looks_for_heart and result.features[BEATS.name][_PLACE] < self.min_segmentation:
             found.append(NO_HEART_FOUND)
         return ",".join(found) or None

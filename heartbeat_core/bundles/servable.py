@@ -16,8 +16,9 @@ from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.arrays import Codes
 from heartbeat_core.bundles.bundle import Bundle, pack
 from heartbeat_core.bundles.manifest import ReferenceFacts, TrainingData
+from heartbeat_core.bundles.overlap import short_digests
 from heartbeat_core.bundles.predictions import Sureness
-from heartbeat_core.datasets.dataset import content_fingerprint
+from heartbeat_core.datasets.labelled import content_fingerprint
 from heartbeat_core.errors import ConfigError, DatasetError
 from heartbeat_core.evaluation.figures import Evaluation
 from heartbeat_core.evaluation.judging import report_holdout
@@ -132,6 +133,11 @@ def train_bundle(
     -------
     tuple[Bundle, bytes, Holdout | None]
         The bundle, its weights file, and the held-out rows if there are any.
+
+    Raises
+    ------
+    ConfigError, DatasetError, TrainingDiverged
+        As ``fit``; ConfigError also where models of this kind cannot be served.
     """
     rows, training = trainable.rows, trainable.training
     fitted = fit(recipe, rows.take(training), recipe.training.seed, trainable.reference, on_step)
@@ -154,7 +160,7 @@ def train_bundle(
     if holdout is not None:
         groups = [rows.groups[i] for i in trainable.holdout.tolist()]
         facts["holdout"] = report_holdout(
-            rows.targets.take(training), holdout.targets, holdout.predicted, groups, _protocol(recipe)
+            rows.targets.take(training), holdout.targets, holdout.predicted, groups, _protocol(recipe, trainable)
         )
     bundle, weights = pack(facts, trainable.reference, fitted.model)
     return bundle, weights, holdout
@@ -170,17 +176,25 @@ def _hold_out(fitted: Fitted, trainable: Trainable) -> Holdout:
 
 def _describe(trainable: Trainable, description: str | None) -> TrainingData:
     targets = trainable.rows.targets.take(trainable.training)
+    digests = [trainable.audio_sha256[i] for i in trainable.training.tolist()]
     return TrainingData(
         description=description,
-        fingerprint=content_fingerprint([trainable.audio_sha256[i] for i in trainable.training.tolist()], targets),
+        fingerprint=content_fingerprint(digests, targets),
         n_rows=len(targets),
         rows_by_label=ordered_counts(Counter(cell for cell in targets.cells() if cell), targets.labels),
+        recordings=short_digests(digests),
     )
 
 
-def _protocol(recipe: Recipe) -> str:
+def _protocol(recipe: Recipe, trainable: Trainable) -> str:
+    trained_on = [trainable.audio_sha256[i] for i in trainable.training.tolist()]
+    reference = (
+        "the alignment reference and its patient among these"
+        if trainable.reference_facts.audio_sha256 in trained_on
+        else "the patient of the alignment reference among these, the reference itself being no labelled row"
+    )
     return (
         f"one fold of StratifiedGroupKFold({recipe.training.holdout_folds}, shuffle, seed {recipe.training.seed}) "
         "held out by patient, a recording without a patient being its own group; scaler and network fitted on "
-        "the other rows, the alignment reference and its patient among these; one training run, last epoch"
+        f"the other rows, {reference}; one training run, last epoch"
     )

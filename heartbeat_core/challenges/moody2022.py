@@ -2,7 +2,8 @@
 
 M. A. Reyna et al., Heart murmur detection from phonocardiogram recordings: The George B. Moody PhysioNet Challenge
 2022, PLOS Digital Health 2 (2023) e0000324. The measures are those of ``evaluate_model.py`` in
-https://github.com/physionetchallenges/evaluation-2022, undefined values and their means included.
+https://github.com/physionetchallenges/evaluation-2022, undefined values and their means included. They differ in one
+thing: a patient whose truth names no class is left out here, and counts as Present or Abnormal there.
 """
 
 from __future__ import annotations

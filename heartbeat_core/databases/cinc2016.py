@@ -9,9 +9,8 @@ The folder that is read::
     training-x/REFERENCE_withSQI.csv, or
     annotations/updated/training-x/REFERENCE_withSQI.csv   'name,class,quality': 1 good, 0 unsure; may be absent
 
-One of the folders ``training-x`` may also be given itself. The second signal of database a, an ECG, is not read.
-The table leaves out ``validation/``, which repeats
-recordings of these folders. These files tell nothing of patients.
+One of the folders ``training-x`` may also be given itself. The second signal of database a, an ECG, is not read. The
+table leaves out ``validation/``, which repeats recordings of these folders. These files tell nothing of patients.
 
 Source: Liu C, et al. An open access database for the evaluation of heart sound algorithms. Physiol Meas
 2016;37(12):2181-2213.

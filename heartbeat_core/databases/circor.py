@@ -155,7 +155,7 @@ def parse_segments(text: str, where: str) -> list[Piece]:
     Raises
     ------
     InputError
-        There is no line, or a line is damaged.
+        There is no line, or a line is damaged: a piece that ends before it begins, too.
 
     Examples
     --------
@@ -175,6 +175,10 @@ def parse_segments(text: str, where: str) -> list[Piece]:
             raise InputError(
                 f"{where}: line {number}: expected start, end and a state from 0 to 4, divided by tabs, found "
                 f"{quoted(line)}"
+            )
+        if end_s < start_s:
+            raise InputError(
+                f"{where}: line {number}: expected an end that is not before the start, found {quoted(line)}"
             )
         if end_s > start_s:
             pieces.append((start_s, end_s, int(state)))

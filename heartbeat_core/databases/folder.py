@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from heartbeat_core import storage
-from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.errors import InputError
 from heartbeat_core.formats.audio_names import AUDIO_SUFFIXES, without_ending
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
@@ -89,10 +89,8 @@ class Folder:
 
     def __init__(self, place: str) -> None:
         self.uri = storage.to_uri(place)
-        try:
+        with storage.refusals_as(InputError):
             entries = [entry for entry in storage.walk(self.uri) if not entry.is_special]
-        except StorageError as error:
-            raise InputError(str(error)) from None
         self._uris = {entry.relative_path: entry.uri for entry in entries if _is_shown(entry.relative_path)}
         self._audio = {without_ending(path): path for path in self._uris if path.lower().endswith(AUDIO_SUFFIXES)}
 
@@ -172,10 +170,9 @@ class Folder:
         try:
             pending = [(path, retry.submit(pool, self.read_text, path, wanted[path])) for path in wanted]
             for path, future in pending:
-                with problems.of(path):
+                # A store that refuses one file may refuse all of them: that error ends the reading.
+                with storage.refusals_as(InputError), problems.of(path):
                     found[path] = parse(future.result(), self.show(path))
-        except StorageError as error:
-            raise InputError(str(error)) from None
         finally:
             pool.shutdown(cancel_futures=True)
         return found

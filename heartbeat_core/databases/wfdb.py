@@ -69,7 +69,8 @@ def parse_header(text: str, where: str) -> Header:
     record_line, *signal_lines = [line for line in lines if not line.startswith("#")] or [""]
     words = record_line.split()
     try:
-        # A rate may be followed by a counter's (4000/1000), a record's name by its number of segments.
+        # The format allows '/' and the rate of a counter after the rate (4000/1000), and '/' and the number of segments
+        # after the record's name.
         n_signals, rate, n_samples = int(words[1]), float(words[2].partition("/")[0]), int(words[3])
     except (IndexError, ValueError):
         n_signals, rate, n_samples = 0, math.nan, 0

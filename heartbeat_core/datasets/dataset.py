@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -27,12 +28,21 @@ from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference, pad
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.arrays import Frames
-from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError
+from heartbeat_core.datasets.labelled import Labelled, content_fingerprint
+from heartbeat_core.errors import ConfigError, DatasetError, InputError, StorageError, StoreUnavailable
 from heartbeat_core.formats.columns import list_values, numbers
-from heartbeat_core.formats.parquet import Table, from_parquet, parquet_schema
+from heartbeat_core.formats.parquet import (
+    FOOTER_TAIL_BYTES,
+    Table,
+    footer_length,
+    footer_rows,
+    from_parquet,
+    parquet_schema,
+)
 from heartbeat_core.labels import ORIGINAL_LABELS, SEPARATOR, Labels, Targets, joined
 from heartbeat_core.recipe import Recipe
-from heartbeat_core.settings import Settings, fingerprint, parse_settings
+from heartbeat_core.settings import Settings, parse_settings
+from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import ROWS_FOLDER, SUCCESS_NAME
 
 FACTS_NAME = "_dataset.json"
@@ -42,6 +52,9 @@ SEGMENTS_NAME = "segments.parquet"
 
 TRAITS = ("age", "sex", "site")
 """Kept columns that say of whom and where a recording is: models are judged within their values."""
+
+PARTS_AT_ONCE = 16
+"""Footers that are read at the same time."""
 
 Layout = Literal["compact", "padded"]
 
@@ -127,57 +140,6 @@ class Rows:
         return content_fingerprint(self.audio_sha256, self.targets)
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """The labelled recordings of one or several datasets without their frames, in the order of the parts.
-
-    A recording that may have every label is left out: that says nothing.
-
-    Attributes
-    ----------
-    recording_id, uri, audio_sha256 : [n] text
-    targets : Targets
-    groups, devices, databases : [n] text
-        As in ``Rows``.
-    traits : dict[str, list[str]]
-        The cells of those of ``TRAITS`` that the dataset kept, [n] text each; empty where a cell is.
-    """
-
-    recording_id: list[str]
-    uri: list[str]
-    audio_sha256: list[str]
-    targets: Targets
-    groups: list[str]
-    devices: list[str]
-    databases: list[str]
-    traits: dict[str, list[str]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.recording_id)
-
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """[n] int64: the code of each row's label; -1 where several are possible."""
-        return self.targets.codes
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) over content, labels, patients, devices and, if there are several, databases.
-
-        It ignores paths and order.
-        """
-        return fingerprint(sorted(self._known()))
-
-    def ordered_fingerprint(self) -> str:
-        """Return a SHA-256 (hex) over the same data in row order, for files that identify rows by number."""
-        return fingerprint(self._known())
-
-    def _known(self) -> list[tuple[str, ...]]:
-        columns = [self.audio_sha256, list(map(str, self.targets.cells())), self.groups, self.devices]
-        if len(set(self.databases)) > 1:
-            columns.append(self.databases)
-        return list(zip(*columns, strict=True))
-
-
 class Dataset:
     """A finished aligned dataset.
 
@@ -204,7 +166,7 @@ class Dataset:
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
-        self.uri = storage.to_uri(uri)
+        self.uri = storage.to_uri(uri).rstrip("/")
         shown = storage.display(self.uri)
         try:
             content = json.loads(storage.read(storage.join(self.uri, FACTS_NAME)))
@@ -219,6 +181,8 @@ class Dataset:
                 f"{shown} is not a finished dataset ({error} is not there): "
                 "make it with 'heartbeat build-dataset', or run that command again to go on"
             ) from None
+        except StoreUnavailable:
+            raise
         except (ConfigError, StorageError, SafetensorError, KeyError, ValueError) as error:
             raise DatasetError(f"{shown}: not a dataset that this program reads: {error}") from None
 
@@ -235,13 +199,34 @@ class Dataset:
 
     def part_uris(self) -> list[str]:
         """Return the URIs of the parts, in order."""
-        folder = storage.join(self.uri, ROWS_FOLDER)
-        return [storage.join(folder, name) for name in storage.list_parts(folder)]
+        return storage.part_uris(storage.join(self.uri, ROWS_FOLDER))
+
+    def count_whole_parts(self) -> int:
+        """Return how many parts there are, after their footers have told that they hold all rows.
+
+        Raises
+        ------
+        DatasetError
+            A part is missing, or its footer is damaged.
+        """
+        uris = self.part_uris()
+        self._check_whole(sum(retry.in_order(_count_rows, uris, PARTS_AT_ONCE)))
+        return len(uris)
 
     def iter_parts(self) -> Iterator[Rows]:
-        """Yield the rows of one part after another, so that only one part is in memory."""
+        """Yield the rows of one part after another, so that only one part is in memory.
+
+        Raises
+        ------
+        DatasetError
+            A part is missing or damaged.
+        """
+        n_rows = 0
         for uri in self.part_uris():
-            yield self._read_part(uri)
+            part = self._read_part(uri)
+            n_rows += len(part)
+            yield part
+        self._check_whole(n_rows)
 
     def rows(self) -> Rows:
         """Return all rows."""
@@ -258,9 +243,17 @@ class Dataset:
         )
 
     def labelled(self) -> Labelled:
-        """Return the recordings that have a label, without reading their frames."""
+        """Return the recordings that have a label, without their frames; raises as ``iter_parts``.
+
+        The parts are read at the first call only.
+        """
+        return self._labelled
+
+    @cached_property
+    def _labelled(self) -> Labelled:
         columns = ["recording_id", "uri", "audio_sha256", "label", *self._people]
         rows = [row for uri in self.part_uris() for row in read_part(uri, columns, TRAITS).to_pylist()]
+        self._check_whole(len(rows))
         targets = self._targets([row["label"] for row in rows])
         labelled = targets.labelled()
         rows = [rows[i] for i in labelled.tolist()]
@@ -298,6 +291,15 @@ class Dataset:
         for row in read_part(uri, ["recording_id", "start_s", "end_s", "state"]).to_pylist():
             found.setdefault(row["recording_id"], []).append((row["start_s"], row["end_s"], row["state"]))
         return {recording: np.array(rows, np.float64) for recording, rows in found.items()}
+
+    def _check_whole(self, n_rows: int) -> None:
+        """Raise DatasetError unless all rows that were written have been read."""
+        if n_rows != self.facts.n_rows:
+            what = "missing" if n_rows < self.facts.n_rows else "not its own"
+            raise DatasetError(
+                f"{storage.display(self.uri)}: has {n_rows} rows and not {self.facts.n_rows}: files of {ROWS_FOLDER}/ "
+                f"are {what}: copy the dataset again, or build it anew"
+            )
 
     def reference_group(self) -> str:
         """Return the patient of the alignment reference, even if that recording has no label."""
@@ -337,11 +339,6 @@ class Dataset:
         return Targets.of_cells(cells, labels)
 
 
-def content_fingerprint(audio_sha256: list[str], targets: Targets) -> str:
-    """Return a SHA-256 (hex) over the content and labels of rows, in any order."""
-    return fingerprint(sorted(zip(audio_sha256, map(str, targets.cells()), strict=True)))
-
-
 def _group(audio_sha256: str, patient: str | None) -> str:
     """Return the patient. A recording without a patient is its own group, named by its content."""
     return f"recording:{audio_sha256}" if patient is None else f"patient:{patient}"
@@ -368,6 +365,15 @@ def read_part(uri: str, columns: list[str], optional: Sequence[str] = ()) -> Tab
         there = set(parquet_schema(data).names) if optional else set()
         return from_parquet(data, [*columns, *(name for name in optional if name in there)])
     except (FileNotFoundError, InputError) as error:
+        raise DatasetError(f"{storage.display(uri)}: {error}") from None
+
+
+def _count_rows(uri: str) -> int:
+    try:
+        tail = storage.read_tail(uri, FOOTER_TAIL_BYTES)
+        length = footer_length(tail)
+        return footer_rows(tail if length <= len(tail) else storage.read_tail(uri, length))
+    except InputError as error:
         raise DatasetError(f"{storage.display(uri)}: {error}") from None
 
 

@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from heartbeat_core import storage
 from heartbeat_core.alignment.scaling import Scaler
 from heartbeat_core.arrays import Frames
 from heartbeat_core.datasets.dataset import Dataset, Layout, read_part, unpadded_rows
+from heartbeat_core.errors import DatasetError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -27,7 +29,9 @@ _COLUMNS = ["n_frames", "offset_frames", "frequency_hz", "amplitude", "label_cod
 
 
 class AlignedStream(IterableDataset[Batch]):
-    """Shuffled batches of the rows of a dataset whose label is known, in any layout; other rows are skipped.
+    """Shuffled batches of the rows of a dataset whose label is known, in any layout.
+
+    Rows without a label are skipped, and so are those that may have one of several labels: a code stands for one.
 
     An item is ``(inputs [n, length * 2] float32, codes [n] int64)`` with ``n`` up to ``batch_size``. Each row of inputs
     equals that of ``training.AlignedFrames`` to the bit: position-major, Hz before magnitude, z-scored.
@@ -48,7 +52,9 @@ class AlignedStream(IterableDataset[Batch]):
     dataset : Dataset | str
         A dataset or its URI.
     scaler : Scaler | None
-        A scaler fitted on the training rows. None takes the scaler of the dataset, which covers all rows.
+        A scaler fitted on the training rows. None takes the scaler of the dataset, which was fitted on all its rows. If
+        you hold rows of it back to test on, they have had their part in that one: build a dataset of the training
+        recordings alone and take its scaler, or fit one (``alignment.scaling.fit_scaler``).
     batch_size : int
         Number of rows in a batch.
     seed : int
@@ -59,7 +65,7 @@ class AlignedStream(IterableDataset[Batch]):
     Raises
     ------
     DatasetError
-        It is not a finished dataset. While iterating, also if a part cannot be read.
+        It is not a finished dataset, or a part of it is missing. While iterating, also if a part cannot be read.
     ValueError
         The scaler has another length, or a number is out of range.
     """
@@ -80,6 +86,7 @@ class AlignedStream(IterableDataset[Batch]):
         if scaler is not None and scaler.mean.shape != (length, 2):
             raise ValueError(f"a scaler of {len(scaler.mean)} positions does not fit a dataset of {length}")
         self.uri = opened.uri
+        self._n_parts = opened.count_whole_parts()
         self.scaler = scaler
         self.batch_size = batch_size
         self.seed = seed
@@ -105,6 +112,8 @@ class AlignedStream(IterableDataset[Batch]):
         entropy = (self.seed, int(self._epoch))
         dataset = Dataset(self.uri)
         parts = dataset.part_uris()
+        if len(parts) != self._n_parts:
+            raise DatasetError(f"{storage.display(self.uri)}: had {self._n_parts} parts, and has {len(parts)} now")
         order = np.random.default_rng(entropy).permutation(len(parts))[number::n_workers]
         rng = np.random.default_rng((*entropy, number + 1))
         rows = self._rows([parts[i] for i in order.tolist()], dataset.facts.layout, rng)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Codes, Values
-from heartbeat_core.evaluation.intervals import IntervalOverSeeds
+from heartbeat_core.evaluation.intervals import IntervalOverSeeds, pool_intervals
 from heartbeat_core.evaluation.metrics import bins_of
 from heartbeat_core.evaluation.rank_figures import DatabaseMean, DatabaseMeans, LabelRanks, RankFigures, ReliabilityBin
 from heartbeat_core.evaluation.reliability import merge_bins, reliability_bins
@@ -22,6 +22,8 @@ N_RESAMPLES = 1_000
 PERCENTILES = (2.5, 97.5)
 POSITIVE, NEGATIVE, UNDECIDED = 1, 0, -1
 NAMES = ("auroc", "auprc", "sensitivity", "calibration_error")
+FEWEST_PATIENTS = 5
+"""Patients with the label, and without it, that a group of patients must have for figures of its own."""
 _BLOCK_CELLS = 2**14
 """Resamples x rows that are worked on at once: few enough for the processor's cache."""
 
@@ -147,14 +149,26 @@ def by_patient(rows: Scored) -> Scored:
     )
 
 
-def rank_figures(rows: Scored, seed: int = 0) -> RankFigures:
-    """Compute the figures of one label for these rows, with their intervals; see ``RankFigures``."""
+def rank_figures(rows: Scored, seed: int = 0, fewest_patients: int = 1) -> RankFigures:
+    """Compute the figures of one label for these rows, with their intervals; see ``RankFigures``.
+
+    Parameters
+    ----------
+    rows : Scored
+    seed : int
+        The seed of the bootstrap.
+    fewest_patients : int
+        Without this many patients with the label, and as many without it, there are no figures.
+    """
     decided = rows.where(rows.outcomes != UNDECIDED)
     n_positive = int((decided.outcomes == POSITIVE).sum())
     n_negative = len(decided.outcomes) - n_positive
     persons, person = np.unique(decided.persons, return_inverse=True)
     figures: dict[str, IntervalOverSeeds | None] = dict.fromkeys(NAMES)
-    if n_positive and n_negative and len(persons) > 1:
+    n_with, n_without = (
+        len(np.unique(decided.persons[decided.outcomes == outcome])) for outcome in (POSITIVE, NEGATIVE)
+    )
+    if min(n_with, n_without) >= fewest_patients and len(persons) > 1:
         descending = np.argsort(-decided.scores, kind="stable")
         is_positive = decided.outcomes[descending] == POSITIVE
         ends = np.flatnonzero(np.diff(decided.scores[descending], append=-np.inf))
@@ -251,7 +265,9 @@ def _within(rows: Scored, names: NDArray[np.str_], seed: int) -> dict[str, RankF
 
 def _within_known(rows: Scored, values: Sequence[str], seed: int) -> dict[str, RankFigures]:
     of_rows = np.asarray(values)
-    return {name: rank_figures(rows.where(of_rows == name), seed) for name in in_order({*values} - {""})}
+    return {
+        name: rank_figures(rows.where(of_rows == name), seed, FEWEST_PATIENTS) for name in in_order({*values} - {""})
+    }
 
 
 def _bins(rows: Scored) -> tuple[ReliabilityBin, ...]:
@@ -295,19 +311,7 @@ def _pool_within(of_seeds: Sequence[Mapping[str, RankFigures]]) -> dict[str, Ran
 def _pool_figures(of_seeds: Sequence[RankFigures]) -> RankFigures:
     if len({(each.n_positive, each.n_negative, each.n_patients) for each in of_seeds}) != 1:
         raise ValueError("pooled ranks must be of the same rows")
-    pooled = {name: _pool_intervals([getattr(each, name) for each in of_seeds]) for name in NAMES}
-    return of_seeds[0].model_copy(update=pooled)
-
-
-def _pool_intervals(figures: Sequence[IntervalOverSeeds | None]) -> IntervalOverSeeds | None:
     # Which figures are defined depends on the rows alone, so it is the same for all seeds.
-    defined = [figure for figure in figures if figure is not None]
-    if not defined:
-        return None
-    return IntervalOverSeeds(
-        value=fmean(figure.value for figure in defined),
-        low=fmean(figure.low for figure in defined),
-        high=fmean(figure.high for figure in defined),
-        least=min(figure.least for figure in defined),
-        most=max(figure.most for figure in defined),
-    )
+    defined = [name for name in NAMES if getattr(of_seeds[0], name) is not None]
+    pooled = {name: pool_intervals([getattr(each, name) for each in of_seeds]) for name in defined}
+    return of_seeds[0].model_copy(update=pooled)

@@ -6,11 +6,13 @@ certain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from heartbeat_core.arrays import Codes
+
+MAJORITY_RULE, DEVICE_RULE = "majority rule", "device rule"
 
 
 def majority(codes: Codes) -> int:
@@ -43,3 +45,30 @@ def device_rule(true_training: Codes, devices_training: Sequence[str], devices_t
         label_of[device] = int((here / np.maximum(totals, 1)).argmax())
     commonest = majority(true_training)
     return np.array([label_of.get(device, commonest) for device in devices_test], np.int64)
+
+
+def guess_by_rules(true: Codes, devices: Sequence[str], splits: Iterable[tuple[Codes, Codes]]) -> dict[str, Codes]:
+    """Return what each rule guesses for the test rows of splits, by its name: [n_rows] int64 codes.
+
+    Parameters
+    ----------
+    true : ndarray, [n_rows] int64
+        Codes; -1 where the label is not known, and the rules learn nothing there.
+    devices : Sequence[str]
+        The recording device of each row.
+    splits : Iterable[tuple[ndarray, ndarray]]
+        The numbers of training and test rows; each row is tested once.
+
+    Examples
+    --------
+    >>> true, half, other = np.array([1, 0, 1, -1]), np.array([0, 1]), np.array([2, 3])
+    >>> guess_by_rules(true, ["a", "b", "b", "a"], [(half, other), (other, half)])
+    {'majority rule': array([1, 1, 0, 0]), 'device rule': array([1, 1, 0, 1])}
+    """
+    by_majority, by_device = np.empty_like(true), np.empty_like(true)
+    for training, test in splits:
+        known = training[true[training] >= 0]
+        by_majority[test] = majority_rule(true[known], len(test))
+        here, there = ([devices[i] for i in index.tolist()] for index in (known, test))
+        by_device[test] = device_rule(true[known], here, there)
+    return {MAJORITY_RULE: by_majority, DEVICE_RULE: by_device}

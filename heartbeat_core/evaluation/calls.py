@@ -1,4 +1,4 @@
-"""Count what recordings of each label are called, in each database."""
+"""Count what recordings of each label are called, in each database or with each device."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from heartbeat_core.arrays import Codes
 from heartbeat_core.labels import Targets
 
 Calls = dict[str, dict[str, dict[str, int]]]
-"""``calls[database][label][predicted]``: how many recordings of a database that are known to have the label were
+"""``calls[place][label][predicted]``: how many recordings of a database or device that are known to have the label were
 predicted as another or the same one. Counts of 0 are left out; with several seeds, each row counts once for each."""
 
 
-def count_calls(targets: Targets, databases: Sequence[str], predictions: Iterable[tuple[Codes, Codes]]) -> Calls:
+def count_calls(targets: Targets, places: Sequence[str], predictions: Iterable[tuple[Codes, Codes]]) -> Calls:
     """Count the predictions of the rows with one known label.
 
     Parameters
     ----------
     targets : Targets
         The labels of all rows.
-    databases : Sequence[str]
-        The database of each row.
+    places : Sequence[str]
+        The database or the device of each row.
     predictions : Iterable[tuple[ndarray, ndarray]]
         The numbers of some rows and the codes that were predicted for them, each [n] int64.
 
@@ -32,12 +32,12 @@ def count_calls(targets: Targets, databases: Sequence[str], predictions: Iterabl
     >>> count_calls(targets, ["b", "a", "a"], [(np.array([0, 1, 2]), np.array([1, 0, 1]))])
     {'a': {'normal': {'normal': 1, 'murmur': 1}}, 'b': {'murmur': {'murmur': 1}}}
     """
-    names, database = np.unique(databases, return_inverse=True)
+    names, place_of = np.unique(places, return_inverse=True)
     n_labels = len(targets.labels)
     counts = np.zeros((len(names), n_labels, n_labels), np.int64)
     for rows, predicted in predictions:
         known = np.flatnonzero(targets.codes[rows] >= 0)
-        np.add.at(counts, (database[rows[known]], targets.codes[rows[known]], predicted[known]), 1)
+        np.add.at(counts, (place_of[rows[known]], targets.codes[rows[known]], predicted[known]), 1)
     found: Calls = {}
     for place, code, said in np.argwhere(counts).tolist():
         of_label = found.setdefault(str(names[place]), {}).setdefault(targets.labels[code], {})

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from heartbeat_core.evaluation.diagram import diagram_name
 from heartbeat_core.evaluation.figures import Judgement
-from heartbeat_core.evaluation.finished import ModelEvaluation, Overlap
-from heartbeat_core.evaluation.intervals import Interval
-from heartbeat_core.evaluation.markdown import NOTHING, markdown_table
+from heartbeat_core.evaluation.finished import RULE_FOLDS, ModelEvaluation, Overlap
+from heartbeat_core.evaluation.markdown import NOTHING, interval_cell, markdown_table
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT, N_BINS
 from heartbeat_core.evaluation.rank_figures import LabelRanks, ReliabilityBin
 from heartbeat_core.evaluation.rank_report import RANK_NOTE, rank_tables
 from heartbeat_core.evaluation.report import confusion_table
-from heartbeat_core.evaluation.row_report import shares_rows, unsure_table
+from heartbeat_core.evaluation.row_report import calls_section, shares_rows, unsure_table
 
 REPORT_NAME = "REPORT.md"
 
 
 _WARNINGS: dict[Overlap, str] = {
     "all": "The model was trained on these very recordings: its figures here are too good.",
-    "some": "The model was trained on the recordings of one of these datasets: its figures here are too good.",
+    "some": "The model was trained on some of these recordings: its figures here are too good.",
+    "none": "The model was trained on none of these recordings, as far as their audio tells.",
     "likely": "The recording that the model is aligned with is among these, so it was probably trained on others of "
     "them, too: then its figures here are too good.",
     "unknown": "The bundle does not tell whether the model was trained on some of these recordings: then its figures "
@@ -30,6 +30,8 @@ _WARNINGS: dict[Overlap, str] = {
 
 def warning_of(evaluation: ModelEvaluation) -> str:
     """Return what to know about the training data before one reads the figures."""
+    if evaluation.overlap == "some" and evaluation.n_trained_on:
+        return f"The model was trained on {evaluation.n_trained_on} of these recordings: its figures here are too good."
     return _WARNINGS[evaluation.overlap]
 
 
@@ -44,7 +46,7 @@ def model_report(evaluation: ModelEvaluation) -> str:
         f"**{warning_of(evaluation)}**",
     ]
     if evaluation.judgement is not None:
-        paragraphs += _known_labels(evaluation.judgement)
+        paragraphs += _known_labels(evaluation, evaluation.judgement)
     paragraphs += [
         "## Marked as unsure",
         "How many right and how many wrong predictions the model marks as unsure. Right is a prediction that the label "
@@ -68,29 +70,61 @@ def unsure_rows(evaluation: ModelEvaluation) -> list[tuple[str, str, str]]:
     return shares_rows(evaluation.unsure, evaluation.unsure_pooled)
 
 
-def _known_labels(judgement: Judgement) -> list[str]:
-    within = [("database", judgement.within_databases), ("device", judgement.within_devices)]
+def _patients(n: int) -> str:
+    return "patient" if n == 1 else "patients"
+
+
+def rules_note(evaluation: ModelEvaluation) -> str:
+    """Return how the model compares with the trivial rules, or why it cannot be compared."""
+    if not evaluation.rules:
+        return (
+            f"No rules stand beside the model: they need two labels, {RULE_FOLDS} patients and {RULE_FOLDS} recordings "
+            "of one label."
+        )
+    if evaluation.no_better_than:
+        return (
+            f"No better than the {' and the '.join(evaluation.no_better_than)}, whose balanced accuracy reaches the "
+            "interval of the model."
+        )
+    return "The balanced accuracy of each rule lies below the interval of the model."
+
+
+def _known_labels(evaluation: ModelEvaluation, judgement: Judgement) -> list[str]:
+    by_device = evaluation.calls_by_device
+    beside = [judgement, *evaluation.rules.values()]
+    within = [
+        ("database", [one.within_databases for one in beside]),
+        ("device", [one.within_devices for one in beside]),
+    ]
+    rules = (
+        f" The rules do not use the sound: the most common label, and the label by the device, each learned from the "
+        f"labels of the other patients here, in {RULE_FOLDS} folds."
+        if evaluation.rules
+        else ""
+    )
+    note = rules_note(evaluation)
+    without = [NOTHING] * len(evaluation.rules)  # They have no probabilities.
     return [
         "## Recordings with one known label",
-        f"{judgement.n_rows} recordings of {judgement.n_patients} patients. In brackets: the 95 % interval over "
-        "patients (bootstrap).",
+        f"{judgement.n_rows} recordings of {judgement.n_patients} {_patients(judgement.n_patients)}. In brackets: the "
+        f"95 % interval over patients (bootstrap).{rules} {f'**{note}**' if evaluation.no_better_than else note}",
         markdown_table(
-            ("figure", "value"),
+            ("figure", "model", *evaluation.rules),
             [
-                ("accuracy", _interval(judgement.accuracy)),
-                ("balanced accuracy", _interval(judgement.balanced_accuracy)),
-                ("macro-F1", _interval(judgement.macro_f1)),
+                ("accuracy", *(interval_cell(one.accuracy) for one in beside)),
+                ("balanced accuracy", *(interval_cell(one.balanced_accuracy) for one in beside)),
+                ("macro-F1", *(interval_cell(one.macro_f1) for one in beside)),
                 *(
                     (
                         f"balanced accuracy within {kind} {name} ({one.n_rows} rows: {', '.join(one.labels)})",
-                        f"{one.balanced_accuracy:.3f}",
+                        *(f"{of_places[name].balanced_accuracy:.3f}" for of_places in places),
                     )
                     for kind, places in within
-                    for name, one in places.items()
+                    for name, one in places[0].items()
                 ),
-                ("calibration error of the predicted label", f"{judgement.ece:.3f}"),
-                ("Brier score (0 to 2)", f"{judgement.brier:.3f}"),
-                ("area under the risk-coverage curve", f"{judgement.aurc:.3f}"),
+                ("calibration error of the predicted label", f"{judgement.ece:.3f}", *without),
+                ("Brier score (0 to 2)", f"{judgement.brier:.3f}", *without),
+                ("area under the risk-coverage curve", f"{judgement.aurc:.3f}", *without),
             ],
         ),
         markdown_table(
@@ -102,6 +136,8 @@ def _known_labels(judgement: Judgement) -> list[str]:
         ),
         "Confusion matrix (rows: label; columns: prediction):",
         confusion_table(judgement),
+        *calls_section(evaluation.calls, judgement.labels, 1),
+        *(calls_section(by_device, judgement.labels, 1, "device") if len(by_device) > 1 else []),
         "Error rate among the most confident rows, by the share of rows that is kept:",
         markdown_table(
             ("rows kept", *(f"{percent} %" for percent in COVERAGES_PERCENT)),
@@ -125,7 +161,3 @@ def _bin_cells(one: ReliabilityBin) -> Sequence[str]:
 
 def _share(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}"
-
-
-def _interval(figure: Interval) -> str:
-    return f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"

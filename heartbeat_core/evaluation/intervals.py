@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import fmean
+
 from heartbeat_core.settings import Settings
 
 
@@ -33,3 +36,15 @@ class IntervalOverSeeds(Interval):
 
     least: float
     most: float
+
+
+def pool_intervals(intervals: Sequence[Interval]) -> IntervalOverSeeds:
+    """Return the mean and range of a figure over seeds, with one interval for each seed."""
+    values = [interval.value for interval in intervals]
+    return IntervalOverSeeds(
+        value=fmean(values),
+        low=fmean(interval.low for interval in intervals),
+        high=fmean(interval.high for interval in intervals),
+        least=min(values),
+        most=max(values),
+    )

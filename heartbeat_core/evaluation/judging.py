@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from heartbeat_core.arrays import Codes, Values
 from heartbeat_core.evaluation.against_rest import pool_ranks, rank
-from heartbeat_core.evaluation.baselines import device_rule, majority, majority_rule
+from heartbeat_core.evaluation.baselines import guess_by_rules, majority, majority_rule
 from heartbeat_core.evaluation.calls import count_calls
 from heartbeat_core.evaluation.figures import (
     DeviceFigures,
@@ -32,7 +32,6 @@ from heartbeat_core.evaluation.unsure import UnsureShares, marked, rightness, sh
 from heartbeat_core.labels import Labels, Targets
 from heartbeat_core.recipe import Recipe
 
-MAJORITY_RULE, DEVICE_RULE = "majority rule", "device rule"
 N_RESAMPLES = 1_000
 PERCENTILES = (2.5, 97.5)
 
@@ -66,7 +65,7 @@ class FoldResult:
 
 
 class Truth(Protocol):
-    """The facts about labelled rows; ``datasets.dataset.Labelled`` has them."""
+    """The facts about labelled rows; ``datasets.labelled.Labelled`` has them."""
 
     @property
     def targets(self) -> Targets:
@@ -120,6 +119,8 @@ def judge(rows: OutOfFold, seed: int = 0) -> Judgement:
     figures = compute_figures(rows.true, rows.predicted, rows.labels)
     points = (figures.accuracy, figures.balanced_accuracy, figures.macro_f1)
     lows, highs = np.percentile(_bootstrap(rows, seed), PERCENTILES, axis=0).tolist()
+    if len(set(rows.groups)) == 1:  # One patient says nothing of others.
+        lows, highs = [0.0] * len(points), [1.0] * len(points)
     accuracy, balanced_accuracy, macro_f1 = (
         Interval(value=value, low=low, high=high) for value, low, high in zip(points, lows, highs, strict=True)
     )
@@ -256,27 +257,20 @@ def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -
     codes = truth.targets.codes[kept]
     devices = [truth.devices[i] for i in kept.tolist()]
     n_labels = len(truth.targets.labels)
-    judged: dict[str, list[Codes]] = {MAJORITY_RULE: [], DEVICE_RULE: []}
-    for splits in of_seeds:
-        by_majority, by_device = np.empty_like(codes), np.empty_like(codes)
-        for split in splits:
-            training, test = split.training[codes[split.training] >= 0], split.test
-            by_majority[test] = majority_rule(codes[training], len(test))
-            here, there = ([devices[i] for i in index.tolist()] for index in (training, test))
-            by_device[test] = device_rule(codes[training], here, there)
-        judged[MAJORITY_RULE].append(by_majority)
-        judged[DEVICE_RULE].append(by_device)
+    guesses = [
+        guess_by_rules(codes, devices, ((split.training, split.test) for split in splits)) for splits in of_seeds
+    ]
     return [
         RecipeFigures(
             name=name,
             task=task.name,
             dropped_labels=task.dropped,
             judgement=pool(
-                [judge_rows(truth, kept, codes, np.eye(n_labels)[codes]) for codes in seeds],
+                [judge_rows(truth, kept, guess[name], np.eye(n_labels)[guess[name]]) for guess in guesses],
                 truth.targets.labels,
             ),
         )
-        for name, seeds in judged.items()
+        for name in guesses[0]
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from heartbeat_core.evaluation.intervals import Interval
+
 NOTHING = "–"
 """Stands for a figure that is not defined."""
 
@@ -18,3 +20,8 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def one_line(text: str) -> str:
     """Return a text without line breaks."""
     return " ".join(text.split())
+
+
+def interval_cell(figure: Interval | None) -> str:
+    """Return a figure with its interval, as a cell of a table."""
+    return NOTHING if figure is None else f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"

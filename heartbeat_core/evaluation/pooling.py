@@ -15,7 +15,7 @@ from heartbeat_core.evaluation.figures import (
     LabelOverSeeds,
     PooledJudgement,
 )
-from heartbeat_core.evaluation.intervals import Interval, IntervalOverSeeds, OverSeeds
+from heartbeat_core.evaluation.intervals import OverSeeds, pool_intervals
 from heartbeat_core.labels import Labels
 
 
@@ -43,9 +43,9 @@ def pool(judgements: Sequence[Judgement], order: Labels) -> PooledJudgement:
         n_rows=first.n_rows,
         n_patients=first.n_patients,
         labels=labels,
-        accuracy=_pool_intervals([judgement.accuracy for judgement in judgements]),
-        balanced_accuracy=_pool_intervals([judgement.balanced_accuracy for judgement in judgements]),
-        macro_f1=_pool_intervals([judgement.macro_f1 for judgement in judgements]),
+        accuracy=pool_intervals([judgement.accuracy for judgement in judgements]),
+        balanced_accuracy=pool_intervals([judgement.balanced_accuracy for judgement in judgements]),
+        macro_f1=pool_intervals([judgement.macro_f1 for judgement in judgements]),
         by_label={
             label: _pool_labels([each.by_label[label] for each in judgements if label in each.by_label])
             for label in labels
@@ -80,17 +80,6 @@ def _over_seeds(values: Sequence[float]) -> OverSeeds:
 def _where_defined(values: Iterable[float | None]) -> OverSeeds | None:
     defined = [value for value in values if value is not None]
     return _over_seeds(defined) if defined else None
-
-
-def _pool_intervals(intervals: Sequence[Interval]) -> IntervalOverSeeds:
-    values = [interval.value for interval in intervals]
-    return IntervalOverSeeds(
-        value=fmean(values),
-        low=fmean(interval.low for interval in intervals),
-        high=fmean(interval.high for interval in intervals),
-        least=min(values),
-        most=max(values),
-    )
 
 
 def _pool_labels(figures: Sequence[LabelFigures]) -> LabelOverSeeds:

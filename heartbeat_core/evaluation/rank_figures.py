@@ -17,7 +17,8 @@ class RankFigures(Settings):
     A row is positive if it is known to have the label, and negative if it is known not to have it. Other rows are left
     out. Each figure has its 95 % interval: 1,000 resamples of the persons with replacement, percentile method, without
     the resamples that lack positive or negative rows. A figure is None if there are no positive rows, no negative rows,
-    or only one person, who gives no interval.
+    or only one person, who gives no interval; within a group by age, sex or site also if fewer than five persons have
+    the label, or fewer than five do not.
 
     For one seed, the range of each figure is its value.
     """

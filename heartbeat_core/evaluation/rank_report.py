@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from heartbeat_core.evaluation.intervals import Interval
-from heartbeat_core.evaluation.markdown import NOTHING, markdown_table
+from heartbeat_core.evaluation.markdown import NOTHING, interval_cell, markdown_table
 from heartbeat_core.evaluation.rank_figures import DatabaseMean, LabelRanks, RankFigures
 
 RANK_HEAD = (
@@ -21,14 +21,15 @@ RANK_HEAD = (
 
 
 RANK_NOTE = (
-    "Each label against the rest: recordings that are known to have the label (+) against those that are known not "
-    "to have it (−); all others are left out. By patient: the score is the mean over a patient's recordings in one "
-    "database; the patient is + if one recording is +, and − if none is + and at least one is −. Devices, ages, sexes "
-    "and sites are judged by recording only. In brackets: the 95 % interval over patients (bootstrap), and for "
-    "the plain mean over databases the number of databases that have the figure. Random scores have an AUROC of "
-    "0.5, and an AUPRC equal to the share of + rows. The sensitivity is the largest of any threshold with a "
-    "specificity of at least 0.9. The calibration error is the mean distance of the label's probability from the "
-    f"share of + rows, in 15 bins. {NOTHING}: there are no + rows, no − rows, or only one patient."
+    "Each label against the rest: recordings that are known to have the label (+) against those that are known "
+    "not to have it (−); all others are left out. By patient: the score is the mean over all of a patient's "
+    "recordings in one database; the patient is + if one recording is +, and − if none is + and at least one is "
+    "−. Devices, ages, sexes and sites are judged by recording only. In brackets: the 95 % interval over patients"
+    " (bootstrap), and for the plain mean over databases the number of databases that have the figure. Random "
+    "scores have an AUROC of 0.5, and an AUPRC equal to the share of + rows. The sensitivity is the largest of "
+    "any threshold with a specificity of at least 0.9. The calibration error is the mean distance of the label's "
+    f"probability from the share of + rows, in 15 bins. {NOTHING}: there are no + rows, no − rows, or only one "
+    "patient."
 )
 """Explains ``rank_tables``."""
 
@@ -72,7 +73,7 @@ def rank_leaderboard(of_recipes: Mapping[str, Sequence[LabelRanks]]) -> str:
 
 def _label_table(ranks: LabelRanks) -> str:
     rows = [
-        _cells(f"database {name}", figures, _interval(ranks.databases_by_patient[name].auroc))
+        _cells(f"database {name}", figures, interval_cell(ranks.databases_by_patient[name].auroc))
         for name, figures in ranks.databases.items()
     ]
     # With one database, both would only repeat its figures.
@@ -81,7 +82,7 @@ def _label_table(ranks: LabelRanks) -> str:
         means_by_patient = ranks.mean_over_databases_by_patient
         of_recordings = [_mean(mean) for mean in (means.auroc, means.auprc, means.sensitivity, means.calibration_error)]
         rows.append(["mean over databases", "", "", *of_recordings, _mean(means_by_patient.auroc)])
-        rows.append(_cells("all databases pooled", ranks.pooled, _interval(ranks.by_patient.auroc)))
+        rows.append(_cells("all databases pooled", ranks.pooled, interval_cell(ranks.by_patient.auroc)))
     for kind, within in (("device", ranks.devices), *ranks.groups.items()):
         rows += [_cells(f"{kind} {name}", figures, "") for name, figures in within.items()]
     return markdown_table(RANK_HEAD, rows)
@@ -92,7 +93,7 @@ def _cells(name: str, figures: RankFigures, auroc_by_patient: str) -> list[str]:
         name,
         f"{figures.n_positive}/{figures.n_negative}",
         str(figures.n_patients),
-        *(_interval(figure) for figure in _figures_of(figures)),
+        *(interval_cell(figure) for figure in _figures_of(figures)),
         auroc_by_patient,
     ]
 
@@ -128,7 +129,3 @@ def _mean(mean: DatabaseMean | None) -> str:
 
 def _number(figure: Interval | None) -> str:
     return NOTHING if figure is None else f"{figure.value:.3f}"
-
-
-def _interval(figure: Interval | None) -> str:
-    return NOTHING if figure is None else f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"

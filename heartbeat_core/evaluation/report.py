@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heartbeat_core.evaluation.figures import Evaluation, Figures, Judgement, PooledJudgement, RecipeFigures
-from heartbeat_core.evaluation.intervals import Interval, OverSeeds
-from heartbeat_core.evaluation.markdown import NOTHING, markdown_table, one_line
+from heartbeat_core.evaluation.intervals import OverSeeds
+from heartbeat_core.evaluation.markdown import NOTHING, interval_cell, markdown_table, one_line
 from heartbeat_core.evaluation.metrics import COVERAGES_PERCENT
 from heartbeat_core.evaluation.rank_report import rank_leaderboard, rank_section
 from heartbeat_core.evaluation.row_report import calls_section, unsure_section
@@ -53,9 +53,9 @@ def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
         markdown_table(
             ("figure", entry.name, *(rule.name for rule in rules)),
             [
-                ("accuracy", *(_interval(each.accuracy) for each in beside)),
-                ("balanced accuracy", *(_interval(each.balanced_accuracy) for each in beside)),
-                ("macro-F1", *(_interval(each.macro_f1) for each in beside)),
+                ("accuracy", *(interval_cell(each.accuracy) for each in beside)),
+                ("balanced accuracy", *(interval_cell(each.balanced_accuracy) for each in beside)),
+                ("macro-F1", *(interval_cell(each.macro_f1) for each in beside)),
                 *(
                     (
                         f"balanced accuracy within {device} ({figures.n_rows} rows: {', '.join(figures.labels)})",
@@ -86,7 +86,7 @@ def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
             [("error rate", *(f"{risk.value:.3f}" for risk in judgement.risk_coverage))],
         ),
     ]
-    paragraphs += [*calls_section(entry), *unsure_section(entry)]
+    paragraphs += [*calls_section(entry.calls, judgement.labels, judgement.n_seeds), *unsure_section(entry)]
     if entry.against_rest:
         paragraphs.append(rank_section(entry.against_rest).rstrip())
     return "\n\n".join(paragraphs) + "\n"
@@ -98,9 +98,9 @@ def _cells(entry: RecipeFigures) -> list[str]:
     return [
         entry.task,
         entry.name,
-        _interval(judgement.balanced_accuracy),
-        _interval(judgement.macro_f1),
-        _interval(judgement.accuracy),
+        interval_cell(judgement.balanced_accuracy),
+        interval_cell(judgement.macro_f1),
+        interval_cell(judgement.accuracy),
         ", ".join(f"{name} {figures.balanced_accuracy.value:.3f}" for name, figures in within),
         NOTHING if entry.is_rule else f"{judgement.ece.value:.3f}",
         ", ".join(entry.no_better_than) or NOTHING,
@@ -130,10 +130,6 @@ def confusion_table(judgement: Figures | Judgement | PooledJudgement) -> str:
     """Return a confusion matrix as Markdown; rows are labels, columns predictions."""
     rows = zip(judgement.labels, judgement.confusion_matrix, strict=True)
     return markdown_table(("", *judgement.labels), [(label, *map(str, counts)) for label, counts in rows])
-
-
-def _interval(figure: Interval) -> str:
-    return f"{figure.value:.3f} ({figure.low:.2f} to {figure.high:.2f})"
 
 
 def _range(figure: OverSeeds | None) -> str:

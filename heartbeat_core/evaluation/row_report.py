@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from heartbeat_core.evaluation.calls import shares_called
+from heartbeat_core.evaluation.calls import Calls, shares_called
 from heartbeat_core.evaluation.figures import RecipeFigures
 from heartbeat_core.evaluation.markdown import NOTHING, markdown_table
 from heartbeat_core.evaluation.unsure import UnsureShares
 
 
-def calls_section(entry: RecipeFigures) -> list[str]:
-    """Return a paragraph and a table: what the recordings of each label are called in each database, as shares."""
-    if not entry.calls:
+def calls_section(calls: Calls, labels: Sequence[str], n_seeds: int, place: str = "database") -> list[str]:
+    """Return a paragraph and a table: what the recordings of each label are called in each place, as shares.
+
+    Parameters
+    ----------
+    calls : Calls
+        By database, or by what ``place`` names.
+    labels : Sequence[str]
+        The labels that occur or are predicted, in order.
+    n_seeds : int
+        How often each row counts.
+    place : str
+    """
+    if not calls:
         return []
-    labels, n_seeds = entry.judgement.labels, entry.judgement.n_seeds
+    rows = [[f"{label} recordings of {name}", *cells] for label, name, *cells in calls_rows(calls, labels, n_seeds)]
+    seeds = "all seeds together; " if n_seeds > 1 else ""
+    return [
+        f"Recordings with one known label, by {place}: the share that is called each label ({seeds}{NOTHING}: none):",
+        markdown_table(("", "rows", *(f"called {label}" for label in labels)), rows),
+    ]
+
+
+def calls_rows(calls: Calls, labels: Sequence[str], n_seeds: int = 1) -> list[list[str]]:
+    """Return for each label in each place: both, the number of recordings, and the share that is called each label."""
     rows = []
     for label in labels:
-        for database, of_labels in entry.calls.items():
+        for place, of_labels in calls.items():
             if label in of_labels:
                 n, shares = shares_called(of_labels[label])
                 cells = [f"{shares[said]:.3f}" if said in shares else NOTHING for said in labels]
-                rows.append([f"{label} recordings of {database}", str(n // n_seeds), *cells])
-    return [
-        "Recordings with one known label, by database: the share that is called each label (all seeds together; "
-        f"{NOTHING}: none):",
-        markdown_table(("", "rows", *(f"called {label}" for label in labels)), rows),
-    ]
+                rows.append([label, place, str(n // n_seeds), *cells])
+    return rows
 
 
 def unsure_section(entry: RecipeFigures) -> list[str]:

@@ -69,6 +69,13 @@ def holdout_split(
     This holds out the first fold of a shuffled ``StratifiedGroupKFold`` that leaves ``kept_in_training`` in training.
     That is the group of the alignment reference, with which every training row was compared.
 
+    Parameters
+    ----------
+    codes, groups, n_folds, seed
+        As for ``folds``.
+    kept_in_training : str | None
+        The group that is not held out; None if any may be.
+
     Returns
     -------
     tuple[ndarray of int64, ndarray of int64]
@@ -77,7 +84,7 @@ def holdout_split(
     Raises
     ------
     DatasetError
-        There are too few groups to hold out one fold.
+        As for ``folds``, or the group to keep is held out in every fold.
     """
     names = np.asarray(groups)
     for training, holdout in folds(codes, groups, n_folds, seed):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
 from heartbeat_core.audio.synthetic_artifacts import artifact
-from heartbeat_core.features.signal import RATE_HZ
+from heartbeat_core.features.signal import RATE_HZ, resample
 
 PIECE_MIN_S = 4.0
 """A shorter recording is used as a whole."""
@@ -95,7 +95,7 @@ def altered_copies(
         Number of copies.
     extent : Extent
     """
-    resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
+    resampled = resample(samples, sample_rate_hz)
     seed = _seed_of(samples)
     return [alter(resampled, np.random.default_rng([seed, copy]), extent) for copy in range(n_copies)]
 

@@ -18,7 +18,7 @@ NEAR_MEDIAN = 0.25
 """Intervals that are farther from their median than this share of it do not count for the heart rate."""
 _NEUTRAL = {"interval_min_ratio": 1.0, "interval_max_ratio": 1.0}
 _TO_DEVIATION = 1.4826
-"""Deviation of a normal distribution, in median distances from its median."""
+"""Standard deviation of a normal distribution over its median absolute deviation (MAD)."""
 
 
 def compute_beats(segmentation: Segmentation) -> NDArray[np.float32]:

@@ -2,11 +2,12 @@
 
 The model is a hidden semi-Markov model: the four states follow one another in a circle, and the length of each has its
 own distribution, which depends on the heart's period (Schmidt et al., Physiol. Meas. 31, 2010; Springer et al., IEEE
-TBME 63, 2016). As there, the period comes from an autocorrelation, here of the posteriors of S1 and S2. Other than
-there, a state at either end of the recording may be cut: its length is then any that is at least what is seen.
+TBME 63, 2016). As in these papers, the period comes from an autocorrelation, but of the posteriors of S1 and S2. Unlike
+in them, the ends of the recording may cut the first and the last state: such a state may have any length that is not
+below that of the part in the recording.
 
-The states have least lengths. A whole cycle is thus never shorter than ``CYCLE_MIN`` frames, and so that many frames
-are computed at once, state after state, which is exact and needs no compiled loop.
+Each state has a least length, so a whole cycle is never shorter than ``CYCLE_MIN`` frames. Therefore a block of so many
+frames is computed at once, state after state, which is exact and needs no compiled loop.
 """
 
 from __future__ import annotations
@@ -187,7 +188,8 @@ def viterbi(emissions: Values, lengths: list[Values]) -> tuple[NDArray[np.int8],
     totals = np.zeros((4, n + 1))
     np.cumsum(emissions.T, axis=1, out=totals[:, 1:])
     begun = np.zeros((n_rhythms, 4, pad + n + 1))
-    # From the end of one state to the beginning of the next: from the totals of one to those of the other.
+    # Where a state ends and the next begins, the score gains the emissions of the first before that frame, and
+    # ``begun`` is less those of the next.
     turns = list(totals - np.roll(totals, -1, axis=0))
     backwards = [score[:, np.newaxis, : shortest - 1 : -1] for score, shortest in zip(lengths, SHORTEST, strict=True)]
     windows = [
@@ -197,7 +199,8 @@ def viterbi(emissions: Values, lengths: list[Values]) -> tuple[NDArray[np.int8],
     following = [begun[:, (state + 1) % 4, pad:] for state in range(4)]
     sums = [np.empty((n_rhythms, CYCLE_MIN, score.shape[-1])) for score in backwards]
     done = [0, 0, 0, 0]
-    # One block more than there are frames: in the last, the states catch up with one another.
+    # A block takes each state as far as the least lengths up to it allow, so the first states are behind the last. The
+    # block after the last frame brings all of them to the end.
     for start in range(0, n + CYCLE_MIN, CYCLE_MIN):
         known = start
         for state, shortest in enumerate(SHORTEST):

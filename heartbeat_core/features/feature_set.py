@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from heartbeat_core.errors import ConfigError, FeaturesFailed, RecordingError
 
 if TYPE_CHECKING:
     from heartbeat_core.features.analysis import Analysis
@@ -116,21 +119,51 @@ class FeatureSet:
         Raises
         ------
         RecordingError
-            A named subclass: no features can be computed for the recording.
+            A named subclass: no features can be computed for the recording. ``FeaturesFailed`` if the values are not
+            finite, or if the function of another package raises any other error, or gives values that do not match
+            the columns. An error of this package's own function is raised as it is: it is one of the program.
+        ConfigError
+            The set needs what is not there, or its function cannot be loaded.
         ValueError
-            The function returned values that do not match the columns.
+            The set cannot be computed from a recording alone.
         """
-        values = self._function(*self._arguments(analysis))
-        if self.shape == "vector" and values.shape != (len(self.columns),):
-            raise ValueError(f"feature set '{self.name}' has {len(self.columns)} columns and gave {values.shape}")
-        return values.astype(np.float32, copy=False)
+        if self.function is None:
+            raise ValueError(f"feature set '{self.name}' cannot be computed from a recording alone")
+        function, arguments = _loaded(self.function), self._arguments(analysis)
+        with self._failing(self.function):
+            values = self._finite(function(*arguments))
+            if self.shape == "vector" and values.shape != (len(self.columns),):
+                raise ValueError(f"it has {len(self.columns)} columns and gave {values.shape}")
+            return values
 
     def compute_lists(self, analysis: Analysis) -> dict[str, NDArray[np.float32]]:
         """Return [k_i] float32 for each column of ``lists``, by its name; raises RecordingError as ``compute``."""
         if self.lists_function is None:
             return {}
-        values = _loaded(self.lists_function)(*self._arguments(analysis))
-        return {column.name: row.astype(np.float32) for column, row in zip(self.lists, values, strict=True)}
+        function, arguments = _loaded(self.lists_function), self._arguments(analysis)
+        with self._failing(self.lists_function):
+            rows = function(*arguments)
+            return {column.name: self._finite(row) for column, row in zip(self.lists, rows, strict=True)}
+
+    @contextmanager
+    def _failing(self, function: str | Callable[..., Any]) -> Iterator[None]:
+        """Make an error of another package's function one of the recording, so that the others are not lost."""
+        try:
+            yield
+        except (RecordingError, MemoryError):
+            raise
+        except Exception as error:
+            if _is_own(function):
+                raise
+            told = " ".join(str(error).split())
+            raise FeaturesFailed(f"feature set '{self.name}': {type(error).__name__}: {told}") from error
+
+    def _finite(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        with np.errstate(over="ignore"):
+            found: NDArray[np.float32] = values.astype(np.float32, copy=False)
+        if not np.isfinite(found).all():
+            raise FeaturesFailed(f"feature set '{self.name}': it gave NaN or infinity")
+        return found
 
     def page(self) -> str:
         """Return the page about the columns as Markdown: for each its place from 0, name, unit and description."""
@@ -141,20 +174,32 @@ class FeatureSet:
         head = ["| place | name | unit | what it is |", "|---|---|---|---|"]
         return "\n".join([f"# {self.version}", "", self.introduction, *head, *rows, ""])
 
-    @cached_property
-    def _function(self) -> Callable[..., NDArray[np.float32]]:
-        if self.function is None:
-            raise ValueError(f"feature set '{self.name}' cannot be computed from a recording alone")
-        function: Callable[..., NDArray[np.float32]] = _loaded(self.function)
-        return function
-
     def _arguments(self, analysis: Analysis) -> list[Any]:
+        unknown = set(self.needs) - set(get_args(Need))
+        if unknown:
+            raise ConfigError(
+                f"feature set '{self.name}' needs '{min(unknown)}', which is none of {', '.join(get_args(Need))}"
+            )
         return [getattr(analysis, need) for need in self.needs]
 
 
 def _loaded(function: str | Callable[..., Any]) -> Callable[..., Any]:
-    loaded: Callable[..., Any] = resolve_name(function) if isinstance(function, str) else function
-    return loaded
+    return _resolved(function) if isinstance(function, str) else function
+
+
+def _is_own(function: str | Callable[..., Any]) -> bool:
+    """Tell whether a function is of this package, and not of one that adds a feature set to it."""
+    module = function if isinstance(function, str) else getattr(function, "__module__", None) or ""
+    return module.startswith("heartbeat_core.")
+
+
+@lru_cache(maxsize=64)
+def _resolved(name: str) -> Callable[..., Any]:
+    try:
+        function: Callable[..., Any] = resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"the function of a feature set, {name}, cannot be loaded: {error}") from error
+    return function
 
 
 def described(descriptions: Mapping[str, str], parts: Mapping[str, str]) -> tuple[Column, ...]:

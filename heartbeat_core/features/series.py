@@ -65,7 +65,6 @@ def percentile(values: Values, share: float) -> float:
     place = share / 100 * (len(values) - 1)
     below = int(place)
     above = min(below + 1, len(values) - 1)
-    # NumPy finds two places in a third of the time that it takes for one.
     parted = np.partition(values, (below, above))
     least = float(parted[below])
     return least + (float(parted[above]) - least) * (place - below)

@@ -70,7 +70,7 @@ def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
     SignalOverflow
         The samples are so large that the resampled ones overflow float32.
     """
-    resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
+    resampled = resample(samples, sample_rate_hz)
     if not np.isfinite(resampled).all():
         raise SignalOverflow(f"resampling overflows: samples reach {np.abs(samples).max():.3g}")
     n_samples = max(N_FFT, len(resampled))
@@ -82,13 +82,18 @@ def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
     bins = _bins(*BAND_HZ, RATE_HZ / length)
     spectrum[: bins.start] = 0.0
     spectrum[bins.stop :] = 0.0
-    _fade(spectrum[bins], bins.start, *BAND_HZ, RATE_HZ / length)
+    _fade(spectrum[bins], *BAND_HZ, RATE_HZ / length)
     band_passed = scipy.fft.irfft(spectrum, length)[:n_samples]
     level = percentile(np.abs(band_passed), LEVEL_PERCENTILE)
     scale = 1.0 / level if level > FLOOR else 0.0
     spectrum *= scale
     band_passed *= scale
     return Signal(band_passed, spectrum)
+
+
+def resample(samples: NDArray[np.float32], sample_rate_hz: int) -> Values:
+    """Return mono samples [n] at 4 kHz: [m] float64. Samples that are too large overflow to infinity."""
+    return np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
 
 
 def power_spectra(samples: Values) -> Values:
@@ -152,7 +157,7 @@ def envelope(signal: Signal, low_hz: float, high_hz: float) -> Values:
     oversampling = -(-n_bins // n_values)
     shifted = np.zeros(oversampling * n_values, np.complex128)
     shifted[:n_bins] = signal.spectrum[bins]
-    _fade(shifted[:n_bins], bins.start, low_hz, high_hz, RATE_HZ / length)
+    _fade(shifted[:n_bins], low_hz, high_hz, RATE_HZ / length)
     magnitude = np.abs(scipy.fft.ifft(shifted, overwrite_x=True))
     # A product, because NumPy's mean is slow over rows of a few values.
     means: Values = magnitude.reshape(n_values, oversampling) @ np.full(oversampling, 2.0 / _STEP)
@@ -164,7 +169,7 @@ def _bins(low_hz: float, high_hz: float, bin_hz: float) -> slice:
     return slice(int((1 - _EDGE) * low_hz / bin_hz), int((1 + _EDGE) * high_hz / bin_hz) + 1)
 
 
-def _fade(band: NDArray[np.complex128], first_bin: int, low_hz: float, high_hz: float, bin_hz: float) -> None:
+def _fade(band: NDArray[np.complex128], low_hz: float, high_hz: float, bin_hz: float) -> None:
     """Multiply the edges of a band of a spectrum in place: a quarter of a sine from 0.8 to 1.2 of each edge."""
     # Between its edges the gain is 1.
     rise, _ = _edge(low_hz, bin_hz)

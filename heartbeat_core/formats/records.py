@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,4 +66,6 @@ def _read_parquet(data: bytes) -> _Records:
 
 
 def _as_text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+    """Return a cell as text; what is no number, as pandas writes a gap, is an empty cell."""
+    is_gap = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    return None if is_gap else str(value)

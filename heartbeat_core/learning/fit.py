@@ -16,13 +16,14 @@ from sklearn.model_selection import GroupKFold
 
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.arrays import Codes, Inputs, Values
+from heartbeat_core.errors import DatasetError, TrainingDiverged
 from heartbeat_core.evaluation.splits import folds
 from heartbeat_core.features.beats_columns import SEGMENTATION_CONFIDENCE
 from heartbeat_core.features.catalogue import column_place
 from heartbeat_core.labels import Targets
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
 from heartbeat_core.learning.kinds import implementation_of
-from heartbeat_core.learning.limits import Inner, Limits, limits_across, limits_within
+from heartbeat_core.learning.limits import Inner, Limits, limits_across, limits_within, with_heart_limit
 from heartbeat_core.learning.model import Model, OnStep
 from heartbeat_core.learning.weighting import weights_within
 from heartbeat_core.recipe import Recipe
@@ -123,10 +124,11 @@ def fit(
         The parts of the recipe do not fit together, or the recipe needs a package that is missing.
     DatasetError
         There are too few rows.
+    TrainingDiverged
+        The learning rate is too high for these rows.
     """
     rows = _informative(rows)
-    weighted = _weighted(recipe, rows)
-    model = implementation_of(recipe).fit(recipe, weighted.inputs, weighted.targets, seed, reference, on_step)
+    model = _fit_model(recipe, rows, seed, reference, on_step)
     distances = model.distances(rows.inputs)
     if not recipe.decision.calibrated:
         decision = Decision(thresholds=_thresholds(recipe, rows.targets))
@@ -137,7 +139,10 @@ def fit(
         limits = limits_within(confidence, distances)
     else:
         segmentation = _segmentation_confidences(recipe, rows.inputs)
-        limits = limits_across(rows.targets, rows.databases or [""] * len(rows), inner, decision, segmentation)
+        if len(set(rows.databases)) > 1:
+            limits = limits_across(rows.targets, rows.databases, inner, decision, segmentation)
+        else:  # No database was left out, so nothing is known of others.
+            limits = with_heart_limit(limits_within(confidence, distances), rows.targets, segmentation)
     return Fitted(model, decision, rows.targets.present, limits)
 
 
@@ -157,6 +162,18 @@ def _informative(rows: Examples) -> Examples:
     return replace(rows.take(kept), targets=targets.without(unknown).take(kept))
 
 
+def _fit_model(recipe: Recipe, rows: Examples, seed: int, reference: Reference | None, on_step: OnStep) -> Model:
+    """Fit the recipe's model; raises TrainingDiverged if its outputs are not finite."""
+    weighted = _weighted(recipe, rows)
+    model = implementation_of(recipe).fit(recipe, weighted.inputs, weighted.targets, seed, reference, on_step)
+    if np.isnan(model.logits(rows.inputs[:1])).any():
+        raise TrainingDiverged(
+            f"recipe '{recipe.name}': the training diverged, and the model's outputs are no numbers: lower "
+            f"training.learning_rate ({recipe.training.learning_rate:g})"
+        )
+    return model
+
+
 def _weighted(recipe: Recipe, rows: Examples) -> Examples:
     """Give the rows weights and databases, if the recipe balances the labels within each database."""
     if not recipe.training.within_databases:
@@ -171,13 +188,11 @@ def _predict_inner(recipe: Recipe, rows: Examples, seed: int, on_step: OnStep) -
     """Predict each row by a model that was trained without its inner fold."""
     logits = np.full(rows.targets.possible.shape, np.nan)
     distances = np.full(len(rows), np.nan)
-    implementation = implementation_of(recipe)
     for number, (training, held_out) in enumerate(_inner_folds(recipe, rows, seed)):
         inner = _informative(rows.take(training))
         if len(inner.targets.present) < 2:
-            continue  # The other databases say too little.
-        weighted = _weighted(recipe, inner)
-        model = implementation.fit(recipe, weighted.inputs, weighted.targets, seed + 1 + number, None, on_step)
+            continue  # One label alone cannot be learned, so the rows of this fold are not predicted.
+        model = _fit_model(recipe, inner, seed + 1 + number, None, on_step)
         inputs = [rows.inputs[i] for i in held_out.tolist()]
         logits[held_out] = model.logits(inputs)
         found = model.distances(inputs)
@@ -191,7 +206,13 @@ def _inner_folds(recipe: Recipe, rows: Examples, seed: int) -> list[tuple[Codes,
     settings = recipe.decision
     n_databases = len(set(rows.databases))
     if settings.inner == "persons" or n_databases < 2:
-        return list(folds(rows.targets.strata, rows.groups, settings.inner_folds, seed))
+        try:
+            return list(folds(rows.targets.strata, rows.groups, settings.inner_folds, seed))
+        except DatasetError as error:
+            raise DatasetError(
+                f"recipe '{recipe.name}' calibrates by {settings.inner_folds} inner folds: {error}: lower "
+                "decision.inner_folds, or set decision.calibrated to false"
+            ) from None
     splitter = GroupKFold(min(settings.inner_folds, n_databases))
     return list(splitter.split(rows.targets.codes, groups=np.asarray(rows.databases)))
 

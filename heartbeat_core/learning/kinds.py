@@ -88,6 +88,9 @@ def check_recipe(recipe: Recipe) -> None:
     heartbeat_core.errors.ConfigError: recipe 'mine': model 'vote' reads vectors, and the input 'log-mel' is a sequence
     """
     where = f"recipe '{recipe.name}'"
+    named = recipe.input.split("+")
+    if len(set(named)) < len(named):
+        raise ConfigError(f"{where}: the input '{recipe.input}' names a feature set twice")
     kind = MODEL_KINDS.get(recipe.model)
     shape = shape_read(recipe.input)
     if shape not in kind.implementations:

@@ -56,12 +56,15 @@ class Limits:
         The same, by the rows of databases that a model was not trained on.
     min_segmentation : float | None
         No heart is found if the segmenter is less sure.
+    no_heart_code : int
+        The code of the label for which it is no reason that no heart was found; -1 if there is none.
     """
 
     min_confidence: MinConfidence = 0.0
     max_distance: float | None = None
     max_unlike: float | None = None
     min_segmentation: float | None = None
+    no_heart_code: int = -1
 
     def marks(
         self, codes: Codes, confidence: Values, distances: Values | None, segmentation: Values | None
@@ -92,7 +95,7 @@ class Limits:
             if limit is not None and distances is not None:
                 marked = marked | (distances > limit)
         if self.min_segmentation is not None and segmentation is not None:
-            marked = marked | (segmentation < self.min_segmentation)
+            marked = marked | ((segmentation < self.min_segmentation) & (codes != self.no_heart_code))
         return marked
 
 
@@ -131,7 +134,8 @@ def limits_across(
     """Return the limits by predictions for databases that the model was not trained on.
 
     The least confidence of each label is the one at which predictions are equally likely to be right, by a logistic
-    regression on label and confidence.
+    regression on label and confidence, over the rows whose labels say whether the prediction is right. A label that
+    only one database has cannot be judged so: it gets the mean limit of the others, on the scale of logits.
 
     Parameters
     ----------
@@ -145,7 +149,7 @@ def limits_across(
     segmentation : ndarray, [n] float64 | None
         How sure the segmenter is of each recording.
     """
-    found = Limits(min_segmentation=_min_segmentation(targets, segmentation))
+    found = with_heart_limit(Limits(), targets, segmentation)
     if not len(inner.rows):
         return found
     probabilities = decision.probabilities(inner.logits[inner.rows], targets.present)
@@ -159,7 +163,9 @@ def limits_across(
         found = replace(found, max_unlike=float(np.quantile(distances[is_right], 1.0 - UNLIKE_RIGHT_SHARE)))
     is_marked = found.marks(codes, confidence, distances, None if segmentation is None else segmentation[inner.rows])
     of_rows = [databases[row] for row in inner.rows.tolist()]
-    certainty = _fit_certainty(codes, confidence, is_right, of_rows, len(targets.labels))
+    # Whether a call is right that a row with several possible labels allows, nobody knows.
+    is_decided = ~is_right | (targets.possible[inner.rows].sum(axis=1) == 1)
+    certainty = _fit_certainty(codes, confidence, is_right, is_decided, of_rows, len(targets.labels))
     # What the other limits mark is unsure at any confidence.
     of_right = np.where(is_marked, -np.inf, certainty.of(codes, confidence))[is_right]
     least = float(np.quantile(of_right, UNSURE_RIGHT_SHARE, method="higher"))
@@ -182,24 +188,35 @@ class _Certainty:
 
 
 def _fit_certainty(
-    codes: Codes, confidence: Values, is_right: NDArray[np.bool_], databases: Sequence[str], n_labels: int
+    codes: Codes,
+    confidence: Values,
+    is_right: NDArray[np.bool_],
+    is_decided: NDArray[np.bool_],
+    databases: Sequence[str],
+    n_labels: int,
 ) -> _Certainty:
-    """Fit a logistic regression in which all databases count the same.
+    """Fit a logistic regression to the decided rows, in which all databases count the same.
 
-    Calls of one label are wrong more often on databases left out than calls of another with the same confidence.
+    Calls of one label are wrong more often on databases left out than calls of another with the same confidence. Of a
+    label that only one database has, no call can be right there: such calls tell nothing, and the label gets the mean
+    bias of the others.
     """
     plain = _Certainty(1.0, np.zeros(n_labels))
-    if is_right.all():
+    has_right = np.isin(np.arange(n_labels), codes[is_decided & is_right])
+    is_told = is_decided & has_right[codes]
+    if len(np.unique(is_right[is_told])) < 2:
         return plain
     # Imported here because it is slow to load and serving does not need it.
     from sklearn.linear_model import LogisticRegression
 
-    _, places, counts = np.unique(databases, return_inverse=True, return_counts=True)
-    weights = len(codes) / len(counts) / counts[places]
+    _, places, counts = np.unique(np.asarray(databases)[is_told], return_inverse=True, return_counts=True)
+    weights = is_told.sum() / len(counts) / counts[places]
     read = np.column_stack([_logits(confidence), np.eye(n_labels)[codes]])
-    fitted = LogisticRegression().fit(read, is_right, sample_weight=weights)
-    slope, *biases = fitted.coef_[0]
-    return _Certainty(float(slope), np.array(biases)) if slope > 0 else plain
+    fitted = LogisticRegression().fit(read[is_told], is_right[is_told], sample_weight=weights)
+    slope, *of_labels = fitted.coef_[0]
+    biases = np.array(of_labels)
+    biases[~has_right] = biases[has_right].mean()
+    return _Certainty(float(slope), biases) if slope > 0 else plain
 
 
 def _logits(confidence: Values) -> Values:
@@ -208,10 +225,14 @@ def _logits(confidence: Values) -> Values:
     return logits
 
 
-def _min_segmentation(targets: Targets, segmentation: Values | None) -> float | None:
-    if segmentation is None:
-        return None
-    has_heart = np.ones(len(targets), np.bool_)
-    if NO_HEART_LABEL in targets.labels:
-        has_heart = ~targets.possible[:, targets.labels.index(NO_HEART_LABEL)]
-    return float(np.quantile(segmentation[has_heart], NO_HEART_SHARE)) if has_heart.any() else None
+def with_heart_limit(limits: Limits, targets: Targets, segmentation: Values | None) -> Limits:
+    """Return limits with that of the segmenter's confidence, below which no heart is found.
+
+    They stay as they are if the model does not read the segmentation, or no row is known to have a heart.
+    """
+    code = targets.labels.index(NO_HEART_LABEL) if NO_HEART_LABEL in targets.labels else -1
+    has_heart = np.ones(len(targets), np.bool_) if code < 0 else ~targets.possible[:, code]
+    if segmentation is None or not has_heart.any():
+        return limits
+    least = float(np.quantile(segmentation[has_heart], NO_HEART_SHARE))
+    return replace(limits, min_segmentation=least, no_heart_code=code)

@@ -154,20 +154,25 @@ def _shapes(widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
 def stored_bytes(network: Network, settings: CompressionSettings) -> int:
     """Return how many bytes the values of a compressed network take in a file, without the headers of the file.
 
-    An int8 weight takes one byte, any other weight two in float16 and four in float32. In a pruned layer only the
-    weights that are not 0 count, plus one bit for each weight to mark which ones these are. An int8 layer also has one
-    float32 scale per output, and for its inputs a float32 scale and one byte for the zero point. Each bias takes four
-    bytes (int32 or float32). The values of BatchNorm are added.
+    An int8 weight takes one byte, any other weight two in float16 and four in float32. A layer that is stored without
+    its zeros takes ``sparse_bytes``. An int8 layer also has one float32 scale per output, and for its inputs a float32
+    scale and one byte for the zero point. Each bias takes four bytes (int32 or float32). The values of BatchNorm are
+    added.
     """
-    total = sum(value.nbytes for value in network.state.values())
-    for weight in network.state.values():
-        if weight.ndim != 2:
+    total = 0
+    for value in network.state.values():
+        if value.ndim != 2:
+            total += value.nbytes
             continue
-        n_kept = int(np.count_nonzero(weight)) if settings.pruned > 0 else weight.size
-        total += n_kept * (1 if settings.int8 else weight.itemsize) - weight.nbytes
-        total += math.ceil(weight.size / 8) if settings.pruned > 0 else 0
+        itemsize = 1 if settings.int8 else value.itemsize
+        total += min(itemsize * value.size, sparse_bytes(value, itemsize))
         total += 5 if settings.int8 else 0
     return total
+
+
+def sparse_bytes(matrix: NDArray[np.generic], itemsize: int) -> int:
+    """Return the size of a matrix without its zeros: the other values, and one bit a value to mark which they are."""
+    return itemsize * int(np.count_nonzero(matrix)) + math.ceil(matrix.size / 8)
 
 
 def describe_network(hidden: Sequence[int]) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -21,7 +20,7 @@ from heartbeat_core.errors import DatasetError
 from heartbeat_core.features.augmentation import alter_sound
 from heartbeat_core.features.decoding import STATE_HZ
 from heartbeat_core.features.segmenter import BANDS_HZ, DILATIONS, KERNEL, Levels, band_envelopes, standardise
-from heartbeat_core.features.signal import RATE_HZ, prepare
+from heartbeat_core.features.signal import RATE_HZ, prepare, resample
 from heartbeat_core.learning.training import deterministic
 
 WIDTH = 24
@@ -93,7 +92,7 @@ def make_example(
     n_copies : int
         Number of altered copies.
     """
-    resampled = np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
+    resampled = resample(samples, sample_rate_hz)
     seed = zlib.crc32(np.ascontiguousarray(samples).tobytes())
     copies = (alter_sound(resampled, np.random.default_rng([seed, copy])) for copy in range(n_copies))
     rows = [band_envelopes(prepare(one, RATE_HZ)) for one in (resampled.astype(np.float32), *copies)]

@@ -17,6 +17,7 @@ from heartbeat_core.errors import (
     RecordingNotFound,
     RecordingUnreadable,
     StorageError,
+    StoreUnavailable,
 )
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import Limits
@@ -68,8 +69,10 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
         It has changed since it was listed.
     ReadTimeout
         It was not read before the deadline, though the store answers other requests.
+    StoreUnavailable
+        The store does not answer at all.
     StorageError
-        The store does not answer at all, or refuses the credentials of this process.
+        It refuses the credentials of this process.
     """
     shown = storage.display(recording.public_uri)
     size = recording.size_bytes
@@ -133,7 +136,7 @@ def read_recordings(
     try:
         while queue or pending:
             while (
-                pending and len(queue) < READ_AHEAD and _budget.take(pending[0].assumed_bytes, is_needed_now=not queue)
+                pending and len(queue) < READ_AHEAD and _budget.take(pending[0].reserved_bytes, is_needed_now=not queue)
             ):
                 recording = pending.popleft()
                 queue.append((recording, retry.submit(pool, attempt, recording)))
@@ -141,11 +144,11 @@ def read_recordings(
             try:
                 data = future.result()
             finally:
-                _budget.give_back(recording.assumed_bytes)
+                _budget.give_back(recording.reserved_bytes)
             yield recording, data
     finally:
         for recording, _ in queue:
-            _budget.give_back(recording.assumed_bytes)
+            _budget.give_back(recording.reserved_bytes)
         # A caller that stops early does not wait for answers that it will not use.
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -162,7 +165,7 @@ def _check_answers(store: Store, recording: Recording, error: BaseException) -> 
             store.find(recording.opens)
     except storage.store_errors() as now:
         if store.is_transient(now):
-            raise StorageError(
+            raise StoreUnavailable(
                 f"{storage.display(recording.public_uri)}: the store does not answer: {shown_reason(recording, error)}"
             ) from None
 

@@ -102,7 +102,18 @@ def process_waveform(
     reference: Reference,
     feature_sets: Sequence[str] = (),
 ) -> RecordingResult:
-    """Compute the facts, aligned frames and features of one decoded recording; raises as ``process``."""
+    """Compute the facts, aligned frames and features of one decoded recording; raises as ``process``.
+
+    Parameters
+    ----------
+    recording : Recording
+    data : bytes
+        The whole file, for its digest and size.
+    waveform : Waveform
+        What ``decode`` makes of ``data``.
+    recipe, reference, feature_sets
+        As for ``process``.
+    """
     frames = compute_frames(waveform.samples, waveform.sample_rate_hz, recipe.frames)
     placement = place(frames, reference, recipe.alignment.pad_mode)
     analysis = Analysis(waveform.samples, waveform.sample_rate_hz)

@@ -11,7 +11,9 @@ from heartbeat_core.errors import RecordingError
 from heartbeat_core.storage.uris import public_uri, query_digest
 
 UNKNOWN_SIZE_BYTES = 2**20
-"""The size that is assumed for a recording until it has been read, where nothing says how large it is."""
+"""The memory that is kept free for a recording until it has been read, where nothing says how large it is."""
+USUAL_SIZE_BYTES = 2**16
+"""The size that such a recording is expected to have: that of a few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,14 @@ class Recording:
         return self.identity_sha256[:16]
 
     @property
-    def assumed_bytes(self) -> int:
+    def reserved_bytes(self) -> int:
         """``size_bytes``, or ``UNKNOWN_SIZE_BYTES`` where it is unknown."""
         return UNKNOWN_SIZE_BYTES if self.size_bytes is None else self.size_bytes
+
+    @property
+    def expected_bytes(self) -> int:
+        """``size_bytes``, or ``USUAL_SIZE_BYTES`` where it is unknown."""
+        return USUAL_SIZE_BYTES if self.size_bytes is None else self.size_bytes
 
 
 # The recordings of a shard are asked for it a dozen times.

@@ -69,7 +69,19 @@ def histogram_figure(
     low: float | None = None,
     high: float | None = None,
 ) -> Figure:
-    """Return a histogram of values, or of several series of values, which are stacked."""
+    """Return a histogram of values, or of several series of values, which are stacked.
+
+    Parameters
+    ----------
+    name, title, told, note
+        As in ``Figure``, where ``told`` is called ``help``.
+    unit : str
+        Of the values.
+    values : ndarray, [n] float64 | Mapping[str, ndarray]
+        One series, or several by name.
+    low, high : float | None
+        The ends of the bins; None takes all values but the tails.
+    """
     series = values if isinstance(values, Mapping) else {"recordings": values}
     together = np.concatenate(list(series.values()))
     edges = edges_for(together, low, high)

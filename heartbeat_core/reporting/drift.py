@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from heartbeat_core.bundles.drift import DISTANCE_EDGES, Drift
 from heartbeat_core.bundles.manifest import BundleManifest
-from heartbeat_core.bundles.predictions import OUT_OF_DISTRIBUTION, UNLIKE_TRAINING_DATA
+from heartbeat_core.bundles.reasons import OUT_OF_DISTRIBUTION, UNLIKE_TRAINING_DATA
 from heartbeat_core.evaluation.calls import shares_called
 from heartbeat_core.features.groups import GroupColumns, groups_read
 from heartbeat_core.learning.limits import FAR_SHARE, UNLIKE_RIGHT_SHARE
@@ -122,7 +122,9 @@ def drift_section(facts: ReportFacts) -> Section:
     if facts.n_generations > 1:
         lead.append("Recordings that an update or a retry has replaced are counted, too.")
     rows = _rows(drift, groups_read(manifest.recipe.input))
-    return Section("drift", "Drift", lead, [_shift_figure(rows), _distance_figure(rows, drift.n), *_along(facts)])
+    # One recording alone has no shift.
+    shifts = [_shift_figure(rows)] if drift.n > 1 else []
+    return Section("drift", "Drift", lead, [*shifts, _distance_figure(rows, drift.n), *_along(facts)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ from heartbeat_core.results.sample import Sample
 
 _MOST_ROWS = 12
 _FEWEST_SEARCHED_S = 0.05
+MIN_RATE_CONFIDENCE = 0.3
+"""A heart rate of less confidence counts as not found: of such rates of CirCor, half lie more than 5 bpm off the truth.
+Of those above, 97 in 100 lie nearer."""
 
 
 def recordings_section(facts: ReportFacts) -> Section:
@@ -105,9 +108,12 @@ def heart_section(facts: ReportFacts) -> Section:
     note = sampled(sample, facts.done)
     rates = numbers_of(sample, "heart_rate_bpm")
     if len(rates):
-        found = rates[rates > 0]
+        found = _confident_rates(sample)
         told = "Beats a minute, from the S1 sounds that were found (feature set 'beats')."
-        lead = [f"No heart rate was found in {whole(len(rates) - len(found))} of {whole(len(rates))} recordings."]
+        lead = [
+            f"No heart rate was found in {whole(len(rates) - len(found))} of {whole(len(rates))} recordings. One whose "
+            f"heart_rate_confidence is below {MIN_RATE_CONFIDENCE} counts as not found: it is as often wrong as right."
+        ]
         return Section("heart", title, lead, [_rates(found, told, note)] if len(found) else [])
     periods = numbers_of(sample, "rhythm_low_period_s")
     periods = periods[periods > _FEWEST_SEARCHED_S]
@@ -161,6 +167,13 @@ def alignment_section(facts: ReportFacts) -> Section:
             ),
         ],
     )
+
+
+def _confident_rates(sample: Sample | None) -> NDArray[np.float64]:
+    rates, confidences = numbers_of(sample, "heart_rate_bpm"), numbers_of(sample, "heart_rate_confidence")
+    if len(confidences) == len(rates):  # One feature set has both.
+        rates = rates[confidences >= MIN_RATE_CONFIDENCE]
+    return rates[rates > 0]
 
 
 def _rates(rates: NDArray[np.float64], told: str, note: str | None) -> Figure:

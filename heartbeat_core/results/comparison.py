@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NUMBERS = ("FLOAT", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT")
 _LEAST_SHIFT = 1e-6
 """Sums of the same values in another order differ by less."""
+N_SHOWN = 10
 _NO_FEATURES = ("generation", "recording_id")
 
 
@@ -93,8 +94,8 @@ class Comparison:
     features: list[Shift]
 
 
-def compare_results(before: str, after: str, n_shown: int = 10) -> Comparison:
-    """Compare the results in two folders, of which ``n_shown`` flips and features are returned.
+def compare_results(before: str, after: str) -> Comparison:
+    """Compare the results in two folders, of which ``N_SHOWN`` flips and features are returned.
 
     Raises
     ------
@@ -106,10 +107,10 @@ def compare_results(before: str, after: str, n_shown: int = 10) -> Comparison:
     connection = open_empty()
     for side, out in (("before", before), ("after", after)):
         _check(add_tables(connection, out, side, f"{side}_parts"), out)
-    return _compare(connection, n_shown)
+    return _compare(connection)
 
 
-def compare_generations(out: str, before: int, after: int, n_shown: int = 10) -> Comparison:
+def compare_generations(out: str, before: int, after: int) -> Comparison:
     """Compare the results in one folder as they were after two generations; returns and raises as ``compare_results``.
 
     Rows that ``compact`` has removed are not known any more.
@@ -117,7 +118,7 @@ def compare_generations(out: str, before: int, after: int, n_shown: int = 10) ->
     connection = open_empty()
     for side, generation in (("before", before), ("after", after)):
         _check(add_tables(connection, out, side, f"{side}_parts", generation), out)
-    return _compare(connection, n_shown)
+    return _compare(connection)
 
 
 def last_generation(out: str) -> int:
@@ -134,7 +135,7 @@ def _check(tables: Sequence[str], out: str) -> None:
         raise InputError(f"{out} has no table '{lacking[0]}': name the output of 'heartbeat classify'")
 
 
-def _compare(connection: DuckDBPyConnection, n_shown: int) -> Comparison:
+def _compare(connection: DuckDBPyConnection) -> Comparison:
     for side in ("before", "after"):
         _rows(
             connection,
@@ -161,7 +162,7 @@ def _compare(connection: DuckDBPyConnection, n_shown: int) -> Comparison:
         connection,
         f"SELECT a.relative_path, b.label, b.confidence, a.label, a.confidence {changed} "
         "AND a.label IS NOT NULL AND b.label IS NOT NULL "
-        f"ORDER BY least(a.confidence, b.confidence) DESC, a.relative_path LIMIT {n_shown}",
+        f"ORDER BY least(a.confidence, b.confidence) DESC, a.relative_path LIMIT {N_SHOWN}",
     )
     features = _shifts(connection, "features") if _has_features(connection) else []
     features = [one for one in features if one.shift is not None and abs(one.shift) > _LEAST_SHIFT]
@@ -177,7 +178,7 @@ def _compare(connection: DuckDBPyConnection, n_shown: int) -> Comparison:
         changes=[Change(*row) for row in changes],
         flips=[Flip(*row) for row in flips],
         probabilities=_shifts(connection, "predictions", PROBABILITY_PREFIX),
-        features=features[:n_shown],
+        features=features[:N_SHOWN],
     )
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Inputs
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.evaluation.judging import FoldResult
 from heartbeat_core.formats.columns import FLOATS, TEXT, column, list_column, list_values, make_schema, numbers
 from heartbeat_core.labels import PROBABILITY_PREFIX, Labels

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.columns import numbers
-from heartbeat_core.formats.parquet import from_parquet, join_tables, parquet_schema
+from heartbeat_core.formats.parquet import join_tables
+from heartbeat_core.results.files import read_file, read_schema
+from heartbeat_core.settings import S3Settings, parse_settings
+from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, TABLES
 
 if TYPE_CHECKING:
@@ -31,11 +35,16 @@ class Results:
     ----------
     uri : str | os.PathLike
         The output folder: a path or any fsspec URL. An unfinished folder gives the rows that it has so far.
+    s3 : Mapping[str, Any] | None
+        How to reach a bucket, with the keys of ``S3Settings``, such as ``endpoint_url``. None leaves that to the
+        standard AWS variables, which also hold the credentials.
 
     Raises
     ------
     InputError
         It holds none of the tables.
+    ConfigError
+        A key of ``s3`` is not known, or its value is wrong.
 
     Examples
     --------
@@ -51,9 +60,11 @@ class Results:
     [{'predicted_label': 'murmur'}]
     """
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
+    def __init__(self, uri: str | os.PathLike[str], *, s3: Mapping[str, Any] | None = None) -> None:
         self.uri = storage.to_uri(uri)
-        self._parts = {table: self._part_uris(table) for table in TABLES}
+        self._access = None if s3 is None else storage.Access(parse_settings(S3Settings, dict(s3), "s3"))
+        with self._reaching():
+            self._parts = {table: storage.part_uris(storage.join(self.uri, table)) for table in TABLES}
         if not any(self._parts.values()):
             raise InputError(f"{storage.display(self.uri)} holds no results: 'heartbeat classify' writes them")
 
@@ -79,7 +90,8 @@ class Results:
         """
         if not self._parts[table]:
             raise self._missing(table)
-        return parquet_schema(storage.read(self._parts[table][0]))
+        with self._reaching():
+            return read_schema(self._parts[table][0])
 
     def part_uris(self, table: str) -> list[str]:
         """Return the URIs of the Parquet files of a table, for an engine that reads them itself."""
@@ -113,9 +125,23 @@ class Results:
         # Imported here, as above: DuckDB is loaded only where it is used.
         from heartbeat_core.results.database import connect
 
-        return connect(self.uri)
+        with self._reaching():
+            return connect(self.uri)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Reach the store as ``s3`` says, or else as the caller does."""
+        if self._access is None:
+            yield
+        else:
+            with storage.using(self._access, retry.patience_s()):
+                yield
 
     def _newest(self, table: str, columns: Sequence[str] | None) -> pa.Table:
+        with self._reaching():
+            return self._read_newest(table, columns)
+
+    def _read_newest(self, table: str, columns: Sequence[str] | None) -> pa.Table:
         wanted = None if columns is None else list(dict.fromkeys([*columns, *_IDENTITY]))
         rows = self._read(table, wanted)
         if rows is None:
@@ -129,12 +155,8 @@ class Results:
         return rows if columns is None else rows.select(list(columns))
 
     def _read(self, table: str, columns: list[str] | None) -> pa.Table | None:
-        parts = [from_parquet(storage.read(uri), columns) for uri in self._parts[table]]
+        parts = [read_file(uri, columns) for uri in self._parts[table]]
         return join_tables(parts).replace_schema_metadata(None) if parts else None
 
     def _missing(self, table: str) -> InputError:
         return InputError(f"{storage.display(self.uri)}: the table '{table}' does not exist yet")
-
-    def _part_uris(self, table: str) -> list[str]:
-        folder = storage.join(self.uri, table)
-        return [storage.join(folder, name) for name in storage.list_parts(folder)]

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.formats.columns import TEXT, make_schema, make_table, numbers
 from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
 from heartbeat_core.recordings.recording import Failure, Recording

@@ -97,6 +97,23 @@ NOTES = {
     "sites": Note("places on the chest, as a kept column names them", "kept"),
 }
 """The columns that are of no feature set, by name."""
+_TOGETHER: tuple[dict[str, Note], ...] = (
+    {
+        "task": Note("number of classes that were told apart", "run"),
+        "seed": Note("which repetition", "run"),
+        "fold": Note("which fold, database or device was held out", "run"),
+    },
+    {
+        "patient": Note("the person, who is never on both sides of a split", "labels"),
+        **{name: NOTES[name] for name in ("device", "database", "label")},
+    },
+    {
+        "start_s": Note("start of the segment", "labels", "s"),
+        "end_s": Note("end of the segment", "labels", "s"),
+        "state": Note("0 none, 1 S1, 2 systole, 3 S2, 4 diastole", "labels"),
+    },
+)
+"""Columns that count where all of a group are there: a column that a user keeps may have the name of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +205,9 @@ def _notes(names: tuple[str, ...]) -> Mapping[str, Note]:
     for one in FEATURE_SETS.all():
         if one.columns and there.issuperset(column.name for column in one.stored):
             notes |= {column.name: Note(column.description, one.version, column.unit) for column in one.stored}
+    for group in _TOGETHER:
+        if there.issuperset(group):
+            notes |= group
     return notes | {name: NOTES[name] for name in names if name in NOTES}
 
 

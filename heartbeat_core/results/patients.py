@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from heartbeat_core.bundles.manifest import BundleManifest
-from heartbeat_core.bundles.predictions import LOW_CONFIDENCE
+from heartbeat_core.bundles.reasons import LOW_CONFIDENCE
 from heartbeat_core.formats.columns import TEXT, TEXTS, make_schema, make_table, text_list_column
 from heartbeat_core.labels import PROBABILITY_PREFIX, Labels
 from heartbeat_core.results.notes import with_notes

@@ -18,7 +18,7 @@ from heartbeat_core.formats.columns import (
     text_list_column,
     times,
 )
-from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Recording
+from heartbeat_core.recordings.recording import USUAL_SIZE_BYTES, Recording
 
 PLAN = make_schema(
     shard=pa.int32(),
@@ -62,11 +62,11 @@ def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
 
 
 def plan_rows(table: pa.Table) -> list[tuple[int, int, int, int]]:
-    """Return where each shard stands in a ``plan_table``, in order: its number, first row, rows and assumed bytes.
+    """Return where each shard stands in a ``plan_table``, in order: its number, first row, rows and expected bytes.
 
     Only the columns ``shard`` and ``size_bytes`` are needed. No recording is made: this is fast for long plans.
     """
-    sizes = numbers(table.column("size_bytes"), missing=UNKNOWN_SIZE_BYTES)
+    sizes = numbers(table.column("size_bytes"), missing=USUAL_SIZE_BYTES)
     shards = numbers(table.column("shard"))
     first = np.flatnonzero(np.diff(shards, prepend=-1))
     n_rows = np.diff(first, append=len(shards))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from heartbeat_core import storage
 from heartbeat_core.formats.columns import FLOATS, TEXT, TIME, column, make_schema, make_table
 from heartbeat_core.formats.parquet import Table, from_parquet, parquet_schema, to_parquet
+from heartbeat_core.results.files import naming
 from heartbeat_core.storage import retry
 
 MOST_PARTS = 512
@@ -90,7 +91,8 @@ def read_sample(
     if not parts:
         return Sample({}, {}, 0, 0, 1)
     first = storage.read(parts[0])
-    schema = parquet_schema(first)
+    with naming(parts[0]):
+        schema = parquet_schema(first)
     wanted = [name for name in dict.fromkeys(columns) if name in schema.names and schema.field(name).type != FLOATS]
     step = max(ceil(len(parts) / MOST_PARTS), ceil(len(first) * len(parts) / MOST_BYTES))
     chosen = parts[::step]
@@ -99,7 +101,8 @@ def read_sample(
 
     def read(uri: str) -> dict[str, NDArray[np.generic]]:
         data = first if uri == parts[0] else storage.read(uri)
-        table = newest(from_parquet(data, list(dict.fromkeys([*wanted, *keys]))))
+        with naming(uri):
+            table = newest(from_parquet(data, list(dict.fromkeys([*wanted, *keys]))))
         if row_step > 1:
             table = table.take(column(np.arange(0, table.num_rows, row_step), pa.int64()))
         return {name: _array(table.column(name)) for name in wanted}

@@ -155,7 +155,26 @@ def predictions_table(
     now: datetime,
     kept: Sequence[KeptColumn] = (),
 ) -> pa.Table:
-    """Return one prediction row per result."""
+    """Return one prediction row per result.
+
+    Parameters
+    ----------
+    results : Sequence[RecordingResult]
+    predictions : Predictions
+        In the order of ``results``.
+    labels : Labels
+        The labels of the model, by code.
+    model_id : str
+    recipe : str
+        The name of the model's recipe.
+    generation : int
+        The number of the update or retry that made the rows; 0 for the first run.
+    run_id : str
+    now : datetime
+        When the recordings were processed.
+    kept : Sequence[KeptColumn]
+        Columns of the user's table that go along.
+    """
     n = len(results)
     codes, probabilities = predictions.codes, predictions.probabilities
     columns: dict[str, Any] = {

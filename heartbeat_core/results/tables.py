@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
-from heartbeat_core.formats.parquet import parquet_schema
 from heartbeat_core.results.duplicates import DUPLICATES
+from heartbeat_core.results.files import read_schema
 from heartbeat_core.results.notes import Description, describe
 from heartbeat_core.storage.uris import PLAN_FOLDER, TABLES, join, to_uri
 
@@ -37,7 +37,9 @@ def find_tables(out: str) -> dict[str, tuple[str, ...]]:
         elif "." not in name and (parts := storage.list_parts(join(uri, name))):
             found[name] = tuple(join(uri, name, part) for part in parts)
     if not found:
-        raise InputError(f"{storage.display(uri)} holds no tables: name the output folder of a job")
+        raise InputError(
+            f"{storage.display(uri)} holds no tables: name the output folder of a job that has written rows"
+        )
     return dict(sorted(found.items(), key=lambda item: TABLES.index(item[0]) if item[0] in TABLES else len(TABLES)))
 
 
@@ -56,17 +58,10 @@ def describe_tables(out: str, table: str | None = None) -> dict[str, list[Descri
         raise InputError(
             f"there is no table '{table}' in {storage.display(to_uri(out))}: there are {', '.join(tables)}"
         )
-    found = {name: describe(_schema(tables[name][0])) for name in ([table] if table else tables)}
+    found = {name: describe(read_schema(tables[name][0])) for name in ([table] if table else tables)}
     if "features" in found:  # Its view has one column more than its files.
         found["features"] += describe(pa.schema([DUPLICATES.field("duplicate_of").with_nullable(True)]))
     return found
-
-
-def _schema(uri: str) -> pa.Schema:
-    try:
-        return parquet_schema(storage.read(uri))
-    except InputError as error:
-        raise InputError(f"{storage.display(uri)}: {error}") from None
 
 
 def has_one_generation(out: str) -> bool:

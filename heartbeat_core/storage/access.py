@@ -1,8 +1,7 @@
 """Files and objects by URI: list, read, create.
 
 Any fsspec URL works. A path without a scheme is local and becomes ``file:///…``. ``create`` writes a whole file or
-none, and never overwrites one: the first writer wins. On disk it uses an exclusive temporary file, fsync, a hard link
-to the name and fsync of the folder; elsewhere it uses the conditional create of the store.
+none, and never overwrites one: the first writer wins. How depends on the store: see ``local``, ``s3`` and ``stores``.
 
 Credentials come from the environment of each process (the standard AWS variables for ``s3://``, or the names in
 ``S3Settings``). No filesystem object is ever stored or sent.
@@ -11,6 +10,7 @@ Credentials come from the environment of each process (the standard AWS variable
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.errors import InputError, StorageError, StoreUnavailable, UsageError
 from heartbeat_core.settings import S3Settings
 from heartbeat_core.storage import retry
-from heartbeat_core.storage.failures import reason, store_errors
+from heartbeat_core.storage.failures import is_transient, reason, store_errors
 from heartbeat_core.storage.local import LocalStore
 from heartbeat_core.storage.stores import Entry, FsspecStore, Store
 from heartbeat_core.storage.uris import display, is_local, join, public_uri
@@ -65,6 +65,20 @@ def using(access: Access, patience_s: float) -> Iterator[None]:
         _ACCESS.reset(token)
 
 
+@contextmanager
+def refusals_as(kind: type[UsageError]) -> Iterator[None]:
+    """Turn the StorageError of a store that refuses a request into ``kind``: the person has to change something.
+
+    The error of a store that does not answer stays as it is.
+    """
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except StorageError as error:
+        raise kind(str(error)) from None
+
+
 def exists(uri: str) -> bool:
     """Tell whether a file or folder exists; raises StorageError where the store does not say."""
     return find(uri) is not None or is_folder(uri)
@@ -74,6 +88,14 @@ def find(uri: str) -> Entry | None:
     """Return what the store says of a file, None where there is no such file; raises as ``exists``."""
     with _as_storage_errors(uri):
         return store_of(uri).find(uri)
+
+
+def describe(uri: str, relative_path: str) -> Entry:
+    """Return what can be said of a file without asking a remote store: of a local one its size, version and time.
+
+    It is no error if there is no such file: then the entry holds its names alone.
+    """
+    return _LOCAL_STORE.describe(uri, relative_path) if is_local(uri) else Entry(public_uri(uri), relative_path)
 
 
 def is_folder(uri: str) -> bool:
@@ -101,17 +123,30 @@ def expand_glob(pattern: str) -> Iterator[Entry]:
         raise InputError(f"{display(public_uri(pattern))}: {error}") from None
 
 
-def walk(folder: str) -> Iterator[Entry]:
+def walk(folder: str, *, with_unlisted: bool = False) -> Iterator[Entry]:
     """Yield all files below a folder, in an order that depends on the files alone.
+
+    Parameters
+    ----------
+    folder : str
+    with_unlisted : bool
+        Yield a folder below it that this process may not read as an entry, ``is_unlisted``, instead of an error.
 
     Raises
     ------
     InputError
         The folder, or a folder below it, cannot be read.
+    StoreUnavailable
+        The store does not answer.
     """
     try:
-        yield from store_of(folder).walk(folder)
+        for entry in store_of(folder).walk(folder):
+            if entry.is_unlisted and not with_unlisted:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), display(entry.uri))
+            yield entry
     except store_errors() as error:
+        if store_of(folder).is_transient(error):
+            raise _storage_error(folder, "cannot be listed: ", error) from None
         where = getattr(error, "filename", None) or display(public_uri(folder))
         raise InputError(f"{where}: cannot be listed: {reason(error)}") from None
 
@@ -131,7 +166,7 @@ def read(uri: str) -> bytes:
     except FileNotFoundError:
         raise FileNotFoundError(display(public_uri(uri))) from None
     except store_errors() as error:
-        raise StorageError(f"{display(public_uri(uri))}: cannot be read: {reason(error)}") from None
+        raise _storage_error(uri, "cannot be read: ", error) from None
 
 
 def read_tail(uri: str, n_bytes: int) -> bytes:
@@ -145,7 +180,7 @@ def read_tail(uri: str, n_bytes: int) -> bytes:
     try:
         return store_of(uri).tail(uri, n_bytes)
     except store_errors() as error:
-        raise StorageError(f"{display(public_uri(uri))}: cannot be read back: {reason(error)}") from None
+        raise _storage_error(uri, "cannot be read back: ", error) from None
 
 
 def create(uri: str, data: bytes) -> bool:
@@ -158,20 +193,35 @@ def create(uri: str, data: bytes) -> bool:
     Raises
     ------
     StorageError
-        The file does not exist and cannot be created.
+        The file does not exist and cannot be created, also where the store says that it exists.
     """
+    for _ in range(2):
+        try:
+            return _try_to_create(uri, data)
+        except FileExistsError:
+            # A store's word is not believed before the file is seen.
+            if exists(uri):
+                return False
+        # Another writer may have removed the file meanwhile, so that the store is asked once more.
+    raise StorageError(
+        f"{display(public_uri(uri))}: cannot be written: the store says that it exists, and there is no such file"
+    )
+
+
+def _try_to_create(uri: str, data: bytes) -> bool:
+    """Create a file as ``create``; FileExistsError where the store says that it exists."""
     store = store_of(uri)
     try:
         if _ACCESS.get().looks_first and store.find(uri) is not None:
             return False
         return store.create(uri, data)
     except FileExistsError:
-        return False
+        raise
     except store_errors() as error:
         # Some stores answer EINVAL where another writer was first: look whether the file exists.
         if isinstance(error, OSError) and error.errno == errno.EINVAL and exists(uri):
             return False
-        raise StorageError(f"{display(public_uri(uri))}: cannot be written: {reason(error)}") from None
+        raise _storage_error(uri, "cannot be written: ", error) from None
 
 
 def put(uri: str, data: bytes) -> None:
@@ -185,7 +235,7 @@ def put(uri: str, data: bytes) -> None:
     try:
         store_of(uri).put(uri, data)
     except store_errors() as error:
-        raise StorageError(f"{display(public_uri(uri))}: cannot be written: {reason(error)}") from None
+        raise _storage_error(uri, "cannot be written: ", error) from None
 
 
 def list_names(folder: str) -> list[str]:
@@ -201,7 +251,7 @@ def list_names(folder: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except store_errors() as error:
-        raise StorageError(f"{display(public_uri(folder))}: cannot be listed: {reason(error)}") from None
+        raise _storage_error(folder, "cannot be listed: ", error) from None
 
 
 def list_parts(folder: str) -> list[str]:
@@ -210,6 +260,11 @@ def list_parts(folder: str) -> list[str]:
     A writer that was killed may have left temporary files, which are not among them.
     """
     return [name for name in list_names(folder) if name.endswith(".parquet")]
+
+
+def part_uris(folder: str) -> list[str]:
+    """Return the URIs of the Parquet files in a folder, in order; raises as ``list_names``."""
+    return [join(folder, name) for name in list_parts(folder)]
 
 
 def remove(uri: str) -> None:
@@ -245,8 +300,8 @@ def honours_conditions(folder: str) -> bool:
     if is_local(folder):
         return True
     probe = join(folder, f"{PROBE_PREFIX}{secrets.token_hex(8)}")
+    create(probe, b"first")
     try:
-        create(probe, b"first")
         return not create(probe, b"second") and read(probe) == b"first"
     finally:
         remove(probe)
@@ -278,7 +333,8 @@ def store_of(uri: str) -> Store:
         known = ", ".join(sorted(name for name in fsspec.available_protocols() if len(name) < 8))
         raise InputError(f"{public_uri(uri)}: {reason(error)} (schemes that fsspec knows: {known})") from None
     except store_errors() as error:  # Some clients connect when they are made.
-        raise StorageError(f"{public_uri(uri)}: {reason(error)}") from None
+        kind = StoreUnavailable if is_transient(error) else StorageError
+        raise kind(f"{public_uri(uri)}: {reason(error)}") from None
     scheme, _, rest = public_uri(uri).partition("://")
     is_web = scheme in ("http", "https")
     return FsspecStore(filesystem, f"{scheme} {rest.partition('/')[0]}" if is_web else scheme)
@@ -297,7 +353,7 @@ def filesystem_of(uri: str) -> AbstractFileSystem | None:
     if is_local(uri):
         return None
     store_of(uri)  # Raises where there is no such store.
-    # Imported here, as above and below.
+    # Imported here because local files do without them.
     if not uri.startswith(_S3):
         import fsspec
 
@@ -320,10 +376,15 @@ def _s3_store(settings: S3Settings) -> Store:
     return S3Store(settings)
 
 
+def _storage_error(uri: str, failed: str, error: BaseException) -> StorageError:
+    kind = StoreUnavailable if store_of(uri).is_transient(error) else StorageError
+    return kind(f"{display(public_uri(uri))}: {failed}{reason(error)}")
+
+
 @contextmanager
 def _as_storage_errors(uri: str) -> Iterator[None]:
     """Turn what a store's client raises in the block into StorageError."""
     try:
         yield
     except store_errors() as error:
-        raise StorageError(f"{display(public_uri(uri))}: {reason(error)}") from None
+        raise _storage_error(uri, "", error) from None

@@ -1,4 +1,8 @@
-"""Files of this machine, or of a share that it mounts, as a store."""
+"""Files of this machine, or of a share that it mounts, as a store.
+
+A file appears whole: an exclusive temporary file is written and synchronised, and then linked to the name, or renamed
+to it where it may replace a file. The folder is synchronised last.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from glob import glob
 from pathlib import Path
@@ -24,6 +29,7 @@ class LocalStore:
 
     def walk(self, folder: str) -> Iterator[Entry]:
         root = str(_path(folder))
+        forbidden: set[str] = set()
         # The real paths of the folders that are walked with everything below them.
         walked = [os.path.realpath(root)]
 
@@ -36,11 +42,21 @@ class LocalStore:
                     walked.append(real)
                 elif real in walked:
                     return ()
-            with os.scandir(path) as entries:
-                return [(entry.path, _is_folder(entry)) for entry in entries]
+            try:
+                with os.scandir(path) as entries:
+                    return [(entry.path, _is_folder(entry)) for entry in entries]
+            except PermissionError:
+                if path == root:
+                    raise
+                forbidden.add(path)
+                return [(path, False)]
 
         for path in walk_files(root, children):
-            yield _entry(path, os.path.relpath(path, root))
+            relative = os.path.relpath(path, root)
+            if path in forbidden:
+                yield Entry(LOCAL + path, f"{relative}/", is_unlisted=True)
+            else:
+                yield _entry(path, relative)
 
     def glob(self, pattern: str) -> Iterator[Entry]:
         path = pattern.removeprefix(LOCAL)
@@ -49,8 +65,12 @@ class LocalStore:
         head, stars, _ = path.partition("/**")
         found = glob((head or "/") if stars else path, include_hidden=True)
         if stars:
-            folders = [name for name in found if os.path.isdir(name)]
-            found = [one.uri.removeprefix(LOCAL) for name in folders for one in self.walk(LOCAL + name)]
+            entries = [one for name in found if os.path.isdir(name) for one in self.walk(LOCAL + name)]
+            for one in entries:
+                if one.is_unlisted:
+                    relative = one.uri.removeprefix(LOCAL)[len(root) :].lstrip("/")
+                    yield replace(one, relative_path=f"{relative}/")
+            found = [one.uri.removeprefix(LOCAL) for one in entries]
         for name in _once(root, (name for name in found if matches(name) and not os.path.isdir(name))):
             yield _entry(name, name[len(root) :].lstrip("/"))
 
@@ -60,6 +80,11 @@ class LocalStore:
 
     def is_folder(self, uri: str) -> bool:
         return _path(uri).is_dir()
+
+    def describe(self, uri: str, relative_path: str) -> Entry:
+        """Return what is known of a file before it is read: only its names where nothing is known, or it is no file."""
+        entry = _entry(uri.removeprefix(LOCAL), relative_path)
+        return Entry(uri, relative_path) if entry.is_special else entry
 
     def names(self, folder: str) -> list[str]:
         return os.listdir(_path(folder))
@@ -140,7 +165,7 @@ def _once(root: str, paths: Iterable[str]) -> list[str]:
 def _entry(path: str, relative_path: str) -> Entry:
     try:
         found = os.stat(path)
-    except OSError:  # A link that leads nowhere: reading it will say so.
+    except (OSError, ValueError):  # A link that leads nowhere, or no name for a file: reading it will say so.
         return Entry(LOCAL + path, relative_path)
     modified = datetime.fromtimestamp(found.st_mtime, UTC)
     is_special = not stat.S_ISREG(found.st_mode)

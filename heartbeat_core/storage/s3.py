@@ -7,7 +7,9 @@ endless 503 took 25 requests).
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -161,7 +163,7 @@ class S3Store:
             self._ask("put_object", Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
         except OSError as error:
             if s3_code(error.__cause__) in ("PreconditionFailed", "412"):
-                return False
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), uri) from None
             raise
         return True
 

@@ -27,7 +27,8 @@ class Entry:
     """One file: its URI, its path relative to what was listed, and what the store says of it.
 
     ``version`` changes when the content does (an ETag, or size and time); None where the store says nothing.
-    ``is_special`` marks what cannot be read as a file: a FIFO, a socket or a device.
+    ``is_special`` marks what cannot be read as a file: a FIFO, a socket or a device. ``is_unlisted`` marks a folder
+    below what was listed that this process may not read; its relative path ends in a slash.
     """
 
     uri: str
@@ -36,6 +37,7 @@ class Entry:
     version: str | None = None
     modified: datetime | None = None
     is_special: bool = False
+    is_unlisted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ class Store(Protocol):
         """Read at most the last bytes of a file."""
 
     def create(self, uri: str, data: bytes) -> bool:
-        """Create a whole file unless it exists; tells whether this call did. FileExistsError means no, too."""
+        """Create a whole file unless it exists; tells whether this call did.
+
+        FileExistsError where the store says that the file exists, and it was not looked for.
+        """
 
     def put(self, uri: str, data: bytes) -> None:
         """Write a whole file, over any that exists."""
@@ -222,7 +227,7 @@ def glob_root(pattern: str) -> str:
 
 def glob_matcher(pattern: str) -> Callable[[str], re.Match[str] | None]:
     """Return a function that tells whether a path matches a glob; ValueError where ``**`` is part of a name."""
-    from fsspec.utils import glob_translate  # As above.
+    from fsspec.utils import glob_translate  # Loaded here because paths without wildcards do without it.
 
     return re.compile(glob_translate(pattern)).match
 

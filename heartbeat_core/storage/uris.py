@@ -7,6 +7,8 @@ import os
 import re
 from urllib.parse import quote
 
+from heartbeat_core.errors import InputError
+
 LOCAL = "file://"
 SUCCESS_NAME = "_SUCCESS"
 """The file that is written last into a folder: without it the folder is not finished."""
@@ -90,9 +92,17 @@ def without_query(uri: str) -> str:
 
 
 def to_uri(place: str | os.PathLike[str]) -> str:
-    """Return a place as a URI: a local path becomes an absolute ``file://`` URI, and any other URI stays as it is."""
+    """Return a place as a URI: a local path becomes an absolute ``file://`` URI, and any other URI stays as it is.
+
+    Raises
+    ------
+    InputError
+        The text is empty, as that of a variable of the shell that is not set: it would mean the current folder.
+    """
     text = os.fspath(place)
     scheme, separator, rest = text.partition("://")
+    if not (rest if separator else text).strip():
+        raise InputError(f"'{text}' names no place: give a file, a folder or a URL ('.' is the current folder)")
     if not separator:
         return LOCAL + os.path.abspath(os.path.expanduser(text))
     return LOCAL + os.path.abspath(rest) if scheme in ("file", "local") else text

@@ -13,7 +13,7 @@ import typer
 
 from heartbeat_core import __version__
 from heartbeat_core.errors import HeartbeatError, NothingSucceeded, UsageError
-from jobs.cli.printing import log, out, print_compacted
+from jobs.cli.printing import complain, log, out, print_compacted
 from jobs.cli.records import print_json
 from jobs.cluster.forkserver import start_server, use_one_thread
 from jobs.progress import counted
@@ -76,10 +76,10 @@ def exit_codes(interrupted: str = "interrupted; the same command goes on where i
     try:
         yield
     except HeartbeatError as error:
-        log.print(f"heartbeat: {error}")
+        complain(str(error))
         raise typer.Exit(_exit_code(error)) from None
     except KeyboardInterrupt:
-        log.print(f"heartbeat: {interrupted}")
+        complain(interrupted, "warning")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -112,10 +112,10 @@ def check_failures(totals: Totals, max_failure_rate: float) -> None:
     """End with an exit code of its own where all recordings failed, or a larger share than is allowed."""
     if totals.done == 0:
         failed = f"{counted(totals.listed, 'recording')} failed, and none succeeded"
-        log.print(f"heartbeat: {failed}: see the reasons above, and the table 'failures'")
+        complain(f"{failed}: see the reasons above, and the table 'failures'")
     elif totals.failed / totals.listed > max_failure_rate:
-        log.print(
-            f"heartbeat: {totals.failed} of {counted(totals.listed, 'recording')} failed, "
+        complain(
+            f"{totals.failed} of {counted(totals.listed, 'recording')} failed, "
             f"more than --max-failure-rate {max_failure_rate:g} allows"
         )
     else:

@@ -12,6 +12,7 @@ from jobs.cli.printing import TERMINAL, out
 from jobs.progress import counted
 
 if TYPE_CHECKING:
+    from heartbeat_core.evaluation.calls import Calls
     from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
     from heartbeat_core.evaluation.finished import ModelEvaluation
     from heartbeat_core.evaluation.intervals import Interval
@@ -104,7 +105,7 @@ def _print_rank_table(title: str, of_recipes: Mapping[str, LabelRanks], place: P
 
 def print_judged(found: ModelEvaluation) -> None:
     """Print the main figures of a finished model, in tables that are not wider than a terminal."""
-    from heartbeat_core.evaluation.finished_report import unsure_rows, warning_of
+    from heartbeat_core.evaluation.finished_report import rules_note, unsure_rows, warning_of
 
     recordings, patients = counted(found.n_rows, "recording"), counted(found.n_patients, "patient")
     out.print(f"{recordings} of {patients} predicted, {found.n_failed} failed")
@@ -114,6 +115,12 @@ def print_judged(found: ModelEvaluation) -> None:
         out.print(f"accuracy: {_interval(judged.accuracy)}")
         out.print(f"balanced accuracy: {_interval(judged.balanced_accuracy)}")
         out.print(f"macro-F1: {_interval(judged.macro_f1)}")
+        for name, rule in found.rules.items():
+            out.print(f"balanced accuracy of the {name}: {_interval(rule.balanced_accuracy)}")
+        out.print(rules_note(found), soft_wrap=False)
+        _print_calls(found.calls, judged.labels, "database")
+        if len(found.calls_by_device) > 1:
+            _print_calls(found.calls_by_device, judged.labels, "device")
     for ranks in found.against_rest:
         table = Table(title=f"{ranks.label} against the rest", box=box.SIMPLE, show_edge=False, pad_edge=False)
         table.add_column("within", overflow="fold")
@@ -144,6 +151,22 @@ def print_judged(found: ModelEvaluation) -> None:
     out.print("In brackets: 95 % intervals over patients. Not a medical device.")
     out.print(warning_of(found), soft_wrap=False)
     out.print(f"model {found.model_id}")
+
+
+def _print_calls(calls: Calls, labels: Sequence[str], place: Place) -> None:
+    """Print what the recordings of each label are called in each place."""
+    from heartbeat_core.evaluation.row_report import calls_rows
+
+    title = "called (share of the recordings with one known label)"
+    table = Table(title=title, box=box.SIMPLE, show_edge=False, padding=0)
+    table.add_column("recordings", no_wrap=True)
+    table.add_column(place, overflow="fold")
+    for head in ("rows", *labels):
+        table.add_column(head, justify="right")
+    for row in calls_rows(calls, labels):
+        table.add_row(*row)
+    out.print(table, width=min(out.width, TERMINAL))
+    out.print()
 
 
 def _interval(figure: Interval | None) -> str:

@@ -292,7 +292,8 @@ def export(
         typer.Option(
             "--truth",
             metavar="FOLDER|FILE",
-            help="For moody2022: where each recording's patient stands, as 'score' takes it. [default: the file names]",
+            help="For moody2022: where each recording's patient stands, as 'score' takes it; its other patients get "
+            "zeros. [default: the file names]",
         ),
     ] = None,
     as_json: AsJson = False,

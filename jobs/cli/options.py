@@ -74,7 +74,9 @@ Output = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME|URI", help="A shipped model, or where a bundle is. [default: cycles]"),
+    typer.Option(
+        "--model", metavar="NAME|URI", help="A shipped model, or where a bundle is. [default: cycle-spectrum]"
+    ),
 ]
 Cluster = Annotated[
     str | None,

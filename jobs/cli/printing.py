@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from textwrap import TextWrapper
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from jobs.logs import JsonLines, json_lines
 from jobs.progress import counted
@@ -39,6 +40,15 @@ def log_as_json() -> None:
         log.file = cast(IO[str], JsonLines(sys.stderr))
 
 
+def complain(message: str, level: str = "error") -> None:
+    """Say why the command ends without what it was asked for; in JSON, with the level."""
+    line, as_json = f"heartbeat: {message}", json_lines(log)
+    if as_json is None:
+        log.print(line)
+    else:
+        as_json.event(line, level)
+
+
 TERMINAL = 80
 """Columns of a terminal that a table may take."""
 _MOST_LEFT_OUT = 5
@@ -64,7 +74,7 @@ def print_review(done: ReviewSummary) -> None:
     if len(done.left_out) > _MOST_LEFT_OUT:
         out.print(f"and {len(done.left_out) - _MOST_LEFT_OUT} more")
     out.print(f"{counted(done.n_recordings, 'recording')} to judge: {done.page}")
-    out.print(f"Then take the verdicts back: heartbeat review {done.results} --import verdicts.json")
+    out.print(f"Then take the verdicts back: heartbeat review {shlex.quote(done.results)} --import verdicts.json")
 
 
 def print_imported(done: ImportSummary) -> None:
@@ -273,9 +283,13 @@ def print_places(folder: str, names: tuple[str, ...]) -> None:
 
 def print_predictions(rows: list[dict[str, Any]]) -> None:
     """Print a table of predictions; a recording that failed has its error as the note."""
-    table = Table("recording", "prediction", "confidence", "duration", "note")
-    for row in rows:
-        name = row["uri"].rpartition("/")[2]
+    from heartbeat_core import storage
+
+    table = Table(Column("recording", overflow="fold"), "prediction", "confidence", "duration", "note")
+    names = [row["uri"].rpartition("/")[2] for row in rows]
+    if len(set(names)) < len(names):  # Files of several folders.
+        names = [storage.display(row["uri"]) for row in rows]
+    for row, name in zip(rows, names, strict=True):
         if "error_type" in row:
             table.add_row(name, "-", "-", "-", f"{row['error_type']}: {row['message']}")
             continue

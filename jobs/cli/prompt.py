@@ -6,8 +6,10 @@ import csv
 import json
 import math
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -15,6 +17,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from heartbeat_core.errors import HeartbeatError
+from heartbeat_core.settings import S3Settings
+from heartbeat_core.storage.uris import display, public_uri
 from jobs.cli.printing import log, out
 
 if TYPE_CHECKING:
@@ -35,20 +39,37 @@ class AnswerFormat(StrEnum):
 
 
 def print_answers(connection: DuckDBPyConnection, text: str, answer_format: AnswerFormat) -> None:
-    """Print the answer to each statement of a text; raises InputError as ``database.answer``."""
-    from heartbeat_core.results.database import answer, relation, statements
+    """Print the answer to each statement of a text; raises InputError as ``database.answer``.
+
+    Statements run in another thread, because DuckDB does not let a signal through to this one while it computes.
+    """
+    from heartbeat_core.results.database import statements
 
     for statement in statements(text):
-        if answer_format is AnswerFormat.csv:
-            found = answer(connection, statement, as_text=True)
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(found.columns)
-            writer.writerows(found.rows)
-        elif answer_format is AnswerFormat.json:
-            found = answer(connection, statement)
-            _print_json(found.columns, found.rows)
-        else:
-            width = shutil.get_terminal_size((120, 24)).columns
+        with ThreadPoolExecutor(1) as thread:
+            answered = thread.submit(_print_answer, connection, statement, answer_format)
+            try:
+                answered.result()
+            except KeyboardInterrupt:
+                connection.interrupt()
+                raise
+
+
+def _print_answer(connection: DuckDBPyConnection, statement: str, answer_format: AnswerFormat) -> None:
+    from heartbeat_core.results.database import answer, as_input_errors, relation
+
+    if answer_format is AnswerFormat.csv:
+        found = answer(connection, statement, as_text=True)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(found.columns)
+        writer.writerows(found.rows)
+    elif answer_format is AnswerFormat.json:
+        found = answer(connection, statement)
+        _print_json(found.columns, found.rows)
+    else:
+        width = shutil.get_terminal_size((120, 24)).columns
+        # The statement runs only when its rows are shown.
+        with as_input_errors():
             relation(connection, statement).show(max_width=width, max_rows=MOST_ROWS)
 
 
@@ -60,6 +81,7 @@ def run_prompt(connection: DuckDBPyConnection, tables: Sequence[str], answer_for
     out.print(
         f"tables: {', '.join(tables)}. End a statement with ';'. DESCRIBE predictions; lists columns. Leave: exit"
     )
+    _take_signals()
     lines: list[str] = []
     while True:
         try:
@@ -82,13 +104,19 @@ def run_prompt(connection: DuckDBPyConnection, tables: Sequence[str], answer_for
             lines.clear()
 
 
-def python_lines(uri: str) -> str:
-    """Return the lines of Python that open the results of a job."""
+def python_lines(uri: str, s3: S3Settings) -> str:
+    """Return the lines of Python that open the results of a job, without any secret.
+
+    ``s3`` is how a bucket is reached, in addition to the standard AWS variables.
+    """
+    place = repr(display(public_uri(uri)))
+    if uri.startswith("s3://") and (given := s3.model_dump(exclude_defaults=True)):
+        place += f", s3={given!r}"
     return "\n".join(
         [
             "import heartbeat_core as hb",
             "",
-            f"results = hb.Results({uri!r})",
+            f"results = hb.Results({place})",
             'results.sql("FROM predictions").df()                # pandas',
             'results.sql("FROM predictions").pl()                # polars',
             'results.sql("FROM predictions").to_arrow_table()    # Arrow',
@@ -100,6 +128,7 @@ def run_python(names: Mapping[str, Any], banner: str) -> None:
     """Start a Python prompt that knows the names."""
     import code
 
+    _take_signals()
     with suppress(ImportError):
         import readline
         import rlcompleter
@@ -109,22 +138,40 @@ def run_python(names: Mapping[str, Any], banner: str) -> None:
     code.interact(banner, local=dict(names), exitmsg="")
 
 
+def _take_signals() -> None:
+    """At a prompt, Ctrl-C ends what runs and nothing else, each time; SIGTERM ends the process, which holds nothing."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _print_json(columns: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:
     """Print rows as one JSON array of objects, a row to a line."""
+    names = _told_apart(columns)
     before = "["
     for row in rows:
-        line = json.dumps(dict(zip(columns, map(_plain, row), strict=True)), ensure_ascii=False, default=str)
+        line = json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, default=str)
         sys.stdout.write(f"{before}{line}")
         before = ",\n"
     sys.stdout.write("]\n" if before != "[" else "[]\n")
 
 
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Return the names with a number behind each that occurred before: an object has no key twice."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in range(1, len(names) + 1))
+        found.append(name if name not in found else next(one for one in numbered if one not in (*found, *names)))
+    return found
+
+
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: null for what is no number, ISO 8601 for times."""
+    """Return a value as JSON has it: null for what is no number, ISO 8601 for times, hexadecimal digits for bytes."""
     if isinstance(value, float | Decimal):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, datetime | date | time):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, dict):

@@ -63,15 +63,15 @@ def open_python(output: Folder, config: StoreConfig = None) -> None:
     Example: **heartbeat open results/**
     """
     with exit_codes("interrupted"):
-        from heartbeat_core import storage
         from heartbeat_core.results.folder import Results
         from heartbeat_core.results.tables import find_tables
         from jobs.drivers.reach import reaching
 
-        with reaching(job_settings(config, None, None)):
+        settings = job_settings(config, None, None)
+        with reaching(settings):
             results = Results(output)
             if not sys.stdin.isatty():
-                typer.echo(python_lines(storage.display(results.uri)))
+                typer.echo(python_lines(results.uri, settings.s3))
                 return
             tables = {name: results.sql(f'FROM "{name}"') for name in find_tables(output)}
             first = next(iter(tables))

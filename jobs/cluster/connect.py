@@ -279,7 +279,7 @@ def _check_encryption(address: str, security: Security, wait_s: float) -> None:
             f"{address} wants certificates: set DASK_CONFIG to the dask.yaml of 'heartbeat certs', "
             "or give --cluster a file with 'tls'"
         )
-    from jobs.cluster.tls import shake_hands  # As above.
+    from jobs.cluster.tls import shake_hands  # Only where it is used: cryptography is slow to load.
 
     host, port = parse_host_port(rest)
     shake_hands(host, port, context, wait_s)

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from distributed import Client
+from distributed.comm.core import CommClosedError
 
 import heartbeat_core
 from heartbeat_core import storage
@@ -66,6 +67,8 @@ def ask(client: Client, function: Callable[..., T], *arguments: Any) -> dict[str
     except OSError as error:
         raise scheduler_gone(error) from None
     for worker, answer in answers.items():
+        if isinstance(answer, CommClosedError):
+            raise JobError(f"worker {worker} ended while it was asked: run the same command again")
         if isinstance(answer, Exception) and not isinstance(answer, HeartbeatError):
             raise JobError(
                 f"worker {worker} cannot run heartbeat ({type(answer).__name__}: {answer}): "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heartbeat_core import storage
+from heartbeat_core.challenges.answers import counted
 from heartbeat_core.challenges.challenge import CHALLENGES, Challenge
 from heartbeat_core.errors import InputError, OutputError, UsageError
 from heartbeat_core.storage.uris import public_uri
@@ -20,7 +21,7 @@ class Written:
     Attributes
     ----------
     n_files, n_answered : int
-        Files, and recordings or patients in them.
+        Files, and recordings or patients in them, those with zeros included.
     notes : tuple[str, ...]
         What the user should know of the recordings, one sentence each.
     unanswered : tuple[str, ...]
@@ -47,8 +48,8 @@ def write_answers(results: Sequence[str], challenge: str, out: str, truth: str |
     out : str
         A new or empty folder, or a URL.
     truth : str | None
-        As ``read_truth`` takes it; it says which patient each recording belongs to. None takes that from the file
-        names.
+        As ``read_truth`` takes it; it says which patient each recording belongs to, and its other patients get zeros.
+        None takes the patients from the file names.
 
     Raises
     ------
@@ -65,7 +66,14 @@ def write_answers(results: Sequence[str], challenge: str, out: str, truth: str |
     if storage.list_names(target) or (storage.exists(target) and not storage.is_folder(target)):
         raise OutputError(f"{shown} is there already: name a new folder")
     judged = assign([read_results(one) for one in results], asked)
-    answers, notes = answers_of(judged, asked, None if truth is None else read_truth(truth, asked))
+    table = None if truth is None else read_truth(truth, asked)
+    answers, notes = answers_of(judged, asked, table)
+    missing = set(table.records if table else ()) - {one for found in answers.values() for one in found.ids}
+    if missing:  # The official scorers end with an error where a file is missing.
+        answers = {name: found.at(sorted({*found.ids, *missing})) for name, found in answers.items()}
+        notes.append(
+            f"zeros, since there is no prediction or failure: {counted(len(missing), asked.unit)} of the truth"
+        )
     files = asked.files(answers)
     for name in files:
         if "/" in name or name.startswith("."):

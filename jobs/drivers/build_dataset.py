@@ -27,7 +27,7 @@ from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import Labels, ordered_counts, settle_labels
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Recording
-from heartbeat_core.results.schema import FAILURES, RECORDINGS, segments_table
+from heartbeat_core.results.schema import FAILURES, RECORDINGS, segments_table, with_metadata
 from heartbeat_core.settings import fingerprint, parse_settings
 from heartbeat_core.storage import uris
 from heartbeat_core.storage.uris import ROWS_FOLDER
@@ -53,6 +53,7 @@ from jobs.listing.labels import LabelTable, LabelWords, Matching, label_from_par
 from jobs.listing.listing import Listing
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Totals, by_count, count_errors, count_labels
+from jobs.output.provenance import claim_entries, inputs_entry
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks import reference
@@ -154,10 +155,10 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
     recordings = [recording for shard in run.shards() for recording in shard.recordings]
     matching, labels = _match(recordings, options)
     unmatched = _unmatched(matching)
+    provenance = {"recipe": options.recipe.name, "layout": options.layout}
     scaler = storage.join(run.ledger.out, SCALER_NAME)
     if not run.is_committed or reference.read_choice(run.ledger.out) is None or not storage.exists(scaler):
         with on_cluster(run, settings, console, worth_workers(run)) as connection:
-            provenance = {"recipe": options.recipe.name, "layout": options.layout}
             facts = run_facts(run, settings, provenance, connection)
             _settle_reference(run, connection, ScanJob(facts, options.recipe.frames), settings, console)
             write_schemas(run, {ROWS_FOLDER: RECORDINGS, uris.FAILURES: FAILURES})
@@ -169,7 +170,7 @@ def _build(run: Run, options: DatasetOptions, settings: JobSettings, console: Co
                 _store_scaler(run, connection, scaler, settings)
     totals = count(run)
     _write_unmatched(run.ledger.out, unmatched)
-    _write_segments(run.ledger.out, options.labels, matching)
+    _write_segments(run, options.labels, matching, provenance)
     facts_written = _write_facts(run, options, labels, totals)
     finish(run)
     remove_fits(run.ledger.out)
@@ -267,13 +268,15 @@ def _write_facts(run: Run, options: DatasetOptions, labels: Labels, totals: Tota
     return parse_settings(DatasetFacts, json.loads(storage.read(storage.join(out, FACTS_NAME))), FACTS_NAME)
 
 
-def _write_segments(out: str, table: LabelTable | None, matching: Matching) -> None:
+def _write_segments(run: Run, table: LabelTable | None, matching: Matching, provenance: Mapping[str, str]) -> None:
     """Write the segments of the recordings of the dataset, if the source of the labels has any."""
     if table is None or not table.segments:
         return
     ids = {path: recording.recording_id for path, recording in matching.by_path.items()}
     rows = [(ids[one.path], one.start_s, one.end_s, one.state) for one in table.segments if one.path in ids]
-    storage.create(storage.join(out, SEGMENTS_NAME), to_parquet(segments_table(rows)))
+    out = run.ledger.out
+    entries = {**claim_entries(out, inputs_entry(run.generations)), **provenance}
+    storage.create(storage.join(out, SEGMENTS_NAME), to_parquet(with_metadata(segments_table(rows), entries)))
 
 
 def _unmatched(matching: Matching) -> dict[str, list[str]]:

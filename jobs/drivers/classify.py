@@ -9,7 +9,7 @@ from itertools import chain
 
 from rich.console import Console
 
-from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
+from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, read_weights, resolve, shipped_models
 from heartbeat_core.errors import UsageError
 from heartbeat_core.features.catalogue import default_sets
 from heartbeat_core.formats.kept import KeptTypes, check_names
@@ -110,6 +110,7 @@ def classify(
             settings = settings.model_copy(update={"limits": Ledger(out).find_limits() or retry_limits})
         check_certificates(settings.cluster)
         manifest = read_manifest(settings.model)
+        read_weights(settings.model, manifest)  # Before any work: each worker would refuse damaged ones.
         features = features_written(settings, manifest)
         found = Found(inputs, settings)
         settings = settings.model_copy(update={"keep_columns": found.kept_names})
@@ -157,7 +158,7 @@ def features_written(settings: JobSettings, manifest: BundleManifest) -> tuple[s
 
 def _work(run: Run, manifest: BundleManifest, settings: JobSettings, console: Console) -> Totals:
     """Run what is left, store the tables that follow from it, and mark the folder as finished."""
-    complete = partial(keep_derived, run, manifest, manifest.provenance, console)
+    complete = partial(keep_derived, run, manifest, console)
     if run.is_committed:
         return finish(run, complete)
     # A worker finds a shipped model in its own installation. Any other path is made absolute, since a worker has

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.errors import InputError
-from heartbeat_core.formats.parquet import Table, from_parquet, join_tables, to_parquet
+from heartbeat_core.formats.parquet import Table, join_tables, to_parquet
+from heartbeat_core.results.files import read_file
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER, TABLES
 from jobs.output.lease import present
@@ -120,7 +121,7 @@ def _write(out: str, tables: tuple[str, ...], part_bytes: int, console: Console)
 
             def read(table: str = table) -> Iterator[Table]:
                 for name in old[table]:
-                    yield newest_rows(from_parquet(storage.read(storage.join(out, table, name))), newest)
+                    yield newest_rows(read_file(storage.join(out, table, name)), newest)
                     shown.advance()
 
             for part in _gather(read(), part_bytes):

@@ -15,7 +15,7 @@ from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.results.folder import Results
 from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.report import PAGE_NAME
-from jobs.output.ledger import as_output_errors, by_count, list_output
+from jobs.output.ledger import by_count, list_output
 from jobs.output.newest import read_failures
 from jobs.settings import JobSettings
 
@@ -61,7 +61,7 @@ def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
     if foreign:
         raise OutputError(f"{folder} holds something else ({foreign[0]}): name another folder for the demo")
     console.print("synthesising recordings: artificial sounds to try the program with, no real hearts")
-    with as_output_errors():
+    with storage.refusals_as(OutputError):
         for name, data in demo_recordings(SEED):
             storage.create(storage.join(recordings, name), data)
     summary = classify([storage.display(recordings)], storage.join(root, RESULTS_FOLDER), settings, console)

@@ -15,15 +15,17 @@ The same command goes on where it stopped.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.datasets.dataset import Dataset, Labelled
-from heartbeat_core.datasets.several import check_labels, read_labelled
-from heartbeat_core.errors import DatasetError, UsageError
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.datasets.labelled import Labelled
+from heartbeat_core.datasets.several import check_labels, data_notes, read_labelled
+from heartbeat_core.errors import DatasetError, OutputError, UsageError
 from heartbeat_core.evaluation.diagram import reliability_svg
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.judging import judge_recipe, judge_rules
@@ -34,13 +36,15 @@ from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import Labels, find_label
 from heartbeat_core.recipe import RESULTS_VERSION, Recipe
 from heartbeat_core.results.evaluation import FOLD_VERSION, out_of_fold_table
+from heartbeat_core.results.schema import with_metadata
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
 from jobs.cluster.connect import check_certificates
 from jobs.cluster.connection import Connection
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import enter, on_cluster
-from jobs.output.ledger import Ledger, as_output_errors
+from jobs.output.ledger import Ledger
+from jobs.output.provenance import claim_entries, datasets_entry
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
@@ -91,6 +95,8 @@ def evaluate(
         labelled = read_labelled(datasets)
         for recipe in options.recipes:
             check_labels(recipe, labelled.targets.labels)
+        for note in data_notes(options.recipes, labelled):
+            console.print(note)
         splits = {
             task: [
                 make_splits(options.protocol, labelled, task, options.n_folds, seed) for seed in range(options.n_seeds)
@@ -125,7 +131,7 @@ def evaluate(
                         patience_s=TASK_PATIENCE_S,
                     )
                     _run(connection, chunks, work, job, options, settings, console)
-            return _conclude(labelled, splits, options, ledger.out)
+            return _conclude(labelled, splits, options, ledger.out, datasets_entry(identity))
 
 
 def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
@@ -140,7 +146,9 @@ def _tasks(labelled: Labelled, options: EvaluateOptions) -> list[Task]:
     for labels in ((), dropped) if dropped else ((),):
         n_labels = len(Task("", labels).targets(targets).present)
         if n_labels < 2:
-            raise DatasetError(f"an evaluation needs at least two labels; the dataset's rows have {n_labels}")
+            known = Counter(cell for cell in Task("", labels).targets(targets).cells() if cell)
+            told = ", ".join(f"{n} {cell}" for cell, n in known.items()) or "none"
+            raise DatasetError(f"an evaluation needs at least two labels; the labelled rows are: {told}")
         found.append(Task(f"{n_labels} classes", labels))
     return found
 
@@ -189,9 +197,10 @@ def _run(
         run_tasks(connection, Tasks(run_fold, job, settings.task_retries, lambda _: shown.advance()), work)
 
 
-def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out: str) -> Evaluation:
+def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out: str, inputs: str) -> Evaluation:
     """Pool the folds, write everything, and return the figures."""
     rules = [rule for task, of_seeds in splits.items() for rule in judge_rules(labelled, task, of_seeds)]
+    protocol = protocol_text(options.protocol, options.n_folds, options.n_seeds)
     recipes = []
     for recipe in options.recipes:
         results = {
@@ -204,7 +213,8 @@ def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out:
             for (task, seed), of_folds in results.items()
             for number, fold in enumerate(of_folds)
         )
-        table = out_of_fold_table(labelled, recipe.name, pooled)
+        provenance = {**claim_entries(out, inputs), "recipe": recipe.name, "protocol": protocol}
+        table = with_metadata(out_of_fold_table(labelled, recipe.name, pooled), provenance)
         _create(out, (PREDICTIONS_FOLDER, f"{recipe.name}.parquet"), to_parquet(table))
         for task in splits:
             of_seeds = [results[task, seed] for seed in range(options.n_seeds)]
@@ -214,7 +224,7 @@ def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out:
                 place = (RELIABILITY_FOLDER, recipe.name, task.folder, f"{one.label}.svg")
                 _create(out, place, reliability_svg(one.label, one.reliability).encode())
     evaluation = Evaluation(
-        protocol=protocol_text(options.protocol, options.n_folds, options.n_seeds),
+        protocol=protocol,
         data_fingerprint=labelled.fingerprint(),
         recipes=tuple(recipes),
         rules=tuple(rules),
@@ -226,5 +236,5 @@ def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out:
 
 
 def _create(out: str, name: tuple[str, ...], data: bytes) -> None:
-    with as_output_errors():
+    with storage.refusals_as(OutputError):
         storage.create(storage.join(out, *name), data)

@@ -16,7 +16,7 @@ The same command goes on where it stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -24,8 +24,10 @@ import numpy as np
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
-from heartbeat_core.datasets.dataset import Dataset, Labelled, content_fingerprint
+from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, read_weights, resolve, shipped_models
+from heartbeat_core.bundles.overlap import count_known
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.datasets.labelled import Labelled, content_fingerprint
 from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, NothingSucceeded
 from heartbeat_core.evaluation.diagram import diagram_name, reliability_svg
@@ -37,7 +39,7 @@ from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import as_labels
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.results.judged import Outcomes, joined_outcomes, judged_table
-from heartbeat_core.results.schema import failures_table
+from heartbeat_core.results.schema import failures_table, with_metadata
 from heartbeat_core.settings import parse_settings
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
 from jobs.cluster.connect import check_certificates, check_device, connect
@@ -45,7 +47,8 @@ from jobs.cluster.connection import Connection
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import announce, enter, on_cluster
-from jobs.output.ledger import Ledger, as_output_errors
+from jobs.output.ledger import Ledger
+from jobs.output.provenance import claim_entries, datasets_entry
 from jobs.progress import counted, meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
@@ -70,12 +73,13 @@ def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, c
     check_certificates(settings.cluster)
     with reaching(settings):
         manifest = read_manifest(settings.model)
+        read_weights(settings.model, manifest)  # Before any work: each worker would refuse damaged ones.
         datasets = [Dataset(uri) for uri in dataset_uris]
         as_stored = read_labelled(datasets)
         if not len(as_stored):
             raise DatasetError("no recording of the datasets has a label: there is nothing to judge the model by")
         labelled = replace(as_stored, targets=as_labels(as_stored.targets, manifest.labels))
-        overlap = find_overlap(manifest, datasets, as_stored)
+        overlap, n_trained_on = find_overlap(manifest, datasets, as_stored)
         batches = make_batches(labelled.uri, labelled.audio_sha256)
         if out is None:
             access = storage.Access(settings.s3)
@@ -85,7 +89,7 @@ def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, c
                 outcomes = _predict(connection, batches, "", manifest, access, settings, console)
             for one in outcomes.failures.values():
                 console.print(f"failed: {storage.display(one.recording.public_uri)}: {one.message}")
-            return _figures(manifest, labelled, outcomes, overlap)
+            return _figures(manifest, labelled, outcomes, overlap, n_trained_on)
         ledger = Ledger(out)
         identity = {
             "job": "evaluate",
@@ -103,23 +107,31 @@ def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, c
                 return parse_settings(ModelEvaluation, stored, FIGURES_NAME)
             with on_cluster(place, settings, console) as connection:
                 outcomes = _predict(connection, batches, ledger.out, manifest, place.access, settings, console)
-            found = _figures(manifest, labelled, outcomes, overlap)
-            _write(ledger.out, place.run_id, labelled, outcomes, found)
+            found = _figures(manifest, labelled, outcomes, overlap, n_trained_on)
+            provenance = {**claim_entries(ledger.out, datasets_entry(identity)), **manifest.provenance}
+            _write(ledger.out, provenance, labelled, outcomes, found)
             return found
 
 
-def find_overlap(manifest: BundleManifest, datasets: Sequence[Dataset], labelled: Labelled) -> Overlap:
-    """Tell which of the labelled recordings are known to be in the model's training data.
+def find_overlap(
+    manifest: BundleManifest, datasets: Sequence[Dataset], labelled: Labelled
+) -> tuple[Overlap, int | None]:
+    """Tell which of the labelled recordings are known to be in the model's training data, and how many.
 
-    A set of rows is known to be if it has the fingerprint of the training data, with or without the labels that the
-    model was not trained on. Where the alignment reference of the model is among the recordings, some are likely to be.
+    A bundle of an earlier version does not name its recordings. A set of rows is then known to be if it has the
+    fingerprint of the training data, with or without the labels that the model was not trained on; and where the
+    alignment reference of the model is among the recordings, some are likely to be.
     """
+    if digests := manifest.training_data.recordings:
+        n_known = count_known(digests, labelled.audio_sha256)
+        return ("all" if n_known == len(labelled) else "some" if n_known else "none"), n_known
     if _is_training_data(manifest, labelled):
-        return "all"
-    if len(datasets) > 1 and any(_is_training_data(manifest, dataset.labelled()) for dataset in datasets):
-        return "some"
+        return "all", len(labelled)
+    if any(_is_training_data(manifest, dataset.labelled()) for dataset in datasets):
+        return "some", None
     references = {dataset.facts.reference_audio_sha256 for dataset in datasets}
-    return "likely" if manifest.reference.audio_sha256 in references.union(labelled.audio_sha256) else "unknown"
+    is_likely = manifest.reference.audio_sha256 in references.union(labelled.audio_sha256)
+    return ("likely" if is_likely else "unknown"), None
 
 
 def _is_training_data(manifest: BundleManifest, labelled: Labelled) -> bool:
@@ -166,7 +178,9 @@ def _predict(
     return outcomes
 
 
-def _figures(manifest: BundleManifest, labelled: Labelled, outcomes: Outcomes, overlap: Overlap) -> ModelEvaluation:
+def _figures(
+    manifest: BundleManifest, labelled: Labelled, outcomes: Outcomes, overlap: Overlap, n_trained_on: int | None
+) -> ModelEvaluation:
     predictions = ModelPredictions(
         outcomes.rows,
         outcomes.predicted,
@@ -180,20 +194,24 @@ def _figures(manifest: BundleManifest, labelled: Labelled, outcomes: Outcomes, o
         model_id=manifest.model_id,
         data_fingerprint=labelled.fingerprint(),
         overlap=overlap,
+        n_trained_on=n_trained_on,
         error_types=[one.error_type for one in outcomes.failures.values()],
     )
 
 
-def _write(out: str, run_id: str, labelled: Labelled, outcomes: Outcomes, found: ModelEvaluation) -> None:
-    failures = failures_table(list(outcomes.failures.values()), generation=0, run_id=run_id, now=datetime.now(UTC))
+def _write(
+    out: str, provenance: Mapping[str, str], labelled: Labelled, outcomes: Outcomes, found: ModelEvaluation
+) -> None:
+    failures = failures_table(
+        list(outcomes.failures.values()), generation=0, run_id=provenance["run_id"], now=datetime.now(UTC)
+    )
     files = {
-        PREDICTIONS_NAME: to_parquet(judged_table(labelled, outcomes, found.model_id)),
-        FAILURES_NAME: to_parquet(failures),
+        PREDICTIONS_NAME: to_parquet(with_metadata(judged_table(labelled, outcomes, found.model_id), provenance)),
+        FAILURES_NAME: to_parquet(with_metadata(failures, provenance)),
         **{diagram_name(one.label): reliability_svg(one.label, one.reliability).encode() for one in found.against_rest},
         FIGURES_NAME: (json.dumps(found.model_dump(mode="json"), indent=2) + "\n").encode(),
         REPORT_NAME: model_report(found).encode(),
         SUCCESS_NAME: b"",
     }
     for name, data in files.items():
-        with as_output_errors():
-            storage.create(storage.join(out, name), data)
+        storage.create(storage.join(out, name), data)

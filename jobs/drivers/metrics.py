@@ -47,7 +47,7 @@ def serving_metrics(run: Run, port: int | None, job: str, console: Console) -> I
     if port is None:
         yield lambda commits: None
         return
-    from jobs.output.metrics import JobMetrics, served  # As above.
+    from jobs.output.metrics import JobMetrics, served  # Imported here: jobs that serve none do without.
 
     metrics = JobMetrics(job, run.run_id, run.n_shards, run.n_recordings)
     metrics.take(run.commits.values())

@@ -7,7 +7,15 @@ from typing import Any
 
 from heartbeat_core import storage
 from heartbeat_core.bundles import bundle as bundles
-from heartbeat_core.errors import InputNotFound, RecordingNotFound
+from heartbeat_core.errors import (
+    HeartbeatError,
+    InputError,
+    InputNotFound,
+    RecordingError,
+    RecordingNotFound,
+    RecordingUnreadable,
+    StoreUnavailable,
+)
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording, failure
 from heartbeat_core.settings import Limits
@@ -20,12 +28,12 @@ def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str,
     """Classify recordings; one mapping each, in the order they were named.
 
     A recording that cannot be processed, or is not there, has ``stage``, ``error_type`` and ``message`` in place of a
-    prediction.
+    prediction. So does an input that cannot be listed.
 
     Raises
     ------
     UsageError
-        The model or an input cannot be used.
+        The model cannot be used, an input is an empty text, or no input can be listed.
     """
     recordings, missing = _list(inputs)
     bundle = bundles.load(model)
@@ -54,13 +62,21 @@ def _list(inputs: Sequence[str]) -> tuple[list[Recording], dict[str, Failure]]:
     """Return the recordings that the inputs name, each once, and the failures of those that are not there."""
     found: dict[str, Recording] = {}
     missing: dict[str, Failure] = {}
+    refused: list[HeartbeatError] = []
     for text in inputs:
         try:
             found.update((recording.uri, recording) for recording in Listing([text], in_process=True))
-        except InputNotFound:
-            recording = Recording(storage.to_uri(text), text)
-            missing[recording.uri] = failure(recording, RecordingNotFound("no such file or folder"))
+        except (InputError, StoreUnavailable) as error:
+            shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            recording = Recording(storage.to_uri(shown), shown)
+            why: RecordingError = RecordingNotFound("no such file or folder")
+            if not isinstance(error, InputNotFound):
+                refused.append(error)
+                why = RecordingUnreadable(str(error))
+            missing[recording.uri] = failure(recording, why)
             found[recording.uri] = recording
+    if refused and len(refused) == len(inputs):
+        raise refused[0]
     return list(found.values()), missing
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, resolve, shipped_models
+from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, read_weights, resolve, shipped_models
 from heartbeat_core.errors import InputError, UsageError
 from heartbeat_core.features.catalogue import default_sets
 from heartbeat_core.formats.kept import KeptColumn
-from heartbeat_core.formats.parquet import from_parquet
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.files import read_file
 from heartbeat_core.results.folder import Results
 from heartbeat_core.results.stored import lacking_inputs
 from heartbeat_core.settings import Limits
@@ -96,6 +96,7 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
         if storage.to_uri(out).rstrip("/") == found.uri.rstrip("/"):
             raise UsageError("the results are never changed: name another folder for the output")
         manifest = read_manifest(settings.model)
+        read_weights(settings.model, manifest)  # Before any work: each worker would refuse damaged ones.
         settings = settings.model_copy(
             update={
                 "limits": Limits.model_validate(found.identity["limits"]),
@@ -128,7 +129,7 @@ def reclassify(source: str, out: str, settings: JobSettings, console: Console) -
             has_worked = not run.is_committed
             if has_worked:
                 _work(run, found, manifest, features, settings, console, is_read=n_stored < run.n_recordings)
-            totals = finish(run, lambda: keep_derived(run, manifest, manifest.provenance, console))
+            totals = finish(run, lambda: keep_derived(run, manifest, console))
             if has_worked:
                 try_report(run.ledger.out, run.commits, console)
             commits = run.commits.values()
@@ -170,7 +171,7 @@ def _stored(source: str, failed: Collection[str], unread: list[Recording]) -> It
     part_of: dict[str, str] = {}
     if any(name.startswith("compact-") for name in names):  # The names do not tell the shard any more.
         for name in names:
-            ids = from_parquet(storage.read(storage.join(folder, name)), ["recording_id"]).column("recording_id")
+            ids = read_file(storage.join(folder, name), ["recording_id"]).column("recording_id")
             part_of.update(dict.fromkeys(ids.to_pylist(), name))
     for shard, recording in newest_recordings(source):
         if recording.recording_id in failed:

@@ -34,7 +34,6 @@ from heartbeat_core.bundles.manifest import (
     shipped_models,
 )
 from heartbeat_core.errors import BundleError, InputError
-from heartbeat_core.formats.parquet import from_parquet
 from heartbeat_core.reporting.drift import N_FARTHEST, UNLIKE
 from heartbeat_core.reporting.facts import (
     PREDICTION_COLUMNS,
@@ -45,6 +44,7 @@ from heartbeat_core.reporting.facts import (
     Task,
 )
 from heartbeat_core.reporting.report import build_report
+from heartbeat_core.results.files import read_file
 from heartbeat_core.results.sample import Sample, numbers_table, read_sample
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
@@ -177,7 +177,7 @@ def _shards(out: str, drifts: Mapping[int, Drift]) -> list[ShardDrift]:
     first: dict[int, str | None] = {}
     for shard in (one.shard for one in farthest):
         if (name := f"{part_name(shard)}.parquet") in there:  # A compaction removes it.
-            part = from_parquet(storage.read(storage.join(out, "predictions", name)), ["relative_path"])
+            part = read_file(storage.join(out, "predictions", name), ["relative_path"])
             first[shard] = next(iter(part.column("relative_path").to_pylist()), None)
     return [replace(one, first=first.get(one.shard)) for one in found]
 
@@ -195,7 +195,7 @@ def _failures(
         for uri in wanted or [uri for uri in there if not uri.rpartition("/")[2].startswith("part-")][:1]:
             if len(first.setdefault(kind, [])) >= _FIRST:
                 break
-            part = newest(from_parquet(storage.read(uri)))
+            part = newest(read_file(uri))
             first[kind] += [
                 (row.get("relative_path") or row["uri"], row["message"])
                 for row in part.to_pylist()

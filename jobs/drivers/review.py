@@ -149,7 +149,9 @@ def review(
     check_salt(found.salt, salt_env)
     place = storage.to_uri(folder)
     if storage.list_names(place):  # Verdicts may be written there.
-        raise OutputError(f"{storage.display(place)} is not empty: name a new folder")
+        raise OutputError(
+            f"{storage.display(place)} is not empty: name a new folder, or remove it if an interrupted review left it"
+        )
     chosen = _choose(found, n_each)
     items: list[Item] = []
     left_out: list[tuple[str, str]] = []

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from heartbeat_core import storage
-from heartbeat_core.errors import HeartbeatError, StorageError
+from heartbeat_core.errors import HeartbeatError, OutputError, StorageError
 from heartbeat_core.formats.kept import KeptColumn, KeptTypes
 from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
@@ -27,7 +27,7 @@ from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
 from jobs.logs import json_lines
 from jobs.output.lease import BEAT_S, Presence, present
-from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, as_output_errors, reconcile
+from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, reconcile
 from jobs.output.plans import Generation, PlanFolder, PlannedShard, Replaced, sum_replaced
 from jobs.output.provenance import describe_origin, recorded
 from jobs.progress import counted, meter
@@ -134,7 +134,7 @@ def job_identity(job: str, inputs: Sequence[str], settings: JobSettings, **more:
     """Return what makes two commands the same job: everything that changes the rows or how they are divided."""
     return {
         "job": job,
-        "inputs": [public_uri(storage.to_uri(text)) for text in inputs],
+        "inputs": [public_uri(storage.to_uri(text)).rstrip("/") for text in inputs],
         "path_column": settings.path_column,
         "patient_column": settings.patient_column,
         "keep_columns": list(settings.keep_columns),
@@ -175,7 +175,7 @@ def enter(
     OutputError
         The folder holds another job or cannot be written, or another driver is in the way.
     """
-    with as_output_errors():
+    with storage.refusals_as(OutputError):
         honours_conditions = storage.honours_conditions(ledger.out)
     access = storage.Access(settings.s3, looks_first=not honours_conditions)
     with storage.using(access, WORK_PATIENCE_S), present(ledger.out, alone=not honours_conditions) as presence:
@@ -281,6 +281,7 @@ def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int
     """
     # Imported here, as below: Dask takes a quarter of a second to load, and some jobs do without workers.
     from jobs.cluster.connect import check_device, connect
+    from jobs.cluster.watch import telling_of_lost_workers
     from jobs.drivers.preflight import check_job
 
     shared = storage.join(place.ledger.out, RUN_NAME)
@@ -289,7 +290,11 @@ def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int
         check_job(connection, place, settings)
         announce(connection, console)
         place.presence.stage = "working"
-        with recorded(place.ledger.out, place.presence.id, settings, connection.shape):
+        place.presence.tell = console.print
+        with (
+            telling_of_lost_workers(connection, console.print),
+            recorded(place.ledger.out, place.presence.id, settings, connection.shape),
+        ):
             yield connection
 
 
@@ -308,7 +313,22 @@ def run_shards(
     console: Console,
     title: str,
 ) -> None:
-    """Run the shards that are left, show progress, and add what they commit to the run; without a connection, here."""
+    """Run the shards that are left, show progress, and add what they commit to the run.
+
+    Parameters
+    ----------
+    run : Run
+    connection : Connection | None
+        To the workers; None runs the shards in this process.
+    function : Callable[[PlannedShard, JobT], Commit]
+        The task that processes and commits a shard.
+    job : JobT
+        Its second argument.
+    settings : JobSettings
+    console : Console
+    title : str
+        What the progress bar is called.
+    """
     presence = run.presence
     # What is taken again is not done any more, and its failure does not count.
     replaced = run.replaced

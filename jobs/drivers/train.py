@@ -23,8 +23,9 @@ from heartbeat_core.bundles.manifest import (
     manifest_bytes,
 )
 from heartbeat_core.bundles.servable import Trainable, check_servable, train_bundle, usable_rows
-from heartbeat_core.datasets.dataset import Dataset, Labelled
-from heartbeat_core.datasets.several import check_labels, read_labelled
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.datasets.labelled import Labelled
+from heartbeat_core.datasets.several import check_labels, data_notes, read_labelled
 from heartbeat_core.errors import DatasetError, InputError, OutputError
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.finished import MODEL_EVALUATION
@@ -35,14 +36,14 @@ from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import find_label
 from heartbeat_core.learning.fit import Examples, n_steps
 from heartbeat_core.recipe import Recipe
-from heartbeat_core.results.schema import holdout_table
+from heartbeat_core.results.schema import holdout_table, with_metadata
 from heartbeat_core.settings import parse_settings
 from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.cluster.connect import connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import announce
-from jobs.output.ledger import as_output_errors, list_output
+from jobs.output.ledger import list_output
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
@@ -95,6 +96,8 @@ def train(
         check_servable(recipe)
         labelled = read_labelled(datasets)
         check_labels(recipe, labelled.targets.labels)
+        for note in data_notes([recipe], labelled):
+            console.print(note)
         dropped = tuple(find_label(label, labelled.targets.labels, "--drop-label") for label in options.drop_labels)
         kept = usable_rows(labelled.targets, dropped)
         targets = Task("", dropped).targets(labelled.targets).take(kept)
@@ -104,13 +107,13 @@ def train(
         evaluations = _evaluations(options.evaluations, recipe, dropped, labelled)
         if not evaluations:
             n_folds, seed = recipe.training.holdout_folds, recipe.training.seed
-            split = holdout_split(targets.strata, groups, n_folds, seed, longest.reference_group())
+            split = holdout_split(targets.strata, groups, n_folds, seed, _reference_person(longest, labelled))
             if not len(targets.take(split[1]).definite):
                 raise DatasetError(
                     f"none of the {len(split[1])} rows that would be held out has a known label, and so there would be "
                     "no figures: add rows with one label each, or judge with 'heartbeat evaluate' and give --evaluation"
                 )
-        with as_output_errors():
+        with storage.refusals_as(OutputError):
             storage.check_writable(target)
         inputs = _inputs(datasets, recipe, labelled, settings, console)
         trainable = Trainable(
@@ -130,7 +133,7 @@ def train(
             bundle, weights, holdout = train_bundle(recipe, trainable, evaluations, options.data, shown.advance)
         files = {WEIGHTS_NAME: weights}
         if holdout is not None:
-            files[HOLDOUT_NAME] = to_parquet(holdout_table(holdout))
+            files[HOLDOUT_NAME] = to_parquet(with_metadata(holdout_table(holdout), {"model_id": bundle.model_id}))
         diagrams = card_diagrams(bundle.manifest, dropped)
         files |= {name: svg.encode() for name, svg in diagrams.items()}
         files[CARD_NAME] = model_card(bundle.manifest, len(weights), dropped).encode()
@@ -138,6 +141,15 @@ def train(
         # The manifest last: a bundle without it is not a bundle.
         _write(target, {MANIFEST_NAME: manifest_bytes(bundle.manifest)})
         return bundle
+
+
+def _reference_person(dataset: Dataset, labelled: Labelled) -> str:
+    """Return the group of the alignment reference among all rows, where people who share a recording are one."""
+    own = dataset.reference_group()
+    rows = dataset.labelled()
+    group_of = dict(zip(labelled.audio_sha256, labelled.groups, strict=True))
+    found = (group_of[digest] for digest, group in zip(rows.audio_sha256, rows.groups, strict=True) if group == own)
+    return next(found, own)
 
 
 def _recipe(datasets: Sequence[Dataset], wanted: Recipe | None) -> Recipe:
@@ -218,7 +230,7 @@ def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], labelled
         ) from None
     except ValueError:
         raise InputError(f"{storage.display(uri)}: not valid JSON") from None
-    # How long fitting took is another time another: the bundle is what the data and the recipe make it.
+    # The time of fitting differs from run to run, and the bundle depends on the data and the recipe alone.
     ours = tuple(
         one.model_copy(update={"fit_s": None})
         for one in found.recipes
@@ -236,7 +248,5 @@ def _evaluation(place: str, recipe: Recipe, drop_labels: Sequence[str], labelled
 
 def _write(folder: str, content: dict[str, bytes]) -> None:
     for name, data in content.items():
-        with as_output_errors():
-            created = storage.create(storage.join(folder, name), data)
-        if not created:
+        if not storage.create(storage.join(folder, name), data):
             raise OutputError(f"{storage.display(folder)}/{name} was written by another process a moment ago")

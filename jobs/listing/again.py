@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from heartbeat_core import storage
-from heartbeat_core.errors import StorageError
+from heartbeat_core.errors import StoreUnavailable
 from heartbeat_core.recordings.fetch import shown_reason
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage import retry
@@ -18,19 +18,19 @@ AT_ONCE = 16
 def look_again(recordings: Iterable[Recording]) -> Iterator[Recording]:
     """Yield each recording, in order, with the size and version that its store gives it now.
 
-    A recording that was listed without a version, as the rows of a manifest are, stays as it is. So does one that the
-    store does not have or does not show: whoever reads it finds out why.
+    A remote recording that was listed without a version, as those of a manifest are, stays as it is. So does any that
+    its store does not have or does not show: whoever reads it finds out why.
 
     Raises
     ------
-    StorageError
+    StoreUnavailable
         The store does not answer.
     """
     return retry.in_order(_look_again, recordings, AT_ONCE)
 
 
 def _look_again(recording: Recording) -> Recording:
-    if recording.version is None:
+    if recording.version is None and not storage.is_local(recording.opens):
         return recording
     store = storage.store_of(recording.opens)
     try:
@@ -39,7 +39,7 @@ def _look_again(recording: Recording) -> Recording:
         # A web server that does not answer says nothing about other servers.
         if store.is_transient(error) and not recording.opens.startswith(("http://", "https://")):
             shown = storage.display(recording.public_uri)
-            raise StorageError(f"{shown}: the store does not answer: {shown_reason(recording, error)}") from None
+            raise StoreUnavailable(f"{shown}: the store does not answer: {shown_reason(recording, error)}") from None
         return recording
     if found is None:
         return recording

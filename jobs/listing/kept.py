@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,11 @@ from heartbeat_core.storage.uris import public_uri
 
 PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
 """Names by which the column of patients is found when no option names it."""
+
+GAPS = frozenset({"nan", "none", "na", "n/a", "<na>", "null"})
+"""What programs write for a missing value, in small letters."""
+
+_WHOLE_FLOAT = re.compile(r"\d+\.0")
 
 Records = Mapping[str, Sequence[str | None]]
 """A table as ``read_records`` returns it."""
@@ -45,6 +51,23 @@ def readable_cells(records: Records, column: str, source: str) -> Sequence[str |
     return records[column]
 
 
+def is_gap(cell: str | None) -> bool:
+    """Tell whether a cell holds one of ``GAPS``."""
+    return cell is not None and cell.strip().lower() in GAPS
+
+
+def patient_cells(records: Records, column: str, source: str) -> Sequence[str | None]:
+    """Return the cells of a column of patients, None for one of ``GAPS``; raises as ``readable_cells``.
+
+    Programs write whole numbers as ``33151.0`` where a column has gaps. The same patient may be ``33151`` in another
+    table, so a column in which all numbers are written that way loses the ``.0``.
+    """
+    cells = [None if is_gap(cell) else cell for cell in readable_cells(records, column, source)]
+    if all(_WHOLE_FLOAT.fullmatch(cell) for cell in cells if cell):
+        return [cell and cell.removesuffix(".0") for cell in cells]
+    return cells
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestColumns:
     """Which columns of manifests go along.
@@ -67,7 +90,7 @@ class ManifestColumns:
         """Return the patient of each row of a table; raises InputError as ``readable_cells``."""
         wanted = PATIENT_COLUMNS if self.patient is None else (self.patient,)
         found = next((found for name in wanted if (found := find_name(list(records), name)) is not None), None)
-        return [None] * _n_rows(records) if found is None else readable_cells(records, found, source)
+        return [None] * _n_rows(records) if found is None else patient_cells(records, found, source)
 
     def check(self, of_manifests: Sequence[str]) -> None:
         """Check that each named column is one of all manifests together, or of the other table.

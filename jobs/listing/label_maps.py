@@ -75,6 +75,10 @@ class LabelMap(Settings):
             )
         return cell or None
 
+    def has(self, word: str) -> bool:
+        """Tell whether the map has a word."""
+        return _fold(word) in self._folded
+
     @cached_property
     def _folded(self) -> dict[str, str]:
         return {_fold(word): cell for word, cell in self.words.items()}

@@ -7,6 +7,7 @@ on disk). Rows without a recording, and recordings without a label, are counted 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import zip_longest
@@ -15,7 +16,7 @@ from operator import attrgetter
 from heartbeat_core import storage
 from heartbeat_core.databases.catalogue import DATABASES
 from heartbeat_core.databases.database import Segment
-from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.errors import InputError
 from heartbeat_core.formats.audio_names import without_ending
 from heartbeat_core.formats.records import read_records
 from heartbeat_core.formats.table_names import TABLE_SUFFIXES
@@ -23,7 +24,7 @@ from heartbeat_core.labels import ORIGINAL_LABELS, Labels, join_cell, parse_cell
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
-from jobs.listing.kept import ManifestColumns, kept_cells, readable_cells
+from jobs.listing.kept import ManifestColumns, is_gap, kept_cells, readable_cells
 from jobs.listing.label_maps import LabelMap
 from jobs.listing.listing import PATH_COLUMNS, find_column
 
@@ -40,7 +41,8 @@ N_KEYS = 4
 class LabelRow:
     """What a label table says of one recording; ``path`` holds no secret.
 
-    ``label`` holds the labels that the recording may have, joined by ``|``; it is None where the cell is empty.
+    ``label`` holds the labels that the recording may have, joined by ``|``; it is None where the cell is empty, or
+    holds a word for a missing value that the user did not name.
     ``kept`` are the cells in the columns that are kept, in the order of ``LabelTable.kept``.
     """
 
@@ -77,6 +79,12 @@ class LabelWords:
 
     declared: Labels | None = None
     map: LabelMap | None = None
+
+    def names(self, word: str) -> bool:
+        """Tell whether the user named a word, as one that the map turns into labels or as a label."""
+        if self.map is not None:
+            return self.map.has(word)
+        return word.strip().casefold() in {name.casefold() for name in self.declared or ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +162,15 @@ def read_labels(
     if not source.lower().endswith(TABLE_SUFFIXES):
         raise InputError(f"{source}: labels are read from {', '.join(TABLE_SUFFIXES)}")
     try:
-        data = storage.read(uri)
+        with storage.refusals_as(InputError):
+            data = storage.read(uri)
     except FileNotFoundError:
         raise InputError(f"{source}: no such label file") from None
-    except StorageError as error:
-        raise InputError(str(error)) from None
     records = read_records(data, source[source.rindex(".") :].lower(), source)
-    rows, labels = _rows(records, source, columns, words, LABEL_COLUMNS, keep_columns)
+    rows, labels, notes = _rows(records, source, columns, words, LABEL_COLUMNS, keep_columns)
     if not rows:
         raise InputError(f"{source}: it has no rows; give each recording a row with its path and its label")
-    return LabelTable(source, rows, labels, tuple(records), tuple(keep_columns))
+    return LabelTable(source, rows, labels, tuple(records), tuple(keep_columns), notes=notes)
 
 
 def read_database(
@@ -196,7 +203,7 @@ def read_database(
         for column in dict.fromkeys(column for one in tables for column in one.columns)
     }
     kept = tuple(keep_columns) or tuple(column for column in records if column not in _OWN_COLUMNS)
-    rows, labels = _rows(records, f"--database {name}", columns, words, database.label_columns, kept)
+    rows, labels, notes = _rows(records, f"--database {name}", columns, words, database.label_columns, kept)
     return LabelTable(
         ", ".join(map(public_uri, folders)),
         rows,
@@ -204,7 +211,7 @@ def read_database(
         tuple(records),
         kept,
         [segment for one in tables for segment in one.segments],
-        [note for one in tables for note in one.notes],
+        [*(note for one in tables for note in one.notes), *notes],
     )
 
 
@@ -215,18 +222,21 @@ def _rows(
     words: LabelWords,
     label_columns: Sequence[str],
     keep_columns: Sequence[str],
-) -> tuple[list[LabelRow], Labels]:
-    """Return the rows of a table of text, and their labels."""
+) -> tuple[list[LabelRow], Labels, list[str]]:
+    """Return the rows of a table of text, their labels, and notes as those of ``LabelTable``."""
     names = list(records)
     if words.map is not None and columns.label is None and words.map.column in names:
         label_columns = (words.map.column,)
     path_column = find_column(names, columns.path, PATH_COLUMNS, source, "--label-path-column")
     paths = records[path_column]
     label_column = find_column(names, columns.label, label_columns, source, "--label-column")
-    cells = []
+    cells, gaps = [], Counter[str]()
     for number, word in enumerate(records[label_column], 1):
         if paths[number - 1] is None:
             raise InputError(f"{source}: row {number} has no path")
+        if word is not None and is_gap(word) and not words.names(word):
+            gaps[word.strip()] += 1
+            word = None
         cells.append(_parse(word, words, f"{source}, row {number}"))
     labels = settle_labels({name for cell in cells for name in cell}, words.declared, source)
     patients = ManifestColumns(patient=columns.patient).patients(records, source)
@@ -237,7 +247,14 @@ def _rows(
         LabelRow(_normal_path(path or ""), join_cell(cell, labels), *others)
         for path, cell, *others in zip(paths, cells, patients, devices, databases, kept, strict=True)
     ]
-    return rows, labels
+    return rows, labels, [_gap_note(label_column, word, n) for word, n in sorted(gaps.items())]
+
+
+def _gap_note(column: str, word: str, n: int) -> str:
+    return (
+        f"{n} {'cell' if n == 1 else 'cells'} of the column '{column}' {'is' if n == 1 else 'are'} '{word}', which is "
+        "taken for an empty cell: if it is a label, name it in --labels-are or in a --label-map"
+    )
 
 
 def _parse(word: str | None, words: LabelWords, where: str) -> tuple[str, ...]:
@@ -274,9 +291,12 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
         else:
             earlier = found.setdefault(numbers[0], row)
             if earlier is not row and replace(earlier, path=row.path) != row:
-                raise InputError(
-                    f"{table.source}: '{earlier.path}' and '{row.path}' are the same recording and disagree"
-                )
+                told = [
+                    f"row {table.rows.index(one) + 1} ('{one.path}': label {one.label or 'none'}, patient "
+                    f"{one.patient_id or 'none'}, device {one.device or 'none'})"
+                    for one in (earlier, row)
+                ]
+                raise InputError(f"{table.source}: {' and '.join(told)} are of the same recording and disagree")
     if table.rows and recordings and not found:
         raise InputError(
             f"{table.source}: none of its rows belongs to exactly one recording; it has '{table.rows[0].path}', and "

@@ -7,7 +7,9 @@ A file that is an input itself, or a row of a manifest, is taken whatever its en
 
 from __future__ import annotations
 
+import glob
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -73,7 +75,8 @@ class Listing:
     Raises
     ------
     InputError
-        While iterating: an input does not exist or cannot be read, or none of them has a recording.
+        While iterating: an input does not exist or cannot be read, none of them has a recording, one recording is
+        named twice with different patients or kept columns, or a column is named that no manifest can have.
     """
 
     def __init__(
@@ -101,20 +104,23 @@ class Listing:
 
     def __iter__(self) -> Iterator[Recording]:
         self._reset()
-        try:
-            with KnownRecordings() as known:
-                for recording in chain.from_iterable(map(self._expand, self._inputs)):
-                    if not _is_utf8(recording.uri + recording.relative_path):
-                        self.n_not_utf8 += 1
-                        self._first_not_utf8 = self._first_not_utf8 or _printable(storage.display(recording.uri))
-                    elif not known.add(recording):
-                        self.n_duplicates += 1
-                    else:
-                        self.n_recordings += 1
-                        yield recording
-        except StorageError as error:
-            raise InputError(str(error)) from None
+        with storage.refusals_as(InputError), KnownRecordings() as known:
+            for recording in chain.from_iterable(map(self._expand, self._inputs)):
+                if not _is_utf8(recording.uri + recording.relative_path):
+                    self.n_not_utf8 += 1
+                    self._first_not_utf8 = self._first_not_utf8 or _printable(storage.display(recording.uri))
+                elif not known.add(recording):
+                    if known.contradicts(recording):
+                        raise InputError(_named_differently(recording))
+                    self.n_duplicates += 1
+                else:
+                    self.n_recordings += 1
+                    yield recording
         self._columns.check(list(self._columns_found))
+        if self._path_column is not None and not self._columns_found:
+            raise InputError(
+                f"--path-column {self._path_column}: no input is a manifest ({', '.join(TABLE_SUFFIXES)}): leave it out"
+            )
         if not self.n_recordings:
             left_out = "".join(f"; {part}" for part in self._left_out())
             raise InputError(
@@ -157,21 +163,23 @@ class Listing:
         elif path.endswith(f"/{INVENTORY_NAME}") and not is_folder:
             yield from self._audio(_inventory(uri))
         elif is_folder or storage.is_folder(uri):
-            yield from self._audio(storage.walk(uri))
+            yield from self._audio(storage.walk(uri, with_unlisted=True))
         elif (found := storage.find(uri)) is not None:
             yield self._recording(replace(found, uri=uri, relative_path=path.rpartition("/")[2]))
         elif any(sign in path for sign in "*?["):
             entries = storage.expand_glob(uri)
             first = list(islice(entries, 1))
             if not first:
-                raise InputNotFound(f"{public_uri(text)}: no file matches")
+                raise InputNotFound(f"{public_uri(text)}: no file matches (folders do not count: add '/*' or '/**/*')")
             yield from self._audio(chain(first, entries))
         else:
             raise InputNotFound(f"{public_uri(text)}: no such file or folder")
 
     def _audio(self, entries: Iterable[Entry]) -> Iterator[Recording]:
         for entry in entries:
-            if entry.is_special:
+            if entry.is_unlisted:
+                self._leave_out(entry)
+            elif entry.is_special:
                 self.n_special += 1
             elif not entry.relative_path.lower().endswith(AUDIO_SUFFIXES):
                 self.n_skipped += 1
@@ -179,6 +187,15 @@ class Listing:
                 self.n_filtered += 1
             else:
                 yield self._recording(entry)
+
+    def _leave_out(self, folder: Entry) -> None:
+        """Count a folder that cannot be read as left out; raise InputError unless the filters exclude what it holds."""
+        if not any(fnmatchcase(folder.relative_path, pattern) for pattern in self._selection.exclude):
+            raise InputError(
+                f"{storage.display(folder.uri)}: may not be listed: make it readable, or leave it out: --exclude "
+                f"{shlex.quote(glob.escape(folder.relative_path) + '*')}"
+            )
+        self.n_filtered += 1
 
     def _recording(self, entry: Entry) -> Recording:
         kept = (None,) * len(self._columns.keep)
@@ -198,11 +215,11 @@ class Listing:
                 self.rows_without_path.setdefault(storage.display(public_uri(uri)), []).append(row + 1)
                 continue
             full, path = found
-            shown = public_uri(full)
-            if not is_selected(Entry(shown, path), self._selection):
+            shown, entry = public_uri(full), storage.describe(full, path)
+            if not is_selected(entry, self._selection):
                 self.n_filtered += 1
                 continue
-            listed = Recording(full, path)
+            listed = Recording(full, path, entry.size_bytes, entry.version, modified=entry.modified)
             if shown != full and not self._in_process:
                 _check_no_secret(uri, self._in_process)
                 place, digest = _public_path(path, shown, uri), query_digest(full)
@@ -273,6 +290,14 @@ def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence
     raise InputError(f"{source}: which column? Name it with {option}; the columns are: {', '.join(columns)}")
 
 
+def _named_differently(recording: Recording) -> str:
+    """Return why a recording cannot be taken as it was named first: what is said of it now would be lost."""
+    return (
+        f"{storage.display(recording.public_uri)} is named twice, and not with the same patient and kept columns: "
+        "correct the tables that name it, and give tables before folders"
+    )
+
+
 def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
@@ -338,7 +363,7 @@ def _inventory_file(uri: str, manifest: inventory.Manifest, key: str) -> str:
 
 def _read_manifest(uri: str, path_column: str | None) -> tuple[Records, str]:
     """Return a manifest, and the name of its column of paths."""
-    from heartbeat_core.formats.records import read_records  # As above.
+    from heartbeat_core.formats.records import read_records  # Loaded here because files and folders do without pyarrow.
 
     shown = storage.display(public_uri(uri))
     path = without_query(uri)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 from collections.abc import Iterable
 from tempfile import NamedTemporaryFile
@@ -14,7 +16,7 @@ CACHE_KIB = 16 * 1024
 
 
 class KnownRecordings:
-    """A set of recordings by their identity. Each has the version that was stored last."""
+    """A set of recordings by their identity. Each has the version that was stored last, and what a table said of it."""
 
     def __enter__(self) -> Self:
         self._file = NamedTemporaryFile(prefix="heartbeat-", suffix=".sqlite")
@@ -23,7 +25,7 @@ class KnownRecordings:
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        self._database.execute("CREATE TABLE known (id BLOB PRIMARY KEY, version TEXT) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE known (id BLOB PRIMARY KEY, version TEXT, facts BLOB) WITHOUT ROWID")
         self._database.execute("BEGIN")
         return self
 
@@ -35,13 +37,19 @@ class KnownRecordings:
 
     def add(self, recording: Recording) -> bool:
         """Add a recording unless it is known. Tells whether it was added."""
-        row = (_key(recording), recording.version)
-        return self._database.execute("INSERT OR IGNORE INTO known VALUES (?, ?)", row).rowcount == 1
+        row = _row(recording)
+        return self._database.execute("INSERT OR IGNORE INTO known VALUES (?, ?, ?)", row).rowcount == 1
+
+    def contradicts(self, recording: Recording) -> bool:
+        """Tell whether a table says something of a known recording that was not said when it was added."""
+        facts = _row(recording)[2]
+        query = "SELECT 1 FROM known WHERE id = ? AND facts IS NOT ?"
+        return facts is not None and self._database.execute(query, (_key(recording), facts)).fetchone() is not None
 
     def update(self, recordings: Iterable[Recording]) -> None:
         """Add recordings, and replace the versions of those that are known."""
-        rows = ((_key(recording), recording.version) for recording in recordings)
-        self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?)", rows)
+        rows = ((*_row(recording)[:2], None) for recording in recordings)
+        self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", rows)
 
     def holds(self, recording: Recording) -> bool:
         """Tell whether a recording is known, with whatever version."""
@@ -58,6 +66,16 @@ class KnownRecordings:
             "SELECT version FROM known WHERE id = ?", (_key(recording),)
         ).fetchone()
         return row
+
+
+def _row(recording: Recording) -> tuple[bytes, str | None, bytes | None]:
+    """Return the identity, the version, and a digest of the patient and the kept cells if there are any.
+
+    What they say is not written to the disk, where it may stay after a process was killed.
+    """
+    facts = (recording.patient_id, *recording.kept)
+    digest = hashlib.sha256(json.dumps(facts).encode()).digest()[:16]
+    return _key(recording), recording.version, digest if any(facts) else None
 
 
 def _key(recording: Recording) -> bytes:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from itertools import islice
 from math import sqrt
 
-from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.recordings.recording import USUAL_SIZE_BYTES, Recording
 from heartbeat_core.settings import Limits
 from jobs.settings import ShardSettings
 
 RECORDING_BYTES = 2**16
 """What every recording costs in addition to its size, in bytes of audio: a short recording takes time, too."""
-USUAL_COST = 2 * RECORDING_BYTES
-"""What a recording of a few seconds costs."""
+USUAL_COST = RECORDING_BYTES + USUAL_SIZE_BYTES
+"""What a recording of a few seconds costs, or one of which nothing says how large it is."""
 SMALLEST_SHARD = 8
 """Usual recordings in the last shards of a list. Smaller ones would cost more in tasks and files than they gain."""
 SHARE = 4
@@ -42,7 +42,7 @@ def make_shards(recordings: Iterable[Recording], settings: ShardSettings) -> Ite
         shard: list[Recording] = []
         shard_bytes = cost = 0
         while held and len(shard) < settings.recordings:
-            size, its_cost = held[0].assumed_bytes, expected_cost(held[0])
+            size, its_cost = held[0].expected_bytes, expected_cost(held[0])
             if shard and (shard_bytes + size > settings.bytes or cost + its_cost > most):
                 break
             shard.append(held.popleft())
@@ -63,7 +63,7 @@ def shard_cost(known_cost: float) -> float:
 
 def expected_cost(recording: Recording) -> int:
     """Return what a recording costs to read and process, in bytes of audio."""
-    return RECORDING_BYTES + recording.assumed_bytes
+    return RECORDING_BYTES + recording.expected_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from heartbeat_core import storage
 from heartbeat_core.challenges.answers import Column, Truth
 from heartbeat_core.challenges.challenge import Challenge
 from heartbeat_core.databases.catalogue import DATABASES
-from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.errors import InputError
 from heartbeat_core.formats.audio_names import without_ending
 from heartbeat_core.formats.records import read_records
 from heartbeat_core.formats.table_names import TABLE_SUFFIXES
@@ -134,11 +134,10 @@ def _is_table(source: str) -> bool:
 
 def _read_table(source: str, shown: str) -> Cells:
     try:
-        data = storage.read(storage.to_uri(source))
+        with storage.refusals_as(InputError):
+            data = storage.read(storage.to_uri(source))
     except FileNotFoundError:
         raise InputError(f"{shown}: no such file") from None
-    except StorageError as error:
-        raise InputError(str(error)) from None
     return read_records(data, source[source.rindex(".") :].lower(), shown)
 
 

@@ -10,7 +10,7 @@ from itertools import permutations
 import numpy as np
 
 from heartbeat_core import storage
-from heartbeat_core.bundles.predictions import POOR_QUALITY
+from heartbeat_core.bundles.reasons import POOR_QUALITY
 from heartbeat_core.challenges.answers import Answers, Predicted, Question, counted
 from heartbeat_core.challenges.challenge import Challenge
 from heartbeat_core.errors import InputError, UsageError

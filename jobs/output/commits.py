@@ -91,7 +91,21 @@ def commit_shard(
 ) -> Commit:
     """Store the shard's parts, read back what is stored, and write the commit record.
 
-    ``labels`` are those of the rows, one for each row of a table, in any order.
+    Parameters
+    ----------
+    out : str
+        The output folder.
+    index, n_listed : int
+        The number of the shard, and how many recordings it lists.
+    settled : Settled
+        Which of them failed.
+    tables : Mapping[str, bytes]
+        The parts by table, all but the failures; each has a row for each recording that did not fail.
+    run_id : str
+    labels : Sequence[str | None]
+        Those of the rows, one for each row of a table, in any order.
+    notes : Notes | None
+        What the commit record tells beside, such as times.
 
     Raises
     ------

@@ -16,22 +16,21 @@ from heartbeat_core.storage.uris import DUPLICATES_NAME
 from jobs.output.newest import read_newest
 
 
-def store_duplicates(out: str, run_id: str, provenance: Mapping[str, str]) -> int:
+def store_duplicates(out: str, provenance: Mapping[str, str]) -> int:
     """Find the recordings whose audio another one has and store the table, over an earlier one; return their count.
 
     Parameters
     ----------
     out : str
         An output folder of ``classify`` in which every planned shard is committed.
-    run_id : str
     provenance : Mapping[str, str]
         Goes into the metadata of the file.
     """
     finder = DuplicateFinder()
-    # They have the digest, too, and are much smaller than the features.
+    # The features have the digest of the audio, too, but the predictions are much smaller.
     for part in read_newest(out, "predictions", finder.columns):
         finder.add(part)
-    table = with_metadata(finder.finish(), {"run_id": run_id, **provenance})
+    table = with_metadata(finder.finish(), provenance)
     storage.put(storage.join(out, DUPLICATES_NAME), to_parquet(table))
     return int(table.num_rows)
 

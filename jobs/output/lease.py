@@ -17,21 +17,23 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from heartbeat_core import storage
-from heartbeat_core.errors import JobError, OutputError, StorageError
+from heartbeat_core.errors import JobError, OutputError, StorageError, StoreUnavailable
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
-from jobs.output.ledger import DRIVERS_FOLDER, as_output_errors
+from jobs.output.ledger import DRIVERS_FOLDER
 
 BEAT_S = 5.0
 GONE_AFTER_S = 60.0
 """A driver that has said nothing for this long is taken for dead."""
+AWAY_TOLD_S = 20.0
+"""When the user is told that the store does not answer; most pauses of a store are shorter."""
 
 _TRIES = 8
 
@@ -70,11 +72,14 @@ class Presence:
     stage : str
         How far this driver has come: it has ``claimed`` the folder, has ``planned`` its shards, or is ``working``,
         so that tasks may write into the folder.
+    tell : Callable[[str], None]
+        Called in another thread when the store has not answered for a while, and when it answers again.
     """
 
     out: str
     alone: bool = False
     stage: Literal["claimed", "planned", "working"] = "claimed"
+    tell: Callable[[str], None] = lambda _: None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     started_at: float = field(default_factory=time.time)
     done: int = 0
@@ -159,16 +164,28 @@ def present(out: str, *, alone: bool) -> Iterator[Presence]:
 
     def beat() -> None:
         nonlocal written_at
+        is_told = False
         with retry.patience(BEAT_S):
             while not ended.wait(BEAT_S):
                 try:
                     presence.write(is_running=True)
                     written_at = time.monotonic()
-                except StorageError:
-                    continue  # The work itself finds out whether the store is away.
+                except StorageError as error:  # The work itself finds out whether to go on.
+                    away_s = time.monotonic() - written_at
+                    is_away = isinstance(error, StoreUnavailable) and away_s > AWAY_TOLD_S
+                    if is_away and not is_told and not ended.is_set():
+                        is_told = True
+                        presence.tell(
+                            f"{storage.display(out)}: the store has not answered for {away_s:.0f} s: the job waits for "
+                            "it; stop it by Ctrl-C"
+                        )
+                    continue
+                if is_told:
+                    is_told = False
+                    presence.tell(f"{storage.display(out)}: the store answers again")
 
     try:
-        with as_output_errors():
+        with storage.refusals_as(OutputError):
             _announce(presence)
         thread = threading.Thread(target=copy_context().run, args=(beat,), name="presence", daemon=True)
         thread.start()

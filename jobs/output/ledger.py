@@ -19,14 +19,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 from heartbeat_core import storage
-from heartbeat_core.errors import JobError, OutputError, StorageError
+from heartbeat_core.errors import JobError, OutputError
 from heartbeat_core.settings import Limits, canonical_json, fingerprint
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER, SUCCESS_NAME
@@ -84,10 +83,23 @@ class Ledger:
     """The driver's view of one output folder."""
 
     def __init__(self, out: str) -> None:
-        self.out = storage.to_uri(out)
+        self.out = storage.to_uri(out).rstrip("/")
+        if "//" in self.out.partition("://")[2]:
+            raise OutputError(
+                f"{storage.display(self.out)}: '//' in a path means one thing to one store and another to the next: "
+                "write one '/'"
+            )
+        if self.out.startswith("memory://"):
+            raise OutputError(
+                f"{self.out}: no worker sees the memory of this process, and it ends with it: name a folder or a bucket"
+            )
+        if self.out == "file:":
+            raise OutputError("/: the root of the file system is no output: name a folder below it")
 
-    def find_run(self, identity: Mapping[str, Any]) -> str | None:
+    def find_run(self, identity: Mapping[str, Any], *, again: bool = True) -> str | None:
         """Return the run_id if the folder belongs to this same job, None if it is free.
+
+        ``again`` looks a second time where another driver claims the folder in between.
 
         Raises
         ------
@@ -98,13 +110,15 @@ class Ledger:
         if storage.is_local(self.out) and storage.exists(self.out) and not storage.is_folder(self.out):
             raise OutputError(f"{shown} is a file: name a folder for the output")
         try:
-            with as_output_errors():
+            with storage.refusals_as(OutputError):
                 record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
             run_id, found = str(record["run_id"]), dict(record["identity"])
         except FileNotFoundError:
+            names = set(list_output(self.out) if storage.is_folder(self.out) else [])
+            if RUN_NAME in names and again:
+                return self.find_run(identity, again=False)
             # A driver that died before it had claimed the folder has left no more than these. Some stores still list
             # a prefix when all its objects are gone.
-            names = set(list_output(self.out) if storage.is_folder(self.out) else [])
             if PLAN_FOLDER in names and not self._files_of(PLAN_FOLDER):
                 names.remove(PLAN_FOLDER)
             if not all(_is_left_over(name) for name in names):
@@ -129,7 +143,7 @@ class Ledger:
         None where it belongs to no job that has limits: ``find_run`` says what is wrong with it.
         """
         try:
-            with as_output_errors():
+            with storage.refusals_as(OutputError):
                 record = json.loads(storage.read(storage.join(self.out, RUN_NAME)))
             return Limits.model_validate(record["identity"]["limits"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -169,7 +183,7 @@ class Ledger:
         if origin is not None:
             record["origin"] = origin
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        with as_output_errors():
+        with storage.refusals_as(OutputError):
             storage.create(storage.join(self.out, RUN_NAME), text.encode())
         # Whoever was first, its record counts: after a lost answer, that may be this very one.
         run_id = self.find_run(identity)
@@ -326,17 +340,8 @@ def list_output(folder: str) -> list[str]:
     OutputError
         The folder may not be read.
     """
-    with as_output_errors():
+    with storage.refusals_as(OutputError):
         return storage.list_names(folder)
-
-
-@contextmanager
-def as_output_errors() -> Iterator[None]:
-    """Turn a StorageError in the block into an OutputError: the output cannot be used, and no work has begun."""
-    try:
-        yield
-    except StorageError as error:
-        raise OutputError(str(error)) from None
 
 
 def part_name(index: int) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from heartbeat_core import storage
-from heartbeat_core.formats.parquet import Table, from_parquet
+from heartbeat_core.formats.parquet import Table
 from heartbeat_core.recordings.recording import Recording
+from heartbeat_core.results.files import read_file
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES
 from jobs.output.ledger import Commit, count_errors, count_labels
@@ -51,7 +52,7 @@ def read_newest(out: str, table: str, columns: list[str] | None = None) -> Itera
     folder = storage.join(out, table)
 
     def read(name: str) -> Table:
-        return newest_rows(from_parquet(storage.read(storage.join(folder, name)), wanted), newest)
+        return newest_rows(read_file(storage.join(folder, name), wanted), newest)
 
     return retry.in_order(read, storage.list_parts(folder), PARTS_AT_ONCE)
 

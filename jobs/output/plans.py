@@ -104,7 +104,7 @@ class PlannedShard:
     ----------
     piece : str
         URI of the piece of the plan, whose rows ``first_row`` to ``first_row + n_recordings`` are the shard's.
-    assumed_bytes : int
+    expected_bytes : int
         Of all its recordings.
     isolated, limits
         As those of ``Shard``.
@@ -114,7 +114,7 @@ class PlannedShard:
     piece: str
     first_row: int
     n_recordings: int
-    assumed_bytes: int
+    expected_bytes: int
     generation: int = 0
     isolated: bool = False
     limits: Limits | None = None
@@ -122,7 +122,7 @@ class PlannedShard:
     @property
     def expected_cost(self) -> int:
         """What the shard costs to read and process, in bytes of audio."""
-        return self.n_recordings * RECORDING_BYTES + self.assumed_bytes
+        return self.n_recordings * RECORDING_BYTES + self.expected_bytes
 
 
 def read_shard(planned: PlannedShard) -> Shard:

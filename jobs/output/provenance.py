@@ -17,7 +17,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.output.lease import BEAT_S
-from jobs.output.ledger import HISTORY_FOLDER
+from jobs.output.ledger import HISTORY_FOLDER, RUN_NAME
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 
@@ -88,16 +88,43 @@ def describe_origin(settings: JobSettings) -> Origin:
 
 def entries_of(origin: Origin, generations: tuple[Generation, ...], cluster: Mapping[str, Any]) -> dict[str, str]:
     """Return what every part says of where it comes from; whatever is no text is JSON."""
-    entries = {
-        "command": origin.command,
-        "configuration": _json(origin.configuration),
-        "heartbeat_version": origin.version,
-        "packages": _json(origin.packages),
-        "inputs": _json([describe_inputs(one) for one in generations]),
-        "cluster": _json(cluster),
-        "started_at": origin.started_at,
+    return {**_origin_entries(asdict(origin)), "inputs": inputs_entry(generations), "cluster": _json(cluster)}
+
+
+def claim_entries(out: str, inputs: str) -> dict[str, str]:
+    """Return what a table says of where it comes from that a driver makes of what the tasks have stored.
+
+    It is what the parts say, without the cluster, and of the driver that claimed the folder: whichever driver makes the
+    table, it makes the same bytes.
+
+    Parameters
+    ----------
+    out : str
+        A folder that the job has claimed.
+    inputs : str
+        ``inputs_entry``, or JSON that says what else the table is made of.
+    """
+    record = json.loads(storage.read(storage.join(out, RUN_NAME)))
+    return {"run_id": record["run_id"], **_origin_entries(record.get("origin", {})), "inputs": inputs}
+
+
+def inputs_entry(generations: Iterable[Generation]) -> str:
+    """Return what the metadata say of the listings of a run, as JSON."""
+    return _json([describe_inputs(one) for one in generations])
+
+
+def datasets_entry(identity: Mapping[str, Any]) -> str:
+    """Return what the metadata say of the datasets of an evaluation with this identity, as JSON."""
+    return _json({"datasets": identity["datasets"], "fingerprint": identity["data"]})
+
+
+def _origin_entries(origin: Mapping[str, Any]) -> dict[str, str]:
+    names = {"version": "heartbeat_version"}
+    return {
+        names.get(key, key): value if isinstance(value, str) else _json(value)
+        for key, value in origin.items()
+        if value is not None
     }
-    return entries if origin.commit is None else {**entries, "commit": origin.commit}
 
 
 def describe_inputs(generation: Generation) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Estimate:
 
 def shard_sizes(sample: Sequence[Recording], n_recordings: int, settings: ShardSettings) -> Iterator[int]:
     """Yield the recordings of each shard that the job will cut from so many recordings like those of the sample."""
-    mean_bytes = fmean(one.assumed_bytes for one in sample)
+    mean_bytes = fmean(one.expected_bytes for one in sample)
     mean_cost = fmean(map(expected_cost, sample))
     most = max(1, min(settings.recordings, int(settings.bytes // mean_bytes)))
     n_left = n_recordings

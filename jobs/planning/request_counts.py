@@ -60,12 +60,12 @@ A_PAGE = {"classify": Requests(list=2), "build-dataset": Requests(list=2)}
 """Listing the commit records at the end; of ``classify`` the parts of the predictions, too."""
 
 A_RUN = {
-    "classify": Requests(put=16, get=12, head=1, list=5, delete=3),
-    "build-dataset": Requests(put=18, get=11, head=2, list=6, delete=2),
+    "classify": Requests(put=16, get=13, head=2, list=5, delete=3),
+    "build-dataset": Requests(put=18, get=11, head=3, list=6, delete=2),
 }
 """Probing the store, announcing the driver, claiming the folder, settling the plan, the record of the driver's work
-twice, the failures part without rows, the schema of each table, whether patients are known, the table of duplicates,
-the journal and the success mark."""
+twice, the failures part without rows, the schema of each table, whether patients are known, the table of duplicates
+with the record of the claim for its metadata, the journal and the success mark."""
 
 A_REPORT = {
     "classify": Requests(put=17, get=10, head=2, list=7),

@@ -1,16 +1,18 @@
-"""The one core of a worker: one of its threads computes, while the others read and write."""
+"""What the threads of a worker share: its one core, on which one of them computes, and what it has loaded."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import wraps
 from itertools import islice
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 SLOW_S = 0.002
 """Whoever waits longer for the next recording lets another thread compute meanwhile."""
@@ -22,6 +24,26 @@ def computing() -> Iterator[None]:
     """Hold the worker's core: one of its threads computes, the others read and write meanwhile."""
     with _CORE:
         yield
+
+
+def loaded_once(load: Callable[P, T]) -> Callable[P, T]:
+    """Keep what a function returned last, for equal arguments; the threads that need it too wait for the first.
+
+    A caller does not hold the core, because it may wait here. ``lru_cache`` would let each of the threads load a copy.
+    """
+    kept: dict[Hashable, T] = {}
+    lock = threading.Lock()
+
+    @wraps(load)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> T:
+        key = args, tuple(kwargs.items())
+        with lock:
+            if key not in kept:
+                kept.clear()  # Before the next is loaded: both might not fit.
+                kept[key] = load(*args, **kwargs)
+            return kept[key]
+
+    return locked
 
 
 class Turn:

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio import decode
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.errors import JobError, RecordingError
 from heartbeat_core.features.extract import compute_inputs, input_settings
-from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.fetch import read_recordings
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.evaluation import inputs_table, table_inputs
+from heartbeat_core.results.files import read_file
 from heartbeat_core.settings import Limits, fingerprint
 from jobs.output.ledger import part_name
 from jobs.tasks.core import Turn
@@ -119,7 +120,7 @@ def read_inputs(out: str, key: str, n_chunks: int) -> list[Inputs]:
     """Read the stored inputs of all rows, in order."""
     rows: list[Inputs] = []
     for index in range(n_chunks):
-        rows += table_inputs(from_parquet(storage.read(_part_uri(out, key, index))))
+        rows += table_inputs(read_file(_part_uri(out, key, index)))
     return rows
 
 

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
-from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.datasets.several import read_labelled
+from heartbeat_core.errors import DatasetError
 from heartbeat_core.evaluation.judging import FoldResult
 from heartbeat_core.evaluation.protocols import Protocol, make_splits
 from heartbeat_core.evaluation.splits import Task
-from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.results.evaluation import fold_table, table_fold
-from jobs.tasks.core import computing
+from heartbeat_core.results.files import read_file
+from jobs.tasks.core import computing, loaded_once
 from jobs.tasks.extract import input_key, read_inputs
 
 FOLDS_FOLDER = "_folds"
@@ -71,7 +73,25 @@ def run_fold(fold: Fold, job: FoldsJob) -> Fold:
 
 
 def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: Protocol, n_folds: int) -> FoldResult:
-    """Fit the recipe on the training rows of a split and predict its test rows."""
+    """Fit the recipe on the training rows of a split and predict its test rows.
+
+    Parameters
+    ----------
+    fold : Fold
+        Its recipe, task and seed, and the number of the split.
+    labelled : Labelled
+        The labelled rows of all datasets.
+    inputs : list[Inputs]
+        What the recipe reads of each of them.
+    protocol : Protocol
+    n_folds : int
+        The number of grouped folds.
+
+    Raises
+    ------
+    DatasetError
+        The rows are too few to split them or to fit the recipe.
+    """
     # Imported here because torch takes seconds to load and the driver does not need it.
     from heartbeat_core.learning.fit import Examples, fit
 
@@ -79,7 +99,13 @@ def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: P
     rows = Examples(inputs, fold.task.targets(labelled.targets), labelled.groups, labelled.databases).take(kept)
     split = make_splits(protocol, labelled, fold.task, n_folds, fold.seed)[fold.number]
     started = time.perf_counter()
-    fitted = fit(fold.recipe, rows.take(split.training), fold.seed)
+    try:
+        fitted = fit(fold.recipe, rows.take(split.training), fold.seed)
+    except DatasetError as error:
+        raise DatasetError(
+            f"recipe '{fold.recipe.name}', seed {fold.seed}, fold {fold.number + 1}: {error}. Fewer folds, or more "
+            "recordings with the rare labels, leave more to train on"
+        ) from None
     fit_s = time.perf_counter() - started
     test = [rows.inputs[i] for i in split.test.tolist()]
     probabilities, predicted = fitted.predict(test)
@@ -89,17 +115,17 @@ def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: P
 
 def read_fold(out: str, fold: Fold) -> FoldResult:
     """Read a stored fold."""
-    return table_fold(from_parquet(storage.read(_uri(out, fold))))
+    return table_fold(read_file(_uri(out, fold)))
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _load(job: FoldsJob, recipe: Recipe) -> tuple[Labelled, list[Inputs]]:
     """Return the labelled rows and their inputs for the recipe; recipes with the same inputs run one after another."""
     labelled = read_labelled([Dataset(uri) for uri in job.datasets])
     return labelled, _inputs(job, input_key(recipe))
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _inputs(job: FoldsJob, key: str) -> list[Inputs]:
     return read_inputs(job.out, key, job.n_chunks)
 

@@ -3,6 +3,8 @@
 A thread cannot be stopped, and a crash in a decoder ends its whole process. ``Here`` costs nothing: where a recording
 takes longer than its deadline, the watchdog ends the worker, as a crash would. The worker's shards are then done again
 through a ``Child``, one recording at a time. Where the child dies or takes too long, that one recording has failed.
+What an earlier recording left in the child may kill it later, so a recording is blamed for a crash, or for the memory
+that is used up, only in a child that has worked on nothing else.
 """
 
 from __future__ import annotations
@@ -83,24 +85,37 @@ class Child:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._is_fresh = True
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Send it to the child; raises ProcessTimeout, WorkerCrash or what it raised."""
-        with computing():
+        """Send it to the child; raises ProcessTimeout, WorkerCrash, OutOfMemory or what it raised.
+
+        Where a child that has worked on something else before dies or has no memory left, another one is asked.
+        """
+        with computing():  # Until the end: otherwise another thread could call the child that ends here.
             if self._process is not None and self._process.poll() is not None:
                 self.close()  # It died while it had nothing to do, which is not this recording's fault.
-            connection = self._connection or self._start()
+            was_fresh = self._is_fresh
             try:
-                connection.send((function, arguments))
-                if not connection.poll(self._limits.deadline_s):
-                    self.close()
-                    raise ProcessTimeout(f"processing took longer than {self._limits.deadline_s:g} s and was ended")
-                outcome, value = connection.recv()
-            except (EOFError, ConnectionError):
-                raise WorkerCrash(f"the process that worked on it {self._describe_end()}") from None
-            # While the lock is held: otherwise another thread could call the child that ends here.
-            if outcome == "memory" or (outcome == "error" and not isinstance(value, RecordingError)):
-                self.close()  # After running out of memory its state is not known; after a bug it has ended.
+                return self._ask(function, *arguments)
+            except (WorkerCrash, OutOfMemory):
+                if was_fresh:
+                    raise
+            return self._ask(function, *arguments)
+
+    def _ask(self, function: Callable[..., T], *arguments: Any) -> T:
+        connection = self._connection or self._start()
+        self._is_fresh = False
+        try:
+            connection.send((function, arguments))
+            if not connection.poll(self._limits.deadline_s):
+                self.close()
+                raise ProcessTimeout(f"processing took longer than {self._limits.deadline_s:g} s and was ended")
+            outcome, value = connection.recv()
+        except (EOFError, ConnectionError):
+            raise WorkerCrash(f"the process that worked on it {self._describe_end()}") from None
+        if outcome == "memory" or (outcome == "error" and not isinstance(value, RecordingError)):
+            self.close()  # After running out of memory its state is not known; after a bug it has ended.
         if outcome == "memory":
             raise OutOfMemory(f"processing asked for more than {self._limits.max_memory_bytes} bytes")
         if outcome == "error":
@@ -116,6 +131,7 @@ class Child:
         if self._connection is not None:
             self._connection.close()
         self._process = self._connection = None
+        self._is_fresh = True
 
     def _start(self) -> Connection:
         ours, theirs = socket.socketpair()

@@ -17,8 +17,9 @@ import numpy as np
 
 from heartbeat_core import storage
 from heartbeat_core.errors import ChangedSinceListed
-from heartbeat_core.formats.parquet import from_parquet, to_parquet
+from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recordings.recording import Recording, failure
+from heartbeat_core.results.files import read_file
 from heartbeat_core.results.judged import Outcomes, outcomes_table, table_outcomes
 from heartbeat_core.settings import Device, Limits
 from jobs.output.ledger import part_name
@@ -78,7 +79,7 @@ def predict_batch(batch: Batch, job: OutcomesJob) -> tuple[int, Outcomes]:
             labels = load_bundle(job.model, job.model_digest, job.device).manifest.labels
             storage.create(uri, to_parquet(outcomes_table(_predict(batch, job), labels)))
         # What is stored counts: another driver may have been first.
-        return batch.index, table_outcomes(from_parquet(storage.read(uri)))
+        return batch.index, table_outcomes(read_file(uri))
 
 
 def _predict(batch: Batch, job: OutcomesJob) -> Outcomes:

@@ -1,4 +1,8 @@
-"""Read and process recordings, in a task or in the process of a command; nothing here writes or needs pyarrow."""
+"""Read and process recordings, in a task or in the process of a command; nothing here writes or needs pyarrow.
+
+``outcomes`` turns each ``RecordingError`` into a failure row. Two others make rows of their own: ``tasks.outcomes`` for
+a recording that has changed since its dataset was built, ``drivers.predict`` for one that is not there.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,10 @@ def process_recordings(
     is_stopped: Callable[[], bool] = lambda: False,
     each: Each = iter,
 ) -> tuple[list[RecordingResult], list[Failure]]:
-    """Read and process recordings as ``outcomes``; each is in exactly one of the two returned lists, in order."""
+    """Read and process recordings; each is in exactly one of the two returned lists, in order.
+
+    Parameters and errors as for ``outcomes``.
+    """
     results: list[RecordingResult] = []
     failures: list[Failure] = []
     for one in outcomes(recordings, work, limits, place, is_stopped, each):
@@ -65,7 +72,19 @@ def outcomes(
 ) -> Iterator[RecordingResult | Failure]:
     """Read and process recordings, one after the other; yield what became of each, in order.
 
-    ``each`` hands the read recordings on, as ``Turn.each`` does.
+    Parameters
+    ----------
+    recordings : Iterable[Recording]
+    work : Wanted
+        What results must have.
+    limits : Limits
+        For reading and processing a recording.
+    place : Place
+        Where recordings are processed: here, or in a child process.
+    is_stopped : Callable[[], bool]
+        Asked before each recording is processed.
+    each : Each
+        Hands the read recordings on, as ``Turn.each`` does.
 
     Raises
     ------

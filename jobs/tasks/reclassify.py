@@ -17,6 +17,7 @@ from heartbeat_core.bundles.drift import measure_drift
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
+from heartbeat_core.results.files import naming
 from heartbeat_core.results.schema import predictions_table, with_metadata
 from heartbeat_core.results.stored import keep_rows, read_inputs, stored_results
 from jobs.listing.pseudonyms import opened
@@ -56,9 +57,11 @@ def reclassify_shard(shard: Shard, job: ReclassifyJob) -> Commit:
     facts = PartFacts(run.run_id, shard.generation, dict(run.provenance), run.kept)
 
     def process(leave_out: Collection[str], clock: StageClock) -> tuple[Parts, list[Failure]]:
+        uri = storage.join(job.features, name)
         with clock.reads():
-            part = storage.read(storage.join(job.features, name))
-        return _process(shard, job.classify, facts, part, leave_out, clock)
+            part = storage.read(uri)
+        with naming(uri):
+            return _process(shard, job.classify, facts, part, leave_out, clock)
 
     return once(shard, run, lambda: commit_parts(shard, run, facts, process))
 

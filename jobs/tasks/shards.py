@@ -1,7 +1,7 @@
 """The work of one task: read the recordings of a shard, process them, store the rows.
 
-All functions here are plain functions, which can be called without a cluster. Only this module turns a
-``RecordingError`` into a failure row. All other errors are raised.
+All functions here are plain functions, which can be called without a cluster. A recording that cannot be processed is a
+failure row, which ``processing.outcomes`` makes of its ``RecordingError``. All other errors are raised.
 
 A worker runs several tasks at once: one computes while others read and write, so that it does not wait for the store.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import safetensors.numpy
@@ -34,7 +33,7 @@ from jobs.output.notes import Notes
 from jobs.output.plans import PlannedShard, read_shard
 from jobs.tasks.clock import StageClock
 from jobs.tasks.context import TASK_PATIENCE_S, RunFacts, Stopped, begin_commit, end_commit, is_stopped
-from jobs.tasks.core import Turn
+from jobs.tasks.core import Turn, loaded_once
 from jobs.tasks.parts import (
     ClassifyWork,
     DatasetWork,
@@ -115,7 +114,15 @@ def in_isolation(shard: PlannedShard) -> PlannedShard | None:
 
 
 def once(shard: Shard, run: RunFacts, commit: Callable[[], Commit]) -> Commit:
-    """Process and commit a shard, unless another driver or an earlier attempt has committed it."""
+    """Process and commit a shard, unless another driver or an earlier attempt has committed it.
+
+    Raises
+    ------
+    Stopped
+        The driver was asked to stop before the shard began.
+    JobError
+        The commit record that is there is damaged; or as ``commit``.
+    """
     if is_stopped(run.driver):
         raise Stopped("stopped before the start")
     try:
@@ -193,16 +200,16 @@ def _check_lost(shard: Shard, failures: Sequence[Failure], settled: Collection[s
         )
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load_bundle(model: str, digest: str, device: Device) -> Bundle:
     """Load a bundle, once in each process for the jobs that follow each other."""
-    # Imported here because torch takes seconds to load and dataset tasks do not need it.
+    # Imported here because dataset tasks do not need it.
     from heartbeat_core.bundles import bundle
 
     return bundle.load(model, digest, device)
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _load_reference(uri: str, run_id: str, device: Device) -> Reference:
     # One run has one reference, but a worker may outlive the run, and a new run may start in the same folder.
     frames = safetensors.numpy.load(storage.read(uri))["reference.frames"]

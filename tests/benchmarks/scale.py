@@ -179,7 +179,7 @@ class _Memory:
 def _make_up(n_recordings: int) -> None:
     """Have the store list objects that are not there; nothing opens them."""
 
-    def walk(folder: str) -> Iterator[Entry]:
+    def walk(folder: str, *, with_unlisted: bool = False) -> Iterator[Entry]:
         for number in range(n_recordings):
             key = f"2026/ward-{number % 97:02d}/patient-{number:08d}/recording.wav"
             yield Entry(f"{folder}/{key}", key, 100_000 + number % 1_000, f"{number:032x}")

@@ -40,6 +40,8 @@ Values = NDArray[np.float64]
 TOLERANCES_S = (0.1, 0.06)
 SOUNDS = {"S1": S1, "S2": S2}
 RATE_ERRORS_BPM = (5, 10)
+RATE_GROUPS_BPM = (110, 130, 140, 150, 160, 250)
+"""Where the groups of recordings by their true heart rate end: the segmenter loses the fastest hearts."""
 INTERVALS_S = (0.25, 2.0)
 """Other intervals between annotated S1 span a gap."""
 
@@ -83,6 +85,7 @@ def main() -> None:
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         judged = list(pool.map(judge, recordings, chunksize=16))
         console.print(_onsets_table(f"{len(recordings)} recordings, persons held out", judged), _rates_table(judged))
+        console.print(_rate_groups_table(judged))
         if arguments.pascal is not None:
             timed = list(pool.map(judge_timed, *zip(*_timings(arguments.pascal), strict=True)))
             console.print(_onsets_table(f"PASCAL set_a_timing.csv, {len(timed)} recordings", timed))
@@ -194,6 +197,18 @@ def _rates_table(judged: list[Judged]) -> Table:
     for name, rates in (("recording", [o.found_bpm for o in known]), ("stretch", [o.stretch_bpm for o in known])):
         errors = np.abs(np.array(rates) - true)
         table.add_row(name, *(f"{np.mean(errors <= most):.4f}" for most in RATE_ERRORS_BPM), f"{np.median(errors):.2f}")
+    return table
+
+
+def _rate_groups_table(judged: list[Judged]) -> Table:
+    table = Table("true heart rate, bpm", "recordings", *(f"within {most} bpm" for most in RATE_ERRORS_BPM))
+    low = 0
+    for high in RATE_GROUPS_BPM:
+        of_group = [one for one in judged if low < one.true_bpm <= high]
+        errors = np.array([abs(one.found_bpm - one.true_bpm) for one in of_group])
+        shares = [f"{np.mean(errors <= most):.3f}" for most in RATE_ERRORS_BPM] if of_group else ["–", "–"]
+        table.add_row(f"{low} to {high}", str(len(of_group)), *shares)
+        low = high
     return table
 
 

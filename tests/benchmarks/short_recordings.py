@@ -23,7 +23,8 @@ from rich.table import Table
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio.decode import decode
-from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.evaluation.figures import RecipeFigures
 from heartbeat_core.evaluation.judging import FoldResult, judge_recipe

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.stages [--data FOLDER] [--recipe seed-main] [--runs 3] [--json FILE]
 
-The stages are called one after the other for each recording, as ``recording.process`` and the tasks call them; infer
+The stages are called one after the other for each recording, as ``recordings.process`` and the tasks call them; infer
 and write take a shard's results together. No one command pays all of them: "scale" is what training pays for a row, its
 padding and z-scores, and what serving pays for them is in "infer", where the scaler is folded into the network. The
 network is one of the recipe's with random weights, since what it has learned costs no time. The default model pays for

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from rich.console import Console
 from heartbeat_core.errors import JobError
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.storage.access import FROM_ENVIRONMENT
+from jobs.cluster import watch
 from jobs.cluster.connect import connect
 from jobs.cluster.connection import SchedulerGone
 from jobs.cluster.workers import ask
@@ -247,6 +250,41 @@ def test_a_scheduler_that_dies_ends_the_job_resumably(
     assert "run the same command again to go on" in error.splitlines()[-1]
     assert "Traceback" not in error
     assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_a_job_without_workers_says_so_and_goes_on_with_new_ones(
+    library: Path,
+    bundle: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_S", 0.2)
+    folder = tmp_path_factory.mktemp("workers")
+    console = Console(file=io.StringIO(), width=200)
+
+    def printed() -> str:
+        return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+    with (
+        # The check before the first task may read; the first task waits.
+        web_server(library, lambda path: "1 worker at" in printed()) as (address, gate),
+        scheduler(folder) as (process, remote),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        names = [str(path.relative_to(library)) for path in sorted(library.rglob("m*.wav"))]
+        manifest = write_csv(tmp_path / "list.csv", ("path",), [(f"{address}/{name}",) for name in names])
+        settings = settings_for(bundle, {"kind": "address", "address": remote.address, "workers": 1})
+        with worker(remote, folder):
+            work = pool.submit(classify, [str(manifest)], str(tmp_path / "out"), settings, console)
+            wait_for(lambda: gate.asked.is_set() or work.done(), process)
+        gate.opened.set()
+        wait_for(lambda: "no worker is left" in printed() or work.done(), process)
+        with worker(remote, folder):
+            summary = work.result(timeout=120)
+    assert summary.totals == Totals(len(names), 0)
+    assert printed().count(f"no worker is left at {remote.address}: the job waits for one; start some, or stop it") == 1
+    assert printed().count(f"there are workers at {remote.address} again") == 1
 
 
 def test_a_scheduler_that_dies_while_workers_are_asked_is_gone(

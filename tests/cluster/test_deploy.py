@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,27 @@ def test_what_is_started_by_hand_gets_the_same_settings() -> None:
     assert settings["scheduler"]["allowed-failures"] == LOCAL_CONFIG["distributed.scheduler.allowed-failures"]
     assert settings["worker"]["profile"]["enabled"] == LOCAL_CONFIG["distributed.worker.profile.enabled"]
     assert settings["admin"]["low-level-log-length"] == LOCAL_CONFIG["distributed.admin.low-level-log-length"]
+
+
+def test_whoever_starts_workers_says_what_they_may_take_and_when_they_end() -> None:
+    """Also that their dashboards stay on loopback."""
+    starts = {
+        f"{path.relative_to(DEPLOY)}:{number}": line
+        for path in DEPLOY.rglob("*")
+        if path.suffix in (".md", ".service", ".sbatch", ".yaml")
+        for number, line in enumerate(path.read_text().replace("\\\n", " ").splitlines(), 1)
+        if re.search(r"dask worker (tcp|tls|--sch)|\"dask\" \"worker\"", line)
+    }
+    starts["compose"] = " ".join(
+        yaml.safe_load((DEPLOY / "docker/compose.yaml").read_text())["services"]["worker"]["command"]
+    )
+    assert len(starts) == 7, starts
+    for place, line in starts.items():
+        for option in ("--nthreads", "--memory-limit", "--dashboard-address", "--lifetime", "--lifetime-stagger"):
+            assert re.search(rf"{option}\b(?!-)", line), (place, option)
+        assert "127.0.0.1:" in line, place
+        # A job of an array ends with its workers: Slurm starts the next one.
+        assert ("--lifetime-restart" in line) == ("slurm/" not in place), place
 
 
 def verify(folder: Path, name: str, text: str) -> str:

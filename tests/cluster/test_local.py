@@ -78,7 +78,7 @@ def test_the_dashboard_has_its_pages_for_who_asks_and_a_job_does_without(tmp_pat
 def _page(address: str) -> str | None:
     """Return a page of a local server, None as long as it has none there."""
     try:
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         if error.code != 404:

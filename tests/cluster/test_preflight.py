@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from distributed import Client
+from distributed.comm.core import CommClosedError
 from rich.console import Console
 
 from heartbeat_core.bundles.manifest import read_manifest
@@ -177,3 +178,13 @@ def test_inputs_are_read_as_a_task_reads_them(library: Path, bundle: Path, tmp_p
     assert list(out.iterdir()) == []
     assert choose_inputs(listed[:1]) == (listed[0],)
     assert choose_inputs([replace(one, stored_in="part") for one in listed]) == ()
+
+
+def test_a_worker_that_ends_while_it_is_asked_is_no_other_release() -> None:
+    class Asked:
+        def sync(self, *_: object) -> dict[str, object]:
+            return {"tcp://10.0.0.1:1": 1, "tcp://10.0.0.2:1": CommClosedError("Stream is closed")}
+
+    told = r"^worker tcp://10\.0\.0\.2:1 ended while it was asked: run the same command again$"
+    with pytest.raises(JobError, match=told):
+        ask(Asked(), os.getpid)  # type: ignore[arg-type]

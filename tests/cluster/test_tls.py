@@ -26,7 +26,7 @@ from jobs.settings import ClusterSettings, load_cluster_settings
 from tests.cluster.test_address import Remote, running, scheduler, settings_for, worker
 from tests.helpers import COUNTS, comparable, start_command, wait_for
 
-SOON_S = 20.0
+SOON_S = 28.0
 """Far below the 60 s for which a job waits for a scheduler: what is refused is refused at once."""
 
 

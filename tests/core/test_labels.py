@@ -293,3 +293,8 @@ def test_joined_parts_keep_their_cells_under_the_common_labels(first: Targets, s
 
 def test_no_parts_are_no_rows() -> None:
     assert joined([], VALVES).possible.shape == (0, 4)
+
+
+def test_the_only_label_of_a_dataset_is_a_label() -> None:
+    rows = Targets.of_cells(["N", None, "N"], ("N",))
+    assert rows.labelled().tolist() == [0, 2]

@@ -13,7 +13,7 @@ from heartbeat_core.errors import ConfigError
 from heartbeat_core.features.extract import input_settings
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import Recipe
-from heartbeat_core.settings import Limits, canonical_json, fingerprint, parse_settings, parse_yaml
+from heartbeat_core.settings import Limits, canonical_json, fingerprint, parse_mapping, parse_settings, parse_yaml
 
 
 def test_labels_and_codes_are_the_originals() -> None:
@@ -116,6 +116,35 @@ def test_what_is_not_yaml_is_a_named_error_of_one_line(text: str) -> None:
 def test_keys_that_are_no_text(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^r\.yaml: "):
         parse_yaml(Recipe, text, "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("name: a\ninput: aligned\nname: b\n", "name"),
+        ("training: {epochs: 3, epochs: 5}\n", "epochs"),
+        ("x: [1, {a: 1, a: 2}]\n", "a"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_named(text: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"^r.yaml: the key '{key}' is given twice: keep one of them$"):
+        parse_mapping(text, "r.yaml")
+
+
+def test_the_same_key_in_two_places_is_no_repetition() -> None:
+    assert parse_mapping("a: {x: 1}\nb: {x: 1}\nc: [{x: 1}, {x: 1}]\n", "r.yaml")["b"] == {"x": 1}
+    # A number and its text are two keys, and a merged mapping may have a key again.
+    assert parse_mapping("1: a\n'1': b\n", "r.yaml") == {1: "a", "1": "b"}
+    assert parse_mapping("a: &a {x: 1}\nb: {<<: *a, x: 2}\n", "r.yaml")["b"] == {"x": 2}
+
+
+def test_what_is_expected_is_told_in_words() -> None:
+    for text, told in (
+        ("bagging: {members: all}", r"bagging\.members: expected a list, such as \[a, b\]"),
+        ("training: 3", r"training: expected a mapping of settings, such as \{key: value\}"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            parse_yaml(Recipe, f"name: x\n{text}", "r.yaml")
 
 
 def test_an_empty_file_has_the_defaults() -> None:

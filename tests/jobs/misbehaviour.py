@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from typing import Any
 
 from heartbeat_core.errors import NotAudio
+
+_left: list[bytes] = []
 
 
 def end_by(number: int) -> None:
     """End this process by a signal."""
     os.kill(os.getpid(), number)
     time.sleep(60)
+
+
+def end_later(seconds: float) -> int:
+    """Return this process's id, and end it a while later, whatever it does then."""
+    threading.Timer(seconds, os.abort).start()
+    return os.getpid()
+
+
+def sleep_and_tell(seconds: float) -> int:
+    """Sleep, and return this process's id."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def leave_memory(n_bytes: int) -> int:
+    """Take memory and keep it."""
+    _left.append(b"x" * n_bytes)
+    return n_bytes
+
+
+def end_and_note(path: str) -> None:
+    """Note this process in a file and end it."""
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    end_by(signal.SIGKILL)
 
 
 def take_memory(n_bytes: int) -> int:

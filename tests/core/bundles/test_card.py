@@ -11,7 +11,7 @@ import pytest
 from heartbeat_core.bundles.card import model_card
 from heartbeat_core.bundles.card_figures import card_diagrams
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
 from heartbeat_core.evaluation.judging import FoldResult, judge_recipe, judge_rules
 from heartbeat_core.evaluation.protocols import Protocol, make_splits, protocol_text
@@ -200,6 +200,9 @@ def test_the_commands_make_both_evaluations(card: str) -> None:
     assert "heartbeat evaluate DATASET --recipe cycles --without extrahls -o EVALUATION-1\n" in text
     assert "--recipe cycles --without extrahls --protocol leave-one-database-out -o EVALUATION-2\n" in text
     assert "-o cycles --evaluation EVALUATION-1 --evaluation EVALUATION-2" in text
+    assert (
+        "`cycles` is a shipped recipe, or else the YAML file of one's own, whose settings `bundle.json` holds." in text
+    )
 
 
 def test_the_rule_of_equal_thresholds_is_the_most_probable_label(manifest: BundleManifest, card: str) -> None:
@@ -244,6 +247,11 @@ def test_every_reason_to_be_unsure_is_explained(manifest: BundleManifest, card: 
     assert "- `no_heart_found`: the `segmentation_confidence` of the heart sounds is below 0.375" in text
     assert "out_of_distribution" not in text
     assert "low_confidence" not in text
+    assert "and the predicted label is not" not in text
+    place = manifest.labels.index("artifact")
+    sureness = sureness.model_copy(update={"no_heart_code": place})
+    text = section(model_card(manifest.model_copy(update={"sureness": sureness}), 1_000, ()), "Decision")
+    assert "training recordings of hearts, and the predicted label is not artifact" in text
     least = tuple(0.5 + code / 10 for code in range(len(manifest.labels)))
     sureness = manifest.sureness.model_copy(update={"min_confidence": least})
     text = section(model_card(manifest.model_copy(update={"sureness": sureness}), 1_000, ()), "Decision")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from heartbeat_core.audio.quality import Quality
-from heartbeat_core.bundles.predictions import (
+from heartbeat_core.bundles.predictions import Sureness
+from heartbeat_core.bundles.reasons import (
     LOW_CONFIDENCE,
     NO_HEART_FOUND,
     OUT_OF_DISTRIBUTION,
     POOR_QUALITY,
     UNLIKE_TRAINING_DATA,
-    Sureness,
 )
 from heartbeat_core.errors import ConfigError
 from heartbeat_core.features.beats_columns import BEATS
@@ -75,8 +75,11 @@ def test_reasons_by_databases_left_out_and_by_the_segmenter() -> None:
     assert limits.reasons(heard(0.7), 0, 0.9, 2.001) == UNLIKE_TRAINING_DATA
     assert limits.reasons(heard(0.59), 0, 0.9, 1.0) == NO_HEART_FOUND
     assert limits.reasons(heard(0.59), 0, 0.9, 3.0) == "unlike_training_data,no_heart_found"
+    # That no heart was found is no reason to doubt that there is none.
+    but_artifact = limits.model_copy(update={"no_heart_code": 3})
+    assert [but_artifact.reasons(heard(0.59), code, 0.9, 1.0) for code in (0, 3)] == [NO_HEART_FOUND, None]
     # What is not set is not stored: bundles of before keep their bytes.
-    assert not {"max_unlike", "min_segmentation"} & set(Sureness().model_dump(mode="json"))
+    assert not {"max_unlike", "min_segmentation", "no_heart_code"} & set(Sureness().model_dump(mode="json"))
 
 
 def test_by_default_only_the_quality_counts() -> None:

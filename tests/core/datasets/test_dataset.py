@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,12 @@ def write_dataset(root: str, layout: Layout) -> None:
     storage.create(f"{root}/{SUCCESS_NAME}", b"")
 
 
+def change_n_rows(root: str, n_rows: int) -> None:
+    """Make a dataset say that it has another number of rows."""
+    facts = json.loads(storage.read(f"{root}/{FACTS_NAME}"))
+    storage.put(f"{root}/{FACTS_NAME}", json.dumps(facts | {"n_rows": n_rows}).encode())
+
+
 @pytest.fixture
 def compact(tmp_path: Path) -> Path:
     """A compact dataset that a test may damage."""
@@ -215,10 +222,28 @@ def test_parts_come_one_by_one_in_order_and_may_be_empty(compact: Path) -> None:
 def test_a_dataset_without_rows(compact: Path) -> None:
     for path in (compact / ROWS_FOLDER).iterdir():
         path.unlink()
+    change_n_rows(compact.as_uri(), 0)
     rows = Dataset(str(compact)).rows()
     assert len(rows) == 0
     assert rows.padded(LENGTH).shape == (0, LENGTH, 2)
     assert rows.codes.dtype == np.int64
+
+
+def test_a_dataset_whose_part_is_lost_is_refused(compact: Path) -> None:
+    (compact / ROWS_FOLDER / "part-000000.parquet").unlink()
+    dataset = Dataset(str(compact))
+    told = rf"{compact}: has {7 - len(PARTS[0])} rows and not 7: files of recordings/ are missing"
+    for read in (dataset.rows, dataset.labelled, lambda: list(dataset.iter_parts())):
+        with pytest.raises(DatasetError, match=told):
+            read()
+
+
+def test_a_dataset_with_rows_of_another_is_refused(compact: Path) -> None:
+    shutil.copy(compact / ROWS_FOLDER / "part-000000.parquet", compact / ROWS_FOLDER / "part-000099.parquet")
+    with pytest.raises(
+        DatasetError, match=f"has {7 + len(PARTS[0])} rows and not 7: files of recordings/ are not its own"
+    ):
+        Dataset(str(compact)).labelled()
 
 
 def test_padded_rows_are_the_plain_copies(compact: Path) -> None:
@@ -328,3 +353,10 @@ def test_a_part_that_breaks_off_is_named(compact: Path) -> None:
     part = compact / ROWS_FOLDER / "part-000000.parquet"
     part.write_bytes(part.read_bytes()[:-20])
     assert f"{part}: not a Parquet file: " in refusal(compact)
+
+
+def test_the_name_of_a_folder_in_a_bucket_has_no_slash() -> None:
+    write_dataset("memory://bucket/ward", "compact")
+    for uri in ("memory://bucket/ward", "memory://bucket/ward/"):
+        dataset = Dataset(uri)
+        assert (dataset.name, set(dataset.labelled().databases)) == ("ward", {"ward"})

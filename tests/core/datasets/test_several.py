@@ -22,7 +22,7 @@ from heartbeat_core.datasets.dataset import (
     Dataset,
     DatasetFacts,
 )
-from heartbeat_core.datasets.several import read_labelled
+from heartbeat_core.datasets.several import data_notes, read_labelled
 from heartbeat_core.errors import DatasetError, HeartbeatError, InputError
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS, Labels
@@ -240,3 +240,43 @@ def test_segments_are_read_by_recording(tmp_path: Path) -> None:
         "r1": [[0.0, 0.5, 1.0], [0.5, 0.75, 2.0]],
         "r2": [[0.25, 0.5, 4.0]],
     }
+
+
+def test_people_who_share_a_recording_are_one(tmp_path: Path) -> None:
+    shared = [Row("a", "AS", "1"), Row("b", "MR", "1"), Row("b", "N", "2"), Row("c", "N", "2"), Row("c", "N")]
+    rows = [*shared, Row("d", "N")]
+    dataset = write(tmp_path / "x", VALVES, rows)
+    found = read_labelled([dataset])
+    assert found.groups[:5] == ["patient:1"] * 5
+    assert found.groups[5] == f"recording:{'d' * 64}"
+    assert dataset.labelled().groups[2] == "patient:2"
+    told = "4 recordings have audio that occurs more than once, and 2 of them have different labels there: correct the"
+    assert [note[: len(told)] for note in data_notes([], found)] == [told]
+    other = write(tmp_path / "y", VALVES, [Row("e", "N", "2"), Row("f", "AS", "3")])
+    assert read_labelled([dataset, other]).groups[6:] == ["patient:1", "patient:3"]
+    assert data_notes([Recipe(name="mine")], other.labelled()) == []
+
+
+def test_labels_of_a_recipe_that_the_datasets_lack_are_named(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "name": "mine",
+            "decision": {"odds": {"labels": ["AS", "MRR"], "times": 2}},
+            "bagging": {"specialists": {"part": "statistics", "labels": ["As"]}},
+        }
+    )
+    [note] = data_notes([recipe], write(tmp_path / "x", VALVES, [Row("a", "AS"), Row("b", "N")]).labelled())
+    assert "'MRR' (decision.odds), 'As' (bagging.specialists)" in note
+    assert note.endswith("they have AS, MR, N")
+
+
+def test_people_are_one_through_a_chain_of_recordings(tmp_path: Path) -> None:
+    rows = [Row("a", "AS", "1"), Row("a", "AS", "3"), Row("b", "MR", "2"), Row("b", "MR", "3"), Row("c", "N", "4")]
+    for order in (rows, rows[::-1], rows[2:] + rows[:2]):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        found = read_labelled([write(folder, VALVES, order)])
+        assert dict(zip(found.audio_sha256, found.groups, strict=True)) == {
+            "a" * 64: "patient:1",
+            "b" * 64: "patient:1",
+            "c" * 64: "patient:4",
+        }

@@ -28,7 +28,7 @@ from heartbeat_core.learning.training import AlignedFrames
 from heartbeat_core.results.schema import recordings_table
 from heartbeat_core.storage.uris import ROWS_FOLDER, SUCCESS_NAME
 from tests import naive
-from tests.core.datasets.test_dataset import LENGTH, PARTS, make_frames, make_results, write_dataset
+from tests.core.datasets.test_dataset import LENGTH, PARTS, change_n_rows, make_frames, make_results, write_dataset
 
 N_PARTS = 16
 ROWS_A_PART = 4
@@ -49,6 +49,7 @@ def write_parts(root: str, layout: Layout) -> None:
             rows.append(replace(results[0], recording=recording, frames=frames, placement=placement))
         table = recordings_table(rows, LENGTH if layout == "padded" else None, ORIGINAL_LABELS)
         storage.create(f"{root}/{ROWS_FOLDER}/part-{number:06d}.parquet", to_parquet(table))
+    change_n_rows(root, len(results) + ROWS_A_PART * (N_PARTS - len(PARTS)))
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +245,7 @@ def test_memory_holds_a_buffer_and_not_the_dataset(tmp_path: Path) -> None:
     for number in range(20):
         name = f"{ROWS_FOLDER}/part-{number + 10:06d}.parquet"
         storage.create(f"{tmp_path.as_uri()}/{name}", to_parquet(recordings_table(rows, None, ORIGINAL_LABELS)))
+    change_n_rows(tmp_path.as_uri(), len(results) + 80)
     stream = AlignedStream(str(tmp_path), buffer_parts=2)
     tracemalloc.start()
     n_rows = sum(1 for _ in stream._rows(Dataset(str(tmp_path)).part_uris(), "compact", rng))
@@ -282,8 +284,27 @@ def test_an_unfinished_dataset_is_refused_before_it_is_iterated(tmp_path: Path) 
         AlignedStream(str(tmp_path))
 
 
+def test_a_part_that_is_missing_is_noticed(tmp_path: Path) -> None:
+    write_dataset(tmp_path.as_uri(), "compact")
+    stream = AlignedStream(str(tmp_path))
+    (tmp_path / ROWS_FOLDER / "part-000002.parquet").unlink()
+    with pytest.raises(DatasetError, match=rf"^{tmp_path}: has \d rows and not \d: files of recordings/ are missing: "):
+        AlignedStream(str(tmp_path))
+    with pytest.raises(DatasetError, match=rf"^{tmp_path}: had 4 parts, and has 3 now$"):
+        list(stream)
+
+
+def test_a_part_whose_footer_is_damaged_is_named_at_once(tmp_path: Path) -> None:
+    write_dataset(tmp_path.as_uri(), "compact")
+    part = tmp_path / ROWS_FOLDER / "part-000002.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(DatasetError, match=rf"^{part}: not a Parquet file"):
+        AlignedStream(str(tmp_path))
+
+
 def test_a_dataset_without_parts_has_no_batches(tmp_path: Path) -> None:
     write_dataset(tmp_path.as_uri(), "compact")
     for part in (tmp_path / ROWS_FOLDER).iterdir():
         part.unlink()
+    change_n_rows(tmp_path.as_uri(), 0)
     assert list(AlignedStream(str(tmp_path))) == []

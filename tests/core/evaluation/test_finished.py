@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from heartbeat_core.errors import InputError
 from heartbeat_core.evaluation.finished import ModelEvaluation, ModelPredictions, Overlap, judge_model
 from heartbeat_core.evaluation.finished_report import model_report, unsure_rows, warning_of
+from heartbeat_core.evaluation.splits import folds
 from heartbeat_core.evaluation.unsure import marked, rightness, shares_of
 from heartbeat_core.labels import Targets, as_labels
 
@@ -102,7 +105,7 @@ def test_rows_count_where_their_labels_decide() -> None:
     ]
     # 'murmur|artifact' is not normal.
     assert (found.against_rest[0].pooled.n_positive, found.against_rest[0].pooled.n_negative) == (2, 2)
-    assert found.against_rest[0].groups["sex"]["f"].n_negative == 1
+    assert found.against_rest[0].groups["sex"]["Female"].n_negative == 1
 
 
 def test_a_label_that_the_model_was_not_trained_on_has_no_figure() -> None:
@@ -133,9 +136,112 @@ def test_the_report_holds_the_figures_and_the_diagrams() -> None:
     assert ModelEvaluation.model_validate_json(found.model_dump_json()) == found
 
 
+def many(seed: int, devices: int = 3) -> tuple[Known, ModelPredictions]:
+    """Return 60 rows of 20 people, some without a known label, and predictions of most of them."""
+    rng = np.random.default_rng(seed)
+    cells = rng.choice(["normal", "normal", "murmur", "artifact", "normal|murmur"], 60).tolist()
+    truth = Known(
+        Targets.of_cells(cells, LABELS),
+        [f"person-{number}" for number in rng.integers(20, size=60)],
+        [f"device-{number}" for number in rng.integers(devices, size=60)],
+        [("x", "y")[number] for number in rng.integers(2, size=60)],
+    )
+    rows = np.sort(rng.choice(60, 50, replace=False))
+    chances = rng.dirichlet(np.ones(3), 50)
+    return truth, ModelPredictions(rows, chances.argmax(axis=1), chances, np.zeros(50, bool))
+
+
+def judge_many(truth: Known, predictions: ModelPredictions) -> ModelEvaluation:
+    trained = np.array([0, 1, 2])
+    return judge_model(truth, predictions, trained, model_id="m@12", data_fingerprint="f", overlap="unknown")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_recordings_are_called_is_counted_as_in_a_loop(seed: int) -> None:
+    truth, predictions = many(seed)
+    found = judge_many(truth, predictions)
+    cells = truth.targets.cells()
+    for places, calls in ((truth.databases, found.calls), (truth.devices, found.calls_by_device)):
+        counted: dict[str, dict[str, dict[str, int]]] = {}
+        for row, code in zip(predictions.rows.tolist(), predictions.predicted.tolist(), strict=True):
+            cell = cells[row]
+            if cell in LABELS:
+                said = counted.setdefault(places[row], {}).setdefault(cell, {})
+                said[LABELS[code]] = said.get(LABELS[code], 0) + 1
+        assert calls == counted
+        for place, of_labels in counted.items():
+            for label, of_calls in of_labels.items():
+                n = sum(of_calls.values())
+                shares = [f"{of_calls[said] / n:.3f}" if said in of_calls else "–" for said in LABELS]
+                line = f"| {label} recordings of {place} | {n} | {' | '.join(shares)} |"
+                assert line in model_report(found).splitlines()
+
+
+def test_the_devices_have_a_table_where_there_are_several() -> None:
+    assert "Recordings with one known label, by device:" in model_report(judge_many(*many(0)))
+    assert "Recordings with one known label, by device:" not in model_report(judge_many(*many(0, devices=1)))
+
+
+def test_the_rules_guess_from_the_labels_of_the_other_people() -> None:
+    truth, predictions = many(1)
+    found = judge_many(truth, predictions)
+    cells = truth.targets.cells()
+    known = [row for row in predictions.rows.tolist() if cells[row] in LABELS]
+    codes = np.array([LABELS.index(cells[row] or "") for row in known])
+    right: dict[str, dict[str, list[bool]]] = {name: {label: [] for label in LABELS} for name in found.rules}
+    for training, test in folds(codes, [truth.groups[row] for row in known], 5, 0):
+        counts = Counter(cells[known[place]] for place in training)
+        common = max(LABELS, key=lambda label: counts[label])
+        for place in test:
+            shares = {
+                label: sum(
+                    cells[known[other]] == label and truth.devices[known[other]] == truth.devices[known[place]]
+                    for other in training
+                )
+                / counts[label]
+                for label in LABELS
+            }
+            label = LABELS[codes[place]]
+            right["majority rule"][label].append(common == label)
+            right["device rule"][label].append(max(LABELS, key=lambda name: shares[name]) == label)
+    text = model_report(found)
+    for name, of_labels in right.items():
+        rule = found.rules[name]
+        recalls = [np.mean(hits) for hits in of_labels.values()]
+        assert rule.balanced_accuracy.value == pytest.approx(np.mean(recalls))
+        assert rule.accuracy.value == pytest.approx(np.mean([hit for hits in of_labels.values() for hit in hits]))
+        assert rule.n_rows == len(known)
+        assert f"{rule.balanced_accuracy.value:.3f}" in text
+    assert "| figure | model | majority rule | device rule |" in text
+
+
+def test_a_model_that_guesses_is_no_better_than_a_rule() -> None:
+    truth, predictions = many(2)
+    found = judge_many(truth, predictions)
+    assert found.no_better_than
+    assert f"**No better than the {' and the '.join(found.no_better_than)}, whose" in model_report(found)
+    codes = np.where(truth.targets.codes[predictions.rows] < 0, 0, truth.targets.codes[predictions.rows])
+    perfect = judge_many(truth, replace(predictions, predicted=codes))
+    assert perfect.no_better_than == ()
+    assert "The balanced accuracy of each rule lies below the interval of the model." in model_report(perfect)
+
+
+@pytest.mark.parametrize("cells", [CELLS, ["normal"] * 6])
+def test_without_enough_rows_or_labels_there_are_no_rules(cells: list[str]) -> None:
+    found = judged(cells=cells)
+    assert (found.rules, found.no_better_than) == ({}, ())
+    assert "No rules stand beside the model: they need two labels, 5 patients" in model_report(found)
+    assert "| figure | model |" in model_report(found)
+
+
+def test_figures_of_an_earlier_version_are_read() -> None:
+    earlier = judged().model_dump(mode="json", exclude={"rules", "no_better_than", "calls", "calls_by_device"})
+    assert ModelEvaluation.model_validate(earlier).judgement == judged().judgement
+
+
 def test_the_reader_is_warned_of_training_data() -> None:
     assert "trained on these very recordings: its figures here are too good" in warning_of(judged("all"))
-    assert len({warning_of(judged(overlap)) for overlap in ("all", "some", "likely", "unknown")}) == 4
+    assert len({warning_of(judged(overlap)) for overlap in get_args(Overlap)}) == 5
 
 
 # Labels by name.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.evaluation.protocols import PROTOCOLS, Protocol, make_splits, protocol_of, protocol_text
 from heartbeat_core.evaluation.splits import Task, folds, folds_protocol

@@ -50,7 +50,7 @@ def ranks(label: str, auroc: float | None, **changed: object) -> LabelRanks:
 def test_one_table_a_label() -> None:
     note, heading, table, *others = rank_section([ranks("murmur", 0.7), ranks("normal", 0.6)]).split("\n\n")
     assert "95 % interval over patients (bootstrap)" in note
-    assert "the score is the mean over a patient's recordings in one database" in note
+    assert "the score is the mean over all of a patient's recordings in one database" in note
     assert heading == "### murmur against the rest"
     assert table.splitlines() == [
         "| recordings of | rows (+/−) | patients | AUROC | AUPRC | sensitivity at 0.9 specificity | calibration error "

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heartbeat_core.evaluation import against_rest
 from heartbeat_core.evaluation.against_rest import Scored, pool_ranks, rank, rank_figures
 from heartbeat_core.evaluation.diagram import MIN_ROWS, reliability_panels, reliability_svg
 from heartbeat_core.evaluation.rank_figures import LabelRanks, ReliabilityBin
@@ -130,13 +131,14 @@ def test_seeds_are_pooled_with_all_their_rows() -> None:
     values = [each[0].pooled.calibration_error.value for each in (one, other)]  # type: ignore[union-attr]
     assert pooled.pooled.calibration_error is not None
     assert pooled.pooled.calibration_error.value == pytest.approx(np.mean(values))
-    assert (pooled.groups["sex"]["m"].n_positive, pooled.groups["sex"]["m"].n_negative) == (1, 3)
+    assert (pooled.groups["sex"]["Male"].n_positive, pooled.groups["sex"]["Male"].n_negative) == (1, 3)
 
 
 # Groups.
 
 
-def test_a_label_is_judged_within_the_values_that_are_known() -> None:
+def test_a_label_is_judged_within_the_values_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(against_rest, "FEWEST_PATIENTS", 1)
     first = ranked()[0]
     counts = {
         name: {value: (one.n_positive, one.n_negative) for value, one in values.items()}
@@ -144,14 +146,28 @@ def test_a_label_is_judged_within_the_values_that_are_known() -> None:
     }
     assert counts == {
         "age": {"0-1": (2, 1), "18-39": (0, 1), "65+": (0, 1), "Child": (1, 0)},
-        "sex": {"f": (2, 0), "m": (1, 3)},
+        "sex": {"Female": (2, 0), "Male": (1, 3)},
     }
     assert list(counts["age"]) == ["0-1", "18-39", "65+", "Child"]
-    assert first.groups["sex"]["f"].auroc is None
-    found = first.groups["sex"]["m"].auroc
+    assert first.groups["sex"]["Female"].auroc is None
+    found = first.groups["sex"]["Male"].auroc
     assert found is not None
     # Of 0.7 with the label, above 0.4, 0.2 and 0.6 without it.
     assert found.value == 1
+
+
+@pytest.mark.parametrize(("n_with", "n_without", "is_judged"), [(5, 5, True), (4, 9, False), (9, 4, False)])
+def test_a_group_of_few_patients_has_no_figures(n_with: int, n_without: int, is_judged: bool) -> None:
+    """Two recordings of each patient: the patients count."""
+    codes = np.repeat([2, 0], [2 * n_with, 2 * n_without])
+    n = len(codes)
+    groups = [str(row // 2) for row in range(n)]
+    chances = np.random.default_rng(0).dirichlet(np.ones(5), n)
+    [normal, _] = rank(Targets.of_codes(codes), chances, groups, ["x"] * n, ["y"] * n, traits={"site": ["AV"] * n})
+    assert (normal.groups["site"]["AV"].auroc is not None) == is_judged
+    # Devices and databases are judged all the same.
+    assert normal.devices["y"].auroc is not None
+    assert normal.databases["x"].auroc is not None
 
 
 @pytest.mark.parametrize(
@@ -159,7 +175,7 @@ def test_a_label_is_judged_within_the_values_that_are_known() -> None:
     [
         *(("0", "0-1"), ("1.99", "0-1"), ("2", "2-12"), ("12.9", "2-12"), ("13", "13-17"), ("17", "13-17")),
         *(("18.0", "18-39"), ("39", "18-39"), ("40", "40-64"), ("64", "40-64"), ("65", "65+"), ("101", "65+")),
-        *(("Neonate", "Neonate"), ("", ""), ("nan", ""), ("-1", "-1"), ("inf", "inf")),
+        *(("Neonate", "Neonate"), ("", ""), ("nan", ""), ("-1", ""), ("131", ""), ("inf", "")),
     ],
 )
 def test_ages_in_years_go_into_groups(years: str, group: str) -> None:

@@ -7,17 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
+from heartbeat_core.evaluation.baselines import DEVICE_RULE, MAJORITY_RULE
 from heartbeat_core.evaluation.figures import DeviceFigures, Evaluation, RecipeFigures
-from heartbeat_core.evaluation.judging import (
-    DEVICE_RULE,
-    MAJORITY_RULE,
-    FoldResult,
-    OutOfFold,
-    judge,
-    judge_recipe,
-    judge_rules,
-)
+from heartbeat_core.evaluation.judging import FoldResult, OutOfFold, judge, judge_recipe, judge_rules
 from heartbeat_core.evaluation.pooling import pool
 from heartbeat_core.evaluation.protocols import Protocol, make_splits
 from heartbeat_core.evaluation.report import HEAD, as_markdown, leaderboard_rows, recipe_section

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from heartbeat_core import registry
-from heartbeat_core.errors import ConfigError
+from heartbeat_core.errors import ConfigError, FeaturesFailed, TooShort
 from heartbeat_core.features.analysis import Analysis
 from heartbeat_core.features.catalogue import (
+    ALIGNED,
     CYCLES,
     FEATURE_SETS,
     STATISTICS,
@@ -105,11 +110,69 @@ def test_a_part_that_no_column_has_is_refused() -> None:
         columns_read("timbre", "mfcc")
 
 
-def test_a_set_whose_function_breaks_its_promise_is_a_defect() -> None:
-    broken = FeatureSet("broken", "broken-v1", "vector", LOUDNESS.columns, ("samples",), lambda samples: samples[:2])
-    with pytest.raises(ValueError, match=r"'broken' has 1 columns and gave \(2,\)"):
+def _too_short(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    raise TooShort("4 samples")
+
+
+def _out_of_memory(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    raise MemoryError("no room")
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "told"),
+    [
+        (lambda samples: samples[:2], FeaturesFailed, r"'broken': ValueError: it has 1 columns and gave \(2,\)"),
+        (lambda samples: samples[:1] * np.nan, FeaturesFailed, "'broken': it gave NaN or infinity"),
+        (lambda samples: samples[99:][0], FeaturesFailed, "'broken': IndexError: index 0 is out of bounds"),
+        (lambda samples: samples[:1].astype(np.float64) * 1e300, FeaturesFailed, "'broken': it gave NaN or infinity"),
+        (_too_short, TooShort, "4 samples"),
+        (_out_of_memory, MemoryError, "no room"),
+    ],
+)
+def test_what_a_set_does_wrong_is_an_error_of_the_recording(
+    function: Callable[[NDArray[np.float32]], NDArray[np.float32]], error: type[Exception], told: str
+) -> None:
+    broken = FeatureSet("broken", "broken-v1", "vector", LOUDNESS.columns, ("samples",), function)
+    with pytest.raises(error, match=told):
         broken.compute(Analysis(np.ones(4, np.float32), 4_000))
+    with pytest.raises(ValueError, match="'aligned' cannot be computed from a recording alone"):
+        ALIGNED.compute(Analysis(np.ones(4, np.float32), 4_000))
     assert LOUDNESS.compute(Analysis(np.full(4, 0.5, np.float32), 4_000)).tolist() == [0.5]
+
+
+def _misspelt(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    return samples + nothing_of_this_name  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_an_error_of_a_function_of_this_package_is_one_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a row of failures it would be found only after the run."""
+    one, functions = Analysis(np.ones(4, np.float32), 4_000), "heartbeat_core.features.spectra"
+    monkeypatch.setattr(f"{functions}.misspelt", _misspelt, raising=False)
+    monkeypatch.setattr(f"{functions}.of_another_length", lambda samples: samples[:2], raising=False)
+    columns, needs = LOUDNESS.columns, ("samples",)
+    with pytest.raises(NameError, match="nothing_of_this_name"):
+        FeatureSet("own", "v1", "vector", columns, needs, f"{functions}:misspelt").compute(one)
+    with pytest.raises(ValueError, match=r"it has 1 columns and gave \(2,\)"):
+        FeatureSet("own", "v1", "vector", columns, needs, f"{functions}:of_another_length").compute(one)
+    lists = FeatureSet("own", "v1", "vector", lists=columns, needs=needs, lists_function=f"{functions}:misspelt")
+    with pytest.raises(NameError, match="nothing_of_this_name"):
+        lists.compute_lists(one)
+    # A callable is told by its module, too.
+    with pytest.raises(FeaturesFailed, match="'other': NameError"):
+        FeatureSet("other", "v1", "vector", columns, needs, _misspelt).compute(one)
+    monkeypatch.setattr(_misspelt, "__module__", functions)
+    with pytest.raises(NameError, match="nothing_of_this_name"):
+        FeatureSet("own", "v1", "vector", columns, needs, _misspelt).compute(one)
+
+
+def test_values_of_a_set_of_this_package_that_are_not_finite_fail_the_recording(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    functions = "heartbeat_core.features.spectra"
+    monkeypatch.setattr(f"{functions}.not_finite", lambda samples: samples[:1] * np.nan, raising=False)
+    own = FeatureSet("own", "v1", "vector", LOUDNESS.columns, ("samples",), f"{functions}:not_finite")
+    with pytest.raises(FeaturesFailed, match="'own': it gave NaN or infinity"):
+        own.compute(Analysis(np.ones(4, np.float32), 4_000))
 
 
 def test_a_registry_takes_what_this_process_adds_and_nothing_twice() -> None:
@@ -140,8 +203,64 @@ def test_entry_points_are_read_once_and_only_for_names_that_are_not_built_in(mon
 
 
 def test_an_entry_point_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value, told in (("no_such_package:X", "No module named"), ("tests.pages:NOTHING", "has no attribute")):
+    for value, told in (
+        ("no_such_package:X", "ModuleNotFoundError: No module named"),
+        ("tests.pages:NOTHING", "AttributeError: .*has no attribute"),
+        ("tests.pages:pages", "AttributeError: 'function' object has no attribute 'name'"),
+        ("tests.core.features.broken_module:X", "RuntimeError: on purpose"),
+    ):
         point = EntryPoint("mine", value, "a.group")
         monkeypatch.setattr(registry, "entry_points", lambda group, point=point: [point])
         with pytest.raises(ConfigError, match=rf"feature set 'mine' \({value}\) cannot be loaded: .*{told}"):
             Registry("feature set", "a.group", (STATISTICS,)).get("mine")
+
+
+def test_a_set_that_could_never_be_computed_ends_the_job() -> None:
+    one = Analysis(np.ones(4, np.float32), 4_000)
+    misspelt = FeatureSet("mine", "v1", "vector", LOUDNESS.columns, ("sample_rate",), len)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="'mine' needs 'sample_rate', which is none of samples, sample_rate_hz, "):
+        misspelt.compute(one)
+    for name, told in (("no_such_package:f", "No module named"), ("math:nothing", "has no attribute")):
+        absent = FeatureSet("mine", "v1", "vector", LOUDNESS.columns, ("samples",), name)
+        with pytest.raises(ConfigError, match=f"function of a feature set, {name}, cannot be loaded: .*{told}"):
+            absent.compute(one)
+
+
+def test_lists_are_finite_too() -> None:
+    times = Column("times", "times", "s", "floats")
+    for value in (1.0, np.nan):
+        found = FeatureSet(
+            *("mine", "v1", "vector", LOUDNESS.columns, ("samples",), LOUDNESS.function),
+            lists=(times,),
+            lists_function=lambda samples, value=value: (np.full(3, value),),
+        )
+        one = Analysis(np.ones(4, np.float32), 4_000)
+        if np.isnan(value):
+            with pytest.raises(FeaturesFailed, match="'mine': it gave NaN or infinity"):
+                found.compute_lists(one)
+        else:
+            assert found.compute_lists(one)["times"].tolist() == [1.0] * 3
+
+
+def test_a_function_may_be_any_callable() -> None:
+    @dataclass
+    class Mean:
+        power: int
+
+        def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.mean(samples**self.power, keepdims=True)
+
+    one = FeatureSet("mine", "v1", "vector", LOUDNESS.columns, ("samples",), Mean(2))
+    assert one.compute(Analysis(np.full(4, 3.0, np.float32), 4_000)).tolist() == [9.0]
+
+
+def test_the_package_of_an_entry_point_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> None:
+        raise SyntaxError("bad")
+
+    point = SimpleNamespace(name="mine", value="a:B", dist=SimpleNamespace(name="my-package"), load=load)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    with pytest.raises(
+        ConfigError, match=r"'mine' \(a:B\) of the package 'my-package' cannot be loaded: SyntaxError: bad"
+    ):
+        Registry("feature set", "a.group", (STATISTICS,)).get("mine")

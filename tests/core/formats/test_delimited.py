@@ -6,6 +6,8 @@ import csv
 import io
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -138,3 +140,12 @@ def test_a_message_is_short_and_shows_no_address() -> None:
     with pytest.raises(InputError) as caught:
         read_records(b"a,b\n" + b"x," * 5_000, ".csv", "t.csv")
     assert len(str(caught.value)) < 300
+
+
+def test_a_number_that_is_none_is_an_empty_cell() -> None:
+    table = pa.table({"patient": [33151.0, None, 7.5, float("nan")]})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    assert read_records(sink.getvalue(), ".parquet", "t.parquet")["patient"] == ["33151.0", None, "7.5", None]
+    lines = b'{"patient": 33151.0}\n{"patient": NaN}\n{"patient": "nan"}\n'
+    assert read_records(lines, ".jsonl", "t.jsonl")["patient"] == ["33151.0", None, "nan"]

@@ -10,6 +10,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Inputs
+from heartbeat_core.errors import DatasetError, TrainingDiverged
 from heartbeat_core.evaluation.splits import folds
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.learning.decision import Decision, balanced_thresholds, fit_temperature
@@ -229,3 +230,59 @@ def test_rows_are_weighed_within_their_databases_only_where_the_recipe_says_so()
     taken = targets[1].take(np.array([55, 3])).databases
     assert taken is not None
     assert taken.tolist() == [1, 0]
+
+
+def test_of_one_database_the_limits_say_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: Spy())
+    rows = examples("statistics", 96)
+    for number, one in enumerate(rows.inputs):
+        one[0, 5] = number
+    rows = Examples(rows.inputs, rows.targets, rows.groups, ["a"] * 96)
+    fitted = [
+        fit(recipe("mfcc", "fcnn", {"decision": {"calibrated": True, "inner": inner, "inner_folds": 4}}), rows, seed=7)
+        for inner in ("databases", "persons")
+    ]
+    assert fitted[0].limits == fitted[1].limits
+    assert fitted[0].limits.max_unlike is None
+    # Where no heart is found has nothing to do with other databases.
+    segmentation = np.linspace(0.2, 1.0, 96)
+    monkeypatch.setattr("heartbeat_core.learning.fit._segmentation_confidences", lambda recipe, inputs: segmentation)
+    decision = {"calibrated": True, "inner": "databases", "inner_folds": 4}
+    least = fit(recipe("mfcc", "fcnn", {"decision": decision}), rows, seed=7).limits.min_segmentation
+    assert least == pytest.approx(np.quantile(segmentation, 0.01))
+
+
+@pytest.mark.parametrize("model", ["fcnn", "bagged-fcnn"])
+def test_a_training_that_diverges_is_told(model: str) -> None:
+    chosen = recipe(
+        "statistics", model, {"decision": {"calibrated": True, "inner_folds": 2}, "network": {"hidden": [4]}}
+    )
+    training = chosen.training.model_copy(update={"learning_rate": 1e30})
+    rows = examples("statistics", 40)
+    wide = [np.tile(one, (1, 66))[:, :392] for one in rows.inputs]
+    told = r"recipe 'x': the training diverged.*lower training\.learning_rate \(1e\+30\)"
+    with pytest.raises(TrainingDiverged, match=told):
+        fit(chosen.model_copy(update={"training": training}), Examples(wide, rows.targets, rows.groups), seed=0)
+
+
+def test_too_few_patients_for_the_inner_folds_name_the_setting() -> None:
+    rows = examples("statistics", 6)
+    chosen = recipe("statistics", "vote", {"decision": {"calibrated": True, "inner_folds": 5}})
+    told = r"'x' calibrates by 5 inner folds: 3 patients are too few .*: lower decision\.inner_folds, or"
+    with pytest.raises(DatasetError, match=told):
+        fit(chosen, rows, seed=0)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_divergence_in_any_fold_is_told(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    class Diverging(Spy):
+        def logits(self, inputs: Any) -> NDArray[np.float64]:
+            found = super().logits(inputs)
+            return found * np.nan if len(self.calls) == number + 1 else found
+
+    spy = Diverging()
+    monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)
+    rows = examples("statistics", 40)
+    with pytest.raises(TrainingDiverged, match="the training diverged"):
+        fit(recipe("mfcc", "fcnn", {"decision": {"calibrated": True, "inner_folds": 3}}), rows, seed=0)
+    assert len(spy.calls) == number + 1

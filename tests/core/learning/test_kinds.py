@@ -24,6 +24,10 @@ PARTS = [
     ({"model": "rnn", "input": "mfcc"}, "model 'rnn' reads sequences, and the input 'mfcc' is a vector"),
     ({"model": "vote"}, "model 'vote' reads vectors, and the input 'aligned' is frames"),
     ({"input": "log-mel"}, "model 'fcnn' reads frames or vectors, and the input 'log-mel' is a sequence"),
+    (
+        {"input": "statistics+cycles+statistics"},
+        "the input 'statistics+cycles+statistics' names a feature set twice",
+    ),
     ({"augmentation": {"copies": 1}}, "copies and pieces are made for vectors only, and 'aligned' is not one"),
     ({"augmentation": {"pieces": 1}}, "copies and pieces are made for vectors only, and 'aligned' is not one"),
     (

@@ -115,9 +115,59 @@ def test_a_heart_is_found_where_the_segmenter_is_as_sure_as_for_hearts() -> None
     # One heart of a hundred lies below; the recordings without a heart do not count.
     assert found.min_segmentation is not None
     assert int((segmentation[:100] < found.min_segmentation).sum()) == 1
+    # That no heart was found is no reason to doubt that there is none.
+    marked = found.marks(codes, np.ones(150), None, segmentation)
+    assert (int(marked[:100].sum()), int(marked[100:].sum())) == (1, 0)
 
 
 def test_limits_by_the_training_rows() -> None:
     found = limits_within(np.linspace(0, 1, 101), np.linspace(0, 10, 201))
     assert found == Limits(min_confidence=pytest.approx(0.2), max_distance=pytest.approx(9.95))
     assert limits_within(None, None) == Limits()
+
+
+def rare_calls(n_right: int, n_known: int) -> tuple[Targets, Inner]:
+    """Return normal rows, murmurs, and 30 rows that are called extra sounds (1), which the rows not known may be."""
+    normal, murmur = called(0, 0.8, 150, 30), called(2, 0.8, 100, 40)
+    n = 320
+    rare = np.zeros((30, 5))
+    rare[:, 1] = np.linspace(1.0, 3.0, 30)
+    logits = np.concatenate([np.array(normal[1] + murmur[1]), rare])
+    possible = np.zeros((n + 30, 5), np.bool_)
+    possible[np.arange(n), normal[0] + murmur[0]] = True
+    possible[n : n + n_right, 1] = True
+    possible[n + n_right : n + n_known, 0] = True
+    possible[n + n_known :, :2] = True
+    possible[:5, :] = [False, True, False, False, False]  # The label occurs.
+    return Targets(ORIGINAL_LABELS, possible), Inner(logits, np.ones(n + 30))
+
+
+def logits_of(limits: Limits) -> list[float]:
+    least = np.array(limits.min_confidence)
+    found: list[float] = np.log(least / (1 - least)).tolist()
+    return found
+
+
+def test_a_label_of_which_no_call_can_be_right_has_the_mean_limit() -> None:
+    """Rows that merely allow it do not make a call right, and the wrong ones do not count."""
+    normal, extrahls, murmur, *_ = logits_of(limits_across(*with_places(*rare_calls(0, 5)), DECISION, None))
+    assert normal != murmur
+    assert extrahls == pytest.approx((normal + murmur) / 2)
+
+
+def test_wrong_calls_of_such_a_label_tell_nothing_of_the_others() -> None:
+    targets, inner = rare_calls(0, 30)
+    without = np.arange(320)
+    known = targets.take(without), Inner(inner.logits[without], inner.distances[without])
+    expected = limits_across(*with_places(*known), DECISION, None)
+    assert limits_across(*with_places(targets, inner), DECISION, None) == expected
+
+
+def test_a_label_of_which_a_call_is_right_has_a_limit_of_its_own() -> None:
+    normal, extrahls, murmur, *others = logits_of(limits_across(*with_places(*rare_calls(1, 25)), DECISION, None))
+    assert extrahls > max(normal, murmur)
+    assert others == pytest.approx([(normal + extrahls + murmur) / 3] * 2)
+
+
+def with_places(targets: Targets, inner: Inner) -> tuple[Targets, list[str], Inner]:
+    return targets, ["a", "b"] * (len(targets) // 2), inner

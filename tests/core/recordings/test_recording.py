@@ -16,7 +16,7 @@ from heartbeat_core.errors import NotAudio, RecordingError, SpectrumOverflow, To
 from heartbeat_core.features.frames import compute_frames
 from heartbeat_core.recipe import FramesSettings, Recipe
 from heartbeat_core.recordings.process import process
-from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, Failure, Recording, failure
+from heartbeat_core.recordings.recording import UNKNOWN_SIZE_BYTES, USUAL_SIZE_BYTES, Failure, Recording, failure
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import encode_uri, public_uri, query_digest
 from tests import naive
@@ -92,9 +92,11 @@ def test_other_uris_have_no_query(uri: str) -> None:
     assert query_digest(uri) is None
 
 
-def test_a_size_that_is_unknown_counts_as_a_mebibyte() -> None:
-    assert Recording("file:///a", "a", 0).assumed_bytes == 0
-    assert Recording("file:///a", "a").assumed_bytes == UNKNOWN_SIZE_BYTES == 2**20
+def test_a_size_that_is_unknown_is_expected_to_be_usual_and_may_be_large() -> None:
+    known, unknown = Recording("file:///a", "a", 0), Recording("file:///a", "a")
+    assert known.expected_bytes == known.reserved_bytes == 0
+    assert unknown.expected_bytes == USUAL_SIZE_BYTES == 2**16
+    assert unknown.reserved_bytes == UNKNOWN_SIZE_BYTES == 2**20
 
 
 def test_recording_id_is_of_the_public_uri() -> None:

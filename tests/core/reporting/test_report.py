@@ -240,6 +240,20 @@ def test_heart_rates_come_from_what_was_written(manifest: BundleManifest) -> Non
     )
 
 
+def test_a_heart_rate_without_confidence_counts_as_not_found(manifest: BundleManifest) -> None:
+    facts = facts_of(manifest)
+    assert facts.recordings is not None
+    rates, confidences = np.tile([0.0, 60.0, 80.0, 100.0], 24), np.tile([0.9, 0.29, 0.3, 0.9], 24)
+    columns = {**facts.recordings.columns, "heart_rate_bpm": rates, "heart_rate_confidence": confidences}
+    report = build_report(replace(facts, recordings=replace(facts.recordings, columns=columns)))
+    [section] = [one for one in report.sections if one.name == "heart"]
+    assert section.lead[0].startswith("No heart rate was found in 48 of 96 recordings. One whose heart_rate_confidence")
+    numbers = section.figures[0].numbers
+    shown = {start: count for start, count in zip(numbers["from"], numbers["recordings"], strict=True) if count}
+    assert sum(shown.values()) == 48
+    assert min(shown) >= 79
+
+
 def test_work_is_the_time_in_which_a_task_was_under_way() -> None:
     spans = [(0.0, 10.0), (2.0, 4.0), (8.0, 15.0), (1000.0, 1005.0)]
     tasks = [Task(10, "a:1", start, end, {}) for start, end in sorted(spans, key=lambda one: one[1])]

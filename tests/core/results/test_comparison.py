@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartbeat_core.errors import InputError
+from heartbeat_core.results import comparison
 from heartbeat_core.results.comparison import compare_generations, compare_results, last_generation
 from tests.core.results.test_folder import write
 
@@ -67,7 +68,9 @@ def test_counts_flips_and_shifts_are_those_of_the_loops(
     before, after = {**before, **SOME}, {**after, **SOME}
     write_side(folder / "a", before)
     write_side(folder / "b", after, model="m@2")
-    found = compare_results(str(folder / "a"), str(folder / "b"), n_shown=3)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(comparison, "N_SHOWN", 3)
+        found = compare_results(str(folder / "a"), str(folder / "b"))
     common = before.keys() & after.keys()
     assert (found.n_common, found.n_only_before, found.n_only_after) == (
         *(len(common), len(before.keys() - common), len(after.keys() - common)),

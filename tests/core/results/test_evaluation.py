@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS, Targets
 from heartbeat_core.results.evaluation import (

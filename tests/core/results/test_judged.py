@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.labels import Targets
 from heartbeat_core.recordings.recording import Failure, Recording

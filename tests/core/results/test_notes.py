@@ -10,8 +10,10 @@ from heartbeat_core.formats.kept import KeptColumn
 from heartbeat_core.formats.parquet import parquet_schema, to_parquet
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.results import schema
+from heartbeat_core.results.evaluation import out_of_fold_schema
 from heartbeat_core.results.listed import with_kept
 from heartbeat_core.results.notes import describe, frictionless, with_notes
+from heartbeat_core.results.patients import patients_schema
 from heartbeat_core.results.reviews import REVIEWS
 
 KEPT = (KeptColumn("Ward", "text"), KeptColumn("Age", "int64"))
@@ -22,6 +24,10 @@ SCHEMAS = {
     "failures": schema.FAILURES,
     "recordings": schema.RECORDINGS,
     "reviews": REVIEWS,
+    "patients": patients_schema(ORIGINAL_LABELS),
+    "segments": schema.SEGMENTS,
+    "holdout": schema.HOLDOUT,
+    "evaluation": out_of_fold_schema(ORIGINAL_LABELS),
 }
 
 
@@ -29,7 +35,7 @@ SCHEMAS = {
 def test_every_column_has_a_method_and_a_meaning(name: str) -> None:
     for one in describe(with_notes(SCHEMAS[name])):
         assert one.meaning, one.name
-        assert one.method not in ("", "kept"), one.name
+        assert one.method not in ("", "kept") or one.name == "sites", one.name
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -50,6 +56,12 @@ def test_unit_and_method_are_in_the_parquet_fields() -> None:
     assert stored.field("format").metadata == {b"method": b"libsndfile"}
     assert stored.field("ward").metadata == {b"method": b"kept"}
     assert stored.metadata[b"heartbeat.run_id"] == b"r"
+
+
+def test_a_kept_column_is_not_taken_for_one_of_an_evaluation() -> None:
+    kept = (KeptColumn("patient", "text"), KeptColumn("seed", "int64"), KeptColumn("state", "text"))
+    found = {one.name: one for one in describe(with_notes(with_kept(schema.FAILURES, kept)))}
+    assert {found[name].method for name in ("patient", "seed", "state")} == {"kept"}
 
 
 def test_describe_tells_what_the_pages_tell() -> None:

@@ -61,7 +61,10 @@ def test_to_uri_of_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", "/home/someone")
     assert storage.to_uri("a/b.wav") == f"file://{tmp_path}/a/b.wav"
     assert storage.to_uri("./a") == f"file://{tmp_path}/a"
-    assert storage.to_uri("") == f"file://{tmp_path}"
+    assert storage.to_uri(".") == f"file://{tmp_path}"
+    for nothing in ("", "  ", "file://", "s3://"):
+        with pytest.raises(InputError, match=f"^'{nothing}' names no place: give a file, a folder or a URL"):
+            storage.to_uri(nothing)
     assert storage.to_uri("~/a") == "file:///home/someone/a"
 
 
@@ -229,6 +232,7 @@ class _Refusing:
     ("error", "is_there", "outcome"),
     [
         (FileExistsError("there"), True, False),
+        (FileExistsError("there"), False, "the store says that it exists, and there is no such file"),
         (OSError(errno.EINVAL, "Invalid argument"), True, False),
         (OSError(errno.EINVAL, "Invalid argument"), False, "Invalid argument"),
         (PermissionError("Access Denied"), True, "Access Denied"),
@@ -245,6 +249,28 @@ def test_what_stores_answer_to_a_conditional_write(
             storage.create("s3://b/k", b"x")
     else:
         assert storage.create("s3://b/k", b"x") is outcome
+
+
+def test_a_file_that_is_removed_between_two_looks_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another driver gives its folder back at this moment."""
+    store = FsspecStore(_Refusing(FileExistsError("there"), is_there=False), "refusing")
+    answers = iter([FileExistsError("there"), True])
+
+    def create(uri: str, data: bytes) -> bool:
+        answer = next(answers)
+        if isinstance(answer, FileExistsError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(store, "create", create)
+    monkeypatch.setattr("heartbeat_core.storage.access.store_of", lambda uri: store)
+    assert storage.create("s3://b/k", b"x") is True
+
+
+def test_a_link_that_leads_nowhere_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "x").symlink_to(tmp_path / "nothing")
+    with pytest.raises(StorageError, match=r"/x: cannot be written: the store says that it exists, and there is no"):
+        storage.create(f"file://{tmp_path}/x", b"content")
 
 
 def test_reading_what_is_not_there(root: str) -> None:

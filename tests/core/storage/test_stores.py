@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartbeat_core import storage
-from heartbeat_core.errors import InputError, StorageError
+from heartbeat_core.errors import StorageError, StoreUnavailable
 from heartbeat_core.settings import S3Settings
 from heartbeat_core.storage import retry, stores
 from heartbeat_core.storage.access import Access
@@ -466,7 +466,7 @@ def test_messages_hold_no_secret_of_an_address() -> None:
         with pytest.raises(StorageError, match=r"^http://127\.0\.0\.1:9/a: ") as caught:
             storage.create(uri, b"")
         assert "hunter2" not in str(caught.value)
-        with pytest.raises(InputError, match=r"^http://127\.0\.0\.1:9/a: ") as listed:
+        with pytest.raises(StoreUnavailable, match=r"^http://127\.0\.0\.1:9/a: ") as listed:
             list(storage.walk(uri))
         assert "hunter2" not in str(listed.value)
     assert "hunter2" not in storage.reason(FileNotFoundError(uri))

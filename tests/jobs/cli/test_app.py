@@ -7,16 +7,19 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.main import get_command
@@ -28,6 +31,7 @@ from heartbeat_core.features.catalogue import FEATURE_SETS, shape_read
 from heartbeat_core.labels import ORIGINAL_LABELS, parse_cell, settle_labels
 from heartbeat_core.recipe import BaggingSettings, Recipe
 from heartbeat_core.settings import DEFAULT_MODEL, parse_yaml
+from heartbeat_core.storage import access
 from jobs.cli.__main__ import app
 from jobs.listing.label_maps import load_label_map
 from jobs.settings import (
@@ -149,6 +153,41 @@ def test_an_output_that_is_a_file_or_below_one(place: Place) -> None:
     assert_refused(heartbeat("train", place.dataset, "-o", file / "below"), 2, f"{file}/below")
     assert_refused(heartbeat("demo", file), 2, str(file))
     assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("classify", "s3://b/in", "-o", "OUT"),
+        ("classify", "LIBRARY", "-o", "s3://b/out"),
+        ("classify", "LIBRARY", "-o", "OUT", "--model", "s3://b/model"),
+        ("classify", "LIBRARY", "-o", "OUT", "--config", "s3://b/job.yaml"),
+        ("build-dataset", "LIBRARY", "-o", "OUT", "--recipe", "seed-mini", "--labels", "s3://b/labels.csv"),
+        ("build-dataset", "s3://b/in", "-o", "OUT", "--recipe", "seed-mini", "--database", "circor"),
+        ("plan", "s3://b/in"),
+        ("predict", "s3://b/a.wav"),
+        ("train", "s3://b/dataset", "-o", "OUT"),
+        ("evaluate", "s3://b/dataset", "-o", "OUT", "--recipe", "statistics"),
+        ("status", "s3://b/out"),
+        ("sql", "s3://b/out", "-c", "SELECT 1"),
+    ],
+    ids=" ".join,
+)
+def test_a_store_that_does_not_answer_is_no_wrong_usage(
+    place: Place, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.drivers.reach.START_PATIENCE_S", 1.0)
+    monkeypatch.setattr("jobs.drivers.plan.PATIENCE_S", 1.0)
+    # A process keeps its store: another test may have reached one by the same settings, or will.
+    monkeypatch.setattr(access, "_s3_store", lru_cache(maxsize=1)(access._s3_store.__wrapped__))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with socket.socket() as reserved:  # Bound, and nobody listens.
+        reserved.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{reserved.getsockname()[1]}")
+        filled = [{"OUT": place.out, "LIBRARY": place.library}.get(one, one) for one in command]
+        assert_refused(heartbeat(*filled), 1, "s3://b/")
+    assert not place.out.exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
@@ -706,8 +745,9 @@ def test_evaluate_train_classify(place: Place, ward: Path, ward_dataset: Path, e
         assert f"  {place.out}/{name}\n" in judged.stdout
         assert (place.out / name).exists()
     assert "folds: 24/24 folds" in judged.stderr
-    for name, data in tree(evaluation / "predictions").items():
-        assert (place.out / "predictions" / name).read_bytes() == data
+    for name in tree(evaluation / "predictions"):  # The metadata name the run, and the command that began it.
+        here, there = (pq.read_table(out / "predictions" / name) for out in (place.out, evaluation))
+        assert here.equals(there)
     again = place.evaluate(*command, dataset=ward_dataset)
     assert (again.exit_code, again.stdout) == (0, judged.stdout)
     assert "folds: " not in again.stderr
@@ -895,7 +935,7 @@ def test_no_scheduler_file(tmp_path: Path, library: Path, bundle: Path) -> None:
     command = ("classify", library, "-o", "out", "--model", bundle, "--cluster", "c.yaml")
     process = start_command(*command, cwd=tmp_path)
     try:
-        _, error = process.communicate(timeout=15)
+        _, error = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

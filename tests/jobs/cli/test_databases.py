@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import Result
 
@@ -131,6 +133,12 @@ def test_circor(tmp_path: Path, recipe: Path, in_process: None) -> None:
     for pieces in dataset.segments().values():
         assert pieces.tolist() == [[0, 0.1, 1], [0.1, 0.35, 2], [0.35, 1.5, 0]]
     assert dataset.labelled().databases == ["circor"] * 5
+    run = json.loads((tmp_path / "d/_run.json").read_text())
+    stored = pq.read_schema(tmp_path / "d/segments.parquet")
+    assert stored.metadata[b"heartbeat.run_id"].decode() == run["run_id"]
+    assert stored.metadata[b"heartbeat.layout"] == b"compact"
+    assert json.loads(stored.metadata[b"heartbeat.inputs"])[0]["recordings"] == 5
+    assert stored.field("start_s").metadata == {b"method": b"labels", b"unit": b"s"}
 
 
 def test_circor_onto_the_originals_labels(tmp_path: Path, recipe: Path, in_process: None) -> None:

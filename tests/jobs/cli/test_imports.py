@@ -15,7 +15,7 @@ from heartbeat_core.settings import DEFAULT_MODEL
 from jobs.drivers.classify import classify
 from jobs.settings import JobSettings
 from tests.conftest import quiet_console, without_cluster
-from tests.helpers import environment, write_library
+from tests.helpers import environment, write_csv, write_library
 
 NUMERIC = ("torch", "scipy", "soundfile", "soxr", "sklearn", "librosa")
 DASK = ("dask", "distributed")
@@ -57,6 +57,14 @@ def test_compact_loads_no_dask_and_no_torch(finished: Path) -> None:
 def test_a_look_at_tables_loads_no_dask_and_no_numeric_libraries(finished: Path, command: tuple[str, ...]) -> None:
     name, *more = command
     assert not loaded_by(name, finished, *more) & {*DASK, *NUMERIC}
+
+
+def test_score_loads_no_audio_libraries_and_no_dask(finished: Path, tmp_path: Path) -> None:
+    truth = write_csv(tmp_path / "truth.csv", ("path", "label"), [("normal_00.wav", "normal")])
+    found = loaded_by("score", finished, "--truth", truth, "--challenge", "cinc2016", "-o", tmp_path / "scores.json")
+    assert (tmp_path / "scores.json").exists()
+    # The measures themselves are scikit-learn's, which loads SciPy.
+    assert not found & {*DASK, *NUMERIC} - {"scipy", "sklearn"}
 
 
 def test_reclassify_loads_no_dask_where_nothing_is_read(finished: Path, bundle: Path, tmp_path: Path) -> None:

@@ -276,7 +276,8 @@ def test_labels_among_the_originals_are_these_five_and_not_printed(
             ["mitral stenosis", *["AS"] * 5],
             (),
             "labels.csv, row 1: 'mitral stenosis' cannot be a label, because it is to be a part of a column's name "
-            "(prob_…): use letters of English, digits and '_', or give a --label-map that turns it into such a name",
+            "(prob_…): use at most 63 letters of English, digits and '_', or a --label-map that turns it into such a "
+            "name",
         ),
         (
             ["AS", "MR", "MS", "AS", "MR", "MS"],

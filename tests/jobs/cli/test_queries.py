@@ -8,9 +8,13 @@ import json
 import os
 import pty
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pytest
@@ -19,7 +23,7 @@ from heartbeat_core.features.catalogue import FEATURE_SETS
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.results.notes import describe
 from heartbeat_core.results.schema import features_schema, with_metadata
-from tests.commands import done, refused
+from tests.commands import done, heartbeat, refused
 from tests.core.results.test_comparison import row, write_side
 from tests.helpers import environment
 from tests.results import write_results
@@ -191,3 +195,93 @@ def updated(tmp_path: Path) -> Path:
     write_side(tmp_path / "updated", {"a": row(0.1), "b": row(0.2)})
     write_side(tmp_path / "updated", {"a": row(0.8)}, part=1, generation=1)
     return tmp_path / "updated"
+
+
+def test_an_error_that_shows_while_a_query_runs_is_told_in_one_line(results: Path) -> None:
+    for answer_format in ("table", "csv", "json"):
+        told = heartbeat("sql", results, "--format", answer_format, "-c", "SELECT uri::INT FROM predictions")
+        assert told.exit_code == 2
+        assert told.stderr.startswith("heartbeat: Conversion Error: Could not convert string 'file:///in/")
+        assert len(told.stderr.splitlines()) == 1
+    printed = at_terminal("SELECT uri::INT FROM predictions;\nSELECT 40 + 2 AS n;\nexit\n", "sql", results)
+    assert "Traceback" not in printed
+    assert "42" in printed
+
+
+LONG = "SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b"
+
+
+def test_ctrl_c_ends_the_query_and_not_the_prompt(results: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "jobs.cli", "sql", str(results)]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()
+    ) as one:
+        os.close(theirs)
+        assert one.stdout is not None
+        printed = read_until(one.stdout, b"Leave: exit")
+        for _ in range(2):
+            os.write(ours, f"{LONG};\n".encode())
+            time.sleep(2)
+            one.send_signal(signal.SIGINT)
+            printed += read_until(one.stdout, b"interrupted")
+        os.write(ours, b"SELECT 40 + 2 AS n;\nexit\n")
+        printed += one.stdout.read()
+    os.close(ours)
+    assert one.returncode == 0
+    assert b"42" in printed
+    assert b"Traceback" not in printed
+    assert b"stopping in order" not in printed
+
+
+def read_until(stream: IO[bytes], text: bytes) -> bytes:
+    """Return what comes until a text."""
+    found = b""
+    while text not in found:
+        byte = stream.read(1)
+        assert byte, found.decode()
+        found += byte
+    return found
+
+
+@pytest.mark.parametrize("answer_format", ["table", "csv", "json"])
+def test_ctrl_c_ends_a_query_of_the_command_line(results: Path, answer_format: str) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "sql", str(results), "--format", answer_format, "-c", LONG]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as one:
+        time.sleep(3)
+        one.send_signal(signal.SIGINT)
+        _, told = one.communicate(timeout=60)
+    assert one.returncode == 130, told.decode()
+    assert b"Traceback" not in told
+    assert told.decode().splitlines()[-1].startswith("heartbeat: interrupted")
+
+
+def test_columns_of_one_name_are_all_there_in_json(results: Path) -> None:
+    query = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a, 'é'::BLOB AS b"
+    query = query.replace("'é'::BLOB", "'\\xC3\\xA9'::BLOB")
+    [row] = json.loads(done("sql", results, "--format", "json", "-c", query).stdout)
+    assert row == {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4, "b": "c3a9"}
+
+
+def test_a_terminal_without_the_letters_gets_escapes(results: Path) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "sql", str(results), "--format", "csv", "-c", "SELECT '日本' AS a"]
+    env = environment() | {"PYTHONIOENCODING": "latin1"}
+    found = subprocess.run(command, capture_output=True, env=env, check=True)
+    assert (found.stdout, found.stderr) == (b"a\n\\u65e5\\u672c\n", b"")
+
+
+@pytest.mark.parametrize("arguments", [("sql", "--format", "csv", "-c", "FROM predictions"), ("describe",)])
+def test_a_full_disk_behind_the_answer_is_told_in_one_line(results: Path, arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "jobs.cli", arguments[0], str(results), *arguments[1:]]
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+    assert found.returncode == 1
+    assert found.stderr == "heartbeat: the answer cannot be printed: No space left on device\n"
+
+
+def test_a_process_without_a_standard_output_ends_as_any_other(results: Path) -> None:
+    for arguments, code in ((["describe", str(results)], 0), (["describe", str(results / "nowhere")], 2)):
+        command = f"{shlex.join([sys.executable, '-m', 'jobs.cli', *arguments])} >&-"
+        found = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+        assert found.returncode == code, found.stderr
+        assert "Traceback" not in found.stderr

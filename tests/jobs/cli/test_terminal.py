@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import tomllib
@@ -18,15 +19,17 @@ from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from heartbeat_core.settings import DEFAULT_MODEL
 from jobs.cli.__main__ import app
-from jobs.cli.printing import print_status
+from jobs.cli.printing import print_predictions, print_status
 from jobs.cli.records import print_json, watch
 from jobs.drivers.classify import classify
 from jobs.logs import JsonLines, json_lines
 from jobs.output.status import Status, read_status
 from jobs.settings import JobSettings
+from tests.commands import done
 from tests.conftest import quiet_console, without_cluster
-from tests.helpers import heart_bytes, read_rows
+from tests.helpers import environment, heart_bytes, read_rows
 
 ROOT = Path(__file__).parents[3]
 
@@ -240,3 +243,48 @@ def test_the_plugin_costs_dask_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_ends_a_command_is_an_error_in_a_log_of_json(tmp_path: Path) -> None:
+    arguments = ["classify", str(tmp_path / "no"), "-o", str(tmp_path / "x"), "--log-json"]
+    command = [sys.executable, "-m", "jobs.cli", *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert found.returncode == 2
+    [line] = map(json.loads, found.stderr.splitlines())
+    assert line["level"] == "error"
+    assert line["message"] == f"heartbeat: {tmp_path}/no: no such file or folder"
+
+
+def test_predictions_of_equal_names_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"predicted_label": "normal", "confidence": 0.5, "duration_s": 1.0, "truncated": False, "unsure": False}
+    long = "a-very-long-name-of-a-recording-that-no-column-of-a-table-has-room-for.wav"
+    print_predictions([{"uri": f"file:///a/{long}", **facts}])
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert "/a/" not in printed
+    print_predictions([{"uri": f"file:///{folder}/x.wav", **facts} for folder in "ab"])
+    printed = capsys.readouterr().out
+    assert "/a/x.wav" in printed
+    assert "/b/x.wav" in printed
+
+
+def test_the_default_model_is_told() -> None:
+    for command in ("classify", "predict", "plan"):
+        assert f"[default: {DEFAULT_MODEL}]" in " ".join(done(command, "--help").output.replace("│", " ").split())
+
+
+def test_ctrl_c_is_a_line_of_the_log_of_json(ward: Path, bundle: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "classify", str(ward), "-o", str(tmp_path / "out"), "--log-json"]
+    with subprocess.Popen(
+        [*command, "--model", str(bundle)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()
+    ) as one:
+        assert one.stderr is not None
+        first = one.stderr.readline()
+        one.send_signal(signal.SIGINT)
+        lines = [first, *one.stderr.read().splitlines()]
+    assert one.returncode == 130
+    told = [json.loads(line) for line in lines if b"distributed" not in line]
+    assert [(line["level"], line["message"]) for line in told if "stopping" in line["message"]] == [
+        ("warning", "stopping in order; press Ctrl-C again to stop at once")
+    ]
+    assert told[-1]["message"] == "heartbeat: interrupted; the same command goes on where it stopped"

@@ -18,14 +18,16 @@ from rich.console import Console
 from sklearn.model_selection import StratifiedGroupKFold
 
 from heartbeat_core import storage
-from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.errors import DatasetError, JobError, OutputError, UsageError
+from heartbeat_core.evaluation.baselines import DEVICE_RULE, MAJORITY_RULE
 from heartbeat_core.evaluation.diagram import reliability_svg
 from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
-from heartbeat_core.evaluation.judging import DEVICE_RULE, MAJORITY_RULE
 from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.recipe import Recipe
+from heartbeat_core.results.schema import SCHEMA_VERSION
 from heartbeat_core.settings import parse_settings
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.evaluate import EvaluateOptions, evaluate
@@ -343,6 +345,21 @@ def test_a_recipe_that_is_no_better_says_so(
     assert figures_of(figures, "tiny-statistics", "5 classes").no_better_than == ()
 
 
+def test_the_predictions_say_where_they_come_from(ward_dataset: Path, evaluation: Path, figures: Evaluation) -> None:
+    run = json.loads((evaluation / "_run.json").read_text())
+    for name in ("tiny", "tiny-statistics"):
+        schema = pq.read_schema(evaluation / "predictions" / f"{name}.parquet")
+        found = {key.decode().removeprefix("heartbeat."): value.decode() for key, value in schema.metadata.items()}
+        assert found["schema_version"] == str(SCHEMA_VERSION)
+        assert (found["run_id"], found["command"]) == (run["run_id"], run["origin"]["command"])
+        assert json.loads(found["configuration"]) == run["origin"]["configuration"]
+        assert json.loads(found["packages"])["numpy"] == np.__version__
+        fingerprint = Dataset(str(ward_dataset)).labelled().ordered_fingerprint()
+        assert json.loads(found["inputs"]) == {"datasets": [ward_dataset.as_uri()], "fingerprint": fingerprint}
+        assert (found["recipe"], found["protocol"]) == (name, figures.protocol)
+        assert schema.field("fold").metadata == {b"method": b"run"}
+
+
 # Stopped and begun again.
 
 
@@ -560,7 +577,10 @@ def test_two_recipes_of_one_name(
     [
         ({"n_folds": 31}, "^30 patients are too few to hold out one of 31 folds$"),
         ({"n_folds": 13}, "^no label has the 13 rows that 13 folds need; the most is 12$"),
-        ({"without": ORIGINAL_LABELS[1:]}, "^an evaluation needs at least two labels; the dataset's rows have 1$"),
+        (
+            {"without": ORIGINAL_LABELS[1:]},
+            "^an evaluation needs at least two labels; the labelled rows are: 12 normal$",
+        ),
     ],
 )
 def test_too_little_to_judge_with(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from heartbeat_core import storage
 from heartbeat_core.bundles.bundle import load
 from heartbeat_core.bundles.predict import predict
 from heartbeat_core.datasets.dataset import Dataset
-from heartbeat_core.errors import DatasetError, InputError, NothingSucceeded, OutputError
+from heartbeat_core.errors import BundleError, DatasetError, InputError, NothingSucceeded, OutputError, StorageError
 from heartbeat_core.evaluation.finished import ModelEvaluation
 from heartbeat_core.recipe import Recipe
+from heartbeat_core.results.schema import SCHEMA_VERSION
 from heartbeat_core.settings import Limits
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
-from jobs.drivers.judge import judge
+from jobs.drivers.classify import classify
+from jobs.drivers.judge import find_overlap, judge
 from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import LabelWords, read_labels
 from jobs.output.status import read_status
@@ -110,6 +113,15 @@ def test_the_figures_are_those_of_the_rows(judged: tuple[Path, ModelEvaluation])
         assert ranks.pooled.auroc.value == pytest.approx(sklearn.metrics.roc_auc_score(has_it, chances))
         assert ranks.devices.keys() == {"phone", "stethoscope", "4000 Hz"}
     assert len(found.against_rest) == 5
+    for name, calls in (("database", found.calls), ("device", found.calls_by_device)):
+        told = {
+            (place, label, said): count
+            for place, of_labels in calls.items()
+            for label, of_calls in of_labels.items()
+            for said, count in of_calls.items()
+        }
+        assert told == Counter((row[name], row["label"], row["predicted_label"]) for row in rows)
+    assert found.rules.keys() == {"majority rule", "device rule"}
     wrong = [row for row in rows if row["label"] != row["predicted_label"]]
     marked = [row for row in wrong if row["unsure_reason"]]
     assert found.unsure_pooled.n_wrong == len(wrong) > 0
@@ -131,6 +143,21 @@ def test_everything_is_written(judged: tuple[Path, ModelEvaluation]) -> None:
         *("evaluate", True),
         *(2, 2),
     )
+
+
+@pytest.mark.parametrize("name", ["predictions", "failures"])
+def test_the_tables_say_where_they_come_from(
+    judged: tuple[Path, ModelEvaluation], ward_dataset: Path, name: str
+) -> None:
+    out, evaluation = judged
+    run = json.loads((out / "_run.json").read_text())
+    metadata = pq.read_schema(out / f"{name}.parquet").metadata
+    found = {key.decode().removeprefix("heartbeat."): value.decode() for key, value in metadata.items()}
+    assert found["schema_version"] == str(SCHEMA_VERSION)
+    assert (found["run_id"], found["started_at"]) == (run["run_id"], run["origin"]["started_at"])
+    assert found["model_id"] == evaluation.model_id
+    assert json.loads(found["inputs"])["datasets"] == [ward_dataset.as_uri()]
+    assert json.loads(found["configuration"]) == run["origin"]["configuration"]
 
 
 def test_a_finished_one_is_read_and_one_that_was_stopped_goes_on(
@@ -206,14 +233,14 @@ def test_ages_sexes_and_sites_that_the_dataset_kept_are_groups(
             name: {value: one.n_positive + one.n_negative for value, one in values.items()}
             for name, values in ranks.groups.items()
         }
-        assert counts == {"age": {"2-12": 20, "65+": 20}, "sex": {"f": 30, "m": 30}}
+        assert counts == {"age": {"2-12": 20, "65+": 20}, "sex": {"Female": 30, "Male": 30}}
     both = judge([str(kept), str(dataset)], None, settings(statistics_bundle), console)
     for ranks in both.against_rest:
         assert sum(one.n_positive + one.n_negative for one in ranks.groups["sex"].values()) == WARD_ROWS
     rows = rows_of(tmp_path / "out")
     numbers = [int(row["uri"].rpartition("/")[2].partition(".")[0]) for row in rows]
     assert [row["age"] for row in rows] == [ages[number] for number in numbers]
-    assert "| sex f |" in (tmp_path / "out/REPORT.md").read_text()
+    assert "| sex Female |" in (tmp_path / "out/REPORT.md").read_text()
 
 
 def judged_rows(dataset: Path, model: Path, folder: Path) -> list[dict[str, Any]]:
@@ -260,20 +287,43 @@ def test_training_data_is_recognised(
     console: Console,
 ) -> None:
     # Rows were held out, so that not all were trained on.
-    assert judged[1].overlap == "likely"
+    assert judged[1].overlap == "some"
+    assert 0 < (judged[1].n_trained_on or 0) < WARD_ROWS
     options = TrainOptions(statistics_recipe, ("artifact",), evaluations=(str(evaluation),))
     train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     found = judge([str(ward_dataset)], None, settings(tmp_path / "model"), console)
-    assert found.overlap == "all"
+    # All but those with the label that was left out.
+    rows = Dataset(str(ward_dataset)).labelled()
+    artifact = rows.targets.labels.index("artifact")
+    n_trained_on = len(rows) - int((rows.codes == artifact).sum())
+    assert (found.overlap, found.n_trained_on) == ("some", n_trained_on)
     # Other recordings of the same ward.
     shutil.copytree(ward, tmp_path / "half")
-    longest = Dataset(str(ward_dataset)).facts.reference_audio_sha256
     rows = Dataset(str(ward_dataset)).labelled()
     for uri in rows.uri[:30]:
         (tmp_path / "half" / uri.rpartition("/")[2]).unlink()
-    kept = longest in rows.audio_sha256[30:]
     half = build(tmp_path / "half", tmp_path / "half-dataset", recipe)
-    assert judge([str(half)], None, settings(tmp_path / "model"), console).overlap == ("likely" if kept else "unknown")
+    found = judge([str(half)], None, settings(tmp_path / "model"), console)
+    n_artifacts = int((Dataset(str(half)).labelled().codes == artifact).sum())
+    assert (found.overlap, found.n_trained_on) == ("some", found.n_rows - n_artifacts)
+
+
+def test_a_bundle_of_an_earlier_version_tells_less(
+    ward_dataset: Path, statistics_recipe: Recipe, evaluation: Path, tmp_path: Path, console: Console
+) -> None:
+    options = TrainOptions(statistics_recipe, ("artifact",), evaluations=(str(evaluation),))
+    train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
+    manifest = load(str(tmp_path / "model")).manifest
+    earlier = manifest.model_copy(
+        update={"training_data": manifest.training_data.model_copy(update={"recordings": ""})}
+    )
+    dataset = Dataset(str(ward_dataset))
+    rows = dataset.labelled()
+    assert find_overlap(earlier, [dataset], rows) == ("all", len(rows))
+    half = replace(rows, targets=rows.targets.take(np.arange(30, len(rows))), audio_sha256=rows.audio_sha256[30:])
+    assert find_overlap(earlier, [dataset], half) == ("some", None)
+    is_kept = dataset.facts.reference_audio_sha256 in half.audio_sha256
+    assert find_overlap(earlier, [], half) == ("likely" if is_kept else "unknown", None)
 
 
 def test_its_figures_are_not_those_of_a_cross_validation(
@@ -304,7 +354,8 @@ def test_a_dataset_of_the_training_data_among_others_is_recognised(
         assert found.overlap == "some"
         assert found.unsure.keys() == {"ward-dataset", "dataset"}
         assert found.n_rows == WARD_ROWS + 31
-    assert judge([str(dataset)], None, settings(tmp_path / "model"), console).overlap == "unknown"
+    found = judge([str(dataset)], None, settings(tmp_path / "model"), console)
+    assert (found.overlap, found.n_trained_on) == ("none", 0)
 
 
 def test_another_model_in_the_folder_is_refused(
@@ -345,9 +396,13 @@ def test_the_command_prints_what_fits_a_terminal(
     assert f"model {found.model_id}" in lines
     assert f"  {out}/REPORT.md" in lines
     assert max(len(line) for line in lines if not line.startswith(("model ", "  /"))) <= 80
+    assert any(line.startswith("balanced accuracy of the majority rule: ") for line in lines)
+    told = [line.split() for line in lines if line.startswith("normal ") and "against" not in line]
+    of_normal = [one for calls in (found.calls, found.calls_by_device) for one in calls.values() if "normal" in one]
+    assert [line[-6] for line in told] == [str(sum(one["normal"].values())) for one in of_normal]
     for ranks in found.against_rest:
         assert any(line.strip() == f"{ranks.label} against the rest" for line in lines)
-    assert "so it was probably trained on others of them" in " ".join(result.stdout.split())
+    assert "of these recordings: its figures here are too good" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -373,3 +428,48 @@ def test_something_to_judge_is_named(ward_dataset: Path, tmp_path: Path) -> None
     result = heartbeat("evaluate", ward_dataset, "--model", tmp_path / "nowhere")
     assert result.exit_code == 2
     assert "no model bundle there" in result.stderr
+
+
+def test_one_of_the_datasets_that_a_model_was_trained_on_is_recognised(
+    ward_dataset: Path, dataset: Path, statistics_recipe: Recipe, tmp_path: Path, console: Console
+) -> None:
+    options = TrainOptions(statistics_recipe)
+    train([str(ward_dataset), str(dataset)], str(tmp_path / "model"), options, JobSettings(), console)
+    n_trained_on = 0
+    for one in (ward_dataset, dataset):
+        found = judge([str(one)], None, settings(tmp_path / "model"), console)
+        assert found.overlap == "some"
+        n_trained_on += found.n_trained_on or 0
+    assert n_trained_on == load(str(tmp_path / "model")).manifest.training_data.n_rows
+
+
+def test_damaged_weights_are_refused_before_any_work(
+    ward_dataset: Path, statistics_bundle: Path, ward: Path, tmp_path: Path, console: Console
+) -> None:
+    shutil.copytree(statistics_bundle, tmp_path / "model")
+    weights = tmp_path / "model" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    told = "weights.safetensors does not match its digest: copy the bundle again"
+    with pytest.raises(BundleError, match=told):
+        judge([str(ward_dataset)], str(tmp_path / "judged"), settings(tmp_path / "model"), console)
+    with pytest.raises(BundleError, match=told):
+        classify([str(ward)], str(tmp_path / "out"), settings(tmp_path / "model"), console)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_disk_that_is_full_after_the_predictions_is_no_wrong_usage(
+    ward_dataset: Path, statistics_bundle: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = storage.create
+
+    def fill(uri: str, data: bytes) -> bool:
+        if uri.endswith("/predictions.parquet"):
+            raise StorageError(f"{uri}: cannot be written: No space left on device")
+        return create(uri, data)
+
+    monkeypatch.setattr(storage, "create", fill)
+    with pytest.raises(StorageError, match=r"predictions\.parquet: cannot be written: No space left on device"):
+        judge([str(ward_dataset)], str(tmp_path / "judged"), settings(statistics_bundle), console)
+    monkeypatch.setattr(storage, "create", create)
+    judge([str(ward_dataset)], str(tmp_path / "judged"), settings(statistics_bundle), console)
+    assert (tmp_path / "judged" / "predictions.parquet").exists()

@@ -89,8 +89,10 @@ def test_the_tables_of_classify(manifest: Path, bundle: Path, console: Console, 
     for table in ("predictions", "features"):
         assert kept(read_rows(out, table)) == {name: VALUES[name] for name in ("a.wav", "b.wav", "c.wav")}
     assert kept(read_rows(out, "failures")) == {"none.wav": VALUES["none.wav"]}
-    # Of the rows of a manifest, nothing says when they were modified.
-    assert {row["modified_at"] for row in read_rows(out, "predictions")} == {None}
+    for row in read_rows(out, "predictions"):
+        found = storage.find(f"file://{manifest.parent}/{row['relative_path']}")
+        assert found is not None
+        assert row["modified_at"] == found.modified
 
 
 def test_engines_read_them_with_their_types(manifest: Path, bundle: Path, console: Console, in_process: None) -> None:

@@ -160,6 +160,16 @@ def test_it_is_made_again_from_the_committed_rows(clinic: Clinic, lost: str) -> 
     assert table.read_bytes() == before
 
 
+def test_it_says_where_it_comes_from(clinic: Clinic) -> None:
+    clinic.classify()
+    run = json.loads((clinic.out / "_run.json").read_text())
+    found = pq.read_schema(clinic.out / "patients.parquet").metadata
+    assert found[b"heartbeat.run_id"].decode() == run["run_id"]
+    assert json.loads(found[b"heartbeat.configuration"]) == run["origin"]["configuration"]
+    assert json.loads(found[b"heartbeat.inputs"])[0]["recordings"] > 0
+    assert b"heartbeat.patient_rule" in found
+
+
 def test_patients_of_a_manifest(clinic: Clinic, tmp_path: Path) -> None:
     rows = [[f"in/{CANARY}1_AV.wav", "7", "AV"], [f"in/{CANARY}1_MV.wav", "7", ""], [f"in/{CANARY}2_AV.wav", "", "MV"]]
     manifest = write_csv(tmp_path / "m.csv", ("path", "subject", "site"), rows)

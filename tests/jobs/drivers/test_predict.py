@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from heartbeat_core.errors import BundleError, InputError
+from heartbeat_core import storage
+from heartbeat_core.errors import BundleError, InputError, StorageError
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.settings import DEFAULT_MODEL, Limits
 from jobs.drivers.classify import classify
@@ -88,3 +90,37 @@ def test_wrong_names_are_usage_errors(library: Path, bundle: Path, tmp_path: Pat
         predict([str(tmp_path / "empty")], str(bundle), Limits())
     with pytest.raises(BundleError, match=r"no model bundle there .* shipped models: .*seed-small"):
         predict([str(library)], "seed-smal", Limits())
+
+
+def test_an_input_that_cannot_be_listed_costs_no_other_its_row(library: Path, bundle: Path, tmp_path: Path) -> None:
+    good = library / "murmur/murmur_01.wav"
+    (tmp_path / "m.csv").write_text("no,paths\n1,2\n")
+    odd = os.fsdecode(bytes(tmp_path) + b"/caf\xe9.wav")
+    rows = predict([str(tmp_path / "m.csv"), odd, str(good)], str(bundle), Limits())
+    assert [row.get("error_type") for row in rows] == ["unreadable", "unreadable", None]
+    assert "which column? Name it with --path-column" in rows[0]["message"]
+    assert rows[1]["uri"].endswith("/caf\\xe9.wav")
+    assert rows[1]["message"].endswith("the name is not valid UTF-8: rename it")
+    assert rows[2]["predicted_label"] in ORIGINAL_LABELS
+    with pytest.raises(InputError, match=r"^'' names no place"):
+        predict(["", str(good)], str(bundle), Limits())
+
+
+def test_a_store_that_refuses_one_input_costs_no_other_its_row(
+    library: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, secret = str(library / "murmur/murmur_01.wav"), "s3://secret/a.wav"
+
+    def is_folder(uri: str) -> bool:
+        if uri == secret:
+            raise StorageError(f"{secret}: Access Denied")
+        return real(uri)
+
+    real = storage.is_folder
+    monkeypatch.setattr(storage, "is_folder", is_folder)
+    for inputs in ([good, secret], [secret, good]):
+        rows = {row["uri"]: row for row in predict(inputs, str(bundle), Limits())}
+        assert (rows[secret]["error_type"], rows[secret]["message"]) == ("unreadable", f"{secret}: Access Denied")
+        assert rows[f"file://{good}"]["predicted_label"] in ORIGINAL_LABELS
+    with pytest.raises(InputError, match="Access Denied"):
+        predict([secret], str(bundle), Limits())

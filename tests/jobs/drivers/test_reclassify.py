@@ -19,7 +19,7 @@ from jobs.drivers.reclassify import ReclassifySummary, reclassify
 from jobs.output.ledger import Totals
 from jobs.output.status import read_status
 from jobs.settings import JobSettings
-from tests.commands import done
+from tests.commands import done, refused
 from tests.helpers import COUNTS, LIMITS, heart_bytes, read_rows, write_csv
 
 N_GOOD = sum(COUNTS.values())
@@ -233,3 +233,16 @@ def test_the_command_tells_what_was_read(again: Again) -> None:
     printed = done("reclassify", again.results, "--model", again.second, "-o", again.out).stdout
     assert f"{N_GOOD} recordings classified from stored features, 1 read" in printed
     assert f"{N_GOOD + 1} recordings listed = {N_GOOD} predictions + 1 failure" in printed
+
+
+def test_damaged_files_are_named(again: Again, tmp_path: Path) -> None:
+    copytree(again.second, tmp_path / "model")
+    weights = tmp_path / "model" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    told = refused("reclassify", again.results, "-o", again.out, "--model", tmp_path / "model")
+    assert told.endswith("weights.safetensors does not match its digest: copy the bundle again")
+    assert not again.out.exists()
+    part = sorted((again.results / "features").iterdir())[-1]
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(InputError, match=f"{part}: not a Parquet file"):
+        again.reclassify()

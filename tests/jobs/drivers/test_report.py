@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import from_parquet
 from heartbeat_core.results import sample
+from heartbeat_core.results.folder import Results
 from jobs.drivers.classify import classify
 from jobs.drivers.compact import compact
 from jobs.drivers.report import NUMBERS_FOLDER, PAGE_NAME, read_facts, write_report
@@ -82,7 +84,8 @@ def test_the_numbers_are_those_of_the_tables(folder: Path) -> None:
     assert_counted(folder, "durations", [row["duration_s"] for row in features])
     assert_counted(folder, "offsets", [row["offset_frames"] for row in features])
     assert_counted(folder, "distances", [row["alignment_distance"] for row in features])
-    assert_counted(folder, "heart-rates", [row["heart_rate_bpm"] for row in features if row["heart_rate_bpm"] > 0])
+    confident = [row for row in features if row["heart_rate_bpm"] > 0 and row["heart_rate_confidence"] >= 0.3]
+    assert_counted(folder, "heart-rates", [row["heart_rate_bpm"] for row in confident])
     assert_counted(folder, "levels", [20 * np.log10(max(row["rms_amplitude"], 1e-6)) for row in features])
     rates = Counter(f"{row['sample_rate_hz']} Hz" for row in features)
     found = numbers(folder, "sample-rates")
@@ -286,3 +289,23 @@ def test_a_folder_of_an_earlier_release_has_a_report(folder: Path, tmp_path: Pat
     assert "The model cannot be read any more" in page.text
     assert "hold no times" in page.text
     assert sum(numbers(out, "labels")["recordings"]) == len(read_rows(out, "predictions"))
+
+
+def test_one_recording_has_a_report(ward: Path, statistics_bundle: Path, tmp_path: Path, in_process: None) -> None:
+    console = quiet_console()
+    [first, *_] = sorted(ward.glob("*.wav"))
+    classify([str(first)], str(tmp_path / "out"), settings_for(statistics_bundle), console)
+    assert "could not be written" not in console.file.getvalue()  # type: ignore[attr-defined]
+    page = (tmp_path / "out" / PAGE_NAME).read_text("utf-8")
+    assert "too few recordings to say whether they are like the training data" in page
+    assert "drift-shift" not in page
+    assert numbers(tmp_path / "out", "drift-distance")["recordings"][0] == 1
+
+
+def test_a_damaged_part_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "out")
+    part = tmp_path / "out" / "predictions" / "part-000000.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    assert f"{part}: not a Parquet file" in refused("report", tmp_path / "out")
+    with pytest.raises(InputError, match=f"{part}: not a Parquet file"):
+        Results(tmp_path / "out").predictions()

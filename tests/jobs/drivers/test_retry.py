@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from heartbeat_core import storage
 from heartbeat_core.errors import InputError, OutputError, UsageError
 from heartbeat_core.results.folder import Results
 from heartbeat_core.settings import Limits
@@ -125,9 +126,10 @@ def test_a_hundred_transient_failures_become_a_hundred_predictions(share: Share)
     assert Counter(generation for _, generation in share.rows("predictions")) == {0: 4, 1: 100}
     assert len(share.newest()) == len({name for name, _ in share.rows("predictions")}) == 104
     assert share.rows("features") == share.rows("predictions")
-    # What was there stays.
+    # What was there stays, and the table of duplicates is made anew.
     after = tree(share.out)
-    assert {name.partition("/")[0] for name in before if after.get(name) != before[name]} == {"_SUCCESS", "_journal"}
+    changed = {name.partition("/")[0] for name in before if after.get(name) != before[name]}
+    assert changed == {"_SUCCESS", "_journal", "duplicates.parquet"}
     # Every reader counts each recording once.
     assert read_failures(str(share.out)) == []
     results = Results(share.out)
@@ -350,14 +352,19 @@ def test_the_rows_of_a_manifest_are_revealed_again(share: Share, tmp_path: Path)
         for name in ("a.wav", "b.wav"):
             (share.folder / f"{name}.away").rename(share.folder / name)
         assert run(retry_failed=[]).totals == Totals(2, 0)
+        n_generations = share.n_generations()
         assert run(update=True).totals == Totals(2, 0)
+        # Neither has changed since.
+        assert share.n_generations() == n_generations == 2
     planned = PlanFolder(f"file://{share.out}")
-    assert {
-        (one.size_bytes, one.version)
+    told = [
+        {Path(one.relative_path).name: one.version for shard in planned.shards(generation) for one in shard.recordings}
         for generation in planned.generations()
-        for shard in planned.shards(generation)
-        for one in shard.recordings
-    } == {(None, None)}
+    ]
+    # What is not there has no version when it is listed, and a remote row of a manifest never has one.
+    found = storage.find(f"file://{share.folder}/a.wav")
+    assert found is not None
+    assert told == [{"a.wav": None, "b.wav": None}, {"a.wav": found.version, "b.wav": None}]
     assert not [name for name, data in tree(share.out).items() if b"c0ffee-token" in data and name.startswith("_plan")]
 
 

@@ -54,6 +54,7 @@ def indices(run: Run) -> list[int]:
     [
         ([], 0, 1),
         ([1_000] * 12, 0, 1),
+        ([None] * 12, 0, 1),  # Remote rows of a manifest.
         ([COST_A_WORKER] * 3, 0, 4),  # With what each costs besides its size.
         ([COST_A_WORKER] * 3, 2, 2),
         ([COST_A_WORKER] * 3, 3, 1),
@@ -61,7 +62,12 @@ def indices(run: Run) -> list[int]:
     ],
 )
 def test_a_job_is_worth_as_many_workers_as_have_a_second_of_work(
-    sizes: list[int], n_committed: int, expected: int, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    sizes: list[int | None],
+    n_committed: int,
+    expected: int,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(plans, "RECORDINGS_A_PIECE", 8192)

@@ -159,6 +159,23 @@ def test_patients_are_named_by_the_truth_where_it_is_given(clinic: Path) -> None
     assert sorted(tree(clinic / "out")) == ["3.csv", "A.csv", "B.csv"]
 
 
+def test_patients_of_the_truth_alone_get_zeros(clinic: Path) -> None:
+    """The official scorer ends with an error where a patient's file is missing."""
+    rows = [("1_AV", "1"), ("1_MV", "1"), ("2_PV", "2"), ("0_AV", "0"), ("7_AV", "7"), ("7_MV", "7")]
+    truth = write_csv(clinic / "p.csv", ("path", "record_id"), rows)
+    results = (clinic / "murmur", clinic / "outcome")
+    told = done("export", *results, "--challenge", "moody2022", "-o", clinic / "out", "--truth", truth)
+    assert "note: zeros, since there is no prediction or failure: 2 patients of the truth\n" in told
+    assert "moody2022: 5 patients in 5 files" in told
+    done("export", *results, "--challenge", "moody2022", "-o", clinic / "without")
+    files, without = tree(clinic / "out"), tree(clinic / "without")
+    assert {name: data for name, data in files.items() if name in without} == without
+    assert {name: data.decode().splitlines() for name, data in files.items() if name not in without} == {
+        f"{one}.csv": [f"#{one}", "Present,Unknown,Absent,Abnormal,Normal", "0,0,0,0,0", "0.0,0.0,0.0,0.0,0.0"]
+        for one in "07"
+    }
+
+
 def test_one_model_with_the_labels_of_the_original_answers_both(clinic: Path) -> None:
     rows = sure(ORIGINAL_LABELS, **{"1_AV": "murmur", "2_PV": "normal", "3_AV": "artifact"})
     results = write_results(clinic / "five", ORIGINAL_LABELS, rows)

@@ -13,16 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from heartbeat_core import storage
 from heartbeat_core.alignment.scaling import fit_scaler
 from heartbeat_core.bundles.bundle import Bundle, load
 from heartbeat_core.datasets.dataset import Dataset
-from heartbeat_core.errors import ConfigError, DatasetError, InputError, JobError, OutputError
+from heartbeat_core.errors import ConfigError, DatasetError, InputError, JobError, OutputError, StorageError
 from heartbeat_core.evaluation.figures import Evaluation, HoldoutReport
 from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.learning.aligned import AlignedModel
 from heartbeat_core.learning.fit import Examples, fit
 from heartbeat_core.learning.vectors import VectorModel
 from heartbeat_core.recipe import Recipe
+from heartbeat_core.results.schema import SCHEMA_VERSION
 from heartbeat_core.settings import parse_settings
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.classify import classify
@@ -56,6 +58,13 @@ def test_a_bundle_holds_its_four_files(bundle: Path, loaded: Bundle) -> None:
     assert loaded.model_id == f"tiny@{loaded.manifest.digest}"
     assert loaded.manifest.trained_labels == ("normal", "extrahls", "murmur", "extrastole")
     assert loaded.manifest.labels == ORIGINAL_LABELS
+
+
+def test_the_held_out_rows_name_their_schema_and_their_model_alone(bundle: Path, loaded: Bundle) -> None:
+    assert pq.read_schema(bundle / "holdout.parquet").metadata == {
+        b"heartbeat.schema_version": str(SCHEMA_VERSION).encode(),
+        b"heartbeat.model_id": loaded.model_id.encode(),
+    }
 
 
 def test_two_runs_give_the_same_bundle(dataset: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
@@ -137,6 +146,7 @@ def test_the_references_patient_is_not_held_out_though_the_reference_has_no_labe
         # A row without a label takes no part, and shifts none of the others.
         assert {row["audio_sha256"]: row["label"] for row in holdout_rows(out)}.items() <= labels.items()
         assert load(str(out)).manifest.training_data.n_rows == 20 - len(holdout_rows(out))
+        assert "the reference itself being no labelled row" in report_of(load(str(out))).protocol
 
 
 def test_the_scaler_saw_training_rows_only(dataset: Path, bundle: Path, loaded: Bundle) -> None:
@@ -241,6 +251,21 @@ def test_a_place_that_is_not_free_is_refused(dataset: Path, bundle: Path, tmp_pa
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_disk_that_is_full_after_the_training_is_no_wrong_usage(
+    dataset: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = storage.create
+
+    def fill(uri: str, data: bytes) -> bool:
+        if "weights" in uri:
+            raise StorageError(f"{uri}: cannot be written: No space left on device")
+        return create(uri, data)
+
+    monkeypatch.setattr(storage, "create", fill)
+    with pytest.raises(StorageError, match=r"weights\.safetensors: cannot be written: No space left on device"):
+        train([str(dataset)], str(tmp_path / "model"), TrainOptions(), JobSettings(), console)
+
+
 def small_dataset(folder: Path, recipe: Recipe, console: Console, labels: dict[str, str]) -> str:
     (folder / "in").mkdir(parents=True)
     for number, name in enumerate(labels):
@@ -320,6 +345,7 @@ def test_facts_name_packages_and_protocol(bundle: Path) -> None:
     content = json.loads((bundle / "bundle.json").read_text())
     assert {"python", "torch", "numpy", "scikit-learn"} <= set(content["packages"])
     assert "held out by patient" in content["holdout"]["protocol"]
+    assert "the alignment reference and its patient among these" in content["holdout"]["protocol"]
     assert content["training_data"]["rows_by_label"].keys() == {"normal", "extrahls", "murmur", "extrastole"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from heartbeat_core import storage
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage import retry
 from jobs.listing.again import look_again
@@ -43,10 +44,19 @@ def test_a_recording_that_is_gone_or_cannot_be_looked_up_stays_as_it_is(tmp_path
     assert list(look_again([gone, refused])) == [gone, refused]
 
 
-def test_a_row_of_a_manifest_stays_without_a_version(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(b"x")
-    row = Recording(f"file://{tmp_path}/a.wav", "a.wav")
+def test_a_remote_row_of_a_manifest_stays_without_a_version() -> None:
+    uri = "memory://test-again/a.wav"
+    storage.put(uri, b"x")
+    row = Recording(uri, "a.wav")
     assert list(look_again([row])) == [row]
+
+
+def test_a_local_file_that_was_not_there_when_it_was_listed_gets_a_version(tmp_path: Path) -> None:
+    gone, back = (Recording(f"file://{tmp_path}/{name}", name) for name in ("gone.wav", "back.wav"))
+    (tmp_path / "back.wav").write_bytes(b"x")
+    found = storage.find(back.uri)
+    assert found is not None
+    assert [one.version for one in look_again([gone, back])] == [None, found.version]
 
 
 def test_a_web_server_that_is_gone_stops_nothing(tmp_path: Path) -> None:

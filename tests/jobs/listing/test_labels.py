@@ -215,7 +215,7 @@ def test_a_name_that_cannot_be_a_column_is_named_with_its_row(tmp_path: Path) ->
         read_labels(str(path))
     assert str(caught.value) == (
         f"{path}, row 2: 'mid-systolic click' cannot be a label, because it is to be a part of a column's name "
-        "(prob_…): use letters of English, digits and '_', or give a --label-map that turns it into such a name"
+        "(prob_…): use at most 63 letters of English, digits and '_', or a --label-map that turns it into such a name"
     )
 
 
@@ -418,11 +418,15 @@ def test_labels_without_recording_and_recordings_without_label_are_listed() -> N
 
 
 def test_rows_that_disagree_are_refused() -> None:
-    told = r"labels\.csv: 'a/1\.wav' and '1\.wav' are the same recording and disagree"
+    told = (
+        r"labels\.csv: row 1 \('a/1\.wav': label normal, patient none, device none\) and row 2 "
+        r"\('1\.wav': label murmur, patient none, device none\)"
+        " are of the same recording and disagree"
+    )
     assert labels_of(
         match_labels([recording("a/1.wav")], table(("a/1.wav", "normal"), ("a/1.wav", "normal"))).recordings
     ) == ["normal"]
-    with pytest.raises(InputError, match=r"'a/1\.wav' and 'a/1\.wav' are the same recording and disagree"):
+    with pytest.raises(InputError, match=r"row 1 \('a/1\.wav': label normal.* and row 2 \('a/1\.wav': label murmur"):
         match_labels([recording("a/1.wav")], table(("a/1.wav", "normal"), ("a/1.wav", "murmur")))
     with pytest.raises(InputError, match="disagree"):
         match_labels([recording("a/1.wav")], table(("a/1.wav", "normal", "p"), ("a/1.wav", "normal", "q")))
@@ -470,6 +474,36 @@ def test_a_folder_whose_name_cannot_be_a_label_is_refused() -> None:
 def test_case_and_space_around_a_label_do_not_count(tmp_path: Path, text: str, label: str | None) -> None:
     path = write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", text)])
     assert [row.label for row in read_labels(str(path)).rows] == [label]
+
+
+GAPS = ("nan", "NaN", "None", "NA", "n/a", " NULL ", "<NA>")
+
+
+@pytest.mark.parametrize("word", GAPS)
+def test_what_programs_write_for_a_missing_value_is_an_empty_cell(tmp_path: Path, word: str) -> None:
+    """As a patient it would make one person of many."""
+    rows = [("a.wav", "murmur", "1.0"), ("b.wav", word, word), ("c.wav", "normal", "2.0")]
+    found = read_labels(str(write_csv(tmp_path / "l.csv", ("path", "label", "patient"), rows)))
+    assert [(row.label, row.patient_id) for row in found.rows] == [("murmur", "1"), (None, None), ("normal", "2")]
+    assert found.labels == ORIGINAL_LABELS
+    told = f"1 cell of the column 'label' is '{word.strip()}', which is taken for an empty cell"
+    assert [note.partition(":")[0] for note in found.notes] == [told]
+
+
+def test_such_a_word_is_a_label_where_the_user_names_it(tmp_path: Path) -> None:
+    source = str(
+        write_csv(tmp_path / "l.csv", ("path", "label"), [("a.wav", "none"), ("b.wav", "mild"), ("c.wav", "")])
+    )
+    declared = read_labels(source, words=LabelWords(("None", "mild")))
+    assert [row.label for row in declared.rows] == ["None", "mild", None]
+    named = LabelMap(words={"none": "normal", "mild": "murmur"}, source="mine.yaml")
+    assert [row.label for row in read_labels(source, words=LabelWords(map=named)).rows] == ["normal", "murmur", None]
+    # What the map turns words into says nothing of the words.
+    other = LabelMap(words={"mild": "none"}, source="mine.yaml")
+    found = read_labels(source, words=LabelWords(map=other))
+    assert [row.label for row in found.rows] == [None, "none", None]
+    assert not declared.notes
+    assert len(found.notes) == 1
 
 
 def test_a_map_turns_words_into_cells_and_names_the_column(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import json
 import math
 import os
 import re
+import shlex
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,33 @@ def test_manifests(tmp_path: Path, suffix: str, column: str) -> None:
     assert listing.n_skipped == 0
 
 
+def test_a_local_file_is_known_as_well_from_a_manifest_as_from_its_folder(tmp_path: Path) -> None:
+    """So that the job divides the same recordings in the same way, and notices the same changes."""
+    touch(tmp_path, *(f"in/{number:03d}.wav" for number in range(100)))
+    manifest = write_csv(tmp_path / "m.csv", ("path",), [(f"in/{number:03d}.wav",) for number in range(100)])
+    from_folder = list_inputs([f"{tmp_path}/in"]).recordings
+    from_manifest = list_inputs([str(manifest)]).recordings
+    assert [replace(one, relative_path=one.relative_path.removeprefix("in/")) for one in from_manifest] == from_folder
+    shards = [
+        [[one.uri for one in shard] for shard in make_shards(recordings, ShardSettings())]
+        for recordings in (from_folder, from_manifest)
+    ]
+    assert len(shards[0]) > 1
+    assert shards[0] == shards[1]
+
+
+def test_what_a_manifest_names_and_is_no_file_is_listed_all_the_same(tmp_path: Path) -> None:
+    """Whoever reads it makes a failure row of it."""
+    touch(tmp_path, "here.wav")
+    (tmp_path / "folder.wav").mkdir()
+    os.mkfifo(tmp_path / "fifo.wav")
+    (tmp_path / "link.wav").symlink_to("nothing")
+    paths = ["gone.wav", "here.wav/below.wav", "folder.wav", "fifo.wav", "link.wav", f"{'long' * 100}.wav"]
+    manifest = write_csv(tmp_path / "m.csv", ("path",), [(path,) for path in paths])
+    found = list_inputs([str(manifest)], min_size=1, since="2030-01-01").recordings
+    assert found == [Recording(f"file://{tmp_path}/{path}", path) for path in paths]
+
+
 @pytest.mark.parametrize("suffix", MANIFEST_SUFFIXES)
 def test_the_path_column_can_be_named(tmp_path: Path, suffix: str) -> None:
     manifest = write_manifest(tmp_path / f"list.{suffix.upper()}", "Aufnahme", ["a.wav"])
@@ -353,6 +381,10 @@ def test_patients_are_found_by_the_usual_names_or_the_one_that_was_named(tmp_pat
     manifest = str(write_csv(tmp_path / "m.csv", ("path", "Kind", "Patient"), [("a.wav", "k1", "007")]))
     assert columns_of([manifest]) == [("a.wav", "007", ())]
     assert columns_of([manifest], patient="kind") == [("a.wav", "k1", ())]
+    gaps = str(
+        write_csv(tmp_path / "g.csv", ("path", "patient"), [("a.wav", "nan"), ("b.wav", "N/A"), ("c.wav", "7.0")])
+    )
+    assert columns_of([gaps]) == [("a.wav", None, ()), ("b.wav", None, ()), ("c.wav", "7", ())]
 
 
 @pytest.mark.parametrize(
@@ -389,6 +421,8 @@ def test_a_column_that_is_nowhere_is_named_with_those_there_are(
 def test_a_column_may_be_elsewhere_alone(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav")
     assert columns_of([str(tmp_path)], "site", elsewhere=("path", "Site")) == [("a.wav", None, (None,))]
+    with pytest.raises(InputError, match=r"^--path-column file: no input is a manifest \(.csv, .*\): leave it out$"):
+        list(Listing([str(tmp_path)], "file"))
     with pytest.raises(InputError, match=r"^--keep-columns: .* has a column 'site'; no input is a manifest$"):
         columns_of([str(tmp_path)], "site")
 
@@ -571,11 +605,15 @@ def test_filters_hold_for_globs_and_manifests_by_what_is_known(dated: Path) -> N
     assert (names(glob), glob.n_filtered) == (["b/three.wav"], 2)
     paths = ["a/one.wav", "b/three.wav", "https://h/b/signed.wav?hunter2", "https://h/a/x.wav?y"]
     manifest = write_csv(dated / "m.csv", ("path",), [(path,) for path in paths])
-    # Size and time of a manifest's rows are not known before they are read.
+    # Size and time of a remote file are not known before it is read.
     listing = list_inputs([str(manifest)], include=["*b/*"], min_size=4, since="2030-01-01")
-    assert (names(listing), listing.n_filtered) == (["b/three.wav", "https://h/b/signed.wav"], 2)
+    assert (names(listing), listing.n_filtered) == (["https://h/b/signed.wav"], 3)
     # A row of a manifest that is left out keeps its number.
-    assert reveal(listing.recordings[1], None, "driver").uri == paths[2]
+    assert reveal(listing.recordings[0], None, "driver").uri == paths[2]
+    assert names(list_inputs([str(manifest)], include=["*b/*"], min_size=3)) == [
+        "b/three.wav",
+        "https://h/b/signed.wav",
+    ]
 
 
 def test_filters_that_leave_nothing_are_named(dated: Path) -> None:
@@ -713,7 +751,7 @@ def test_a_listing_can_be_taken_twice(tmp_path: Path) -> None:
 def test_what_is_listed_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     n = 80_000
 
-    def walk(folder: str) -> Iterator[Entry]:
+    def walk(folder: str, *, with_unlisted: bool) -> Iterator[Entry]:
         for number in range(n):
             key = f"ward-{number % 7}/patient-{number:09d}/recording.wav"
             yield Entry(f"{folder}/{key}", key, number, f"etag-{number}", WHEN)
@@ -739,7 +777,7 @@ def test_what_is_listed_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_input_that_fails_in_the_middle_gives_what_came_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def walk(folder: str) -> Iterator[Entry]:
+    def walk(folder: str, *, with_unlisted: bool) -> Iterator[Entry]:
         yield Entry(f"{folder}/a.wav", "a.wav")
         raise StorageError("memory://bucket: HTTP status 503")
 
@@ -807,7 +845,7 @@ def test_a_folder_without_read_permission_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "sub/a.wav")
     (tmp_path / "sub").chmod(0)
     try:
-        with pytest.raises(InputError, match="sub: cannot be listed: Permission denied"):
+        with pytest.raises(InputError, match="sub: may not be listed: make it readable"):
             list_inputs([str(tmp_path)])
     finally:
         (tmp_path / "sub").chmod(0o700)
@@ -885,7 +923,7 @@ def test_shards_are_deterministic_and_survive_the_plan(
 
 
 def size_of(recording: Recording) -> int:
-    return 2**20 if recording.size_bytes is None else recording.size_bytes
+    return 2**16 if recording.size_bytes is None else recording.size_bytes
 
 
 def whole_list_shards(recordings: list[Recording], settings: ShardSettings, look_ahead: int) -> list[list[Recording]]:
@@ -946,3 +984,84 @@ def test_shards_grow_with_the_list_and_are_small_at_its_end() -> None:
 def test_spellings_of_a_folder(tmp_path: Path, make_input: Callable[[Path], str]) -> None:
     touch(tmp_path, "s/a.wav")
     assert list_inputs([make_input(tmp_path)]).recordings == [listed(tmp_path / "s/a.wav", "s/a.wav")]
+
+
+def test_a_folder_that_may_not_be_read_can_be_excluded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.wav", "a b/b.wav", "c/d.wav")
+
+    def scandir(path: str) -> Any:
+        if path == str(tmp_path / "a b"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    told = rf"{tmp_path}/a b: may not be listed: make it readable, or leave it out: --exclude 'a b/\*'$"
+    with pytest.raises(InputError, match=told):
+        list_inputs([str(tmp_path)])
+    with pytest.raises(InputError, match="may not be listed"):
+        list_inputs([str(tmp_path)], exclude=["c/*"])
+    for place in (tmp_path, f"{tmp_path}/**/*.wav"):
+        found = list_inputs([str(place)], exclude=["a b/*"])
+        assert (names(found), found.n_filtered) == (["a.wav", "c/d.wav"], 1)
+    with pytest.raises(InputError, match=told):
+        list_inputs([f"{tmp_path}/**/*.wav"])
+    # Where nothing can be excluded, and where it is the input itself.
+    with pytest.raises(InputError, match="a b: cannot be listed: Permission denied"):
+        list(storage.walk(f"file://{tmp_path}"))
+    with pytest.raises(InputError, match="a b: cannot be listed: Permission denied"):
+        list_inputs([str(tmp_path / "a b")], exclude=["*"])
+
+
+def test_what_tables_say_of_a_recording_is_not_lost(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.wav", "in/b.wav")
+    folder = str(tmp_path / "in")
+    table = str(write_csv(tmp_path / "m.csv", ("path", "patient_id", "site"), [("in/a.wav", "1", "AV")]))
+    same = str(write_csv(tmp_path / "same.csv", ("path", "patient_id", "site"), [("in/a.wav", "1", "AV")] * 2))
+    silent = str(write_csv(tmp_path / "silent.csv", ("path",), [("in/a.wav",)]))
+    columns = ManifestColumns(("site",))
+    for inputs in ([table, folder], [table, same], [table, silent], [folder, silent]):
+        has_facts = table in inputs
+        [found, *_] = Listing(inputs, None, None, columns if has_facts else None)
+        assert (found.patient_id, found.kept) == (("1", ("AV",)) if has_facts else (None, ()))
+    told = "in/a.wav is named twice, and not with the same patient and kept columns: correct the tables that name it"
+    other = str(write_csv(tmp_path / "o.csv", ("path", "patient_id", "site"), [("in/a.wav", "1", "MV")]))
+    another = str(write_csv(tmp_path / "p.csv", ("path", "patient_id", "site"), [("in/a.wav", "2", "AV")]))
+    for inputs in ([folder, table], [table, other], [table, another], [silent, table]):
+        with pytest.raises(InputError, match=told):
+            list(Listing(inputs, None, None, columns))
+    # A column that is not kept tells nothing.
+    assert len(list(Listing([table, other]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["33151.0", "", "7.0"], ["33151", "", "7"]),
+        (["33151.0", "7.5", "7.0"], ["33151.0", "7.5", "7.0"]),
+        (["33151.0", "P7", ""], ["33151.0", "P7", ""]),
+        (["007", "7", ""], ["007", "7", ""]),
+    ],
+)
+def test_patients_whom_a_gap_made_decimal_numbers_are_whole_again(
+    tmp_path: Path, cells: list[str], expected: list[str]
+) -> None:
+    rows = [(f"{number}.wav", cell) for number, cell in enumerate(cells)]
+    manifest = write_csv(tmp_path / "m.csv", ("path", "patient_id"), rows)
+    assert [one.patient_id or "" for one in list_inputs([str(manifest)]).recordings] == expected
+
+
+def test_the_way_out_works_for_names_with_signs_of_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.wav", "[old]*/b.wav")
+
+    def scandir(path: str) -> Any:
+        if "[old]" in path:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="may not be listed") as refused:
+        list_inputs([str(tmp_path)])
+    [advised] = shlex.split(str(refused.value).rpartition("--exclude ")[2])
+    assert names(list_inputs([str(tmp_path)], exclude=[advised])) == ["a.wav"]

@@ -122,3 +122,12 @@ def test_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < 2**20
+
+
+def test_what_tables_say_is_not_written_to_the_disk() -> None:
+    with KnownRecordings() as known:
+        known.add(Recording("file:///a.wav", "a.wav", patient_id="Ada Lovelace", kept=("secret ward",)))
+        known._database.commit()
+        content = Path(known._file.name).read_bytes()
+    assert b"Lovelace" not in content
+    assert b"secret" not in content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from heartbeat_core import storage
-from heartbeat_core.errors import HeartbeatError, JobError, OutputError, StorageError
+from heartbeat_core.errors import HeartbeatError, JobError, OutputError, StorageError, StoreUnavailable
 from jobs.output import lease
 from jobs.output.lease import Driver, live_drivers, present
 from tests.helpers import tree
@@ -37,7 +38,7 @@ def out(tmp_path: Path) -> str:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -84,6 +85,36 @@ def test_a_driver_that_ends_by_an_error_is_gone_too(tmp_path: Path, out: str) ->
         assert tree(tmp_path) == {}
 
 
+def test_a_store_that_is_away_for_a_while_is_told_once(
+    tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, is_away = storage.put, threading.Event()
+    told: list[str] = []
+
+    def away(uri: str, data: bytes) -> None:
+        if is_away.is_set():
+            raise StoreUnavailable(uri)
+        put(uri, data)
+
+    monkeypatch.setattr(lease, "AWAY_TOLD_S", 0.2)
+    monkeypatch.setattr(storage, "put", away)
+    with present(out, alone=False) as mine:
+        mine.tell = told.append
+        for _ in range(2):
+            is_away.set()
+            until(lambda: len(told) % 2 == 1)
+            time.sleep(0.2)  # Told once, however long it lasts.
+            is_away.clear()
+            until(lambda: len(told) % 2 == 0)
+    assert len(told) == 4
+    shown = storage.display(out)
+    for one in told[::2]:
+        assert re.sub(r"\d+ s", "N s", one) == (
+            f"{shown}: the store has not answered for N s: the job waits for it; stop it by Ctrl-C"
+        )
+    assert told[1] == told[3] == f"{shown}: the store answers again"
+
+
 def test_a_beat_that_is_under_way_at_the_end_is_waited_for(
     tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +127,7 @@ def test_a_beat_that_is_under_way_at_the_end_is_waited_for(
 
     with present(out, alone=False):
         monkeypatch.setattr(storage, "put", slow)
-        assert telling.wait(10)
+        assert telling.wait(60)
     time.sleep(0.4)
     assert tree(tmp_path) == {}
 

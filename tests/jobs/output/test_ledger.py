@@ -277,3 +277,53 @@ def test_a_success_mark_of_an_earlier_release_names_no_journal(tmp_path: Path, m
     assert committed(ledger)[0].listed == 2
     ledger.unmark_success()
     assert not ledger.is_finished()
+
+
+def test_a_driver_that_claims_the_folder_in_between_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look for its record and the look into the folder."""
+    other, run_ids = Ledger(str(tmp_path / "out")), []
+    read = storage.read
+
+    def read_late(uri: str) -> bytes:
+        monkeypatch.setattr(storage, "read", read)
+        run_ids.append(other.claim(IDENTITY))
+        raise FileNotFoundError(uri)
+
+    monkeypatch.setattr(storage, "read", read_late)
+    assert Ledger(str(tmp_path / "out")).find_run(IDENTITY) == run_ids[0]
+
+
+def test_a_store_that_lists_a_record_it_does_not_have_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Ledger(str(tmp_path)).claim(IDENTITY)
+
+    def read(uri: str) -> bytes:
+        raise FileNotFoundError(uri)
+
+    monkeypatch.setattr(storage, "read", read)
+    with pytest.raises(OutputError, match="not the output of a heartbeat job"):
+        Ledger(str(tmp_path)).find_run(IDENTITY)
+
+
+@pytest.mark.parametrize("place", ["s3://b//out", "s3://b/a//out/", "memory://a//b"])
+def test_a_doubled_slash_in_an_output_is_refused(place: str) -> None:
+    with pytest.raises(OutputError, match="'//' in a path means one thing to one store and another to the next"):
+        Ledger(place)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("memory://out", "memory://out: no worker sees the memory of this process, .*name a folder or a bucket"),
+        ("/", "^/: the root of the file system is no output: name a folder below it"),
+        ("file:///", "^/: the root of the file system is no output: name a folder below it"),
+    ],
+)
+def test_a_place_that_can_hold_no_output_is_refused(place: str, told: str) -> None:
+    with pytest.raises(OutputError, match=told):
+        Ledger(place)
+
+
+def test_slashes_at_the_end_make_no_other_output() -> None:
+    assert Ledger("s3://b/out//").out == Ledger("s3://b/out").out == "s3://b/out"

@@ -71,6 +71,14 @@ def test_every_part_says_where_it_comes_from(results: Path, bundle: Path, table:
         assert "secret" not in str(found)
 
 
+def test_the_tables_that_follow_from_the_parts_say_where_they_come_from(results: Path, bundle: Path) -> None:
+    found = metadata_of(results / "duplicates.parquet")
+    part = metadata_of(max((results / "predictions").glob("*.parquet")))
+    # They are of all parts, and so of no one cluster; the parts of the update are of the same process here.
+    assert found == {key: value for key, value in part.items() if key != "heartbeat.cluster"}
+    assert len(json.loads(found["heartbeat.inputs"])) == 2
+
+
 def test_a_part_names_the_listings_until_then(results: Path) -> None:
     first, _, last = (metadata_of(results / f"predictions/part-00000{shard}.parquet") for shard in range(3))
     [listed] = json.loads(first["heartbeat.inputs"])

@@ -101,9 +101,12 @@ def test_the_listing_is_the_jobs(library: Path) -> None:
     assert (found.n_remote, found.n_unsized, found.n_prefixes) == (0, 0, 4)
 
 
-def test_a_manifest_tells_no_sizes(library: Path, tmp_path: Path) -> None:
+def test_a_manifest_tells_the_sizes_of_local_files_alone(library: Path, tmp_path: Path) -> None:
     paths = [str(path) for path in sorted(library.rglob("*.wav"))]
     (tmp_path / "list.csv").write_text("\n".join(["path", *paths]))
+    found = list_inputs([str(tmp_path / "list.csv")], JobSettings(), 5)
+    assert (found.n_unsized, found.n_bytes) == (0, sum(Path(path).stat().st_size for path in paths))
+    (tmp_path / "list.csv").write_text("\n".join(["path", *(f"https://h{path}" for path in paths)]))
     found = list_inputs([str(tmp_path / "list.csv")], JobSettings(), 5)
     assert (found.n_recordings, found.n_unsized, found.n_bytes) == (N_LIBRARY, N_LIBRARY, 0)
     told = estimate(found, measured(), ShardSettings(), 1, N_LIBRARY)
@@ -163,9 +166,11 @@ def test_output_and_failures_are_the_runs(
     assert {kind.error_type: kind.n_sample for kind in told.failure_kinds} == kinds
     assert told.failures.value == told.failures.low == told.failures.high == len(expected) / found.n_recordings
     assert {failure.recording.uri for failure in taken.failures} == {row["uri"] for row in read_rows(out, "failures")}
-    for table in ("predictions", "features", "failures"):
+    # In how many shards something fails is expected by chance: here it is one shard fewer.
+    a_part = (out / "failures/part-empty.parquet").stat().st_size
+    for table, error in (("predictions", {}), ("features", {}), ("failures", {"rel": 0, "abs": a_part})):
         stored = sum(path.stat().st_size for path in (out / table).iterdir())
-        assert told.output_bytes[table] == pytest.approx(stored, rel=0.15), table
+        assert told.output_bytes[table] == pytest.approx(stored, **{"rel": 0.15, **error}), table
     assert told.audio_s == pytest.approx(sum(row["duration_s"] for row in read_rows(out, "features")))
     assert told.n_shards == len(list((out / "_commits").iterdir()))
 
@@ -226,8 +231,9 @@ def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.Mo
     seen: list[None] = []
     taken = measure(found.sample, plan_classify(str(bundle), settings.features), settings, 4, lambda: seen.append(None))
     assert len(seen) == len(taken.read_s) == len(taken.compute_s) == 2
-    assert all(0.1 <= seconds < 1.5 for seconds in taken.read_s)
-    assert all(0 < seconds < 1.5 for seconds in taken.compute_s)
+    # The least of each: a machine that pauses in one reading does not pause in both.
+    assert 0.1 <= min(taken.read_s) < 1.5
+    assert 0 < min(taken.compute_s) < 1.5
     assert taken.shared_s > 0
     assert taken.peak_bytes > 50 * 2**20
 
@@ -336,7 +342,7 @@ def test_the_first_recording_is_timed(tmp_path: Path, monkeypatch: pytest.Monkey
     write_many(tmp_path / "in", 3)
     walk = storage.walk
 
-    def slow(folder: str) -> Iterator[Entry]:
+    def slow(folder: str, *, with_unlisted: bool) -> Iterator[Entry]:
         time.sleep(0.2)
         for entry in walk(folder):
             yield entry
@@ -355,11 +361,11 @@ def test_everything_grows_with_the_count() -> None:
     assert many.audio_s == 10**9
     assert many.output_bytes == {"features": 500 * 10**8, "failures": 200 + 6 * 10**8}
     assert many.times.listing_s == 1000 * few.times.listing_s
-    # A GET of each recording, four of each shard, twelve of the run, and those of the report. Each piece is read by the
+    # A GET of each recording, four of each shard, 13 of the run, and those of the report. Each piece is read by the
     # driver, and by each of 8 workers that takes a shard of it.
     n_pieces = -(-(10**8) // RECORDINGS_A_PIECE)
     n_reads = n_pieces + min(many.n_shards, 8 * n_pieces)
-    assert many.requests.get == 10**8 + 4 * many.n_shards + n_reads + 12 + (10 + 2 * 512)
+    assert many.requests.get == 10**8 + 4 * many.n_shards + n_reads + 13 + (10 + 2 * 512)
     beats = many.times.total_s.value // BEAT_S
     assert many.requests.put == 4 * many.n_shards + n_pieces + 16 + 17 + beats
     assert many.requests.list == pytest.approx(10**8 / 1000 + 7 * many.n_shards / 1000, rel=0.01)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobs.tasks.core import SLOW_S, Turn, computing
+from jobs.tasks.core import SLOW_S, Turn, computing, loaded_once
 
 PATIENCE_S = 10.0
 
@@ -69,3 +70,33 @@ def test_the_core_is_free_after_an_error(n_before: int) -> None:
     with pytest.raises(OSError, match="gone"), Turn() as turn:
         list(turn.each(recordings()))
     assert compute_elsewhere().wait(PATIENCE_S)
+
+
+def test_the_threads_of_a_worker_load_once() -> None:
+    loaded = []
+
+    @loaded_once
+    def load(name: str) -> object:
+        loaded.append(name)
+        time.sleep(0.05)  # The others ask meanwhile.
+        return object()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(load, ["model"] * 8))) == 1
+    assert load("other") is load("other")
+    assert loaded == ["model", "other"]
+
+
+def test_what_could_not_be_loaded_is_tried_again() -> None:
+    answers = iter([OSError("away"), "model"])
+
+    @loaded_once
+    def load() -> str:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    with pytest.raises(OSError, match="away"):
+        load()
+    assert load() == "model"

@@ -12,7 +12,7 @@ import pytest
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
 from heartbeat_core.audio.decode import Waveform, decode
-from heartbeat_core.datasets.dataset import Labelled
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.errors import JobError
 from heartbeat_core.features.extract import compute_inputs
 from heartbeat_core.features.frames import compute_frames

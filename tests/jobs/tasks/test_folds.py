@@ -11,7 +11,9 @@ import pytest
 
 from heartbeat_core import storage
 from heartbeat_core.arrays import Inputs
-from heartbeat_core.datasets.dataset import Dataset, Labelled
+from heartbeat_core.datasets.dataset import Dataset
+from heartbeat_core.datasets.labelled import Labelled
+from heartbeat_core.errors import DatasetError, HeartbeatError, TrainingDiverged
 from heartbeat_core.evaluation.protocols import make_splits
 from heartbeat_core.evaluation.splits import Task, folds
 from heartbeat_core.features.catalogue import shape_read
@@ -224,3 +226,23 @@ def test_a_worker_that_outlives_a_run_reads_the_next_ones_inputs(
 def test_a_task_takes_the_rows_of_its_labels(task: Task, folder: str, rows: list[int]) -> None:
     assert task.folder == folder
     assert task.rows(Targets.of_codes(np.array([0, 3, 4, 3, 1]))).tolist() == rows
+
+
+def test_a_fold_with_too_little_to_train_on_is_named(
+    chosen: Recipe, labelled: Labelled, inputs: list[Inputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(error: HeartbeatError) -> None:
+        def fit_nothing(*_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr("heartbeat_core.learning.fit.fit", fit_nothing)
+
+    fail(DatasetError("training needs rows of at least two labels"))
+    told = (
+        rf"^recipe '{chosen.name}', seed 1, fold 3: training needs rows of at least two labels\. Fewer folds, or more"
+    )
+    with pytest.raises(DatasetError, match=told):
+        judged(Fold(chosen, FOUR, 1, 2), labelled, inputs)
+    fail(TrainingDiverged("the training diverged"))
+    with pytest.raises(TrainingDiverged, match=r"^the training diverged$"):
+        judged(Fold(chosen, FOUR, 1, 2), labelled, inputs)

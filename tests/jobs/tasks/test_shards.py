@@ -8,9 +8,11 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 from heartbeat_core import storage
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.audio.decode import decode
-from heartbeat_core.bundles.bundle import load
+from heartbeat_core.bundles.bundle import Bundle, load
 from heartbeat_core.bundles.manifest import read_manifest
 from heartbeat_core.errors import BundleError, JobError, StorageError
 from heartbeat_core.features.frames import compute_frames
@@ -50,7 +52,7 @@ from jobs.tasks.isolation import Here
 from jobs.tasks.parts import ClassifyWork, DatasetWork, PartFacts, Parts, ShardParts
 from jobs.tasks.processing import process_recordings
 from jobs.tasks.reference import Longest, ScanJob, choose, scan_shard
-from jobs.tasks.shards import ClassifyJob, DatasetJob, classify_shard, dataset_shard, in_isolation
+from jobs.tasks.shards import ClassifyJob, DatasetJob, classify_shard, dataset_shard, in_isolation, load_bundle
 from tests.helpers import audio_bytes, comparable, heart_bytes, read_rows, read_table, recording_of, tree
 from tests.jobs import misbehaviour
 
@@ -396,6 +398,22 @@ def test_a_failure_that_is_stored_twice_is_not_committed(shard: Shard, job: Clas
     (out_of(job) / "_commits/part-000003.json").unlink()
     with pytest.raises(StorageError, match="shard 3: 6 recordings were listed and these rows are stored"):
         classify_shard(shard, job)
+
+
+def test_the_threads_of_a_worker_load_the_model_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load_slowly(*arguments: Any) -> Bundle:
+        loaded.append(arguments)
+        time.sleep(0.05)  # The other threads ask meanwhile.
+        return load(*arguments)
+
+    monkeypatch.setattr("heartbeat_core.bundles.bundle.load", load_slowly)
+    # By a name that no other test has used.
+    digest, place = read_manifest(str(bundle)).digest, f"{bundle.parent}/./{bundle.name}"
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: load_bundle(place, digest, "cpu"), range(4)))
+    assert len(set(map(id, found))) == len(loaded) == 1
 
 
 def test_a_task_names_the_bundle_by_its_digest(shard: Shard, job: ClassifyJob) -> None:
