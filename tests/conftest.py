@@ -64,6 +64,30 @@ def _run_tasks(connection: Any, tasks: Any, items: Iterable[Any]) -> None:
         tasks.on_result(pickle.loads(pickle.dumps(tasks.function(item, job))))
 
 
+def watched(monkeypatch: pytest.MonkeyPatch, run_tasks: str) -> list[str]:
+    """Return a list that will tell when a driver watches for lost workers and when it works; ``run_tasks`` by path."""
+    from importlib import import_module
+
+    seen: list[str] = []
+
+    @contextmanager
+    def watch(connection: object, tell: object) -> Iterator[None]:
+        seen.append("watch")
+        yield
+        seen.append("end")
+
+    module, name = run_tasks.rsplit(".", 1)
+    run = getattr(import_module(module), name)
+
+    def work(*arguments: Any) -> None:
+        seen.append("work")
+        run(*arguments)
+
+    monkeypatch.setattr("jobs.cluster.watch.telling_of_lost_workers", watch)
+    monkeypatch.setattr(run_tasks, work)
+    return seen
+
+
 def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the drivers run their tasks one after the other in this process."""
     # Last the modules that others import from, so that these have what they import by then.

@@ -126,7 +126,10 @@ def _least_confidence(manifest: BundleManifest) -> str:
         return f"{limit:.3f}"
     of_labels = dict(zip(manifest.labels, limit, strict=True))
     told = ", ".join(f"{of_labels[label]:.3f} for {label}" for label in manifest.trained_labels)
-    return f"{told}: there, a prediction for a database that was left out of the training is equally likely to be right"
+    return (
+        f"{told}: there, a prediction for a database that was left out of the training is equally likely to be right. "
+        "A label that only one database has cannot be judged so: it has the mean limit of the others"
+    )
 
 
 def _known_values(entry: RecipeFigures) -> dict[str, list[str]]:

@@ -11,7 +11,8 @@ from heartbeat_core.settings import Settings
 class Interval(Settings):
     """A figure with its 95 % interval: 1,000 resamples of the patients with replacement, percentile method.
 
-    If a resample lacks a label, the mean is taken over the labels that occur in it.
+    If a resample lacks a label, the mean is taken over the labels that occur in it. Of a single patient, no resample
+    differs from another: the interval is 0 to 1.
     """
 
     value: float

@@ -29,7 +29,7 @@ RANK_NOTE = (
     "scores have an AUROC of 0.5, and an AUPRC equal to the share of + rows. The sensitivity is the largest of "
     "any threshold with a specificity of at least 0.9. The calibration error is the mean distance of the label's "
     f"probability from the share of + rows, in 15 bins. {NOTHING}: there are no + rows, no − rows, or only one "
-    "patient."
+    "patient; for an age, a sex or a site, fewer than five patients with the label or without it."
 )
 """Explains ``rank_tables``."""
 

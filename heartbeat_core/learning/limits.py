@@ -165,7 +165,7 @@ def limits_across(
     of_rows = [databases[row] for row in inner.rows.tolist()]
     # Whether a call is right that a row with several possible labels allows, nobody knows.
     is_decided = ~is_right | (targets.possible[inner.rows].sum(axis=1) == 1)
-    certainty = _fit_certainty(codes, confidence, is_right, is_decided, of_rows, len(targets.labels))
+    certainty = _fit_certainty(codes, confidence, is_right, is_decided, of_rows, _elsewhere(targets, databases))
     # What the other limits mark is unsure at any confidence.
     of_right = np.where(is_marked, -np.inf, certainty.of(codes, confidence))[is_right]
     least = float(np.quantile(of_right, UNSURE_RIGHT_SHARE, method="higher"))
@@ -193,17 +193,17 @@ def _fit_certainty(
     is_right: NDArray[np.bool_],
     is_decided: NDArray[np.bool_],
     databases: Sequence[str],
-    n_labels: int,
+    is_elsewhere: NDArray[np.bool_],
 ) -> _Certainty:
     """Fit a logistic regression to the decided rows, in which all databases count the same.
 
     Calls of one label are wrong more often on databases left out than calls of another with the same confidence. Of a
-    label that only one database has, no call can be right there: such calls tell nothing, and the label gets the mean
-    bias of the others.
+    label that only one database has, no call can be right there: such calls tell nothing. This label, like one that is
+    never called, gets the mean bias of the others.
     """
+    n_labels = len(is_elsewhere)
     plain = _Certainty(1.0, np.zeros(n_labels))
-    has_right = np.isin(np.arange(n_labels), codes[is_decided & is_right])
-    is_told = is_decided & has_right[codes]
+    is_told = is_decided & is_elsewhere[codes]
     if len(np.unique(is_right[is_told])) < 2:
         return plain
     # Imported here because it is slow to load and serving does not need it.
@@ -215,8 +215,16 @@ def _fit_certainty(
     fitted = LogisticRegression().fit(read[is_told], is_right[is_told], sample_weight=weights)
     slope, *of_labels = fitted.coef_[0]
     biases = np.array(of_labels)
-    biases[~has_right] = biases[has_right].mean()
+    is_fitted = np.isin(np.arange(n_labels), codes[is_told])
+    biases[~is_fitted] = biases[is_fitted].mean()
     return _Certainty(float(slope), biases) if slope > 0 else plain
+
+
+def _elsewhere(targets: Targets, databases: Sequence[str]) -> NDArray[np.bool_]:
+    """Tell which labels are the only possible one of rows of more than one database, [n_labels] bool."""
+    pairs = {(code, database) for code, database in zip(targets.codes.tolist(), databases, strict=True) if code >= 0}
+    codes = np.array([code for code, _ in pairs], np.int64)
+    return np.bincount(codes, minlength=len(targets.labels)) > 1
 
 
 def _logits(confidence: Values) -> Values:

@@ -25,7 +25,7 @@ from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.datasets.several import check_labels, data_notes, read_labelled
-from heartbeat_core.errors import DatasetError, OutputError, UsageError
+from heartbeat_core.errors import DatasetError, UsageError
 from heartbeat_core.evaluation.diagram import reliability_svg
 from heartbeat_core.evaluation.figures import FIGURES_NAME, Evaluation
 from heartbeat_core.evaluation.judging import judge_recipe, judge_rules
@@ -236,5 +236,4 @@ def _conclude(labelled: Labelled, splits: Splits, options: EvaluateOptions, out:
 
 
 def _create(out: str, name: tuple[str, ...], data: bytes) -> None:
-    with storage.refusals_as(OutputError):
-        storage.create(storage.join(out, *name), data)
+    storage.create(storage.join(out, *name), data)

@@ -46,7 +46,7 @@ from jobs.cluster.connect import check_certificates, check_device, connect
 from jobs.cluster.connection import Connection
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
-from jobs.drivers.run import announce, enter, on_cluster
+from jobs.drivers.run import announced, enter, on_cluster
 from jobs.output.ledger import Ledger
 from jobs.output.provenance import claim_entries, datasets_entry
 from jobs.progress import counted, meter
@@ -85,8 +85,8 @@ def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, c
             access = storage.Access(settings.s3)
             with connect(settings.cluster, storage.join(datasets[0].uri, SUCCESS_NAME), access) as connection:
                 check_device(connection, settings.device)
-                announce(connection, console)
-                outcomes = _predict(connection, batches, "", manifest, access, settings, console)
+                with announced(connection, console):
+                    outcomes = _predict(connection, batches, "", manifest, access, settings, console)
             for one in outcomes.failures.values():
                 console.print(f"failed: {storage.display(one.recording.public_uri)}: {one.message}")
             return _figures(manifest, labelled, outcomes, overlap, n_trained_on)

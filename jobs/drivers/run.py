@@ -281,27 +281,28 @@ def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int
     """
     # Imported here, as below: Dask takes a quarter of a second to load, and some jobs do without workers.
     from jobs.cluster.connect import check_device, connect
-    from jobs.cluster.watch import telling_of_lost_workers
     from jobs.drivers.preflight import check_job
 
     shared = storage.join(place.ledger.out, RUN_NAME)
     with connect(settings.cluster, shared, place.access, worth) as connection:
         check_device(connection, settings.device)
         check_job(connection, place, settings)
-        announce(connection, console)
-        place.presence.stage = "working"
-        place.presence.tell = console.print
-        with (
-            telling_of_lost_workers(connection, console.print),
-            recorded(place.ledger.out, place.presence.id, settings, connection.shape),
-        ):
-            yield connection
+        with announced(connection, console):
+            place.presence.stage = "working"
+            place.presence.tell = console.print
+            with recorded(place.ledger.out, place.presence.id, settings, connection.shape):
+                yield connection
 
 
-def announce(connection: Connection, console: Console) -> None:
-    """Print where the work is done."""
+@contextmanager
+def announced(connection: Connection, console: Console) -> Iterator[None]:
+    """Print where the work is done; as long as the block runs, say when no worker is left there."""
+    from jobs.cluster.watch import telling_of_lost_workers
+
     where = "on this machine" if connection.is_local else f"at {connection.address}"
     console.print(f"{counted(connection.n_workers, 'worker')} {where}; dashboard: {connection.dashboard}")
+    with telling_of_lost_workers(connection, console.print):
+        yield
 
 
 def run_shards(

@@ -42,7 +42,7 @@ from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.cluster.connect import connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
-from jobs.drivers.run import announce
+from jobs.drivers.run import announced
 from jobs.output.ledger import list_output
 from jobs.progress import meter
 from jobs.settings import JobSettings
@@ -177,9 +177,9 @@ def _inputs(
     access = storage.Access(settings.s3)
     with (
         connect(settings.cluster, storage.join(datasets[0].uri, SUCCESS_NAME), access) as connection,
+        announced(connection, console),
         meter(console, "inputs", len(labelled), "rows") as shown,
     ):
-        announce(connection, console)
 
         def take(computed: Computed) -> None:
             parts[computed.index] = computed.rows

@@ -65,7 +65,7 @@ def test_the_label_that_is_wrong_more_often_needs_more_confidence() -> None:
     normal, murmur = called(0, 0.8, 190, 10), called(2, 0.8, 100, 60)
     targets = Targets.of_codes(np.array(normal[0] + murmur[0]))
     inner = Inner(np.array(normal[1] + murmur[1]), np.ones(360))
-    least = limits_across(targets, ["a"] * 360, inner, DECISION, None).min_confidence
+    least = limits_across(targets, ["a", "b"] * 180, inner, DECISION, None).min_confidence
     assert isinstance(least, tuple)
     assert least[2] > least[0]
     probabilities = DECISION.probabilities(inner.logits, np.array([0, 2]))
@@ -83,7 +83,8 @@ def test_each_database_counts_the_same() -> None:
     parts = (large, right, small, wrong)
     targets = Targets.of_codes(np.array([code for codes, _ in parts for code in codes]))
     inner = Inner(np.array([row for _, rows in parts for row in rows]), np.ones(264))
-    least = limits_across(targets, ["large"] * 240 + ["small"] * 24, inner, DECISION, None).min_confidence
+    places = ["large"] * 239 + ["small"] * 25  # Both labels occur in both.
+    least = limits_across(targets, places, inner, DECISION, None).min_confidence
     assert isinstance(least, tuple)
     assert least[2] < least[0]
 
@@ -148,8 +149,8 @@ def logits_of(limits: Limits) -> list[float]:
     return found
 
 
-def test_a_label_of_which_no_call_can_be_right_has_the_mean_limit() -> None:
-    """Rows that merely allow it do not make a call right, and the wrong ones do not count."""
+def test_a_label_that_one_database_has_gets_the_mean_limit() -> None:
+    """Rows that merely allow it give it to no other database, and its wrong calls do not count."""
     normal, extrahls, murmur, *_ = logits_of(limits_across(*with_places(*rare_calls(0, 5)), DECISION, None))
     assert normal != murmur
     assert extrahls == pytest.approx((normal + murmur) / 2)
@@ -163,11 +164,17 @@ def test_wrong_calls_of_such_a_label_tell_nothing_of_the_others() -> None:
     assert limits_across(*with_places(targets, inner), DECISION, None) == expected
 
 
-def test_a_label_of_which_a_call_is_right_has_a_limit_of_its_own() -> None:
-    normal, extrahls, murmur, *others = logits_of(limits_across(*with_places(*rare_calls(1, 25)), DECISION, None))
+@pytest.mark.parametrize("n_right", [0, 1])
+def test_a_label_that_several_databases_have_gets_a_limit_of_its_own_even_if_no_call_is_right(n_right: int) -> None:
+    placed = with_places(*rare_calls(n_right, 25), rare="ab")
+    normal, extrahls, murmur, *others = logits_of(limits_across(*placed, DECISION, None))
     assert extrahls > max(normal, murmur)
     assert others == pytest.approx([(normal + extrahls + murmur) / 3] * 2)
 
 
-def with_places(targets: Targets, inner: Inner) -> tuple[Targets, list[str], Inner]:
-    return targets, ["a", "b"] * (len(targets) // 2), inner
+def with_places(targets: Targets, inner: Inner, rare: str = "a") -> tuple[Targets, list[str], Inner]:
+    """Return them with databases, a and b in turn; rows of extra sounds are in those of ``rare``."""
+    places = ["a", "b"] * (len(targets) // 2)
+    for turn, row in enumerate(np.flatnonzero(targets.codes == 1).tolist()):
+        places[row] = rare[turn % len(rare)]
+    return targets, places, inner

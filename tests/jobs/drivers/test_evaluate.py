@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from heartbeat_core import storage
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.datasets.labelled import Labelled
-from heartbeat_core.errors import DatasetError, JobError, OutputError, UsageError
+from heartbeat_core.errors import DatasetError, JobError, OutputError, StorageError, UsageError
 from heartbeat_core.evaluation.baselines import DEVICE_RULE, MAJORITY_RULE
 from heartbeat_core.evaluation.diagram import reliability_svg
 from heartbeat_core.evaluation.figures import Evaluation, RecipeFigures
@@ -463,6 +463,32 @@ def test_an_interrupted_run_goes_on(
     again = by_task_and_seed(read_predictions(tmp_path / "out", "tiny"))
     whole = by_task_and_seed(read_predictions(evaluation, "tiny"))
     assert again == {key: rows for key, rows in whole.items() if key[0] == "5 classes"}
+
+
+def test_a_disk_that_is_full_after_the_folds_is_no_wrong_usage(
+    ward_dataset: Path,
+    evaluation: Path,
+    evaluate_options: EvaluateOptions,
+    tmp_path: Path,
+    console: Console,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(evaluation, out)
+    for name in FINAL:
+        (out / name).unlink()
+    create = storage.create
+
+    def fill(uri: str, data: bytes) -> bool:
+        if uri.endswith("/figures.json"):
+            raise StorageError(f"{uri}: cannot be written: No space left on device")
+        return create(uri, data)
+
+    monkeypatch.setattr(storage, "create", fill)
+    with pytest.raises(StorageError, match=r"figures\.json: cannot be written: No space left on device") as caught:
+        run_again(ward_dataset, out, evaluate_options, console)
+    assert not isinstance(caught.value, UsageError)
 
 
 # Refusals.

@@ -35,7 +35,7 @@ from jobs.output.status import read_status
 from jobs.settings import JobSettings
 from jobs.tasks.outcomes import OutcomesJob, batch_in_isolation, make_batches, predict_batch
 from tests.commands import done, heartbeat, refused
-from tests.conftest import quiet_console
+from tests.conftest import quiet_console, watched
 from tests.helpers import WARD_ROWS, tree, write_csv
 
 FILES = {"REPORT.md", "_SUCCESS", "failures.parquet", "figures.json", "predictions.parquet"}
@@ -455,6 +455,14 @@ def test_damaged_weights_are_refused_before_any_work(
     with pytest.raises(BundleError, match=told):
         classify([str(ward)], str(tmp_path / "out"), settings(tmp_path / "model"), console)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_lost_workers_are_told_without_an_output_folder_too(
+    ward_dataset: Path, statistics_bundle: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watched(monkeypatch, "jobs.drivers.judge.run_tasks")
+    judge([str(ward_dataset)], None, settings(statistics_bundle), console)
+    assert seen == ["watch", "work", "end"]
 
 
 def test_a_disk_that_is_full_after_the_predictions_is_no_wrong_usage(

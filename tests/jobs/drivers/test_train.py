@@ -32,7 +32,7 @@ from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import read_labels
 from jobs.settings import JobSettings
 from jobs.tasks.extract import input_key, read_inputs
-from tests.conftest import quiet_console, without_cluster
+from tests.conftest import quiet_console, watched, without_cluster
 from tests.helpers import COUNTS, WARD_ROWS, comparable, heart_bytes, read_rows, tree, write_csv
 
 FILES = ["MODEL_CARD.md", "bundle.json", "holdout.parquet", "weights.safetensors"]
@@ -266,6 +266,15 @@ def test_a_disk_that_is_full_after_the_training_is_no_wrong_usage(
         train([str(dataset)], str(tmp_path / "model"), TrainOptions(), JobSettings(), console)
 
 
+def test_lost_workers_are_told_while_inputs_are_computed(
+    ward_dataset: Path, tmp_path: Path, statistics_recipe: Recipe, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_cluster(monkeypatch)
+    seen = watched(monkeypatch, "jobs.drivers.train.run_tasks")
+    train([str(ward_dataset)], str(tmp_path / "model"), TrainOptions(statistics_recipe), JobSettings(), console)
+    assert seen == ["watch", "work", "end"]
+
+
 def small_dataset(folder: Path, recipe: Recipe, console: Console, labels: dict[str, str]) -> str:
     (folder / "in").mkdir(parents=True)
     for number, name in enumerate(labels):
@@ -274,6 +283,32 @@ def small_dataset(folder: Path, recipe: Recipe, console: Console, labels: dict[s
     options = DatasetOptions(recipe, labels=read_labels(str(folder / "labels.csv")))
     build_dataset([str(folder / "in")], str(folder / "dataset"), options, JobSettings(), console)
     return str(folder / "dataset")
+
+
+def test_the_person_of_the_reference_is_kept_in_training_who_shares_a_recording(
+    tmp_path: Path, recipe: Recipe, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patient with the longest recording, z, has one in common with a: both are one person."""
+    (tmp_path / "in").mkdir()
+    rows = [(f"{n}.wav", ("normal", "murmur")[n % 2], name) for n, name in enumerate("aabbccddeeffggzz")]
+    for number, (name, label, _) in enumerate(rows):
+        content = heart_bytes(label, number, 2.5 if number == 15 else 1.5)
+        (tmp_path / "in" / name).write_bytes(heart_bytes("normal", 0) if number == 14 else content)
+    write_csv(tmp_path / "labels.csv", ("path", "label", "patient_id"), rows)
+    options = DatasetOptions(recipe, labels=read_labels(str(tmp_path / "labels.csv")))
+    build_dataset([str(tmp_path / "in")], str(tmp_path / "dataset"), options, JobSettings(), console)
+    from jobs.drivers import train as driver
+
+    split = driver.holdout_split
+    kept: list[int] = []
+
+    def see(strata: Any, groups: Any, n_folds: int, seed: int, always: str) -> Any:
+        kept.append(groups.count(always))
+        return split(strata, groups, n_folds, seed, always)
+
+    monkeypatch.setattr(driver, "holdout_split", see)
+    train([str(tmp_path / "dataset")], str(tmp_path / "model"), TrainOptions(), JobSettings(), console)
+    assert kept == [4]
 
 
 @pytest.mark.parametrize(
