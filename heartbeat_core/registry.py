@@ -92,7 +92,6 @@ class Registry(Generic[T]):
         with self._lock:
             if self._looked:
                 return
-            self._looked = True
             for point in entry_points(group=self._group):
                 try:
                     self.add(point.load())
@@ -104,3 +103,4 @@ class Registry(Generic[T]):
                     raise ConfigError(
                         f"{self._what} '{point.name}' ({point.value}){package} cannot be loaded: {told}"
                     ) from error
+            self._looked = True  # Not before: each call says what cannot be loaded.

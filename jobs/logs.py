@@ -47,7 +47,7 @@ class JsonLines(io.TextIOBase):
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         run = {} if self.run is None else {"run": self.run}
         record = {"time": now, "level": level, "message": message, **run, **facts}
-        return json.dumps(record, ensure_ascii=False) + "\n"
+        return json.dumps(record) + "\n"
 
 
 def json_lines(console: Console) -> JsonLines | None:

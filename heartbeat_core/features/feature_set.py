@@ -197,8 +197,11 @@ def _is_own(function: str | Callable[..., Any]) -> bool:
 def _resolved(name: str) -> Callable[..., Any]:
     try:
         function: Callable[..., Any] = resolve_name(name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"the function of a feature set, {name}, cannot be loaded: {error}") from error
+    except Exception as error:  # The code of another package may raise any.
+        if _is_own(name):
+            raise
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"the function of a feature set, {name}, cannot be loaded: {told}") from error
     return function
 
 

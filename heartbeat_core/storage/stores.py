@@ -164,7 +164,12 @@ class FsspecStore:
         return data
 
     def create(self, uri: str, data: bytes) -> bool:
-        self._ask("pipe_file", self._path(uri), data, mode="create")
+        try:
+            self._ask("pipe_file", self._path(uri), data, mode="create")
+        except FileExistsError:
+            # Some filesystems keep listings, and one from before the other writer hides its file.
+            self._filesystem.invalidate_cache()
+            raise
         return True
 
     def put(self, uri: str, data: bytes) -> None:

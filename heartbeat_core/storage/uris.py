@@ -10,6 +10,7 @@ from urllib.parse import quote
 from heartbeat_core.errors import InputError
 
 LOCAL = "file://"
+_LOCAL_SCHEMES = ("file", "local")
 SUCCESS_NAME = "_SUCCESS"
 """The file that is written last into a folder: without it the folder is not finished."""
 PLAN_FOLDER = "_plan"
@@ -101,11 +102,13 @@ def to_uri(place: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(place)
     scheme, separator, rest = text.partition("://")
-    if not (rest if separator else text).strip():
+    # Only of a local path is "/" a place.
+    named = rest if scheme in _LOCAL_SCHEMES else rest.strip("/")
+    if not (named if separator else text).strip():
         raise InputError(f"'{text}' names no place: give a file, a folder or a URL ('.' is the current folder)")
     if not separator:
         return LOCAL + os.path.abspath(os.path.expanduser(text))
-    return LOCAL + os.path.abspath(rest) if scheme in ("file", "local") else text
+    return LOCAL + os.path.abspath(rest) if scheme in _LOCAL_SCHEMES else text
 
 
 def join(folder: str, *names: str) -> str:

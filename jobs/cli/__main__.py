@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None, name: str = "heartbeat") -> Non
     """Run the command line, with the arguments of the process unless others are given; SIGTERM is like Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    if sys.stdout is None:  # As cron may start a process.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     # A name that the terminal's encoding does not have is printed with escapes.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -58,8 +60,7 @@ def _run(arguments: Sequence[str] | None, name: str) -> None:
         try:
             app(arguments, prog_name=name)
         finally:
-            if sys.stdout is not None:  # As cron may start a process.
-                sys.stdout.flush()
+            sys.stdout.flush()
     except OSError as error:
         if error.filename is not None or error.errno not in _OF_OUTPUT:
             raise

@@ -149,7 +149,7 @@ def _print_json(columns: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None
     names = _told_apart(columns)
     before = "["
     for row in rows:
-        line = json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, default=str)
+        line = json.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str)
         sys.stdout.write(f"{before}{line}")
         before = ",\n"
     sys.stdout.write("]\n" if before != "[" else "[]\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from itertools import islice
@@ -29,21 +30,30 @@ def computing() -> Iterator[None]:
 def loaded_once(load: Callable[P, T]) -> Callable[P, T]:
     """Keep what a function returned last, for equal arguments; the threads that need it too wait for the first.
 
-    A caller does not hold the core, because it may wait here. ``lru_cache`` would let each of the threads load a copy.
+    They share its error as well: if each tried in its turn, a store that is away would be waited for once a thread. A
+    caller does not hold the core, because it may wait here. ``lru_cache`` would let each of the threads load a copy.
     """
-    kept: dict[Hashable, T] = {}
+    kept: dict[Hashable, Future[T]] = {}
     lock = threading.Lock()
 
     @wraps(load)
-    def locked(*args: P.args, **kwargs: P.kwargs) -> T:
+    def once(*args: P.args, **kwargs: P.kwargs) -> T:
         key = args, tuple(kwargs.items())
         with lock:
-            if key not in kept:
+            found = kept.get(key)
+            if is_first := found is None:
                 kept.clear()  # Before the next is loaded: both might not fit.
-                kept[key] = load(*args, **kwargs)
-            return kept[key]
+                found = kept[key] = Future()
+        if is_first:
+            try:
+                found.set_result(load(*args, **kwargs))
+            except BaseException as error:
+                with lock:
+                    kept.pop(key, None)  # The next caller tries again.
+                found.set_exception(error)
+        return found.result()
 
-    return locked
+    return once
 
 
 class Turn:

@@ -112,7 +112,7 @@ def test_what_is_not_yaml_is_a_named_error_of_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["1: 2", "{name: x, 3: 4}", "? [a, b]\n: 1"])
+@pytest.mark.parametrize("text", ["1: 2", "{name: x, 3: 4}", "? [a, b]\n: 1", "name: !!map [1]", "!!map [1]"])
 def test_keys_that_are_no_text(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^r\.yaml: "):
         parse_yaml(Recipe, text, "r.yaml")

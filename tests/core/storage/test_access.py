@@ -62,7 +62,7 @@ def test_to_uri_of_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert storage.to_uri("a/b.wav") == f"file://{tmp_path}/a/b.wav"
     assert storage.to_uri("./a") == f"file://{tmp_path}/a"
     assert storage.to_uri(".") == f"file://{tmp_path}"
-    for nothing in ("", "  ", "file://", "s3://"):
+    for nothing in ("", "  ", "file://", "s3://", "s3:///"):
         with pytest.raises(InputError, match=f"^'{nothing}' names no place: give a file, a folder or a URL"):
             storage.to_uri(nothing)
     assert storage.to_uri("~/a") == "file:///home/someone/a"
@@ -214,6 +214,9 @@ class _Refusing:
 
     def unstrip_protocol(self, path: str) -> str:
         return f"s3://{path}"
+
+    def invalidate_cache(self) -> None:
+        """It keeps no listings."""
 
     def pipe_file(self, path: str, data: bytes, mode: str) -> None:
         assert (path, data, mode) == ("b/k", b"x", "create")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import fsspec
@@ -290,6 +291,46 @@ def test_a_put_in_the_place_of_a_folder_leaves_nothing_behind(tmp_path: Path) ->
     with pytest.raises(StorageError, match=r"/x: cannot be written: Is a directory$"):
         storage.put(f"file://{tmp_path}/x", b"content")
     assert os.listdir(tmp_path) == ["x"]
+
+
+class Keeping(MemoryFileSystem):
+    """A filesystem that looks for a file in the listing that it kept of the folder, as gcsfs does."""
+
+    protocol = "keeping"
+    store: dict[str, Any] = {}  # noqa: RUF012
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("keeping://").strip("/")
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        folder = self._strip_protocol(path)
+        if folder not in self.dircache:
+            self.dircache[folder] = super().ls(path, detail=True, **options)
+        found: list[Any] = self.dircache[folder]
+        return found if detail else [info["name"] for info in found]
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        kept = self._ls_from_cache(self._strip_protocol(path))
+        if kept is None:
+            found: dict[str, Any] = super().info(path, **options)
+            return found
+        if not kept:
+            raise FileNotFoundError(path)
+        return dict(kept[0])
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.dircache.clear()
+
+
+def test_a_listing_from_before_does_not_hide_what_another_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_registry, "keeping", Keeping)
+    monkeypatch.setattr(Keeping, "store", {})
+    assert storage.create("keeping://out/mine", b"1")
+    assert storage.list_names("keeping://out") == ["mine"]
+    FsspecStore(Keeping(skip_instance_cache=True), "other").put("keeping://out/claim", b"other")
+    assert not storage.create("keeping://out/claim", b"mine")
+    assert storage.read("keeping://out/claim") == b"other"
 
 
 class Careless(MemoryFileSystem):

@@ -270,6 +270,13 @@ def test_a_terminal_without_the_letters_gets_escapes(results: Path) -> None:
     assert (found.stdout, found.stderr) == (b"a\n\\u65e5\\u672c\n", b"")
 
 
+def test_json_is_valid_in_any_encoding(results: Path) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "sql", str(results), "--format", "json", "-c", "SELECT 'é😀' AS \"ä\""]
+    env = {**environment(), "PYTHONIOENCODING": "ascii"}
+    found = subprocess.run(command, stdout=subprocess.PIPE, env=env, check=True)
+    assert json.loads(found.stdout) == [{"ä": "é😀"}]
+
+
 @pytest.mark.parametrize("arguments", [("sql", "--format", "csv", "-c", "FROM predictions"), ("describe",)])
 def test_a_full_disk_behind_the_answer_is_told_in_one_line(results: Path, arguments: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "jobs.cli", arguments[0], str(results), *arguments[1:]]
@@ -280,7 +287,8 @@ def test_a_full_disk_behind_the_answer_is_told_in_one_line(results: Path, argume
 
 
 def test_a_process_without_a_standard_output_ends_as_any_other(results: Path) -> None:
-    for arguments, code in ((["describe", str(results)], 0), (["describe", str(results / "nowhere")], 2)):
+    csv = ["sql", str(results), "-c", "SELECT 1", "--format", "csv"]
+    for arguments, code in ((csv, 0), (["describe", str(results)], 0), (["describe", str(results / "nowhere")], 2)):
         command = f"{shlex.join([sys.executable, '-m', 'jobs.cli', *arguments])} >&-"
         found = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
         assert found.returncode == code, found.stderr

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from weakref import ref
 
 import pytest
 
+from jobs.tasks import core
 from jobs.tasks.core import SLOW_S, Turn, computing, loaded_once
 
 PATIENCE_S = 10.0
@@ -100,3 +103,46 @@ def test_what_could_not_be_loaded_is_tried_again() -> None:
     with pytest.raises(OSError, match="away"):
         load()
     assert load() == "model"
+
+
+def test_the_threads_that_wait_share_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If each tried in its turn, each would wait for a store that is away."""
+    n_others, asked, tried = 3, threading.Semaphore(0), []
+
+    class Seen(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            asked.release()
+            return super().result(timeout)
+
+    monkeypatch.setattr(core, "Future", Seen)
+
+    @loaded_once
+    def load() -> None:
+        tried.append("model")
+        for _ in range(n_others):
+            assert asked.acquire(timeout=PATIENCE_S)
+        raise OSError("away")
+
+    with ThreadPoolExecutor(1 + n_others) as pool:
+        asking = [pool.submit(load) for _ in range(1 + n_others)]
+        errors = [str(one.exception(PATIENCE_S)) for one in asking]
+    assert errors == ["away"] * (1 + n_others)
+    assert tried == ["model"]
+
+
+def test_what_was_loaded_before_is_let_go_first() -> None:
+    class Inputs:
+        """Stands for arrays that fill the memory."""
+
+    before: list[ref[Inputs]] = []
+
+    @loaded_once
+    def load(name: str) -> Inputs:
+        assert all(one() is None for one in before)
+        found = Inputs()
+        before.append(ref(found))
+        return found
+
+    load("first")
+    load("second")
+    assert len(before) == 2
