@@ -319,6 +319,11 @@ class Keeping(MemoryFileSystem):
             raise FileNotFoundError(path)
         return dict(kept[0])
 
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+        if mode == "create" and self._strip_protocol(path) in self.store:
+            raise FileExistsError(path)
+        super().pipe_file(path, value)
+
     def invalidate_cache(self, path: str | None = None) -> None:
         self.dircache.clear()
 
