@@ -157,9 +157,9 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
     class Loader(yaml.SafeLoader):
         """Refuses a key that a mapping has twice; YAML itself takes the last one."""
 
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            if not isinstance(node, yaml.MappingNode):  # A list with the tag of a mapping.
-                return dict(super().construct_mapping(node, deep))
+        def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+            if not isinstance(node, yaml.MappingNode):
+                raise ConfigError(f"{source}: not valid YAML: what has the tag '!!map' is no mapping")
             keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
             twice = {key for key, count in Counter(map(repr, keys)).items() if count > 1}
             if twice:

@@ -56,16 +56,21 @@ def is_gap(cell: str | None) -> bool:
     return cell is not None and cell.strip().lower() in GAPS
 
 
-def patient_cells(records: Records, column: str, source: str) -> Sequence[str | None]:
-    """Return the cells of a column of patients, None for one of ``GAPS``; raises as ``readable_cells``.
+def same_patients(cells: Sequence[str | None]) -> Sequence[str | None]:
+    """Return the cells of a column of patients, named as in any other table; None for one of ``GAPS``.
 
     Programs write whole numbers as ``33151.0`` where a column has gaps. The same patient may be ``33151`` in another
-    table, so a column in which all numbers are written that way loses the ``.0``.
+    table, so a column in which all cells are written that way loses the ``.0``.
+
+    Examples
+    --------
+    >>> same_patients(["33151.0", "nan"]), same_patients(["33151.0", "P7"])
+    (['33151', None], ['33151.0', 'P7'])
     """
-    cells = [None if is_gap(cell) else cell for cell in readable_cells(records, column, source)]
-    if all(_WHOLE_FLOAT.fullmatch(cell) for cell in cells if cell):
-        return [cell and cell.removesuffix(".0") for cell in cells]
-    return cells
+    known = [None if is_gap(cell) else cell for cell in cells]
+    if all(_WHOLE_FLOAT.fullmatch(cell) for cell in known if cell):
+        return [cell and cell.removesuffix(".0") for cell in known]
+    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,20 @@ class ManifestColumns:
     patient: str | None = None
     elsewhere: tuple[str, ...] = ()
 
-    def patients(self, records: Records, source: str) -> Sequence[str | None]:
-        """Return the patient of each row of a table; raises InputError as ``readable_cells``."""
-        wanted = PATIENT_COLUMNS if self.patient is None else (self.patient,)
-        found = next((found for name in wanted if (found := find_name(list(records), name)) is not None), None)
-        return [None] * _n_rows(records) if found is None else patient_cells(records, found, source)
+    def settled(self, records: Records, source: str) -> Records:
+        """Return a table whose column of patients, if it has one, is ``same_patients``; raises as ``readable_cells``.
+
+        Both the patient of a recording and a kept column are taken from it, and so they are the same.
+        """
+        column = self._patient_column(records)
+        if column is None:
+            return records
+        return {**records, column: same_patients(readable_cells(records, column, source))}
+
+    def patients(self, records: Records) -> Sequence[str | None]:
+        """Return the patient of each row of a table that is ``settled``."""
+        column = self._patient_column(records)
+        return [None] * _n_rows(records) if column is None else records[column]
 
     def check(self, of_manifests: Sequence[str]) -> None:
         """Check that each named column is one of all manifests together, or of the other table.
@@ -108,6 +122,10 @@ class ManifestColumns:
             if find_name(columns, name) is None:
                 there = f"the columns are: {', '.join(columns)}" if columns else "no input is a manifest"
                 raise InputError(f"{option}: no manifest or label file has a column '{name}'; {there}")
+
+    def _patient_column(self, records: Records) -> str | None:
+        wanted = PATIENT_COLUMNS if self.patient is None else (self.patient,)
+        return next((found for name in wanted if (found := find_name(list(records), name)) is not None), None)
 
 
 def _public(cell: str) -> str:

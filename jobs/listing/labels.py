@@ -239,10 +239,12 @@ def _rows(
             word = None
         cells.append(_parse(word, words, f"{source}, row {number}"))
     labels = settle_labels({name for cell in cells for name in cell}, words.declared, source)
-    patients = ManifestColumns(patient=columns.patient).patients(records, source)
+    of_patients = ManifestColumns(patient=columns.patient)
+    settled = of_patients.settled(records, source)
+    patients = of_patients.patients(settled)
     devices = _optional(records, columns.device, DEVICE_COLUMNS, source, "--device-column")
     databases = _optional(records, columns.database, DATABASE_COLUMNS, source, "--database-column")
-    kept = kept_cells({**records, path_column: [path and public_uri(path) for path in paths]}, keep_columns)
+    kept = kept_cells({**settled, path_column: [path and public_uri(path) for path in paths]}, keep_columns)
     rows = [
         LabelRow(_normal_path(path or ""), join_cell(cell, labels), *others)
         for path, cell, *others in zip(paths, cells, patients, devices, databases, kept, strict=True)
@@ -292,9 +294,8 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
             earlier = found.setdefault(numbers[0], row)
             if earlier is not row and replace(earlier, path=row.path) != row:
                 told = [
-                    f"row {table.rows.index(one) + 1} ('{one.path}': label {one.label or 'none'}, patient "
-                    f"{one.patient_id or 'none'}, device {one.device or 'none'})"
-                    for one in (earlier, row)
+                    f"row {table.rows.index(one) + 1} ('{one.path}': {', '.join(_differences(one, other, table.kept))})"
+                    for one, other in ((earlier, row), (row, earlier))
                 ]
                 raise InputError(f"{table.source}: {' and '.join(told)} are of the same recording and disagree")
     if table.rows and recordings and not found:
@@ -316,6 +317,17 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
             matching.by_path[row_found.path] = recording
         _add(matching, recording)
     return matching
+
+
+def _differences(row: LabelRow, other: LabelRow, kept: Sequence[str]) -> list[str]:
+    """Return what the first of two rows says otherwise than the second; ``kept`` names the kept columns."""
+    names = ("label", "patient", "device", "database", *kept)
+    said, elsewhere = (
+        (one.label, one.patient_id, one.device, one.database, *(cell or None for cell in one.kept))
+        for one in (row, other)
+    )
+    pairs = zip(names, said, elsewhere, strict=True)
+    return [f"{name} {value or 'none'}" for name, value, also in pairs if value != also]
 
 
 def label_from_parent_folder(

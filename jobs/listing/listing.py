@@ -206,7 +206,8 @@ class Listing:
     def _manifest(self, uri: str) -> Iterator[Recording]:
         records, path_column = _read_manifest(uri, self._path_column)
         self._columns_found |= dict.fromkeys(records)
-        patients, keep = self._columns.patients(records, storage.display(public_uri(uri))), self._columns.keep
+        records = self._columns.settled(records, storage.display(public_uri(uri)))
+        patients, keep = self._columns.patients(records), self._columns.keep
         # The column of paths may hold secrets, so that it is kept as it is shown.
         of_paths = [find_name(list(records), name) == path_column for name in keep]
         rows = zip(_addresses(uri, records[path_column]), patients, kept_cells(records, keep), strict=True)
@@ -377,12 +378,15 @@ def _read_manifest(uri: str, path_column: str | None) -> tuple[Records, str]:
 def _addresses(uri: str, paths: Iterable[str | None]) -> Iterator[tuple[str, str] | None]:
     """Yield the whole address of each row and its path as it is written there, None for a row without a path."""
     folder = without_query(uri).rpartition("/")[0]
-    for text in paths:
+    for row, text in enumerate(paths, 1):
         if text is None or not text.strip():
             yield None
-        else:
-            is_absolute = "://" in text or text.startswith(("/", "~"))
+            continue
+        is_absolute = "://" in text or text.startswith(("/", "~"))
+        try:
             yield storage.to_uri(text if is_absolute else storage.join(folder, text)), text
+        except InputError as error:
+            raise InputError(f"{storage.display(public_uri(uri))}, row {row}: {error}") from None
 
 
 @lru_cache(maxsize=MANIFESTS_HELD)

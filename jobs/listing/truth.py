@@ -18,6 +18,7 @@ from heartbeat_core.formats.audio_names import without_ending
 from heartbeat_core.formats.records import read_records
 from heartbeat_core.formats.table_names import TABLE_SUFFIXES
 from heartbeat_core.storage.uris import public_uri, without_query
+from jobs.listing.kept import same_patients
 from jobs.listing.listing import PATH_COLUMNS
 
 Cells = Mapping[str, Sequence[str | None]]
@@ -92,7 +93,7 @@ def read_truth(source: str, challenge: Challenge) -> TruthTable:
     if not numbers:
         raise InputError(f"{shown}: it has no rows: give each recording a row with its path and its class")
     names = recording_names([str(paths[row]) for row in numbers], shown)
-    given = _find(cells, challenge.record_columns) or [None] * len(paths)
+    given = same_patients(_find(cells, challenge.record_columns) or [None] * len(paths))
     records = [given[row] or challenge.record_of(name) for row, name in zip(numbers, names, strict=True)]
     columns = {}
     for column in (*(question.truth for question in challenge.questions), *challenge.facts):

@@ -419,8 +419,7 @@ def test_labels_without_recording_and_recordings_without_label_are_listed() -> N
 
 def test_rows_that_disagree_are_refused() -> None:
     told = (
-        r"labels\.csv: row 1 \('a/1\.wav': label normal, patient none, device none\) and row 2 "
-        r"\('1\.wav': label murmur, patient none, device none\)"
+        r"labels\.csv: row 1 \('a/1\.wav': label normal\) and row 2 \('1\.wav': label murmur\)"
         " are of the same recording and disagree"
     )
     assert labels_of(
@@ -432,6 +431,13 @@ def test_rows_that_disagree_are_refused() -> None:
         match_labels([recording("a/1.wav")], table(("a/1.wav", "normal", "p"), ("a/1.wav", "normal", "q")))
     with pytest.raises(InputError, match="disagree"):
         match_labels([recording("1.wav")], table(("1.wav", None, None, "phone"), ("1.wav", None, None, "stethoscope")))
+    with_more = [
+        LabelRow("1.wav", "normal", "p", database=database, kept=kept)
+        for database, kept in (("a", (None, "AV")), (None, ("7", "AV")))
+    ]
+    of_more = LabelTable("labels.csv", with_more, ORIGINAL_LABELS, kept=("age", "site"))
+    with pytest.raises(InputError, match=r"database a, age none\) and row 2 .*: database none, age 7\)"):
+        match_labels([recording("1.wav")], of_more)
     with pytest.raises(InputError, match=told.replace("a/1", "x/1", 1)):
         match_labels([recording("a/1.wav")], table(("x/1.wav", "normal"), ("1.wav", "murmur")))
 

@@ -1049,6 +1049,15 @@ def test_patients_whom_a_gap_made_decimal_numbers_are_whole_again(
     rows = [(f"{number}.wav", cell) for number, cell in enumerate(cells)]
     manifest = write_csv(tmp_path / "m.csv", ("path", "patient_id"), rows)
     assert [one.patient_id or "" for one in list_inputs([str(manifest)]).recordings] == expected
+    # A kept column of them still joins.
+    kept = list(Listing([str(manifest)], None, None, ManifestColumns(("patient_id",))))
+    assert [one.kept[0] or "" for one in kept] == expected
+
+
+def test_a_row_that_names_no_place_is_named(tmp_path: Path) -> None:
+    manifest = write_csv(tmp_path / "m.csv", ("path",), [("a.wav",), ("s3://",)])
+    with pytest.raises(InputError, match=r"m\.csv, row 2: 's3://' names no place: give a file"):
+        list_inputs([str(manifest)])
 
 
 def test_the_way_out_works_for_names_with_signs_of_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,14 @@ def test_patients_come_from_the_first_column_that_names_them(tmp_path: Path) -> 
     assert moody(tmp_path, "path,outcome\n33151_AV_2.wav,Normal\n").records == ("33151",)
 
 
+def test_patients_have_the_names_that_recordings_have(tmp_path: Path) -> None:
+    """A gap in their column made numbers of them; a word for a gap joins no two of them."""
+    text = (
+        "path,patient_id,outcome\n7_AV.wav,7.0,Normal\n7_MV.wav,7.0,Normal\n8_AV.wav,nan,Normal\n9_AV.wav,nan,Normal\n"
+    )
+    assert moody(tmp_path, text).records == ("7", "7", "8", "9")
+
+
 def test_a_column_is_taken_if_all_its_cells_are_words_of_the_question(tmp_path: Path) -> None:
     table = read_truth(
         write(
