@@ -161,7 +161,7 @@ def _rank_table(ranks: LabelRanks) -> list[str]:
     told = [markdown_table(head, rows)] if rows else []
     if without:
         names = "; ".join(f"{kind} {', '.join(places)}" for kind, places in without.items())
-        told.append(f"No figure, for want of + rows, of − rows or of patients: {names}.")
+        told.append(f"No figure, because there are too few + rows, − rows or patients: {names}.")
     return told
 
 

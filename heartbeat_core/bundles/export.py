@@ -95,7 +95,7 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
 
     Input, one of:
         ``frames``: [batch, L, 2] float32: Hz, linear magnitude; aligned, with zeros outside the recording.
-        ``statistics``: [batch, 392] float32, or [batch, 652]: the vectors that the recipe names, side by side.
+        ``statistics``: [batch, n_values] float32: the feature sets that the recipe names, side by side.
 
     Outputs:
         ``probabilities``: [batch, n_labels] float32, ``softmax(logits / temperature)`` over the trained labels, 0 for
@@ -207,8 +207,8 @@ def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float
     Returns
     -------
     ndarray, [n_rows, L, 2] float32
-        Pieces of the reference at random places, changed by up to a half, with zeros around them. Or [n_rows, 392 or
-        652] float32: normally distributed, with the mean of the training rows and twice their deviation.
+        Pieces of the reference at random places, changed by up to a half, with zeros around them. Or [n_rows,
+        n_values] float32: normally distributed, with the mean of the training rows and twice their deviation.
     """
     rng = np.random.default_rng(seed)
     if bundle.vectors:
@@ -230,7 +230,7 @@ def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[
     Returns
     -------
     tuple[ndarray of float64, ndarray of float64]
-        Probabilities [n, 5] and logits [n, 5].
+        Probabilities [n, n_labels] and logits [n, n_labels].
 
     Raises
     ------

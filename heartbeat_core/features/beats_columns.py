@@ -10,7 +10,7 @@ SEGMENTATION_CONFIDENCE = "segmentation_confidence"
 
 DESCRIPTIONS = {
     "heart_rate_bpm": "heart rate: 60 over the mean of the confident intervals near their median, bpm",
-    "heart_rate_confidence": "the next value times the autocorrelation of the heart sounds at their period, 0 to 1",
+    "heart_rate_confidence": f"{SEGMENTATION_CONFIDENCE} times the autocorrelation of S1 and S2 at the period, 0 to 1",
     SEGMENTATION_CONFIDENCE: "mean probability of the states that were found; low where there are no heart sounds",
     "systole_s": "median time from S1 to S2, s",
     "systole_deviation_s": "robust deviation of the time from S1 to S2, s",

@@ -19,7 +19,7 @@ DESCRIPTIONS = {
     },
     "periodicity": "highest autocorrelation of the 25 to 150 Hz envelope at a lag of 0.35 to 1.5 s, at least 0",
     "sample_entropy": "sample entropy of that envelope at 20 Hz, of the first minute; low where it is regular",
-    "quality": "score from 0, no usable heart sounds, to 1: see the page of this feature set",
+    "quality": "score from 0, no usable heart sounds, to 1: see configs/signal-quality-v1.md",
 }
 """A one-line description of each value, in order."""
 

@@ -158,7 +158,7 @@ def certs(
     """Make the certificates of one encrypted cluster: ca.pem, cert.pem, key.pem and a dask.yaml that names them.
 
     Whoever has these files can run code on the cluster: copy them to its machines only, and make new ones for the
-    next cluster. The key of the authority itself is thrown away, so nobody can add a certificate later.
+    next cluster. The key of the authority itself is not written, so nobody can add a certificate later.
 
     Example: **heartbeat certs certs/ --days 7**
     """

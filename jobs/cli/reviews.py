@@ -36,7 +36,7 @@ def review(
         bool,
         typer.Option(
             "--audio",
-            help="Write the recordings beside the page, to be played. They are patients' data: mind who sees them.",
+            help="Write the recordings beside the page, to be played. They are patients' data: control who sees them.",
         ),
     ] = False,
     salt_env: SaltEnv = None,

@@ -56,6 +56,14 @@ def is_gap(cell: str | None) -> bool:
     return cell is not None and cell.strip().lower() in GAPS
 
 
+def gap_note(column: str, word: str, n: int) -> str:
+    """Return what a user should know of n cells of a column of labels that hold one of ``GAPS``."""
+    return (
+        f"{n} {'cell' if n == 1 else 'cells'} of the column '{column}' {'is' if n == 1 else 'are'} '{word}', which is "
+        "taken for an empty cell: if it is a label, name it in --labels-are or in a --label-map"
+    )
+
+
 def same_patients(cells: Sequence[str | None]) -> Sequence[str | None]:
     """Return the cells of a column of patients, named as in any other table; None for one of ``GAPS``.
 

@@ -24,7 +24,7 @@ from heartbeat_core.labels import ORIGINAL_LABELS, Labels, join_cell, parse_cell
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.settings import fingerprint
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
-from jobs.listing.kept import ManifestColumns, is_gap, kept_cells, readable_cells
+from jobs.listing.kept import ManifestColumns, gap_note, is_gap, kept_cells, readable_cells
 from jobs.listing.label_maps import LabelMap
 from jobs.listing.listing import PATH_COLUMNS, find_column
 
@@ -249,14 +249,7 @@ def _rows(
         LabelRow(_normal_path(path or ""), join_cell(cell, labels), *others)
         for path, cell, *others in zip(paths, cells, patients, devices, databases, kept, strict=True)
     ]
-    return rows, labels, [_gap_note(label_column, word, n) for word, n in sorted(gaps.items())]
-
-
-def _gap_note(column: str, word: str, n: int) -> str:
-    return (
-        f"{n} {'cell' if n == 1 else 'cells'} of the column '{column}' {'is' if n == 1 else 'are'} '{word}', which is "
-        "taken for an empty cell: if it is a label, name it in --labels-are or in a --label-map"
-    )
+    return rows, labels, [gap_note(label_column, word, n) for word, n in sorted(gaps.items())]
 
 
 def _parse(word: str | None, words: LabelWords, where: str) -> tuple[str, ...]:
@@ -322,12 +315,8 @@ def match_labels(recordings: Sequence[Recording], table: LabelTable) -> Matching
 def _differences(row: LabelRow, other: LabelRow, kept: Sequence[str]) -> list[str]:
     """Return what the first of two rows says otherwise than the second; ``kept`` names the kept columns."""
     names = ("label", "patient", "device", "database", *kept)
-    said, elsewhere = (
-        (one.label, one.patient_id, one.device, one.database, *(cell or None for cell in one.kept))
-        for one in (row, other)
-    )
-    pairs = zip(names, said, elsewhere, strict=True)
-    return [f"{name} {value or 'none'}" for name, value, also in pairs if value != also]
+    said, also = ((one.label, one.patient_id, one.device, one.database, *one.kept) for one in (row, other))
+    return [f"{name} {mine or 'none'}" for name, mine, theirs in zip(names, said, also, strict=True) if mine != theirs]
 
 
 def label_from_parent_folder(

@@ -27,6 +27,7 @@ from heartbeat_core.storage.stores import Entry
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
 from jobs.listing.kept import ManifestColumns, Records, kept_cells
 from jobs.listing.seen import KnownRecordings
+from jobs.progress import counted
 from jobs.settings import Selection
 
 if TYPE_CHECKING:
@@ -130,22 +131,22 @@ class Listing:
 
     def describe(self, *, with_names: bool = True) -> str:
         """Return what was listed and what was left out, in one line; of files that were found, with a name or not."""
-        return ", ".join([f"{_count(self.n_recordings, 'recording')} listed", *self._left_out(with_names)])
+        return ", ".join([f"{counted(self.n_recordings, 'recording')} listed", *self._left_out(with_names)])
 
     def _left_out(self, with_names: bool = True) -> Iterator[str]:
         if self.n_filtered:
             yield f"{self.n_filtered} left out by the filters"
         if self.n_skipped:
-            yield f"{_count(self.n_skipped, 'other file')} skipped"
+            yield f"{counted(self.n_skipped, 'other file')} skipped"
         if self.n_special:
-            yield f"{_count(self.n_special, 'special file')} skipped"
+            yield f"{counted(self.n_special, 'special file')} skipped"
         if self.n_not_utf8:
             named = "a name that is" if self.n_not_utf8 == 1 else "names that are"
-            files = f"{_count(self.n_not_utf8, 'file')} with {named} not UTF-8"
+            files = f"{counted(self.n_not_utf8, 'file')} with {named} not UTF-8"
             first = f" ({'first: ' * (self.n_not_utf8 > 1)}{self._first_not_utf8})" if with_names else ""
             yield f"{files} skipped{first}"
         for manifest, rows in self.rows_without_path.items():
-            yield f"{_count(len(rows), 'row')} without a path skipped ({manifest}: {_shortened(rows)})"
+            yield f"{counted(len(rows), 'row')} without a path skipped ({manifest}: {_shortened(rows)})"
         if self.n_duplicates:
             yield f"{self.n_duplicates} named twice and taken once"
 
@@ -299,10 +300,6 @@ def _named_differently(recording: Recording) -> str:
     )
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
 def _shortened(rows: Sequence[int]) -> str:
     """Name rows, not more than a few of them."""
     named = ", ".join(map(str, rows[:ROWS_NAMED]))
@@ -382,9 +379,9 @@ def _addresses(uri: str, paths: Iterable[str | None]) -> Iterator[tuple[str, str
         if text is None or not text.strip():
             yield None
             continue
-        is_absolute = "://" in text or text.startswith(("/", "~"))
+        place = text if "://" in text or text.startswith(("/", "~")) else storage.join(folder, text)
         try:
-            yield storage.to_uri(text if is_absolute else storage.join(folder, text)), text
+            yield storage.to_uri(place), text
         except InputError as error:
             raise InputError(f"{storage.display(public_uri(uri))}, row {row}: {error}") from None
 

@@ -51,6 +51,7 @@ def loaded_once(load: Callable[P, T]) -> Callable[P, T]:
                 with lock:
                     kept.pop(key, None)  # The next caller tries again.
                 found.set_exception(error)
+                raise
         return found.result()
 
     return once

@@ -24,7 +24,7 @@ def main() -> int:
     """Print a line for each, and return the exit code of a command that lacks its argument."""
     print("Which benchmark? python -m tests.benchmarks.NAME, and --help tells its options:")
     for name, line in benchmarks().items():
-        print(f"  {name:16}{line}")
+        print(f"  {name:18}{line}")
     return 2
 
 

@@ -99,7 +99,8 @@ def test_each_protocol_has_its_figures(manifest: BundleManifest, card: str, numb
     table = text.partition(f"### murmur against the rest, {title}\n\n")[2].partition("\n\n")[0]
     rows = {cells[1].strip(): cells[2:-1] for line in table.splitlines() if (cells := line.split("|"))}
     of_label = text.partition(f"### murmur against the rest, {title}\n\n")[2].partition("\n### ")[0]
-    without = of_label.partition("No figure, for want of + rows, of − rows or of patients: ")[2].partition(".\n")[0]
+    reason = "No figure, because there are too few + rows, − rows or patients: "
+    without = of_label.partition(reason)[2].partition(".\n")[0]
     named = 0
     judged = {
         **{f"database {name}": figures for name, figures in murmur.databases.items()},
