@@ -134,7 +134,7 @@ PatientFrom = Annotated[
         "--patient-from",
         metavar="REGEX",
         help="Find the patient in the path below the input: the first group of this expression. Further groups with a "
-        "name become columns, as in `([0-9]+)_(?P<site>AV|MV|PV|TV)`.",
+        "name become columns, as in `(\\d+)_(?P<site>\\w+)`.",
     ),
 ]
 SaltEnv = Annotated[
