@@ -20,7 +20,8 @@ REPORT_NAME = "REPORT.md"
 _WARNINGS: dict[Overlap, str] = {
     "all": "The model was trained on these very recordings: its figures here are too good.",
     "some": "The model was trained on some of these recordings: its figures here are too good.",
-    "none": "The model was trained on none of these recordings, as far as their audio tells.",
+    "none": "None of these files is one of those that the model was trained on. A copy in another format, or a part of "
+    "a recording, is not recognised.",
     "likely": "The recording that the model is aligned with is among these, so it was probably trained on others of "
     "them, too: then its figures here are too good.",
     "unknown": "The bundle does not tell whether the model was trained on some of these recordings: then its figures "

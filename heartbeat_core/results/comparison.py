@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.labels import PROBABILITY_PREFIX
 from heartbeat_core.results.database import add_tables, as_input_errors, open_empty, quoted
-from heartbeat_core.storage.uris import FAILURES
+from heartbeat_core.storage.uris import COMPACT_PREFIX, FAILURES
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _NUMBERS = ("FLOAT", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT")
 _LEAST_SHIFT = 1e-6
 """Sums of the same values in another order differ by less."""
+_LEAST_DEVIATION = 1e-6
+"""Of the size of the means: a column that is constant, but for rounding, deviates by less."""
 N_SHOWN = 10
 _NO_FEATURES = ("generation", "recording_id")
 
@@ -121,6 +124,11 @@ def compare_generations(out: str, before: int, after: int) -> Comparison:
     return _compare(connection)
 
 
+def was_compacted(out: str) -> bool:
+    """Tell whether a folder was compacted: rows that had been replaced before that are gone."""
+    return any(name.startswith(COMPACT_PREFIX) for name in storage.list_parts(storage.join(out, "predictions")))
+
+
 def last_generation(out: str) -> int:
     """Return the number of the newest generation of which a folder has a row; raises as ``compare_results``."""
     connection = open_empty()
@@ -212,10 +220,15 @@ def _shifts(connection: DuckDBPyConnection, table: str, prefix: str = "") -> lis
     figures = ", ".join(f"avg({quoted(name)}::DOUBLE), stddev_pop({quoted(name)}::DOUBLE)" for name in names)
     [before], [after] = (_rows(connection, f"SELECT {figures} FROM {side}.{table}") for side in ("before", "after"))
     return [
-        Shift(name, mean, other, (other - mean) / deviation if deviation else None)
+        Shift(name, mean, other, _in_deviations(mean, deviation, other))
         for name, mean, deviation, other in zip(names, before[::2], before[1::2], after[::2], strict=True)
         if mean is not None and other is not None
     ]
+
+
+def _in_deviations(mean: float, deviation: float, other: float) -> float | None:
+    """Return a change in standard deviations; None for a column that is constant, but for rounding."""
+    return (other - mean) / deviation if deviation > _LEAST_DEVIATION * (abs(mean) + abs(other)) else None
 
 
 def _described(connection: DuckDBPyConnection, side: str, table: str) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ are unsure. Its label has the largest ``probability / threshold``, by the thresh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,11 +23,13 @@ from heartbeat_core.results.notes import with_notes
 WORST_PREFIX = "worst_"
 NO_SURE_RECORDING = "no_sure_recording"
 NO_RECORDING = "no_recording"
+UNSURE_DIFFER = "unsure_recordings_differ"
+"""With the unsure recordings, the label would be another: a murmur may be heard at one place only."""
 SITE_COLUMNS = ("site", "location", "auscultation_site", "recording_location")
 """Names of the kept column that says where on the chest a recording was made; the first that is there counts."""
 RULE = (
-    "probabilities: mean over the recordings that are not unsure, or over all if all are unsure; worst: their largest; "
-    "label: the largest probability / threshold"
+    "probabilities: mean over the recordings that are not unsure, or over all if all are unsure; worst: the largest of "
+    "all recordings; label: the largest probability / threshold"
 )
 
 
@@ -86,7 +88,7 @@ class PatientPool:
         self._site_pairs: list[NDArray[np.int64]] = []
         self._n = np.zeros((0, 3), np.int64)  # sure, unsure, failed
         self._sums = np.zeros((0, 2, len(manifest.labels)))  # sure, unsure
-        self._worst = np.zeros((0, 2, len(manifest.labels)))
+        self._worst = np.zeros((0, len(manifest.labels)))
 
     def add(self, part: pa.Table) -> None:
         """Take a part of ``predictions``."""
@@ -95,7 +97,7 @@ class PatientPool:
         values = np.array([part.column(name).to_pylist() for name in self._probabilities], np.float64).T[known]
         np.add.at(self._n, (rows, unsure), 1)
         np.add.at(self._sums, (rows, unsure), values)
-        np.maximum.at(self._worst, (rows, unsure), values)
+        np.maximum.at(self._worst, rows, values)
 
     def add_failed(self, part: pa.Table) -> None:
         """Take a part of ``failures``."""
@@ -112,15 +114,16 @@ class PatientPool:
         n_used = n[np.arange(len(n)), used]
         there = n_used > 0
         pooled = self._sums[order, used] / np.maximum(n_used, 1)[:, None]
-        worst = self._worst[order, used]
+        worst = self._worst[order]
         codes = self._manifest.decision.codes(pooled)
         confidence = pooled[np.arange(len(n)), codes]
-        reasons = [
-            _reason(sure, classified, low)
-            for sure, classified, low in zip(
-                n[:, 0] > 0, there, self._manifest.sureness.are_unconfident(codes, confidence), strict=True
-            )
-        ]
+        of_all = self._sums[order].sum(axis=1) / np.maximum(n[:, :2].sum(axis=1), 1)[:, None]
+        applies = {
+            LOW_CONFIDENCE: self._manifest.sureness.are_unconfident(codes, confidence),
+            NO_SURE_RECORDING: n[:, 0] == 0,
+            UNSURE_DIFFER: self._manifest.decision.codes(of_all) != codes,
+        }
+        reasons = [_reason(classified, applies, row) for row, classified in enumerate(there.tolist())]
         columns: dict[str, Any] = {
             "patient_id": ids,
             "n_recordings": n.sum(axis=1),
@@ -179,11 +182,10 @@ def find_site_column(kept: Sequence[str]) -> str | None:
     return next((name for name in SITE_COLUMNS if name in kept), None)
 
 
-def _reason(is_sure: bool, is_classified: bool, is_low: bool) -> str | None:
+def _reason(is_classified: bool, applies: Mapping[str, NDArray[np.bool_]], row: int) -> str | None:
     if not is_classified:
         return NO_RECORDING
-    found = {LOW_CONFIDENCE: is_low, NO_SURE_RECORDING: not is_sure}
-    return ",".join(reason for reason, applies in found.items() if applies) or None
+    return ",".join(reason for reason, of_rows in applies.items() if of_rows[row]) or None
 
 
 def _where(there: NDArray[np.bool_], values: Sequence[Any] | NDArray[Any]) -> list[Any]:

@@ -111,6 +111,7 @@ def print_judged(found: ModelEvaluation) -> None:
     out.print(f"{recordings} of {patients} predicted, {found.n_failed} failed")
     for error_type, count in found.failures.items():
         out.print(f"  {count:>8} failed: {error_type}")
+    out.print(warning_of(found), soft_wrap=False)
     if (judged := found.judgement) is not None:
         out.print(f"accuracy: {_interval(judged.accuracy)}")
         out.print(f"balanced accuracy: {_interval(judged.balanced_accuracy)}")
@@ -149,7 +150,6 @@ def print_judged(found: ModelEvaluation) -> None:
     out.print(table, width=min(out.width, TERMINAL))
     out.print("+/−: recordings with the label and without it. ECE: calibration error.")
     out.print("In brackets: 95 % intervals over patients. Not a medical device.")
-    out.print(warning_of(found), soft_wrap=False)
     out.print(f"model {found.model_id}")
 
 

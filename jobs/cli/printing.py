@@ -242,7 +242,7 @@ def print_demo(summary: DemoSummary) -> None:
     for failure in summary.failures:
         name = failure["uri"].removeprefix(f"{summary.recordings}/")
         out.print(f"  {name}: {failure['error_type']}: {failure['message']}")
-    place = storage.display(summary.classified.out)
+    place = storage.display(summary.classified.out).replace("'", "''")  # In a text of SQL.
     out.print(
         "\nThe sounds are synthetic: the predictions show that the program works, and nothing else."
         "\nIn DuckDB:\n"

@@ -104,8 +104,8 @@ def run_prompt(connection: DuckDBPyConnection, tables: Sequence[str], answer_for
             lines.clear()
 
 
-def python_lines(uri: str, s3: S3Settings) -> str:
-    """Return the lines of Python that open the results of a job, without any secret.
+def python_lines(uri: str, s3: S3Settings, table: str) -> str:
+    """Return the lines of Python that open a table of an output folder, without any secret.
 
     ``s3`` is how a bucket is reached, in addition to the standard AWS variables.
     """
@@ -117,9 +117,9 @@ def python_lines(uri: str, s3: S3Settings) -> str:
             "import heartbeat_core as hb",
             "",
             f"results = hb.Results({place})",
-            'results.sql("FROM predictions").df()                # pandas',
-            'results.sql("FROM predictions").pl()                # polars',
-            'results.sql("FROM predictions").to_arrow_table()    # Arrow',
+            f'results.sql("FROM {table}").df()                # pandas',
+            f'results.sql("FROM {table}").pl()                # polars',
+            f'results.sql("FROM {table}").to_arrow_table()    # Arrow',
         ]
     )
 

@@ -11,7 +11,7 @@ import typer
 from heartbeat_core.errors import UsageError
 from jobs.cli.app import app, exit_codes, show
 from jobs.cli.options import AsJson, Folder, StoreConfig, job_settings
-from jobs.cli.printing import print_columns, print_comparison
+from jobs.cli.printing import complain, print_columns, print_comparison
 from jobs.cli.prompt import AnswerFormat, print_answers, python_lines, run_prompt, run_python
 from jobs.cli.records import print_json
 
@@ -45,6 +45,7 @@ def sql(
 
         with reaching(job_settings(config, None, None)):
             connection = connect(output)
+            _tell_unfinished(output)
             if command is not None:
                 print_answers(connection, command, answer_format)
             elif sys.stdin.isatty():
@@ -65,16 +66,18 @@ def open_python(output: Folder, config: StoreConfig = None) -> None:
     with exit_codes("interrupted"):
         from heartbeat_core.results.folder import Results
         from heartbeat_core.results.tables import find_tables
+        from heartbeat_core.storage.uris import FAILURES
         from jobs.drivers.reach import reaching
 
         settings = job_settings(config, None, None)
         with reaching(settings):
-            results = Results(output)
+            results, names = Results(output), list(find_tables(output))
+            first = next((name for name in names if name != FAILURES), FAILURES)
+            _tell_unfinished(output)
             if not sys.stdin.isatty():
-                typer.echo(python_lines(results.uri, settings.s3))
+                typer.echo(python_lines(results.uri, settings.s3, first))
                 return
-            tables = {name: results.sql(f'FROM "{name}"') for name in find_tables(output)}
-            first = next(iter(tables))
+            tables = {name: results.sql(f'FROM "{name}"') for name in names}
             banner = (
                 f"tables: {', '.join(tables)}. {first}.df() is a pandas table, .pl() polars, .to_arrow_table() Arrow.\n"
                 f'Also: results, sql("SELECT … FROM {first}").df(). Leave with Ctrl-D.'
@@ -137,7 +140,12 @@ def diff(
     Example: **heartbeat diff results/ --generations 0,1**
     """
     with exit_codes("interrupted"):
-        from heartbeat_core.results.comparison import compare_generations, compare_results, last_generation
+        from heartbeat_core.results.comparison import (
+            compare_generations,
+            compare_results,
+            last_generation,
+            was_compacted,
+        )
         from jobs.drivers.reach import reaching
 
         if after is not None and generations is not None:
@@ -147,7 +155,27 @@ def diff(
                 found = compare_results(before, after)
             else:
                 found = compare_generations(before, *_two_generations(generations, lambda: last_generation(before)))
+                if was_compacted(before):
+                    _note("'compact' has removed rows that later ones replace: recordings that changed look new here")
+            for one in (before, after):
+                if one is not None:
+                    _tell_unfinished(one)
         show(as_json, found, print_comparison)
+
+
+def _tell_unfinished(output: str) -> None:
+    """Say that more rows will come, where a job is not finished."""
+    from heartbeat_core import storage
+    from heartbeat_core.storage.uris import SUCCESS_NAME
+    from jobs.output.ledger import RUN_NAME
+
+    is_there = [storage.find(storage.join(storage.to_uri(output), name)) for name in (RUN_NAME, SUCCESS_NAME)]
+    if is_there[0] is not None and is_there[1] is None:
+        _note(f"{output} is not finished: 'heartbeat status' says how many recordings are left")
+
+
+def _note(text: str) -> None:
+    complain(f"note: {text}", "warning")
 
 
 def _two_generations(text: str | None, last_generation: Callable[[], int]) -> tuple[int, int]:

@@ -222,7 +222,8 @@ def predict(
 
 
 @app.command(
-    epilog="Exit codes: 0 estimated, 1 the store failed or no recording can be decoded, 2 wrong usage, 130 interrupted."
+    epilog="Exit codes: 0 estimated, 1 the store failed or, with --recipe, no recording can be decoded, 2 wrong usage, "
+    "130 interrupted."
 )
 def plan(
     inputs: Inputs,

@@ -23,14 +23,13 @@ from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import Table, join_tables, to_parquet
 from heartbeat_core.results.files import read_file
 from heartbeat_core.settings import canonical_json
-from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER, TABLES
+from heartbeat_core.storage.uris import COMPACT_PREFIX, FAILURES, ROWS_FOLDER, TABLES
 from jobs.output.lease import present
 from jobs.output.ledger import COMPACT_FOLDER, Ledger, Totals
 from jobs.output.newest import newest_generations, newest_rows
 from jobs.output.status import Status, read_status
 from jobs.progress import meter
 
-COMPACT_PREFIX = "compact-"
 PART_BYTES = 128 * 2**20
 """Size of a part in memory; in its file it is smaller."""
 

@@ -30,4 +30,4 @@ def keep_derived(run: Run, manifest: BundleManifest, console: Console) -> None:
         count = store_duplicates(out, provenance)
         if count:
             told = "1 recording has" if count == 1 else f"{count} recordings have"
-            console.print(f"{told} the same audio as an earlier one: see duplicate_of")
+            console.print(f"{told} the same audio as an earlier one: see the table 'duplicates'")

@@ -20,7 +20,7 @@ from heartbeat_core.results.files import read_file
 from heartbeat_core.results.folder import Results
 from heartbeat_core.results.stored import lacking_inputs
 from heartbeat_core.settings import Limits
-from heartbeat_core.storage.uris import FAILURES
+from heartbeat_core.storage.uris import COMPACT_PREFIX, FAILURES
 from jobs.cluster.connection import HERE, Connection
 from jobs.drivers.classify import ClassifySummary, table_schemas
 from jobs.drivers.derived import keep_derived
@@ -169,7 +169,7 @@ def _stored(source: str, failed: Collection[str], unread: list[Recording]) -> It
     folder = storage.join(source, "features")
     names = storage.list_parts(folder)
     part_of: dict[str, str] = {}
-    if any(name.startswith("compact-") for name in names):  # The names do not tell the shard any more.
+    if any(name.startswith(COMPACT_PREFIX) for name in names):  # The names do not tell the shard any more.
         for name in names:
             ids = read_file(storage.join(folder, name), ["recording_id"]).column("recording_id")
             part_of.update(dict.fromkeys(ids.to_pylist(), name))

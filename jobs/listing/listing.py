@@ -21,7 +21,7 @@ from heartbeat_core import storage
 from heartbeat_core.errors import InputError, InputNotFound, StorageError
 from heartbeat_core.formats.audio_names import AUDIO_SUFFIXES
 from heartbeat_core.formats.kept import find_name
-from heartbeat_core.formats.table_names import TABLE_SUFFIXES
+from heartbeat_core.formats.table_names import TABLE_SUFFIXES, check_is_no_list
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.stores import Entry
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
@@ -166,6 +166,7 @@ class Listing:
         elif is_folder or storage.is_folder(uri):
             yield from self._audio(storage.walk(uri, with_unlisted=True))
         elif (found := storage.find(uri)) is not None:
+            check_is_no_list(path, public_uri(text))
             yield self._recording(replace(found, uri=uri, relative_path=path.rpartition("/")[2]))
         elif any(sign in path for sign in "*?["):
             entries = storage.expand_glob(uri)

@@ -119,7 +119,7 @@ def shard_sizes(sample: Sequence[Recording], n_recordings: int, settings: ShardS
     """Yield the recordings of each shard that the job will cut from so many recordings like those of the sample."""
     mean_bytes = fmean(one.expected_bytes for one in sample)
     mean_cost = fmean(map(expected_cost, sample))
-    most = max(1, min(settings.recordings, int(settings.bytes // mean_bytes)))
+    most = max(1, min(settings.recordings, int(settings.bytes // max(mean_bytes, 1))))
     n_left = n_recordings
     if n_recordings > CUT_RECORDINGS:
         while n_left > LOOK_AHEAD:

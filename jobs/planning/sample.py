@@ -222,7 +222,7 @@ def measure(
     planned: Planned,
     settings: JobSettings,
     shard_size: int,
-    on_recording: Callable[[], None] = lambda: None,
+    on_recording: Callable[[int, int], None] = lambda done, failed: None,
 ) -> Measured:
     """Process the sample with the functions of the job, in shards of ``shard_size`` recordings."""
     limits = settings.limits
@@ -237,7 +237,7 @@ def measure(
             done, failed = _measure_one(recording, planned.work, limits, measured)
             results += done
             failures += failed
-            on_recording()
+            on_recording(1, len(failed))
         began = time.process_time()
         parts = _parts(planned, results, failures)
         measured.shared_s += time.process_time() - began

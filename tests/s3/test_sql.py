@@ -60,11 +60,11 @@ def test_the_lines_of_open_reach_the_bucket_as_the_settings_do(
 
 def test_what_open_prints_holds_no_secret() -> None:
     settings = S3Settings(endpoint_url="https://store.example.org", requester_pays=True)
-    lines = python_lines("s3://key:pass@bucket/out", settings)
+    lines = python_lines("s3://key:pass@bucket/out", settings, "predictions")
     given = "{'endpoint_url': 'https://store.example.org', 'requester_pays': True}"
     assert f"results = hb.Results('s3://bucket/out', s3={given})" in lines
-    assert "hb.Results('/data/out')" in python_lines("file:///data/out", settings)
-    assert "hb.Results('s3://bucket/out')" in python_lines("s3://bucket/out", S3Settings())
+    assert "hb.Results('/data/out')" in python_lines("file:///data/out", settings, "predictions")
+    assert "hb.Results('s3://bucket/out')" in python_lines("s3://bucket/out", S3Settings(), "recordings")
 
 
 def test_settings_that_are_wrong_are_refused(tmp_path: Path) -> None:

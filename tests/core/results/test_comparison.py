@@ -124,6 +124,13 @@ def test_results_without_a_common_recording_have_a_drift_alone(tmp_path: Path) -
     assert found.probabilities[0].shift == pytest.approx(5.0)
 
 
+def test_a_column_that_is_constant_but_for_rounding_has_no_shift(tmp_path: Path) -> None:
+    write_side(tmp_path / "a", {"a": row(1e-15), "b": row(2e-15)})
+    write_side(tmp_path / "b", {"a": row(0.004), "b": row(0.004)})
+    [found] = compare_results(str(tmp_path / "a"), str(tmp_path / "b")).probabilities
+    assert (found.after, found.shift) == (pytest.approx(0.004), None)
+
+
 def test_what_are_no_results_is_told(tmp_path: Path) -> None:
     write_side(tmp_path / "a", SOME)
     write(tmp_path, "recordings", 0, recording_id=["a"])

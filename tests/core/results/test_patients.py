@@ -12,7 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heartbeat_core.bundles.manifest import read_manifest
-from heartbeat_core.results.patients import NO_RECORDING, NO_SURE_RECORDING, PatientPool, find_site_column
+from heartbeat_core.results.patients import (
+    NO_RECORDING,
+    NO_SURE_RECORDING,
+    UNSURE_DIFFER,
+    PatientPool,
+    find_site_column,
+)
 
 PATIENTS = st.sampled_from([None, "a", "b", "ß", ""])
 SITES = st.sampled_from([None, "AV", "MV", 7])
@@ -69,7 +75,7 @@ def test_it_equals_a_loop(bundle: Path, predicted: list[Any], failed: list[Any],
         ratios = [p / t for p, t in zip(pooled, manifest.decision.thresholds, strict=True)]
         assert [row[name] for name in names] == pytest.approx(pooled, abs=1e-6)
         assert [row[f"worst_{name}"] for name in names] == pytest.approx(
-            [max(one[n] for one in used) / 9 for n in range(len(names))], abs=1e-6
+            [max(one[3][n] for one in own) / 9 for n in range(len(names))], abs=1e-6
         )
         assert ratios[row["predicted_code"]] == pytest.approx(max(ratios), abs=1e-6)
         assert row["confidence"] == row[f"prob_{row['predicted_label']}"]
@@ -89,6 +95,29 @@ def test_a_pooled_probability_below_the_limit_of_its_label_is_unsure(bundle: Pat
         pool.add(table({"patient_id": [patient], "unsure": [False], **values}))
     rows = {row["patient_id"]: row["unsure_reason"] for row in pool.finish("r").to_pylist()}
     assert rows == {"low": "low_confidence", "high": None}
+
+
+def test_unsure_recordings_that_would_change_the_label_are_told(bundle: Path) -> None:
+    """A murmur at three of four places, all unsure: the patient is not surely normal."""
+    manifest = read_manifest(str(bundle))
+    fair = manifest.decision.model_copy(update={"thresholds": (1.0,) * len(manifest.labels)})
+    pool = PatientPool(manifest.model_copy(update={"decision": fair}))
+    normal, murmur = manifest.labels.index("normal"), manifest.labels.index("murmur")
+    for patient, chance, is_unsure in (
+        *(("differs", 0.1, False), ("differs", 0.9, True), ("differs", 0.8, True)),
+        *(("agrees", 0.1, False), ("agrees", 0.7, True)),
+    ):
+        values = {f"prob_{label}": [0.0] for label in manifest.labels}
+        values |= {f"prob_{manifest.labels[normal]}": [1 - chance], f"prob_{manifest.labels[murmur]}": [chance]}
+        pool.add(table({"patient_id": [patient], "unsure": [is_unsure], **values}))
+    rows = {row["patient_id"]: row for row in pool.finish("r").to_pylist()}
+    assert {patient: row["predicted_label"] for patient, row in rows.items()} == {
+        "agrees": "normal",
+        "differs": "normal",
+    }
+    assert UNSURE_DIFFER in rows["differs"]["unsure_reason"].split(",")
+    assert UNSURE_DIFFER not in (rows["agrees"]["unsure_reason"] or "").split(",")
+    assert rows["differs"]["worst_prob_murmur"] == pytest.approx(0.9)
 
 
 def test_the_column_of_sites() -> None:

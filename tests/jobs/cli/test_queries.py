@@ -113,6 +113,17 @@ def test_open_prints_lines_for_a_program(results: Path) -> None:
     assert lines.count("results.sql(") == 3
 
 
+def test_the_lines_name_a_table_that_is_there(tmp_path: Path) -> None:
+    for table in ("failures", "recordings"):
+        (tmp_path / table).mkdir()
+        (tmp_path / table / "part-000000.parquet").write_bytes(to_parquet(pa.table({"recording_id": ["a"]})))
+    command = [sys.executable, "-m", "jobs.cli", "open", str(tmp_path)]
+    lines = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment(), check=True
+    ).stdout
+    assert lines.count('results.sql("FROM recordings")') == 3
+
+
 def test_wrong_use_is_told_in_one_line(results: Path, tmp_path: Path) -> None:
     assert "holds no tables" in refused("sql", tmp_path / "nowhere", "-c", "SELECT 1")
     assert 'Referenced column "label" not found' in refused("sql", results, "-c", "SELECT label FROM predictions")
@@ -183,6 +194,21 @@ def test_diff_tells_what_changed(updated: Path, tmp_path: Path) -> None:
     assert "leave B out" in refused("diff", updated, updated, "--generations", "0,1")
     for wrong in ("0", "0,2", "1,1", "a,b", "0,1,1", "-1,0"):
         assert "expected two numbers of generations from 0 to 1" in refused("diff", updated, f"--generations={wrong}")
+
+
+def test_what_a_folder_lacks_is_noted(updated: Path) -> None:
+    query = ("sql", updated, "-c", "SELECT count(*) FROM predictions")
+    unfinished = f"heartbeat: note: {updated} is not finished: 'heartbeat status' says how many recordings are left\n"
+    assert done(*query).stderr == ""  # No job's folder.
+    (updated / "_run.json").touch()
+    assert done(*query).stderr == unfinished
+    assert done("diff", updated, updated).stderr == 2 * unfinished
+    (updated / "_SUCCESS").touch()
+    assert done(*query).stderr == ""
+    assert done("diff", updated).stderr == ""
+    (updated / "predictions" / "part-000001.parquet").rename(updated / "predictions" / "compact-000001-000000.parquet")
+    assert "recordings that changed look new here" in done("diff", updated).stderr
+    assert done("diff", updated, updated).stderr == ""
 
 
 def test_diff_of_one_generation_wants_a_second_folder(tmp_path: Path) -> None:

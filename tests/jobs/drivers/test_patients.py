@@ -92,7 +92,7 @@ def by_loop(out: Path, bundle: Path) -> dict[str, dict[str, Any]]:
         sure = [row for row in rows if not row["unsure"]] or rows
         columns = [f"prob_{label}" for label in manifest.labels]
         pooled = [float(np.mean([row[name] for row in sure])) if rows else None for name in columns]
-        worst = [max(row[name] for row in sure) if rows else None for name in columns]
+        worst = [max(row[name] for row in rows) if rows else None for name in columns]
         ratios = [p / t for p, t in zip(pooled, manifest.decision.thresholds, strict=True)] if rows else []
         found[patient] = {
             "n_recordings": len(rows) + len(failed[patient]),

@@ -1054,6 +1054,14 @@ def test_patients_whom_a_gap_made_decimal_numbers_are_whole_again(
     assert [one.kept[0] or "" for one in kept] == expected
 
 
+@pytest.mark.parametrize("name", ["list.XLSX", "list.tsv", "list.json"])
+def test_a_list_in_another_format_is_no_recording(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, name, "a.wav")
+    with pytest.raises(InputError, match=rf"{name}: no recording, .* \.csv, \.parquet, \.jsonl tables: save it"):
+        list_inputs([str(tmp_path / name)])
+    assert names(list_inputs([str(tmp_path)])) == ["a.wav"]
+
+
 def test_a_row_that_names_no_place_is_named(tmp_path: Path) -> None:
     manifest = write_csv(tmp_path / "m.csv", ("path",), [("a.wav",), ("s3://",)])
     with pytest.raises(InputError, match=r"m\.csv, row 2: 's3://' names no place: give a file"):

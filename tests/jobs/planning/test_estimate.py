@@ -135,6 +135,11 @@ def test_shards_are_counted_as_they_are_cut(count: int, settings: dict[str, int]
     assert list(shard_sizes(whole[:10], count, shards)) == expected
 
 
+def test_empty_files_are_counted() -> None:
+    empty = [replace(one, size_bytes=0) for one in recordings(3)]
+    assert sum(shard_sizes(empty, 3, ShardSettings())) == 3
+
+
 @pytest.mark.parametrize("settings", [{}, {"recordings": 700}, {"bytes": 600_000}])
 def test_shards_of_very_many_are_counted_by_their_mean(settings: dict[str, int]) -> None:
     shards = ShardSettings.model_validate(settings)
@@ -228,9 +233,11 @@ def test_times_are_measured(tmp_path: Path, bundle: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("jobs.tasks.processing.process", slow_process)
     settings = JobSettings()
     found = list_inputs([str(tmp_path / "in")], settings, 2)
-    seen: list[None] = []
-    taken = measure(found.sample, plan_classify(str(bundle), settings.features), settings, 4, lambda: seen.append(None))
-    assert len(seen) == len(taken.read_s) == len(taken.compute_s) == 2
+    seen: list[tuple[int, int]] = []
+    planned = plan_classify(str(bundle), settings.features)
+    taken = measure(found.sample, planned, settings, 4, lambda done, failed: seen.append((done, failed)))
+    assert seen == [(1, 0), (1, 0)]
+    assert len(taken.read_s) == len(taken.compute_s) == 2
     # The least of each: a machine that pauses in one reading does not pause in both.
     assert 0.1 <= min(taken.read_s) < 1.5
     assert 0 < min(taken.compute_s) < 1.5
@@ -490,6 +497,15 @@ def test_one_line_for_what_is_wrong(
     assert line.startswith("heartbeat: ")
     assert told in line
     assert result.stdout == ""
+
+
+def test_failures_are_counted_while_the_sample_is_processed(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "text.wav").write_text("text")
+    settings, seen = JobSettings(), []
+    found = list_inputs([str(tmp_path)], settings, 1)
+    planned = plan_classify(str(bundle), settings.features)
+    measure(found.sample, planned, settings, 4, lambda done, failed: seen.append((done, failed)))
+    assert seen == [(1, 1)]
 
 
 def test_nothing_but_failures_is_told_as_such(tmp_path: Path, bundle: Path) -> None:
