@@ -77,14 +77,20 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the worker processes of a command's local cluster, which are forked from its fork server."""
+    """Return the worker processes of a command's local cluster: the children of its fork server.
+
+    The process that a worker starts for a single recording has the worker's command line until it runs its own
+    program, so the parent tells which is which.
+    """
     try:
-        children = psutil.Process(process.pid).children(recursive=True)
-        return [
-            child for child in children if child.ppid() != process.pid and "forkserver" in " ".join(child.cmdline())
-        ]
+        servers = [child for child in psutil.Process(process.pid).children() if _is_forked(child)]
+        return [worker for server in servers for worker in server.children() if _is_forked(worker)]
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return []
+
+
+def _is_forked(process: psutil.Process) -> bool:
+    return "forkserver" in " ".join(process.cmdline())
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
