@@ -26,6 +26,7 @@ from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.stores import Entry
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
 from jobs.listing.kept import ManifestColumns, Records, kept_cells
+from jobs.listing.left_out import LeftOut
 from jobs.listing.seen import KnownRecordings
 from jobs.progress import counted
 from jobs.settings import Selection
@@ -37,10 +38,6 @@ PATH_COLUMNS = ("path", "uri", "url", "filename", "file", "fname", "file_name", 
 """Names by which the path column of a manifest or label file is found when no option names it."""
 
 INVENTORY_NAME = "manifest.json"
-ROWS_NAMED = 5
-"""Rows of a manifest without a path that a message names."""
-
-
 MANIFESTS_HELD = 8
 """Manifests with secrets whose addresses a process keeps in memory."""
 
@@ -66,12 +63,8 @@ class Listing:
     ----------
     n_recordings : int
         Recordings given.
-    n_filtered, n_duplicates : int
-        Recordings that the selection leaves out, and repeated ones.
-    n_skipped, n_special, n_not_utf8 : int
-        Files without an audio ending; FIFOs, sockets and devices; recordings whose names are not UTF-8.
-    rows_without_path : dict[str, list[int]]
-        By manifest, the numbers (from 1) of the rows whose path is empty.
+    left_out : LeftOut
+        What was left out, and why.
 
     Raises
     ------
@@ -97,10 +90,8 @@ class Listing:
         self._reset()
 
     def _reset(self) -> None:
-        self.n_recordings = self.n_filtered = self.n_duplicates = 0
-        self.n_skipped = self.n_special = self.n_not_utf8 = 0
-        self.rows_without_path: dict[str, list[int]] = {}
-        self._first_not_utf8 = ""
+        self.n_recordings = 0
+        self.left_out = LeftOut()
         self._columns_found: dict[str, None] = {}
 
     def __iter__(self) -> Iterator[Recording]:
@@ -108,12 +99,11 @@ class Listing:
         with storage.refusals_as(InputError), KnownRecordings() as known:
             for recording in chain.from_iterable(map(self._expand, self._inputs)):
                 if not _is_utf8(recording.uri + recording.relative_path):
-                    self.n_not_utf8 += 1
-                    self._first_not_utf8 = self._first_not_utf8 or _printable(storage.display(recording.uri))
+                    self.left_out.refuse_name(_printable(storage.display(recording.uri)))
                 elif not known.add(recording):
                     if known.contradicts(recording):
                         raise InputError(_named_differently(recording))
-                    self.n_duplicates += 1
+                    self.left_out.n_duplicates += 1
                 else:
                     self.n_recordings += 1
                     yield recording
@@ -123,7 +113,7 @@ class Listing:
                 f"--path-column {self._path_column}: no input is a manifest ({', '.join(TABLE_SUFFIXES)}): leave it out"
             )
         if not self.n_recordings:
-            left_out = "".join(f"; {part}" for part in self._left_out())
+            left_out = "".join(f"; {part}" for part in self.left_out.describe())
             raise InputError(
                 f"no recordings in {', '.join(map(public_uri, self._inputs))}{left_out}: "
                 f"audio files end in {' '.join(AUDIO_SUFFIXES)}"
@@ -131,24 +121,8 @@ class Listing:
 
     def describe(self, *, with_names: bool = True) -> str:
         """Return what was listed and what was left out, in one line; of files that were found, with a name or not."""
-        return ", ".join([f"{counted(self.n_recordings, 'recording')} listed", *self._left_out(with_names)])
-
-    def _left_out(self, with_names: bool = True) -> Iterator[str]:
-        if self.n_filtered:
-            yield f"{self.n_filtered} left out by the filters"
-        if self.n_skipped:
-            yield f"{counted(self.n_skipped, 'other file')} skipped"
-        if self.n_special:
-            yield f"{counted(self.n_special, 'special file')} skipped"
-        if self.n_not_utf8:
-            named = "a name that is" if self.n_not_utf8 == 1 else "names that are"
-            files = f"{counted(self.n_not_utf8, 'file')} with {named} not UTF-8"
-            first = f" ({'first: ' * (self.n_not_utf8 > 1)}{self._first_not_utf8})" if with_names else ""
-            yield f"{files} skipped{first}"
-        for manifest, rows in self.rows_without_path.items():
-            yield f"{counted(len(rows), 'row')} without a path skipped ({manifest}: {_shortened(rows)})"
-        if self.n_duplicates:
-            yield f"{self.n_duplicates} named twice and taken once"
+        left_out = self.left_out.describe(with_names=with_names)
+        return ", ".join([f"{counted(self.n_recordings, 'recording')} listed", *left_out])
 
     def _expand(self, text: str) -> Iterator[Recording]:
         """Yield the recordings of one input."""
@@ -182,11 +156,11 @@ class Listing:
             if entry.is_unlisted:
                 self._leave_out(entry)
             elif entry.is_special:
-                self.n_special += 1
+                self.left_out.n_special += 1
             elif not entry.relative_path.lower().endswith(AUDIO_SUFFIXES):
-                self.n_skipped += 1
+                self.left_out.skip(entry.relative_path)
             elif not is_selected(entry, self._selection):
-                self.n_filtered += 1
+                self.left_out.n_filtered += 1
             else:
                 yield self._recording(entry)
 
@@ -197,7 +171,7 @@ class Listing:
                 f"{storage.display(folder.uri)}: may not be listed: make it readable, or leave it out: --exclude "
                 f"{shlex.quote(glob.escape(folder.relative_path) + '*')}"
             )
-        self.n_filtered += 1
+        self.left_out.n_filtered += 1
 
     def _recording(self, entry: Entry) -> Recording:
         kept = (None,) * len(self._columns.keep)
@@ -215,12 +189,12 @@ class Listing:
         rows = zip(_addresses(uri, records[path_column]), patients, kept_cells(records, keep), strict=True)
         for row, (found, patient, cells) in enumerate(rows):
             if found is None:
-                self.rows_without_path.setdefault(storage.display(public_uri(uri)), []).append(row + 1)
+                self.left_out.rows_without_path.setdefault(storage.display(public_uri(uri)), []).append(row + 1)
                 continue
             full, path = found
             shown, entry = public_uri(full), storage.describe(full, path)
             if not is_selected(entry, self._selection):
-                self.n_filtered += 1
+                self.left_out.n_filtered += 1
                 continue
             listed = Recording(full, path, entry.size_bytes, entry.version, modified=entry.modified)
             if shown != full and not self._in_process:
@@ -299,13 +273,6 @@ def _named_differently(recording: Recording) -> str:
         f"{storage.display(recording.public_uri)} is named twice, and not with the same patient and kept columns: "
         "correct the tables that name it, and give tables before folders"
     )
-
-
-def _shortened(rows: Sequence[int]) -> str:
-    """Name rows, not more than a few of them."""
-    named = ", ".join(map(str, rows[:ROWS_NAMED]))
-    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
-    return f"{'row' if len(rows) == 1 else 'rows'} {named}{more}"
 
 
 def _is_utf8(text: str) -> bool:

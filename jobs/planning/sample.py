@@ -171,7 +171,7 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
         n_bytes=n_bytes,
         n_unsized=n_unsized,
         n_remote=n_remote,
-        n_keys=listing.n_recordings + listing.n_skipped + listing.n_filtered,
+        n_keys=listing.n_recordings + listing.left_out.n_skipped + listing.left_out.n_filtered,
         n_prefixes=len(prefixes),
         seconds=time.perf_counter() - began,
         first_s=first_s,

@@ -37,6 +37,7 @@ from heartbeat_core.storage.stores import Entry
 from jobs.drivers.run import report_listing
 from jobs.listing import listing
 from jobs.listing.kept import ManifestColumns
+from jobs.listing.left_out import LeftOut
 from jobs.listing.listing import PATH_COLUMNS, Listing, is_selected, reveal
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
@@ -58,16 +59,14 @@ class Listed:
     """A listing that was iterated over to its end."""
 
     recordings: list[Recording]
-    n_skipped: int
-    n_filtered: int
-    n_duplicates: int
+    left_out: LeftOut
 
 
 def list_inputs(inputs: list[str], path_column: str | None = None, **selection: Any) -> Listed:
     listing = Listing(inputs, path_column, Selection.model_validate(selection))
     recordings = list(listing)
     assert listing.n_recordings == len(recordings)
-    return Listed(recordings, listing.n_skipped, listing.n_filtered, listing.n_duplicates)
+    return Listed(recordings, listing.left_out)
 
 
 def names(listing: Listed) -> list[str]:
@@ -98,8 +97,8 @@ def test_a_folder_is_walked_for_audio_endings_in_any_case(tmp_path: Path) -> Non
     touch(tmp_path, *audio, *others)
     listing = list_inputs([str(tmp_path)])
     assert sorted(names(listing)) == sorted(audio)
-    assert listing.n_skipped == len(others)
-    assert listing.n_duplicates == 0
+    assert listing.left_out.n_skipped == len(others)
+    assert listing.left_out.n_duplicates == 0
 
 
 def test_the_endings_are_those_of_the_issue() -> None:
@@ -134,7 +133,7 @@ def test_a_file_named_outright_is_always_taken(tmp_path: Path, name: str) -> Non
     touch(tmp_path, name)
     listing = list_inputs([str(tmp_path / name)])
     assert listing.recordings == [listed(tmp_path / name, name)]
-    assert listing.n_skipped == 0
+    assert listing.left_out.n_skipped == 0
 
 
 def test_a_relative_path_and_a_file_url_are_the_same_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +141,7 @@ def test_a_relative_path_and_a_file_url_are_the_same_recording(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     listing = list_inputs(["sub/a.wav", f"file://{tmp_path}/sub/a.wav", str(tmp_path / "sub" / ".." / "sub")])
     assert listing.recordings == [listed(tmp_path / "sub/a.wav", "a.wav")]
-    assert listing.n_duplicates == 2
+    assert listing.left_out.n_duplicates == 2
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +164,7 @@ def test_globs(tmp_path: Path, pattern: str, expected: list[str], n_skipped: int
     touch(tmp_path, "a.wav", "b.wav", "c.FLAC", "n.txt", "deep/d.wav", "deep/e.txt")
     listing = list_inputs([f"{tmp_path}/{pattern}"])
     assert names(listing) == expected
-    assert listing.n_skipped == n_skipped
+    assert listing.left_out.n_skipped == n_skipped
 
 
 def test_a_glob_sign_in_a_file_that_is_there_is_no_glob(tmp_path: Path) -> None:
@@ -189,8 +188,8 @@ def test_manifests(tmp_path: Path, suffix: str, column: str) -> None:
     assert [one.uri for one in listing.recordings] == [
         f"file://{tmp_path}/{name}" for name in ("sub/a.wav", "b.odd", "c.wav")
     ]
-    assert listing.n_duplicates == 1
-    assert listing.n_skipped == 0
+    assert listing.left_out.n_duplicates == 1
+    assert listing.left_out.n_skipped == 0
 
 
 def test_a_local_file_is_known_as_well_from_a_manifest_as_from_its_folder(tmp_path: Path) -> None:
@@ -273,7 +272,7 @@ def test_rows_without_a_path_are_skipped_by_number(tmp_path: Path) -> None:
     found = Listing([str(manifest)])
     recordings = list(found)
     assert [one.relative_path for one in recordings] == ["https://h/a.wav", "b.wav", "https://h/c.wav"]
-    assert found.rows_without_path == {str(manifest): [2, 4, 5, 6, 7, 8, 9]}
+    assert found.left_out.rows_without_path == {str(manifest): [2, 4, 5, 6, 7, 8, 9]}
     assert found.describe() == (
         f"3 recordings listed, 7 rows without a path skipped ({manifest}: rows 2, 4, 5, 6, 7 and 2 more)"
     )
@@ -519,7 +518,7 @@ def test_addresses_that_differ_by_their_query_are_each_a_recording(tmp_path: Pat
     found = list_inputs([str(manifest)])
     assert [one.public_uri for one in found.recordings] == ["https://h/get"] * 4
     assert len({one.recording_id for one in found.recordings}) == 4
-    assert found.n_duplicates == 1
+    assert found.left_out.n_duplicates == 1
     assert [reveal(one, None, "driver").uri for one in found.recordings] == [*urls, "https://h/get"]
     plan = plan_shards(from_parquet(to_parquet(plan_table([(0, found.recordings)]))))
     assert [one.recording_id for one in plan[0]] == [one.recording_id for one in found.recordings]
@@ -596,18 +595,18 @@ def test_filters(dated: Path, selection: dict[str, Any], expected: str) -> None:
     listing = list_inputs([str(dated)], **selection)
     found = {Path(name).stem for name in names(listing)}
     assert found == set(expected.split())
-    assert listing.n_filtered == 5 - len(found)
-    assert listing.n_skipped == 1
+    assert listing.left_out.n_filtered == 5 - len(found)
+    assert listing.left_out.n_skipped == 1
 
 
 def test_filters_hold_for_globs_and_manifests_by_what_is_known(dated: Path) -> None:
     glob = list_inputs([f"{dated}/**/*.wav"], exclude=["a/*"], max_size=4)
-    assert (names(glob), glob.n_filtered) == (["b/three.wav"], 2)
+    assert (names(glob), glob.left_out.n_filtered) == (["b/three.wav"], 2)
     paths = ["a/one.wav", "b/three.wav", "https://h/b/signed.wav?hunter2", "https://h/a/x.wav?y"]
     manifest = write_csv(dated / "m.csv", ("path",), [(path,) for path in paths])
     # Size and time of a remote file are not known before it is read.
     listing = list_inputs([str(manifest)], include=["*b/*"], min_size=4, since="2030-01-01")
-    assert (names(listing), listing.n_filtered) == (["https://h/b/signed.wav"], 3)
+    assert (names(listing), listing.left_out.n_filtered) == (["https://h/b/signed.wav"], 3)
     # A row of a manifest that is left out keeps its number.
     assert reveal(listing.recordings[0], None, "driver").uri == paths[2]
     assert names(list_inputs([str(manifest)], include=["*b/*"], min_size=3)) == [
@@ -618,7 +617,7 @@ def test_filters_hold_for_globs_and_manifests_by_what_is_known(dated: Path) -> N
 
 def test_filters_that_leave_nothing_are_named(dated: Path) -> None:
     with pytest.raises(
-        InputError, match=r"no recordings in .*; 5 left out by the filters; 1 other file skipped: audio"
+        InputError, match=r"no recordings in .*; 5 left out by the filters; 1 other file skipped \(1 .txt\): audio"
     ):
         list_inputs([str(dated)], include=["nothing*"])
 
@@ -695,12 +694,12 @@ def test_an_s3_inventory_beside_its_files(tmp_path: Path, file_format: str) -> N
         for key in (KEYS[0], KEYS[4], KEYS[1], KEYS[3])  # file by file
     ]
     assert listing.recordings == expected
-    assert (listing.n_skipped, listing.n_filtered, listing.n_duplicates) == (1, 0, 0)
+    assert (listing.left_out.n_skipped, listing.left_out.n_filtered, listing.left_out.n_duplicates) == (1, 0, 0)
     again = list_inputs([str(manifest), f"file://{manifest}"])
     assert again.recordings == expected
-    assert again.n_duplicates == 4
+    assert again.left_out.n_duplicates == 4
     some = list_inputs([str(manifest)], include=["in/*"], min_size=11, before=WHEN + timedelta(days=3))
-    assert (names(some), some.n_filtered) == (["in/ä+1%.flac"], 3)
+    assert (names(some), some.left_out.n_filtered) == (["in/ä+1%.flac"], 3)
 
 
 def test_an_inventory_whose_files_are_not_there_or_not_its_own(tmp_path: Path) -> None:
@@ -728,14 +727,14 @@ def test_duplicates_are_taken_once(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav", "b.wav")
     listing = list_inputs([str(tmp_path / "b.wav"), str(tmp_path), f"{tmp_path}/*.wav"])
     assert names(listing) == ["b.wav", "a.wav"]
-    assert listing.n_duplicates == 3
+    assert listing.left_out.n_duplicates == 3
     # Overlapping folders, a manifest among them, and another spelling.
     touch(tmp_path, "deep/c.wav", "deep/er/d.wav")
     manifest = write_csv(tmp_path / "m.csv", ("path",), [("deep/c.wav",), ("./a.wav",), ("new.wav",)])
     inputs = [str(tmp_path / "deep/er"), str(tmp_path / "deep"), f"file://{tmp_path}", str(manifest), f"{tmp_path}/"]
     listing = list_inputs(inputs)
     assert names(listing) == ["d.wav", "c.wav", "a.wav", "b.wav", "new.wav"]
-    assert listing.n_duplicates == 1 + 2 + 2 + 4
+    assert listing.left_out.n_duplicates == 1 + 2 + 2 + 4
 
 
 def test_a_listing_can_be_taken_twice(tmp_path: Path) -> None:
@@ -744,7 +743,8 @@ def test_a_listing_can_be_taken_twice(tmp_path: Path) -> None:
     listing = Listing([str(tmp_path), str(tmp_path)], selection=Selection(exclude=("c*",)))
     for _ in range(2):
         assert [one.relative_path for one in listing] == ["a.wav"]
-        counts = (listing.n_recordings, listing.n_skipped, listing.n_filtered, listing.n_duplicates)
+        left_out = listing.left_out
+        counts = (listing.n_recordings, left_out.n_skipped, left_out.n_filtered, left_out.n_duplicates)
         assert counts == (1, 2, 2, 1)
 
 
@@ -793,7 +793,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no recordings in .*: audio files end in \.wav"):
         list_inputs([str(tmp_path)])
     touch(tmp_path, "a.txt", "b.txt")
-    with pytest.raises(InputError, match="2 other files skipped: audio"):
+    with pytest.raises(InputError, match=r"2 other files skipped \(2 \.txt\): audio"):
         list_inputs([str(tmp_path)])
 
 
@@ -808,6 +808,16 @@ def test_an_unknown_scheme_is_refused() -> None:
         list_inputs(["gopher://x/a.wav"])
 
 
+def test_endings_of_skipped_files_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.m4a", "c.M4A", "d.m4a", "e.hea", "f.hea", "g.0001", "README", "h.tsv", "i.docx")
+    found = Listing([str(tmp_path)])
+    assert len(list(found)) == 1
+    told = found.describe()
+    assert told.startswith("1 recording listed, 9 other files skipped (3 .m4a, ")
+    assert {"2 .hea", "2 without an ending"} == set(told.partition(".m4a, ")[2].rpartition(", ")[0].split(", "))
+    assert told.endswith(", 2 more endings)")
+
+
 def test_names_that_are_not_utf8_are_skipped_and_the_first_is_named(tmp_path: Path) -> None:
     Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.wav")).write_bytes(b"x")
     Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.txt")).write_bytes(b"x")
@@ -818,7 +828,7 @@ def test_names_that_are_not_utf8_are_skipped_and_the_first_is_named(tmp_path: Pa
     for inputs in ([str(tmp_path)], [f"{tmp_path}/*.wav", f"{tmp_path}/*.txt"]):
         found = Listing(inputs)
         assert [one.relative_path for one in found] == ["good.wav"]
-        assert found.describe() == f"1 recording listed, 1 other file skipped, {refused}"
+        assert found.describe() == f"1 recording listed, 1 other file skipped (1 .txt), {refused}"
     folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xe9"))
     touch(folder, "a.wav", "b.wav")
     found = Listing([str(tmp_path)])
@@ -878,7 +888,7 @@ def test_what_was_listed_is_said_in_one_line(tmp_path: Path) -> None:
     found = Listing([str(tmp_path), f"{tmp_path}/?.wav"], selection=Selection(exclude=("*.mp3",)))
     assert len(list(found)) == 2
     assert found.describe() == (
-        "2 recordings listed, 2 left out by the filters, 2 other files skipped, 2 named twice and taken once"
+        "2 recordings listed, 2 left out by the filters, 2 other files skipped (2 .txt), 2 named twice and taken once"
     )
 
 
@@ -1003,7 +1013,7 @@ def test_a_folder_that_may_not_be_read_can_be_excluded(tmp_path: Path, monkeypat
         list_inputs([str(tmp_path)], exclude=["c/*"])
     for place in (tmp_path, f"{tmp_path}/**/*.wav"):
         found = list_inputs([str(place)], exclude=["a b/*"])
-        assert (names(found), found.n_filtered) == (["a.wav", "c/d.wav"], 1)
+        assert (names(found), found.left_out.n_filtered) == (["a.wav", "c/d.wav"], 1)
     with pytest.raises(InputError, match=told):
         list_inputs([f"{tmp_path}/**/*.wav"])
     # Where nothing can be excluded, and where it is the input itself.
