@@ -51,7 +51,9 @@ decision: {calibrated: true, inner_folds: 2}
 
 
 @contextmanager
-def _connect(settings: Any, shared: str, access: Any, worth: int | None = None) -> Iterator[SimpleNamespace]:
+def _connect(
+    settings: Any, shared: str, access: Any, worth: int | None = None, tell: Any = None
+) -> Iterator[SimpleNamespace]:
     facts = {"n_workers": 1, "n_threads": 1, "address": "none", "dashboard": "none", "is_local": True}
     yield SimpleNamespace(client=None, shape={"kind": "local", "workers": 1, "threads": 1}, **facts)
 

@@ -211,7 +211,7 @@ def build_dataset(
 def _print_built(summary: DatasetSummary) -> None:
     from heartbeat_core.labels import ORIGINAL_LABELS
 
-    print_totals(summary.totals, "row", summary.errors)
+    print_totals(summary.totals, "row", summary.errors, summary.out)
     for label, count in summary.facts.rows_by_label.items():
         out.print(f"  {count:>8} {label}")
     if summary.facts.labels != ORIGINAL_LABELS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -225,7 +226,8 @@ _NAMES = re.compile(r"\w[\w, -]*")
 class RetryingCommand(TyperCommand):
     """A command whose option ``--retry-failed`` may stand without a value, which typer does not offer.
 
-    The word behind the option is its value if it consists of names and commas. A path with a slash or a dot is not.
+    The word behind the option is its value if it names error types, or might be meant to: if it consists of names and
+    commas, and there is no such file or folder.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -234,10 +236,17 @@ class RetryingCommand(TyperCommand):
         return super().parse_args(
             ctx,
             [
-                f"{one}=" if one == RETRY_FAILED and not _NAMES.fullmatch(behind) else one
+                f"{one}=" if one == RETRY_FAILED and not _are_types(behind) else one
                 for one, behind in zip(args, following, strict=True)
             ],
         )
+
+
+def _are_types(word: str) -> bool:
+    """Tell whether a word behind ``--retry-failed`` belongs to it."""
+    return {name.strip() for name in word.split(",")} <= {*error_types()} or (
+        _NAMES.fullmatch(word) is not None and not os.path.exists(word)
+    )
 
 
 def types_to_retry(text: str | None) -> list[str] | None:

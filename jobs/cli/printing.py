@@ -221,7 +221,7 @@ def print_classified(summary: ClassifySummary) -> None:
     """Print the totals, the predictions of each label, the model and where the tables are."""
     from heartbeat_core.storage.uris import TABLES
 
-    print_totals(summary.totals, "prediction", summary.errors)
+    print_totals(summary.totals, "prediction", summary.errors, summary.out)
     for label, count in summary.labels.items():
         out.print(f"  {count:>8} {label}")
     out.print(f"model {summary.model_id}")
@@ -264,12 +264,17 @@ def print_reclassified(summary: ReclassifySummary) -> None:
         out.print(f"the results do not hold what the model reads: {', '.join(summary.lacking)}")
 
 
-def print_totals(totals: Totals, row: str, errors: dict[str, int]) -> None:
-    """Print the sum of the recordings, and the failures by their types."""
+def print_totals(totals: Totals, row: str, errors: dict[str, int], folder: str) -> None:
+    """Print the sum of the recordings, the failures by their types, and the command that shows them one by one."""
+    from heartbeat_core import storage
+
     listed, failed = counted(totals.listed, "recording"), counted(totals.failed, "failure")
     out.print(f"{listed} listed = {counted(totals.done, row)} + {failed}")
     for error_type, count in errors.items():
         out.print(f"  {count:>8} failed: {error_type}")
+    if errors:
+        place = shlex.quote(storage.display(storage.to_uri(folder)))
+        out.print(f"each one, and why: heartbeat sql {place} -c 'SELECT relative_path, message FROM failures'")
 
 
 def print_places(folder: str, names: tuple[str, ...]) -> None:

@@ -10,10 +10,11 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import dask
@@ -49,10 +50,16 @@ LOCAL_CONFIG = {
     "distributed.admin.tick.interval": "500ms",
 }
 
+_PATIENCE_S = 2.0
+
 
 @contextmanager
 def connect(
-    settings: ClusterSettings, shared: str, access: storage.Access, worth: int | None = None
+    settings: ClusterSettings,
+    shared: str,
+    access: storage.Access,
+    worth: int | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Iterator[Connection]:
     """Connect to the cluster, and close at the end what this call has started.
 
@@ -66,6 +73,8 @@ def connect(
         How it is reached.
     worth : int | None
         How many workers the work is worth. On this machine no more are started, unless the settings give a number.
+    tell : Callable[[str], None] | None
+        Takes a line where a scheduler or its workers let this process wait; None says nothing.
 
     Raises
     ------
@@ -79,7 +88,7 @@ def connect(
             _set_up_workers(client, WorkerSetup())
             yield _connection(client, is_local=True)
         return
-    with _remote(settings) as client:
+    with _remote(settings, tell) as client:
         check_workers(client, shared, access)
         setup = WorkerSetup()
         _set_up_workers(client, setup)
@@ -233,15 +242,16 @@ def _load_dashboard_when_asked(cluster: LocalCluster) -> None:
 
 
 @contextmanager
-def _remote(settings: ClusterSettings) -> Iterator[Client]:
+def _remote(settings: ClusterSettings, tell: Callable[[str], None] | None) -> Iterator[Client]:
     # The runner reports a lost scheduler, once.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     where = settings.address or settings.scheduler_file
     security = check_certificates(settings)
     try:
-        address = settings.address or _read_scheduler_file(settings)
-        _check_encryption(address, security, settings.wait_s)
-        client = Client(address, security=security, timeout=settings.wait_s)
+        with _waiting(f"waiting for the Dask scheduler at {where}, {settings.wait_s:g} s at most", tell):
+            address = settings.address or _read_scheduler_file(settings)
+            _check_encryption(address, security, settings.wait_s)
+            client = Client(address, security=security, timeout=settings.wait_s)
     except CommClosedError:
         raise JobError(
             f"the scheduler at {where} hangs up: if it encrypts, give its tls:// address and its certificates "
@@ -256,7 +266,8 @@ def _remote(settings: ClusterSettings) -> Iterator[Client]:
     with client:
         n_workers = settings.workers or 1
         try:
-            client.wait_for_workers(n_workers, timeout=settings.wait_s)
+            with _waiting(f"waiting for workers at {where}, {settings.wait_s:g} s at most", tell):
+                client.wait_for_workers(n_workers, timeout=settings.wait_s)
         except TimeoutError:
             found = len(client.scheduler_info(n_workers=-1)["workers"])
             raise JobError(
@@ -264,6 +275,18 @@ def _remote(settings: ClusterSettings) -> Iterator[Client]:
                 "wanted: start them with 'dask worker ADDRESS'"
             ) from None
         yield client
+
+
+@contextmanager
+def _waiting(message: str, tell: Callable[[str], None] | None) -> Iterator[None]:
+    """Tell the message once the block has taken as long as makes a person wonder."""
+    timer = Timer(_PATIENCE_S, tell or (lambda _: None), [message])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _check_encryption(address: str, security: Security, wait_s: float) -> None:

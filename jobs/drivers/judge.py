@@ -83,7 +83,8 @@ def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, c
         batches = make_batches(labelled.uri, labelled.audio_sha256)
         if out is None:
             access = storage.Access(settings.s3)
-            with connect(settings.cluster, storage.join(datasets[0].uri, SUCCESS_NAME), access) as connection:
+            shared = storage.join(datasets[0].uri, SUCCESS_NAME)
+            with connect(settings.cluster, shared, access, tell=console.print) as connection:
                 check_device(connection, settings.device)
                 with announced(connection, console):
                     outcomes = _predict(connection, batches, "", manifest, access, settings, console)

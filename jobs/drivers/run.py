@@ -284,7 +284,7 @@ def on_cluster(place: Place, settings: JobSettings, console: Console, worth: int
     from jobs.drivers.preflight import check_job
 
     shared = storage.join(place.ledger.out, RUN_NAME)
-    with connect(settings.cluster, shared, place.access, worth) as connection:
+    with connect(settings.cluster, shared, place.access, worth, console.print) as connection:
         check_device(connection, settings.device)
         check_job(connection, place, settings)
         with announced(connection, console):

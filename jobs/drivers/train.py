@@ -174,9 +174,9 @@ def _inputs(
         ]
     chunks = make_chunks(labelled)
     parts: dict[int, list[Inputs]] = {}
-    access = storage.Access(settings.s3)
+    access, shared = storage.Access(settings.s3), storage.join(datasets[0].uri, SUCCESS_NAME)
     with (
-        connect(settings.cluster, storage.join(datasets[0].uri, SUCCESS_NAME), access) as connection,
+        connect(settings.cluster, shared, access, tell=console.print) as connection,
         announced(connection, console),
         meter(console, "inputs", len(labelled), "rows") as shown,
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,9 +60,10 @@ def describe_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> s
     return "; ".join(_differences(there, here, ""))
 
 
-def advise(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Return what a person can do whose job differs from the one in the folder; parameters as above."""
-    advice = "name another folder, or run that job again"
+def advise(there: Mapping[str, Any], here: Mapping[str, Any], out: str) -> str:
+    """Return what a person can do whose job differs from the one in the folder ``out``; parameters as above."""
+    shown = shlex.quote(storage.display(out))
+    advice = f"name another folder, or run that job again ('heartbeat inspect {shown}' shows its command)"
     differing = {key for key in {*there, *here} if there.get(key) != here.get(key)}
     if there.get("job") == "classify" and differing == {"limits"}:
         return f"{advice}; --retry-failed takes its failed recordings again within other limits"

@@ -132,7 +132,7 @@ class Ledger:
         wanted = json.loads(canonical_json(identity))
         if fingerprint(found) != fingerprint(wanted):
             told = describe_differences(found, wanted)
-            raise OutputError(f"{shown} holds another job ({told}): {advise(found, wanted)}")
+            raise OutputError(f"{shown} holds another job ({told}): {advise(found, wanted, self.out)}")
         if any(name.endswith(".json") for name in storage.list_names(storage.join(self.out, COMPACT_FOLDER))):
             raise OutputError(f"{shown}: a compaction was interrupted: finish it with 'heartbeat compact {shown}'")
         return run_id

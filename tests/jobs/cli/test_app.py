@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -636,6 +637,9 @@ def test_failures_are_counted_by_their_type(place: Place) -> None:
         result = place.classify(inputs=place.tmp / "in")
         assert result.exit_code == 0, result.output
         assert [line[2:] for line in result.stdout.splitlines() if "failed:" in line] == told
+    [advised] = [line for line in result.stdout.splitlines() if line.startswith("each one, and why: heartbeat ")]
+    shown = heartbeat(*shlex.split(advised)[5:])
+    assert all(f"{name}.wav" in shown.output for name in ("text", "other", "empty")), shown.output
     built = heartbeat("build-dataset", place.tmp / "in", "-o", place.tmp / "d", "--recipe", "seed-mini")
     assert built.exit_code == 0, built.output
     assert [line[2:] for line in built.stdout.splitlines() if "failed:" in line] == told
@@ -673,6 +677,20 @@ def test_an_option_with_or_without_error_types(place: Place, arguments: tuple[ob
     assert result.exit_code == 0, result.output
     assert "3 recordings listed = 1 prediction + 2 failures" in result.stdout
     assert Counter(row["generation"] for row in read_rows(place.out, "failures")) == Counter({0: 2, 1: retried})
+
+
+def test_an_input_behind_the_option_is_no_error_type(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.tmp)
+    for name in ("hearts", "empty"):
+        Path(name).mkdir()
+        Path(name, "a.wav").write_bytes(b"" if name == "empty" else b"no sound")
+    command = ("classify", "-o", "out", "--model", place.bundle)
+    assert heartbeat(*command, "hearts").exit_code == 3
+    again = heartbeat(*command, "--retry-failed", "hearts")
+    assert again.exit_code == 3, again.output
+    assert Counter(row["generation"] for row in read_rows(Path("out"), "failures")) == Counter({0: 1, 1: 1})
+    # The name of an error type is one, even where a folder has the same name.
+    assert "Missing argument" in heartbeat(*command, "--retry-failed", "empty").output
 
 
 def test_error_types_that_do_not_exist(place: Place) -> None:
@@ -951,13 +969,19 @@ def test_no_scheduler_file(tmp_path: Path, library: Path, bundle: Path) -> None:
     assert "Traceback" not in error
 
 
-def test_no_scheduler_at_the_address(tmp_path: Path, library: Path, bundle: Path) -> None:
+def test_no_scheduler_at_the_address(
+    tmp_path: Path, library: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cluster.yaml").write_text("{kind: address, address: 'tcp://127.0.0.1:9', wait_s: 0.5}")
     command = ("classify", library, "-o", tmp_path / "out", "--model", bundle)
     result = heartbeat(*command, "--cluster", tmp_path / "cluster.yaml")
     assert result.exit_code == 1
     assert "Traceback" not in result.output
     assert "heartbeat: no Dask scheduler answers at tcp://127.0.0.1:9" in result.stderr.splitlines()[-1]
+    assert "waiting" not in result.stderr
+    monkeypatch.setattr("jobs.cluster.connect._PATIENCE_S", 0.1)
+    result = heartbeat(*command, "--cluster", tmp_path / "cluster.yaml")
+    assert "waiting for the Dask scheduler at tcp://127.0.0.1:9, 0.5 s at most" in result.stderr.splitlines()
     assert "dask scheduler" in result.stderr
     # Nothing was done, so that the folder is free for another job.
     assert tree(tmp_path / "out") == {}

@@ -90,8 +90,10 @@ def test_an_option_the_value_there_and_the_value_here(there: dict[str, Any], her
 )
 def test_a_retry_is_what_other_limits_alone_are_good_for(changed: dict[str, Any], points_to_a_retry: bool) -> None:
     there = {"job": "classify", "model": "a", "limits": {"max_channels": 16}}
-    told = advise(there, {**there, **changed})
-    assert told.startswith("name another folder, or run that job again")
+    told = advise(there, {**there, **changed}, "file:///a b/out")
+    assert told.startswith(
+        "name another folder, or run that job again ('heartbeat inspect '/a b/out'' shows its command)"
+    )
     assert ("--retry-failed" in told) == points_to_a_retry
     dataset = {"job": "build-dataset", "limits": {"max_channels": 16}}
-    assert "--retry-failed" not in advise(dataset, {**dataset, "limits": {"max_channels": 2}})
+    assert "--retry-failed" not in advise(dataset, {**dataset, "limits": {"max_channels": 2}}, "out")
