@@ -16,6 +16,8 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
+from heartbeat_core import storage
+from heartbeat_core.errors import StorageError
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.settings import parse_yaml
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
@@ -88,6 +90,18 @@ def watched(monkeypatch: pytest.MonkeyPatch, run_tasks: str) -> list[str]:
     monkeypatch.setattr("jobs.cluster.watch.telling_of_lost_workers", watch)
     monkeypatch.setattr(run_tasks, work)
     return seen
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    """Let the disk be full for objects whose names end so."""
+    create = storage.create
+
+    def full(uri: str, data: bytes) -> bool:
+        if uri.endswith(ending):
+            raise StorageError(f"{uri}: cannot be written: No space left on device")
+        return create(uri, data)
+
+    monkeypatch.setattr(storage, "create", full)
 
 
 def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,6 +258,7 @@ def test_every_reason_to_be_unsure_is_explained(manifest: BundleManifest, card: 
     text = section(model_card(manifest.model_copy(update={"sureness": sureness}), 1_000, ()), "Decision")
     shown = ", ".join(f"{least[manifest.labels.index(label)]:.3f} for {label}" for label in manifest.trained_labels)
     assert f"- `low_confidence`: the predicted label's probability is below {shown}: there, " in text
+    assert "A label that only one database has cannot be judged so: it has the mean limit of the others" in text
 
 
 def test_a_card_of_held_out_rows_says_nothing_of_evaluations() -> None:

@@ -203,6 +203,7 @@ def test_what_a_folder_lacks_is_noted(updated: Path) -> None:
     (updated / "_run.json").touch()
     assert done(*query).stderr == unfinished
     assert done("diff", updated, updated).stderr == 2 * unfinished
+    assert done("open", updated).stderr == unfinished
     (updated / "_SUCCESS").touch()
     assert done(*query).stderr == ""
     assert done("diff", updated).stderr == ""

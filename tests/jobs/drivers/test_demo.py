@@ -27,7 +27,7 @@ def sounds() -> dict[str, bytes]:
 
 
 def test_the_demo_tells_what_it_is(tmp_path: Path, sounds: dict[str, bytes], in_process: None) -> None:
-    folder = tmp_path / "demo"
+    folder = tmp_path / "Anna's demo"  # Which the query must escape.
     result = CliRunner().invoke(app, ["demo", str(folder)])
     assert result.exit_code == 0, result.output
     assert "36 recordings listed = 34 predictions + 2 failures" in result.stdout
@@ -49,7 +49,7 @@ def test_the_demo_tells_what_it_is(tmp_path: Path, sounds: dict[str, bytes], in_
         assert int(n) == predicted[kind].total()
         assert {label: int(count) for count, label in (one.split() for one in told.split(", "))} == predicted[kind]
     assert "no real hearts" in result.stderr
-    query = result.stdout[result.stdout.index("SELECT") : result.stdout.rindex(";")]
+    query = result.stdout.partition("In DuckDB:")[2].partition(";")[0]
     assert sum(row[1] for row in duckdb.sql(query).fetchall()) == 34
     # The sounds are those of the seed, and the same command again adds nothing.
     before = tree(folder)

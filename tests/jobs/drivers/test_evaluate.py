@@ -34,6 +34,7 @@ from jobs.drivers.evaluate import EvaluateOptions, evaluate
 from jobs.listing.labels import read_labels
 from jobs.output.lease import present
 from jobs.settings import JobSettings
+from tests.conftest import fill_disk
 from tests.helpers import WARD_ROWS, start_command, tree, write_csv
 
 FINAL = (
@@ -387,6 +388,15 @@ def test_a_finished_evaluation_is_read(
     assert tree(evaluation) == before
 
 
+def killed_before_its_end(evaluation: Path, folder: Path) -> Path:
+    """Return a copy of a finished evaluation without what its end writes."""
+    out = folder / "out"
+    shutil.copytree(evaluation, out)
+    for name in FINAL:
+        (out / name).unlink()
+    return out
+
+
 def test_one_that_was_killed_before_its_end_gives_the_same_bytes(
     ward_dataset: Path,
     evaluation: Path,
@@ -396,13 +406,11 @@ def test_one_that_was_killed_before_its_end_gives_the_same_bytes(
     in_process: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(evaluation, tmp_path / "out")
-    for name in FINAL:
-        (tmp_path / "out" / name).unlink()
+    out = killed_before_its_end(evaluation, tmp_path)
     monkeypatch.setattr("jobs.tasks.folds.judge_fold", refuse)
     monkeypatch.setattr("jobs.tasks.extract.compute_inputs", refuse)
-    run_again(ward_dataset, tmp_path / "out", evaluate_options, console)
-    assert tree(tmp_path / "out") == tree(evaluation)
+    run_again(ward_dataset, out, evaluate_options, console)
+    assert tree(out) == tree(evaluation)
 
 
 def test_one_that_was_killed_in_the_middle_gives_the_same_predictions(
@@ -474,18 +482,8 @@ def test_a_disk_that_is_full_after_the_folds_is_no_wrong_usage(
     in_process: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(evaluation, out)
-    for name in FINAL:
-        (out / name).unlink()
-    create = storage.create
-
-    def fill(uri: str, data: bytes) -> bool:
-        if uri.endswith("/figures.json"):
-            raise StorageError(f"{uri}: cannot be written: No space left on device")
-        return create(uri, data)
-
-    monkeypatch.setattr(storage, "create", fill)
+    out = killed_before_its_end(evaluation, tmp_path)
+    fill_disk(monkeypatch, "/figures.json")
     with pytest.raises(StorageError, match=r"figures\.json: cannot be written: No space left on device") as caught:
         run_again(ward_dataset, out, evaluate_options, console)
     assert not isinstance(caught.value, UsageError)

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from heartbeat_core import storage
 from heartbeat_core.alignment.scaling import fit_scaler
 from heartbeat_core.bundles.bundle import Bundle, load
 from heartbeat_core.datasets.dataset import Dataset
@@ -32,7 +31,7 @@ from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import read_labels
 from jobs.settings import JobSettings
 from jobs.tasks.extract import input_key, read_inputs
-from tests.conftest import quiet_console, watched, without_cluster
+from tests.conftest import fill_disk, quiet_console, watched, without_cluster
 from tests.helpers import COUNTS, WARD_ROWS, comparable, heart_bytes, read_rows, tree, write_csv
 
 FILES = ["MODEL_CARD.md", "bundle.json", "holdout.parquet", "weights.safetensors"]
@@ -254,14 +253,7 @@ def test_a_place_that_is_not_free_is_refused(dataset: Path, bundle: Path, tmp_pa
 def test_a_disk_that_is_full_after_the_training_is_no_wrong_usage(
     dataset: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = storage.create
-
-    def fill(uri: str, data: bytes) -> bool:
-        if "weights" in uri:
-            raise StorageError(f"{uri}: cannot be written: No space left on device")
-        return create(uri, data)
-
-    monkeypatch.setattr(storage, "create", fill)
+    fill_disk(monkeypatch, "/weights.safetensors")
     with pytest.raises(StorageError, match=r"weights\.safetensors: cannot be written: No space left on device"):
         train([str(dataset)], str(tmp_path / "model"), TrainOptions(), JobSettings(), console)
 
