@@ -11,13 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from heartbeat_core.wording import counted
+
 LINE_EVERY_S = 5.0
 RECORDINGS = "recordings"
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun: ``1 recording``, ``2 recordings``."""
-    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 class Meter:

@@ -275,7 +275,10 @@ def _opened(data: bytes, limits: Limits) -> Iterator[_Opened]:
     except soundfile.LibsndfileError as error:
         if (layout is not None and (extent is None or extent.cut(data))) or header_is_cut(data):
             raise TruncatedRecording("the file breaks off inside its header") from None
-        raise NotAudio(f"not audio in a format that heartbeat reads (libsndfile: {error.error_string})") from None
+        raise NotAudio(
+            f"not audio in a format that heartbeat reads (libsndfile: {error.error_string}): "
+            "if it is a recording, convert it to WAV or FLAC"
+        ) from None
     with reader:
         _check(reader, limits)
         if extent is not None and reader.frames > _max_samples(reader, limits):
@@ -287,7 +290,9 @@ def _opened(data: bytes, limits: Limits) -> Iterator[_Opened]:
 
 def _check(reader: soundfile.SoundFile, limits: Limits) -> None:
     if reader.format not in FORMATS or reader.subtype not in SUBTYPES:
-        raise NotAudio(f"format {reader.format} with encoding {reader.subtype} is not supported")
+        raise NotAudio(
+            f"format {reader.format} with encoding {reader.subtype} is not supported: convert it to WAV or FLAC"
+        )
     check_limits(reader.channels, reader.samplerate, limits)
 
 

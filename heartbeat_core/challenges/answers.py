@@ -180,8 +180,3 @@ class Scores:
     counts: dict[str, dict[str, int]]
     by_class: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun: ``1 patient``, ``2 patients``."""
-    return f"{n} {noun}{'s' * (n != 1)}"

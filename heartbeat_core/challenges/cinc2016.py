@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartbeat_core.arrays import Values
-from heartbeat_core.challenges.answers import Answers, Column, Predicted, Question, Scores, Truth, counted
+from heartbeat_core.challenges.answers import Answers, Column, Predicted, Question, Scores, Truth
+from heartbeat_core.wording import counted
 
 ANSWERS = {"Normal": -1, "Unsure": 0, "Abnormal": 1}
 """What ``answers.txt`` says for each class."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from heartbeat_core.arrays import Codes, Values
-from heartbeat_core.challenges.answers import NO_ANSWER, Answers, Column, Predicted, Question, Scores, Truth, counted
+from heartbeat_core.challenges.answers import NO_ANSWER, Answers, Column, Predicted, Question, Scores, Truth
+from heartbeat_core.wording import counted
 
 Counts = NDArray[np.int64]
 

@@ -13,6 +13,7 @@ from heartbeat_core.evaluation.rank_figures import LabelRanks, ReliabilityBin
 from heartbeat_core.evaluation.rank_report import RANK_NOTE, rank_tables
 from heartbeat_core.evaluation.report import confusion_table
 from heartbeat_core.evaluation.row_report import calls_section, shares_rows, unsure_table
+from heartbeat_core.wording import counted
 
 REPORT_NAME = "REPORT.md"
 
@@ -41,8 +42,9 @@ def model_report(evaluation: ModelEvaluation) -> str:
     failed = ", ".join(f"{count} {error_type}" for error_type, count in evaluation.failures.items())
     paragraphs = [
         f"# {evaluation.model_id.partition('@')[0]} on labelled recordings",
-        f"Model `{evaluation.model_id}`, as it is; nothing was trained. Judged on {evaluation.n_rows} recordings of "
-        f"{evaluation.n_patients} patients; {evaluation.n_failed} more could not be processed"
+        f"Model `{evaluation.model_id}`, as it is; nothing was trained. Judged on "
+        f"{counted(evaluation.n_rows, 'recording')} of {counted(evaluation.n_patients, 'patient')}; "
+        f"{evaluation.n_failed} more could not be processed"
         f"{f': {failed}' if failed else ''}. Not a medical device.",
         f"**{warning_of(evaluation)}**",
     ]
@@ -69,10 +71,6 @@ def model_report(evaluation: ModelEvaluation) -> str:
 def unsure_rows(evaluation: ModelEvaluation) -> list[tuple[str, str, str]]:
     """Return for each database how many right and wrong predictions are marked, as text for a table."""
     return shares_rows(evaluation.unsure, evaluation.unsure_pooled)
-
-
-def _patients(n: int) -> str:
-    return "patient" if n == 1 else "patients"
 
 
 def rules_note(evaluation: ModelEvaluation) -> str:
@@ -107,7 +105,7 @@ def _known_labels(evaluation: ModelEvaluation, judgement: Judgement) -> list[str
     without = [NOTHING] * len(evaluation.rules)  # They have no probabilities.
     return [
         "## Recordings with one known label",
-        f"{judgement.n_rows} recordings of {judgement.n_patients} {_patients(judgement.n_patients)}. In brackets: the "
+        f"{counted(judgement.n_rows, 'recording')} of {counted(judgement.n_patients, 'patient')}. In brackets: the "
         f"95 % interval over patients (bootstrap).{rules} {f'**{note}**' if evaluation.no_better_than else note}",
         markdown_table(
             ("figure", "model", *evaluation.rules),

@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from heartbeat_core.arrays import Codes
 from heartbeat_core.errors import DatasetError
 from heartbeat_core.labels import Targets
+from heartbeat_core.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ def folds(
     """
     n_groups = len(set(groups))
     if n_groups < n_folds:
-        raise DatasetError(f"{n_groups} patients are too few to hold out one of {n_folds} folds")
+        are = "is" if n_groups == 1 else "are"
+        raise DatasetError(f"{counted(n_groups, 'patient')} {are} too few to hold out one of {n_folds} folds")
     most = int(np.bincount(codes).max())
     if most < n_folds:
         raise DatasetError(f"no label has the {n_folds} rows that {n_folds} folds need; the most is {most}")

@@ -16,6 +16,10 @@ _TRANSIENT_S3_CODES = frozenset(
         *("OperationAborted", "ConditionalRequestConflict"),
     }
 )
+_NO_CREDENTIALS = (
+    "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --config a file with "
+    "'s3: {profile: NAME}' or, for a public bucket, 's3: {anonymous: true}'"
+)
 
 
 class DamagedInTransit(OSError):
@@ -70,7 +74,10 @@ def s3_code(error: BaseException | None) -> str:
 def reason(error: BaseException) -> str:
     """Return why a store's client failed, in one line and without what may be secret."""
     import aiohttp
+    from botocore.exceptions import NoCredentialsError
 
+    if isinstance(error, NoCredentialsError):
+        return _NO_CREDENTIALS
     # The texts of aiohttp's errors contain the URL with its query, which may be secret.
     if isinstance(error, aiohttp.ClientResponseError):
         return f"HTTP status {error.status}"

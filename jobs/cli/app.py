@@ -13,10 +13,10 @@ import typer
 
 from heartbeat_core import __version__
 from heartbeat_core.errors import HeartbeatError, NothingSucceeded, UsageError
+from heartbeat_core.wording import counted
 from jobs.cli.printing import complain, log, out, print_compacted
 from jobs.cli.records import print_json
 from jobs.cluster.forkserver import start_server, use_one_thread
-from jobs.progress import counted
 
 if TYPE_CHECKING:
     from jobs.output.ledger import Totals

@@ -9,11 +9,11 @@ import typer
 from rich import box
 from rich.table import Table
 
+from heartbeat_core.wording import counted
 from jobs.cli.app import app, exit_codes
 from jobs.cli.options import AsJson, StoreConfig, job_settings
 from jobs.cli.printing import out
 from jobs.cli.records import print_json
-from jobs.progress import counted
 
 if TYPE_CHECKING:
     from heartbeat_core.challenges.answers import Question, Scores

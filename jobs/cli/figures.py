@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
+from heartbeat_core.wording import counted
 from jobs.cli.printing import TERMINAL, out
-from jobs.progress import counted
 
 if TYPE_CHECKING:
     from heartbeat_core.evaluation.calls import Calls

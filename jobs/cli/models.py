@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from heartbeat_core.errors import UsageError
+from heartbeat_core.wording import counted
 from jobs.cli.app import GOES_ON, app, exit_codes, prepare_workers
 from jobs.cli.challenges import export_answers
 from jobs.cli.figures import print_judged, print_leaderboard
@@ -23,7 +24,6 @@ from jobs.cli.options import (
 )
 from jobs.cli.printing import log, out, print_places
 from jobs.cli.records import print_json
-from jobs.progress import counted
 
 if TYPE_CHECKING:
     from jobs.settings import JobSettings

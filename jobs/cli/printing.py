@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from rich.console import Console
 from rich.table import Column, Table
 
+from heartbeat_core.wording import counted
 from jobs.logs import JsonLines, json_lines
-from jobs.progress import counted
 
 if TYPE_CHECKING:
     from heartbeat_core.evaluation.agreement import Precision

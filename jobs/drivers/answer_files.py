@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heartbeat_core import storage
-from heartbeat_core.challenges.answers import counted
 from heartbeat_core.challenges.challenge import CHALLENGES, Challenge
 from heartbeat_core.errors import InputError, OutputError, UsageError
 from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.wording import counted
 from jobs.listing.truth import read_truth
 from jobs.output.answers import answers_of, assign, read_results, unanswered
 

@@ -20,6 +20,7 @@ from heartbeat_core.results.duplicates import DUPLICATES
 from heartbeat_core.results.notes import Schema
 from heartbeat_core.settings import Limits
 from heartbeat_core.storage.uris import TABLES
+from heartbeat_core.wording import counted
 from jobs.drivers.derived import keep_derived
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import Found, check_secret
@@ -41,7 +42,6 @@ from jobs.listing.shards import make_shards
 from jobs.output.ledger import Ledger, Totals, by_count
 from jobs.output.newest import count_newest, failed_recordings, newest_errors
 from jobs.output.plans import Generation, Replaced
-from jobs.progress import counted
 from jobs.settings import JobSettings
 from jobs.tasks.shards import ClassifyJob, classify_task
 

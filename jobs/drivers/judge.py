@@ -42,6 +42,7 @@ from heartbeat_core.results.judged import Outcomes, joined_outcomes, judged_tabl
 from heartbeat_core.results.schema import failures_table, with_metadata
 from heartbeat_core.settings import parse_settings
 from heartbeat_core.storage.uris import SUCCESS_NAME, public_uri
+from heartbeat_core.wording import counted
 from jobs.cluster.connect import check_certificates, check_device, connect
 from jobs.cluster.connection import Connection
 from jobs.cluster.runner import Tasks, run_tasks
@@ -49,7 +50,7 @@ from jobs.drivers.reach import reaching
 from jobs.drivers.run import announced, enter, on_cluster
 from jobs.output.ledger import Ledger
 from jobs.output.provenance import claim_entries, datasets_entry
-from jobs.progress import counted, meter
+from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
 from jobs.tasks.outcomes import OUTCOMES_FOLDER, Batch, OutcomesJob, batch_in_isolation, make_batches, predict_batch

@@ -20,6 +20,7 @@ from heartbeat_core.recipe import RESULTS_VERSION
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.wording import counted
 from jobs.cluster.connection import Connection
 from jobs.drivers.log_commits import log_commit
 from jobs.drivers.metrics import serving_metrics
@@ -30,7 +31,7 @@ from jobs.output.lease import BEAT_S, Presence, present
 from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, reconcile
 from jobs.output.plans import Generation, PlanFolder, PlannedShard, Replaced, sum_replaced
 from jobs.output.provenance import describe_origin, recorded
-from jobs.progress import counted, meter
+from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import stop_work
 from jobs.tasks.shards import in_isolation

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os.path import splitext
 
-from jobs.progress import counted
+from heartbeat_core.wording import counted
 
 ROWS_NAMED = 5
 """Rows of a manifest without a path that a message names."""

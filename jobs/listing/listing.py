@@ -25,10 +25,10 @@ from heartbeat_core.formats.table_names import TABLE_SUFFIXES, check_is_no_list
 from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.storage.stores import Entry
 from heartbeat_core.storage.uris import public_uri, query_digest, without_query
+from heartbeat_core.wording import counted
 from jobs.listing.kept import ManifestColumns, Records, kept_cells
 from jobs.listing.left_out import LeftOut
 from jobs.listing.seen import KnownRecordings
-from jobs.progress import counted
 from jobs.settings import Selection
 
 if TYPE_CHECKING:

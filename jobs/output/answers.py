@@ -11,13 +11,14 @@ import numpy as np
 
 from heartbeat_core import storage
 from heartbeat_core.bundles.reasons import POOR_QUALITY
-from heartbeat_core.challenges.answers import Answers, Predicted, Question, counted
+from heartbeat_core.challenges.answers import Answers, Predicted, Question
 from heartbeat_core.challenges.challenge import Challenge
 from heartbeat_core.errors import InputError, UsageError
 from heartbeat_core.labels import PROBABILITY_PREFIX
 from heartbeat_core.results.evaluation import labels_of
 from heartbeat_core.results.folder import Results
 from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.wording import counted
 from jobs.listing.truth import TruthTable, recording_names
 from jobs.output.status import read_status
 

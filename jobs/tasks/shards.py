@@ -25,6 +25,7 @@ from heartbeat_core.labels import Labels
 from heartbeat_core.recipe import Recipe
 from heartbeat_core.recordings.recording import Failure
 from heartbeat_core.settings import Device
+from heartbeat_core.wording import counted
 from jobs.listing.pseudonyms import opened
 from jobs.listing.shards import Shard
 from jobs.output.commits import commit_shard, settle_failures
@@ -193,9 +194,8 @@ def _process(
 def _check_lost(shard: Shard, failures: Sequence[Failure], settled: Collection[str]) -> None:
     lost = [one.recording.public_uri for one in failures if one.recording.recording_id not in settled]
     if lost:
-        recordings = f"{len(lost)} recording{'s' * (len(lost) != 1)}"
         raise StorageError(
-            f"shard {shard.index}: {recordings} cannot be read any more, the first is {lost[0]}; "
+            f"shard {shard.index}: {counted(len(lost), 'recording')} cannot be read any more, the first is {lost[0]}; "
             "restore them and run the same command again, or start in another folder"
         )
 

@@ -14,7 +14,7 @@ import heartbeat_core
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("heartbeat_core", "jobs")
-GROUND = ("errors", "arrays", "labels", "settings", "recipe", "registry", "devices")
+GROUND = ("errors", "arrays", "labels", "settings", "recipe", "registry", "devices", "wording")
 """Modules of the core that belong to no wing."""
 RULES: dict[str, set[str]] = {
     "heartbeat_core.formats": set(),

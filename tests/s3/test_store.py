@@ -106,13 +106,21 @@ def test_one_writer_wins(s3: Store, bucket: str) -> None:
     assert s3.client().cat_file(f"{bucket}/part") == texts[won.index(True)]
 
 
+def without_keys(patch: pytest.MonkeyPatch) -> None:
+    """Leave no credentials, and no machine to ask for some."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        patch.delenv(name)
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
 @pytest.mark.parametrize(
     ("change", "said", "code"),
     [
         (lambda patch: patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong"), "Forbidden|signature", 2),
         # Another attempt may succeed.
         (lambda patch: patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9"), "Could not connect to the endpoint", 1),
-        (lambda patch: patch.delenv("AWS_SECRET_ACCESS_KEY"), "credentials", 2),
+        (lambda patch: patch.delenv("AWS_SECRET_ACCESS_KEY"), "Partial credentials", 2),
+        (without_keys, "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ", 2),
     ],
 )
 def test_a_store_that_refuses_is_one_line(

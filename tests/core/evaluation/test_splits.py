@@ -75,7 +75,7 @@ def test_a_rare_label_is_no_obstacle() -> None:
     [
         (0, 1, "0 patients are too few to hold out one of 5 folds"),
         (30, 4, "4 patients are too few to hold out one of 5 folds"),
-        (1, 1, "1 patients are too few to hold out one of 5 folds"),
+        (1, 1, "1 patient is too few to hold out one of 5 folds"),
     ],
 )
 def test_too_few_patients(n_rows: int, n_groups: int, told: str) -> None:
