@@ -24,6 +24,7 @@ _IDENTITY = {"recording_id", "generation"}
 _ROWS_AT_ONCE = 1024
 _SHOWN = 80
 """Letters of a statement that an error shows."""
+_NO_TABLE = re.compile(r"Table with name (.+?) does not exist")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def answer(connection: DuckDBPyConnection, statement: str, *, as_text: bool = Fa
     InputError
         The statement cannot be run; where that shows only while it runs, ``rows`` raises it.
     """
-    with as_input_errors():
+    with as_input_errors(), _naming_tables(connection):
         if as_text and duckdb.extract_statements(statement)[0].type == StatementType.SELECT:
             statement = connection.sql(statement).project("CAST(COLUMNS(*) AS VARCHAR)").sql_query()
         connection.execute(statement)
@@ -171,7 +172,7 @@ def relation(connection: DuckDBPyConnection, query: str) -> DuckDBPyRelation:
     found = statements(query)
     if len(found) != 1:
         raise InputError(f"give one statement: these are {len(found)}")
-    with as_input_errors():
+    with as_input_errors(), _naming_tables(connection):
         return connection.sql(found[0])
 
 
@@ -183,6 +184,19 @@ def as_input_errors() -> Iterator[None]:
     except duckdb.Error as error:
         told = str(error).partition("\n\nLINE ")[0]
         raise InputError(" ".join(told.split())) from None
+
+
+@contextmanager
+def _naming_tables(connection: DuckDBPyConnection) -> Iterator[None]:
+    """Name the tables that there are where the block asks for another; DuckDB guesses one."""
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        if (wanted := _NO_TABLE.search(str(error))) is None:
+            raise
+        views = "SELECT view_name FROM duckdb_views() WHERE NOT internal AND schema_name = 'main' ORDER BY view_oid"
+        names = ", ".join(name for (name,) in connection.execute(views).fetchall())
+        raise InputError(f"there is no table '{wanted[1]}': there are {names}") from None
 
 
 def quoted(name: str) -> str:

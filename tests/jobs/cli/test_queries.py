@@ -127,6 +127,10 @@ def test_the_lines_name_a_table_that_is_there(tmp_path: Path) -> None:
 def test_wrong_use_is_told_in_one_line(results: Path, tmp_path: Path) -> None:
     assert "holds no tables" in refused("sql", tmp_path / "nowhere", "-c", "SELECT 1")
     assert 'Referenced column "label" not found' in refused("sql", results, "-c", "SELECT label FROM predictions")
+    # A feature set is no table of its own, but the columns of one.
+    for answer_format in ("table", "csv", "json"):
+        told = refused("sql", results, "-c", "SELECT count(*) FROM beats", "--format", answer_format)
+        assert told == "there is no table 'beats': there are predictions, failures"
     assert "only SELECT and EXPLAIN" in refused("sql", results, "-c", f"COPY predictions TO '{tmp_path}/x.csv'")
     assert not (tmp_path / "x.csv").exists()
 
