@@ -75,6 +75,7 @@ models: $(STAMP) ## train the shipped models again: make models DATA=FOLDER (PAS
 	$(BIN)/heartbeat evaluate build/models/dataset --recipe cycles --without artifact -o build/models/evaluation
 	$(BIN)/heartbeat train build/models/dataset -o build/models/cycles --recipe cycles \
 		--evaluation build/models/evaluation --data $(PASCAL)
+	{ echo; cat configs/cycles-elsewhere.md; } >> build/models/cycles/MODEL_CARD.md
 	$(BIN)/heartbeat build-dataset "$(DATA)/pascal-chsc2011" -o build/models/pascal --recipe seed-small \
 		--database pascal --label-map pascal
 	for one in cinc2016:cinc2016 circor:circor-murmur; do \

@@ -36,9 +36,9 @@ def misuse_section(manifest: BundleManifest, drop_labels: Sequence[str]) -> list
         "## What it must not be used for",
         "Diagnosis, triage, or any decision about a person's care. It names what a recording sounds like, and not a "
         "disease.",
-        "Devices, places on the chest, ages and populations outside its data: it was judged on this data and on "
-        "nothing else, and others may give other figures. Where label and device go together in the data, a part "
-        "of what the model finds may be the device.",
+        "Devices, places on the chest, ages and populations outside its data: the figures of this card are of this "
+        "data, and others may give other figures. Where label and device go together in the data, a part of what the "
+        "model finds may be the device.",
     ]
     if not manifest.evaluations:
         return found
