@@ -18,11 +18,14 @@ def write_results(
     failed: Sequence[str] = (),
     poor: Sequence[str] = (),
     thresholds: Sequence[float] | None = None,
+    model_id: str | None = None,
+    audio_sha256: Sequence[str] | None = None,
 ) -> Path:
     """Write a finished folder.
 
     ``rows`` are the probabilities of each recording by its file name; ``failed`` are names of files that failed, and
-    ``poor`` those of poor quality. Results of earlier releases name no thresholds.
+    ``poor`` those of poor quality. Results of earlier releases name no thresholds. ``audio_sha256`` has a digest for
+    each of the rows.
     """
     wanted = [1.0] * len(labels) if thresholds is None else thresholds
     best = [max(range(len(labels)), key=lambda k: row[k] / wanted[k]) for row in rows.values()]
@@ -30,6 +33,7 @@ def write_results(
         {
             "recording_id": pa.array([f"p{name}" for name in rows], pa.string()),
             "uri": pa.array([f"file:///in/{name}" for name in rows], pa.string()),
+            "audio_sha256": pa.array(audio_sha256 or [f"{k:064x}" for k in range(len(rows))], pa.string()),
             "predicted_label": pa.array([labels[code] for code in best], pa.string()),
             "unsure_reason": pa.array(
                 ["low_confidence,poor_quality" if name in poor else None for name in rows], pa.string()
@@ -41,7 +45,7 @@ def write_results(
             "generation": pa.array([0] * len(rows), pa.int32()),
         }
     )
-    facts = {"heartbeat.model_id": f"made-up@{folder.name}"}
+    facts = {"heartbeat.model_id": model_id or f"made-up@{folder.name}"}
     if thresholds is not None:
         facts |= {"heartbeat.labels": json.dumps(list(labels)), "heartbeat.thresholds": json.dumps(list(thresholds))}
     failures = pa.table(

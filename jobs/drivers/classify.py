@@ -25,7 +25,7 @@ from jobs.drivers.derived import keep_derived
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import Found, check_secret
 from jobs.drivers.reach import reaching
-from jobs.drivers.report import keep_manifest, try_report
+from jobs.drivers.report import try_report
 from jobs.drivers.run import (
     Run,
     begin,
@@ -40,6 +40,7 @@ from jobs.listing.pseudonyms import located
 from jobs.listing.seen import KnownRecordings
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import Ledger, Totals, by_count
+from jobs.output.model import keep_manifest
 from jobs.output.newest import count_newest, failed_recordings, newest_errors
 from jobs.output.plans import Generation, Replaced
 from jobs.settings import JobSettings

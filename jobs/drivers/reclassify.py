@@ -27,7 +27,7 @@ from jobs.drivers.derived import keep_derived
 from jobs.drivers.facts import begin_tables, run_facts, write_schemas
 from jobs.drivers.found import check_secret
 from jobs.drivers.reach import reaching
-from jobs.drivers.report import keep_manifest, try_report
+from jobs.drivers.report import try_report
 from jobs.drivers.run import (
     Run,
     begin,
@@ -41,6 +41,7 @@ from jobs.listing.again import look_again
 from jobs.listing.pseudonyms import check_salt, located, pseudonyms
 from jobs.listing.shards import make_shards
 from jobs.output.ledger import RUN_NAME, by_count, count_errors, count_labels, part_name
+from jobs.output.model import keep_manifest
 from jobs.output.newest import newest_recordings, read_newest
 from jobs.output.plans import PlanFolder
 from jobs.output.provenance import recorded

@@ -26,14 +26,7 @@ from rich.console import Console
 import heartbeat_core
 from heartbeat_core import storage
 from heartbeat_core.bundles.drift import Drift
-from heartbeat_core.bundles.manifest import (
-    MANIFEST_NAME,
-    BundleManifest,
-    parse_manifest,
-    read_manifest,
-    shipped_models,
-)
-from heartbeat_core.errors import BundleError, InputError
+from heartbeat_core.errors import InputError
 from heartbeat_core.reporting.drift import N_FARTHEST, UNLIKE
 from heartbeat_core.reporting.facts import (
     PREDICTION_COLUMNS,
@@ -46,16 +39,15 @@ from heartbeat_core.reporting.facts import (
 from heartbeat_core.reporting.report import build_report
 from heartbeat_core.results.files import read_file
 from heartbeat_core.results.sample import Sample, numbers_table, read_sample
-from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER
 from jobs.output.duplicates import count_duplicates
-from jobs.output.ledger import RUN_NAME, Commit, Ledger, by_count, part_name
+from jobs.output.ledger import REPORT_FOLDER, RUN_NAME, Commit, Ledger, by_count, part_name
+from jobs.output.model import find_manifest
 from jobs.output.newest import count_newest, newest_generations, newest_rows
 from jobs.output.status import Status, read_state
 
 PAGE_NAME = "report.html"
-NUMBERS_FOLDER = "_report"
 _FIRST = 3
 """Names of recordings that are shown of each kind of failure."""
 _MOST_KINDS = 30
@@ -94,7 +86,7 @@ def write_report(out: str, known: Mapping[int, Commit] | None = None) -> str:
     report = build_report(facts)
     page = render(report, facts.made_at, f"heartbeat {heartbeat_core.__version__}")
     out = storage.to_uri(out)
-    folder = storage.join(out, NUMBERS_FOLDER)
+    folder = storage.join(out, REPORT_FOLDER)
     names = {f"{figure.name}.parquet": figure.numbers for figure in report.figures}
     for name in set(storage.list_parts(folder)) - names.keys():
         storage.remove(storage.join(folder, name))
@@ -108,11 +100,6 @@ def write_report(out: str, known: Mapping[int, Commit] | None = None) -> str:
     place = storage.join(out, PAGE_NAME)
     storage.put(place, page.encode())
     return place
-
-
-def keep_manifest(out: str, manifest: BundleManifest) -> None:
-    """Keep the facts of the model beside its results, for a report when the model is no longer there."""
-    storage.create(storage.join(out, NUMBERS_FOLDER, MANIFEST_NAME), canonical_json(manifest.model_dump(mode="json")))
 
 
 def read_facts(out: str, known: Mapping[int, Commit] | None = None) -> ReportFacts:
@@ -131,7 +118,7 @@ def read_facts(out: str, known: Mapping[int, Commit] | None = None) -> ReportFac
     rows = _parts(out, "features" if is_classified else ROWS_FOLDER, commits)
     recordings = read_sample(rows, RECORDING_COLUMNS, status.done, newest)
     labels, errors = count_newest(out, commits.values(), status.generations)
-    manifest = _manifest(out, record["identity"]) if is_classified else None
+    manifest = find_manifest(out, str(record["identity"].get("model"))) if is_classified else None
     drifts = {
         shard: Drift.read(commit.notes["drift"])
         for shard, commit in sorted(commits.items())
@@ -202,19 +189,6 @@ def _failures(
                 if row["error_type"] == kind
             ]
     return {kind: FailureType(count, first.get(kind, [])[:_FIRST]) for kind, count in counts.items()}
-
-
-def _manifest(out: str, identity: Mapping[str, Any]) -> BundleManifest | None:
-    """Return the facts of the model, kept beside the results or shipped; None if they are nowhere."""
-    uri = storage.join(out, NUMBERS_FOLDER, MANIFEST_NAME)
-    try:
-        return parse_manifest(storage.read(uri), storage.display(uri))
-    except (FileNotFoundError, BundleError):
-        name = str(identity.get("model", "")).partition("@")[0]
-        if name not in shipped_models():
-            return None
-        found = read_manifest(name)
-        return found if found.model_id == identity["model"] else None
 
 
 def _task(commit: Commit) -> Task:

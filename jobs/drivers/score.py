@@ -17,6 +17,7 @@ from heartbeat_core.challenges.answers import Question, Scores
 from heartbeat_core.challenges.challenge import CHALLENGES, Challenge
 from heartbeat_core.errors import InputError
 from heartbeat_core.storage.uris import public_uri
+from heartbeat_core.wording import counted
 from jobs.listing.truth import TruthTable, read_truth
 from jobs.output.answers import Judged, answers_of, assign, read_results, unanswered
 
@@ -74,6 +75,7 @@ def score(results: Sequence[str], truth: str, challenge: str, out: str | None = 
         if question.name in judged and question.truth.name not in table.columns:
             raise InputError(_no_column(table, question))
     answers, notes = answers_of(judged, asked, table)
+    notes = [*dict.fromkeys(_trained_on(one) for one in judged.values() if one.n_trained_on), *notes]
     true = table.by_record()
     questions = {question.name: question for question in asked.questions}
     scores = {name: asked.score(questions[name], found, true) for name, found in answers.items()}
@@ -82,6 +84,11 @@ def score(results: Sequence[str], truth: str, challenge: str, out: str | None = 
     done = Scored(asked, scores, tuple(notes), left, storage.display(public_uri(target)))
     storage.put(target, _as_json(done, judged, table))
     return done
+
+
+def _trained_on(judged: Judged) -> str:
+    n, of = judged.n_trained_on, counted(len(judged.predicted.names), "recording")
+    return f"{judged.place}: the model was trained on {n} of {of}: its scores are too good"
 
 
 def _no_column(table: TruthTable, question: Question) -> str:

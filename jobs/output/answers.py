@@ -10,6 +10,7 @@ from itertools import permutations
 import numpy as np
 
 from heartbeat_core import storage
+from heartbeat_core.bundles.overlap import count_known
 from heartbeat_core.bundles.reasons import POOR_QUALITY
 from heartbeat_core.challenges.answers import Answers, Predicted, Question
 from heartbeat_core.challenges.challenge import Challenge
@@ -20,6 +21,7 @@ from heartbeat_core.results.folder import Results
 from heartbeat_core.storage.uris import public_uri
 from heartbeat_core.wording import counted
 from jobs.listing.truth import TruthTable, recording_names
+from jobs.output.model import find_manifest
 from jobs.output.status import read_status
 
 
@@ -33,12 +35,15 @@ class Judged:
         Their folder, for messages.
     notes : tuple[str, ...]
         What the user should know of them.
+    n_trained_on : int
+        How many of the recordings the model is known to be trained on.
     """
 
     place: str
     model_id: str
     predicted: Predicted
     notes: tuple[str, ...] = ()
+    n_trained_on: int = 0
 
 
 def read_results(folder: str) -> Judged:
@@ -61,14 +66,18 @@ def read_results(folder: str) -> Judged:
     facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     stored = json.loads(facts.get("heartbeat.thresholds", "null"))
     thresholds = np.array(stored or [1.0] * len(labels))
-    columns = ["uri", "predicted_label", "unsure_reason", *(PROBABILITY_PREFIX + label for label in labels)]
+    model_id = facts.get("heartbeat.model_id", "")
+    manifest = find_manifest(storage.to_uri(folder), model_id)
+    trained_on = "" if manifest is None else manifest.training_data.recordings
+    of_labels = [PROBABILITY_PREFIX + label for label in labels]
+    columns = ["uri", "audio_sha256", "predicted_label", "unsure_reason", *of_labels]
     rows = results.predictions(columns).to_pydict()
     failed = results.failures(["uri"]).column("uri").to_pylist() if results.part_uris("failures") else []
     n_failed = len(failed)
-    probabilities = np.array([rows[name] for name in columns[3:]], np.float64).T
+    probabilities = np.array([rows[name] for name in of_labels], np.float64).T
     return Judged(
         place,
-        facts.get("heartbeat.model_id", ""),
+        model_id,
         Predicted(
             labels=labels,
             thresholds=thresholds,
@@ -80,6 +89,7 @@ def read_results(folder: str) -> Judged:
             ),
         ),
         () if stored else (f"{place}: an earlier version did not store the model's thresholds, so each counts as 1",),
+        count_known(trained_on, rows["audio_sha256"]),
     )
 
 

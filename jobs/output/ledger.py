@@ -37,6 +37,7 @@ COMMITS_FOLDER = "_commits"
 COMPACT_FOLDER = "_compact"
 DRIVERS_FOLDER = "_drivers"
 HISTORY_FOLDER = "_history"
+REPORT_FOLDER = "_report"
 RECORDS_AT_ONCE = 16
 """How many commit records are read at the same time."""
 

@@ -231,6 +231,9 @@ def test_a_set_that_could_never_be_computed_ends_the_job() -> None:
         absent = FeatureSet("mine", "v1", "vector", LOUDNESS.columns, ("samples",), name)
         with pytest.raises(ConfigError, match=f"function of a feature set, {name}, cannot be loaded: .*{told}"):
             absent.compute(one)
+    # A defect of this package is no fault of the user, and keeps its traceback.
+    with pytest.raises(ModuleNotFoundError):
+        FeatureSet("mine", "v1", "vector", LOUDNESS.columns, ("samples",), "heartbeat_core.nothing:f").compute(one)
 
 
 def test_lists_are_finite_too() -> None:

@@ -19,7 +19,8 @@ from heartbeat_core.results import sample
 from heartbeat_core.results.folder import Results
 from jobs.drivers.classify import classify
 from jobs.drivers.compact import compact
-from jobs.drivers.report import NUMBERS_FOLDER, PAGE_NAME, read_facts, write_report
+from jobs.drivers.report import PAGE_NAME, read_facts, write_report
+from jobs.output.ledger import REPORT_FOLDER
 from jobs.settings import JobSettings
 from tests import naive
 from tests.commands import done, refused
@@ -52,7 +53,7 @@ def page_of(out: Path) -> Page:
 
 
 def numbers(out: Path, figure: str) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = from_parquet((out / NUMBERS_FOLDER / f"{figure}.parquet").read_bytes()).to_pydict()
+    found: dict[str, list[Any]] = from_parquet((out / REPORT_FOLDER / f"{figure}.parquet").read_bytes()).to_pydict()
     return found
 
 
@@ -105,7 +106,7 @@ def test_the_numbers_are_those_of_the_tables(folder: Path) -> None:
 
 def test_the_page_shows_these_numbers(folder: Path) -> None:
     page = page_of(folder)
-    for path in (folder / NUMBERS_FOLDER).glob("*.parquet"):
+    for path in (folder / REPORT_FOLDER).glob("*.parquet"):
         shown = page.tables[path.stem][1:]
         stored = list(zip(*numbers(folder, path.stem).values(), strict=True))
         assert len(shown) == len(stored)
@@ -163,10 +164,10 @@ def test_a_run_that_is_not_finished_has_a_report(folder: Path, tmp_path: Path) -
 def test_a_new_report_leaves_no_numbers_of_the_old_one(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(folder, out)
-    (out / NUMBERS_FOLDER / "gone.parquet").write_bytes(b"")
+    (out / REPORT_FOLDER / "gone.parquet").write_bytes(b"")
     write_report(str(out))
-    assert {path.name for path in (out / NUMBERS_FOLDER).iterdir()} == {
-        path.name for path in (folder / NUMBERS_FOLDER).iterdir()
+    assert {path.name for path in (out / REPORT_FOLDER).iterdir()} == {
+        path.name for path in (folder / REPORT_FOLDER).iterdir()
     }
 
 
@@ -275,7 +276,7 @@ def test_a_folder_of_an_earlier_release_has_a_report(folder: Path, tmp_path: Pat
     """Its commit records have no notes, and its model is nowhere."""
     out = tmp_path / "out"
     shutil.copytree(folder, out)
-    shutil.rmtree(out / NUMBERS_FOLDER)
+    shutil.rmtree(out / REPORT_FOLDER)
     for path in (out / "_commits").iterdir():
         record = json.loads(path.read_text())
         del record["notes"], record["ended_at"]

@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from heartbeat_core.bundles.manifest import read_manifest
+from heartbeat_core.bundles.overlap import DIGEST_BYTES
 from heartbeat_core.labels import ORIGINAL_LABELS
 from jobs.drivers.classify import classify
 from jobs.drivers.compact import compact
@@ -108,6 +111,22 @@ def test_the_score_of_2016(tmp_path: Path) -> None:
     assert re.search(r"MAcc sample2016b +0\.5625", told)
     assert f"rules: {written['rules']}" in told
     assert told.endswith(f"  {results}/_scores/cinc2016.json\n")
+
+
+def test_recordings_that_the_model_was_trained_on_are_told(tmp_path: Path) -> None:
+    manifest = read_manifest("cycle-spectrum")
+    first = b64decode(manifest.training_data.recordings)[:DIGEST_BYTES].hex()
+    digests = [first.ljust(64, "0"), "ab" * 32]
+    rows = sure(ORIGINAL_LABELS, a="murmur", b="normal")
+    truth = write_truth(tmp_path, {"a.flac": ("abnormal", "1"), "b.flac": ("normal", "1")}, ("source_label", "quality"))
+    for model_id, told in ((manifest.model_id, True), ("another@12", False)):
+        results = write_results(
+            tmp_path / model_id[:3], ORIGINAL_LABELS, rows, ["c.wav"], model_id=model_id, audio_sha256=digests
+        )
+        printed = done("score", results, "--truth", truth, "--challenge", "cinc2016")
+        note = f"{results}: the model was trained on 1 of 3 recordings: its scores are too good"
+        notes = json.loads((results / "_scores/cinc2016.json").read_text())["notes"]
+        assert (note in printed, note in notes) == (told, told)
 
 
 def test_the_answers_of_2016(tmp_path: Path) -> None:
