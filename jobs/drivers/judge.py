@@ -25,16 +25,15 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.bundles.manifest import BundleManifest, read_manifest, read_weights, resolve, shipped_models
-from heartbeat_core.bundles.overlap import count_known
+from heartbeat_core.bundles.overlap import find_overlap
 from heartbeat_core.datasets.dataset import Dataset
-from heartbeat_core.datasets.labelled import Labelled, content_fingerprint
+from heartbeat_core.datasets.labelled import Labelled
 from heartbeat_core.datasets.several import read_labelled
 from heartbeat_core.errors import DatasetError, NothingSucceeded
 from heartbeat_core.evaluation.diagram import diagram_name, reliability_svg
 from heartbeat_core.evaluation.figures import FIGURES_NAME
 from heartbeat_core.evaluation.finished import ModelEvaluation, ModelPredictions, Overlap, judge_model
 from heartbeat_core.evaluation.finished_report import REPORT_NAME, model_report
-from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.labels import as_labels
 from heartbeat_core.recipe import RESULTS_VERSION
@@ -113,38 +112,6 @@ def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, c
             provenance = {**claim_entries(ledger.out, datasets_entry(identity)), **manifest.provenance}
             _write(ledger.out, provenance, labelled, outcomes, found)
             return found
-
-
-def find_overlap(
-    manifest: BundleManifest, datasets: Sequence[Dataset], labelled: Labelled
-) -> tuple[Overlap, int | None]:
-    """Tell which of the labelled recordings are known to be in the model's training data, and how many.
-
-    A bundle of an earlier version does not name its recordings. A set of rows is then known to be if it has the
-    fingerprint of the training data, with or without the labels that the model was not trained on; and where the
-    alignment reference of the model is among the recordings, some are likely to be.
-    """
-    if digests := manifest.training_data.recordings:
-        n_known = count_known(digests, labelled.audio_sha256)
-        return ("all" if n_known == len(labelled) else "some" if n_known else "none"), n_known
-    if _is_training_data(manifest, labelled):
-        return "all", len(labelled)
-    if any(_is_training_data(manifest, dataset.labelled()) for dataset in datasets):
-        return "some", None
-    references = {dataset.facts.reference_audio_sha256 for dataset in datasets}
-    is_likely = manifest.reference.audio_sha256 in references.union(labelled.audio_sha256)
-    return ("likely" if is_likely else "unknown"), None
-
-
-def _is_training_data(manifest: BundleManifest, labelled: Labelled) -> bool:
-    untrained = tuple(label for label in labelled.targets.labels if label not in manifest.trained_labels)
-    for task in (Task(""), Task("", untrained)):
-        kept = task.rows(labelled.targets)
-        digests = [labelled.audio_sha256[row] for row in kept.tolist()]
-        targets = task.targets(labelled.targets).take(kept)
-        if content_fingerprint(digests, targets) == manifest.training_data.fingerprint:
-            return True
-    return False
 
 
 def _predict(

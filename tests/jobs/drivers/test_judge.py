@@ -19,6 +19,7 @@ from rich.console import Console
 
 from heartbeat_core import storage
 from heartbeat_core.bundles.bundle import load
+from heartbeat_core.bundles.overlap import find_overlap
 from heartbeat_core.bundles.predict import predict
 from heartbeat_core.datasets.dataset import Dataset
 from heartbeat_core.errors import BundleError, DatasetError, InputError, NothingSucceeded, OutputError, StorageError
@@ -28,7 +29,7 @@ from heartbeat_core.results.schema import SCHEMA_VERSION
 from heartbeat_core.settings import Limits
 from jobs.drivers.build_dataset import DatasetOptions, build_dataset
 from jobs.drivers.classify import classify
-from jobs.drivers.judge import find_overlap, judge
+from jobs.drivers.judge import judge
 from jobs.drivers.train import TrainOptions, train
 from jobs.listing.labels import LabelWords, read_labels
 from jobs.output.status import read_status
