@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,10 @@ from heartbeat_core.bundles.reasons import (
 )
 from heartbeat_core.features.beats_columns import BEATS, SEGMENTATION_CONFIDENCE
 from heartbeat_core.learning.limits import MinConfidence, least_confidences
-from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.settings import Settings
+
+if TYPE_CHECKING:  # Commands that only look at a model would load the libraries of audio.
+    from heartbeat_core.recordings.process import RecordingResult
 
 _PLACE = BEATS.names.index(SEGMENTATION_CONFIDENCE)
 

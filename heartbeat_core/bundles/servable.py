@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from heartbeat_core.alignment.placement import Reference
 from heartbeat_core.arrays import Codes
 from heartbeat_core.bundles.bundle import Bundle, pack
+from heartbeat_core.bundles.digests import short_digests
 from heartbeat_core.bundles.manifest import ReferenceFacts, TrainingData
-from heartbeat_core.bundles.overlap import short_digests
 from heartbeat_core.bundles.predictions import Sureness
 from heartbeat_core.datasets.labelled import content_fingerprint
 from heartbeat_core.errors import ConfigError, DatasetError

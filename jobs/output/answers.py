@@ -10,7 +10,7 @@ from itertools import permutations
 import numpy as np
 
 from heartbeat_core import storage
-from heartbeat_core.bundles.overlap import count_known
+from heartbeat_core.bundles.digests import count_known
 from heartbeat_core.bundles.reasons import POOR_QUALITY
 from heartbeat_core.challenges.answers import Answers, Predicted, Question
 from heartbeat_core.challenges.challenge import Challenge

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from heartbeat_core.bundles.digests import DIGEST_BYTES
 from heartbeat_core.bundles.manifest import read_manifest
-from heartbeat_core.bundles.overlap import DIGEST_BYTES
 from heartbeat_core.labels import ORIGINAL_LABELS
 from jobs.drivers.classify import classify
 from jobs.drivers.compact import compact
