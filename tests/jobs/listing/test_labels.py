@@ -489,7 +489,9 @@ GAPS = ("nan", "NaN", "None", "NA", "n/a", " NULL ", "<NA>")
 def test_what_programs_write_for_a_missing_value_is_an_empty_cell(tmp_path: Path, word: str) -> None:
     """As a patient it would make one person of many."""
     rows = [("a.wav", "murmur", "1.0"), ("b.wav", word, word), ("c.wav", "normal", "2.0")]
-    found = read_labels(str(write_csv(tmp_path / "l.csv", ("path", "label", "patient"), rows)))
+    file = write_csv(tmp_path / "l.csv", ("path", "label", "patient"), rows)
+    found = read_labels(str(file), keep_columns=["patient"])
+    assert [row.kept for row in found.rows] == [("1",), (None,), ("2",)]  # Named as the patient is.
     assert [(row.label, row.patient_id) for row in found.rows] == [("murmur", "1"), (None, None), ("normal", "2")]
     assert found.labels == ORIGINAL_LABELS
     told = f"1 cell of the column 'label' is '{word.strip()}', which is taken for an empty cell"
