@@ -200,7 +200,27 @@ def place(query: Frames, reference: Reference, pad_mode: PadMode) -> Placement:
 
 
 def pad(query: Frames, offset_frames: int, length: int) -> Frames:
-    """Return [length, 2] float32: ``query`` from ``offset_frames`` on (cut at ``length``), with zeros elsewhere."""
+    """Return a sequence at its offset, with zeros elsewhere.
+
+    Parameters
+    ----------
+    query : ndarray, [n, 2] float32
+        Hz, linear magnitude.
+    offset_frames : int
+        Number of zero frames in front.
+    length : int
+        Frames of the reference; what lies beyond is cut.
+
+    Returns
+    -------
+    ndarray, [length, 2] float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pad(np.ones((2, 2), np.float32), 1, 4)[:, 0].tolist()
+    [0.0, 1.0, 1.0, 0.0]
+    """
     padded = np.zeros((length, 2), dtype=np.float32)
     kept = query[: length - offset_frames]
     padded[offset_frames : offset_frames + len(kept)] = kept

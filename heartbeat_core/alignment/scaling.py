@@ -131,7 +131,22 @@ class ScalerFit:
 
 
 def fit_scaler(frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64], length: int) -> Scaler:
-    """Fit the per-position scaler on raw aligned rows."""
+    """Fit the scaler of each position and channel to aligned rows; zeros of the padding count.
+
+    Parameters
+    ----------
+    frames : Sequence[ndarray], n of [m, 2] float32
+        The frames of each recording without padding: Hz, linear magnitude.
+    offsets : ndarray, [n] int64
+        The number of zero frames in front of each.
+    length : int
+        Frames of the reference.
+
+    Returns
+    -------
+    Scaler
+        Means and deviations, [length, 2].
+    """
     fit = ScalerFit(length)
     for row, offset in zip(frames, offsets.tolist(), strict=True):
         fit.add(row, offset)

@@ -83,7 +83,17 @@ class Bundle:
         return vectors_read(self.manifest.recipe.input)
 
     def classify(self, results: Sequence[RecordingResult]) -> Predictions:
-        """Predict labels of processed recordings.
+        """Predict the labels of processed recordings.
+
+        Parameters
+        ----------
+        results : Sequence[RecordingResult]
+            n recordings, processed with the model's recipe and reference, with the feature sets that it reads.
+
+        Returns
+        -------
+        Predictions
+            Logits and probabilities [n, n_labels] float32, codes [n] int64, and why each one is unsure.
 
         Raises
         ------

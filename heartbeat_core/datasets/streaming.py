@@ -155,6 +155,18 @@ def loader(stream: AlignedStream, workers: int = 0) -> DataLoader[Batch]:
     The processes are spawned, because open filesystems do not survive a fork. They stay for all epochs, because
     starting them takes seconds. Each process reads two batches ahead. These are in shared memory (``/dev/shm``), and
     containers often have too little of it for long references. Call ``stream.set_epoch`` before each iteration.
+
+    Parameters
+    ----------
+    stream : AlignedStream
+        What to read, and how large a batch is.
+    workers : int
+        How many processes read.
+
+    Returns
+    -------
+    DataLoader
+        Yields the batches of the stream as they are: inputs [n, length * 2] float32, codes [n] int64.
     """
     if workers == 0:
         return DataLoader(stream, batch_size=None)

@@ -69,15 +69,31 @@ class Results:
             raise InputError(f"{storage.display(self.uri)} holds no results: 'heartbeat classify' writes them")
 
     def predictions(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one row per classified recording; raises InputError if a column does not exist."""
+        """Return the newest prediction of each classified recording.
+
+        Parameters
+        ----------
+        columns : Sequence[str] | None
+            Which columns, in this order; None takes all. ``heartbeat describe`` explains them.
+
+        Returns
+        -------
+        pa.Table
+            One row for each recording, in the order of the parts.
+
+        Raises
+        ------
+        InputError
+            The table does not exist yet, or has no such column.
+        """
         return self._newest("predictions", columns)
 
     def features(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one row per classified recording; raises as ``predictions``."""
+        """Return the newest features of each classified recording; parameters and errors as of ``predictions``."""
         return self._newest("features", columns)
 
     def failures(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one row per recording that could not be processed; raises as ``predictions``."""
+        """Return why each recording failed that could not be processed; parameters and errors as of ``predictions``."""
         return self._newest(FAILURES, columns)
 
     def schema(self, table: str = "predictions") -> pa.Schema:
