@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -253,7 +254,7 @@ def test_ctrl_c_ends_the_query_and_not_the_prompt(results: Path) -> None:
         printed = read_until(one.stdout, b"Leave: exit")
         for _ in range(2):
             os.write(ours, f"{LONG};\n".encode())
-            time.sleep(2)
+            wait_for_work(one)
             one.send_signal(signal.SIGINT)
             printed += read_until(one.stdout, b"interrupted")
         os.write(ours, b"SELECT 40 + 2 AS n;\nexit\n")
@@ -263,6 +264,14 @@ def test_ctrl_c_ends_the_query_and_not_the_prompt(results: Path) -> None:
     assert b"42" in printed
     assert b"Traceback" not in printed
     assert b"stopping in order" not in printed
+
+
+def wait_for_work(process: subprocess.Popen[bytes], cpu_s: float = 2.0) -> None:
+    """Wait until a process has computed for longer than its start takes, or than a prompt needs for a line."""
+    process_of = psutil.Process(process.pid)
+    enough = process_of.cpu_times().user + cpu_s
+    while process_of.cpu_times().user < enough:
+        time.sleep(0.05)
 
 
 def read_until(stream: IO[bytes], text: bytes) -> bytes:
@@ -279,7 +288,7 @@ def read_until(stream: IO[bytes], text: bytes) -> bytes:
 def test_ctrl_c_ends_a_query_of_the_command_line(results: Path, answer_format: str) -> None:
     command = [sys.executable, "-m", "jobs.cli", "sql", str(results), "--format", answer_format, "-c", LONG]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as one:
-        time.sleep(3)
+        wait_for_work(one)
         one.send_signal(signal.SIGINT)
         _, told = one.communicate(timeout=60)
     assert one.returncode == 130, told.decode()
