@@ -56,6 +56,7 @@ decision: {calibrated: true, inner_folds: 2}
 def _connect(
     settings: Any, shared: str, access: Any, worth: int | None = None, tell: Any = None
 ) -> Iterator[SimpleNamespace]:
+    assert tell is not None, "no driver lets a person wait for a scheduler in silence"
     facts = {"n_workers": 1, "n_threads": 1, "address": "none", "dashboard": "none", "is_local": True}
     yield SimpleNamespace(client=None, shape={"kind": "local", "workers": 1, "threads": 1}, **facts)
 
