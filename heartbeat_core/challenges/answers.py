@@ -72,12 +72,35 @@ class Question:
         return {label.lower() for label in labels} <= self.by_label.keys()
 
     def class_codes(self, labels: Labels) -> Codes:
-        """Return [n_labels] int64: the code of the class of each label, and -1 for a label that says nothing."""
+        """Return the code of the class of each label.
+
+        Parameters
+        ----------
+        labels : Labels
+            Each is in ``by_label``, in any mix of small and capital letters.
+
+        Returns
+        -------
+        ndarray, [n_labels] int64
+            -1 for a label that says nothing.
+        """
         named = (self.by_label[label.lower()] for label in labels)
         return np.array([-1 if one is None else self.classes.index(one) for one in named], np.int64)
 
     def class_probabilities(self, labels: Labels, probabilities: Values) -> Values:
-        """Return [n, n_classes] float64: the sums of the probabilities [n, n_labels] of each class's labels."""
+        """Return the probability of each class: the sum over its labels.
+
+        Parameters
+        ----------
+        labels : Labels
+            As in ``class_codes``.
+        probabilities : ndarray, [n, n_labels] float64
+
+        Returns
+        -------
+        ndarray, [n, n_classes] float64
+            A row sums to less than 1 where a label that says nothing has a probability.
+        """
         belongs = self.class_codes(labels)[:, np.newaxis] == np.arange(len(self.classes))
         found: Values = probabilities @ belongs.astype(np.float64)
         return found
@@ -130,7 +153,24 @@ class Answers:
     probabilities: Values
 
     def at(self, ids: Sequence[str]) -> Answers:
-        """Return the answers of ``ids``, in that order; without an answer, ``NO_ANSWER`` and zeros."""
+        """Return the answers of some recordings or patients.
+
+        Parameters
+        ----------
+        ids : Sequence[str]
+            m names, in any order.
+
+        Returns
+        -------
+        Answers
+            m answers, in the order of ``ids``; where there is none, ``NO_ANSWER`` and zeros.
+
+        Examples
+        --------
+        >>> found = Answers(("a", "b"), np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+        >>> found.at(["b", "c"]).codes
+        array([ 1, -1])
+        """
         place = {one: number for number, one in enumerate(self.ids)}
         rows = np.array([place.get(one, len(self.ids)) for one in ids], np.int64)
         return Answers(

@@ -50,16 +50,52 @@ class Challenge(Protocol):
         """Return how predictions become answers, in one line for the user."""
 
     def record_of(self, name: str) -> str:
-        """Return what a recording belongs to, from its file name without the ending."""
+        """Return what a recording belongs to, from its file name without the ending of audio files."""
 
     def answer(self, question: Question, predicted: Predicted, records: Sequence[str]) -> Answers:
-        """Return the answers to a question; ``records`` says what each of the predicted recordings belongs to."""
+        """Return the answers to a question.
+
+        Parameters
+        ----------
+        question : Question
+            One of ``questions`` that the labels of ``predicted`` answer.
+        predicted : Predicted
+            Of n recordings.
+        records : Sequence[str]
+            What each of the n recordings belongs to: a name of its own, or its patient.
+
+        Returns
+        -------
+        Answers
+            One for each recording or patient, in ascending order of their names.
+        """
 
     def score(self, question: Question, answers: Answers, truth: Truth) -> Scores:
-        """Return the official measures; the truth has the question's column."""
+        """Return the official measures of the answers to a question.
+
+        Parameters
+        ----------
+        question : Question
+            One of ``questions``.
+        answers : Answers
+            They need not be complete: ``Scores.notes`` tells what became of the truth without an answer.
+        truth : Truth
+            It has the question's column.
+        """
 
     def files(self, answers: Mapping[str, Answers]) -> dict[str, str]:
-        """Return the official answer files, by name, from the answers by question; questions may be missing."""
+        """Return the official answer files.
+
+        Parameters
+        ----------
+        answers : Mapping[str, Answers]
+            By the name of the question: at least one, and others may be missing.
+
+        Returns
+        -------
+        dict[str, str]
+            By name, the text of each file.
+        """
 
 
 CHALLENGES: Registry[Challenge] = Registry("challenge", "heartbeat.challenges", (CINC2016, MOODY2022))

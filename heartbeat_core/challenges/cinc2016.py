@@ -87,6 +87,11 @@ def modified_accuracy_2016b(counts: NDArray[np.int64]) -> Accuracy:
     counts : ndarray, [2, 2, 3] int64
         As in ``modified_accuracy``.
 
+    Returns
+    -------
+    Accuracy
+        With the answers a, q, n for 1, 0, -1: ``Se = (Aa + Aq / 2) / A`` and ``Sp = (Nn + Nq / 2) / N``.
+
     Examples
     --------
     >>> normal, abnormal = [[270, 10, 20], [20, 15, 15]], [[15, 5, 80], [4, 6, 10]]

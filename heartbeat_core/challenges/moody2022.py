@@ -52,7 +52,20 @@ def one_answer(outputs: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def count(outputs: NDArray[np.bool_], labels: NDArray[np.bool_]) -> Counts:
-    """Return the confusion matrix [n_output_classes, n_label_classes] of ``one_answer`` rows: outputs by labels."""
+    """Return the confusion matrix.
+
+    Parameters
+    ----------
+    outputs : ndarray, [n, n_output_classes] bool
+        As ``one_answer`` returns them.
+    labels : ndarray, [n, n_label_classes] bool
+        With one class in each row.
+
+    Returns
+    -------
+    ndarray, [n_output_classes, n_label_classes] int64
+        Rows of each output, by label.
+    """
     return outputs.astype(np.int64).T @ labels.astype(np.int64)
 
 
@@ -115,7 +128,7 @@ def cost(counts: Counts, output_classes: Sequence[str]) -> float:
 
 
 def auroc(labels: NDArray[np.bool_], probabilities: Values) -> Values:
-    """Return [n_classes] float64: the area under each class's ROC curve, by trapezoids.
+    """Return the area under each class's ROC curve, by trapezoids.
 
     Parameters
     ----------
@@ -134,21 +147,52 @@ def auroc(labels: NDArray[np.bool_], probabilities: Values) -> Values:
 
 
 def auprc(labels: NDArray[np.bool_], probabilities: Values) -> Values:
-    """Return [n_classes] float64: the area under each class's curve of precision over recall, by steps.
+    """Return the area under each class's curve of precision over recall, by steps.
 
-    Parameters and result as for ``auroc``, but a class that all rows have has an area of 1.
+    Parameters
+    ----------
+    labels : ndarray, [n, n_classes] bool
+    probabilities : ndarray, [n, n_classes] float64
+
+    Returns
+    -------
+    ndarray, [n_classes] float64
+        NaN for a class that no row has, and 1 for a class that all rows have. The challenge's figure is the mean of
+        those that are not NaN.
     """
     pairs = zip(labels.T, probabilities.T, strict=True)
     return np.array([average_precision_score(true, chance) if true.any() else np.nan for true, chance in pairs])
 
 
 def f_measures(counts: Counts) -> Values:
-    """Return [n_classes] float64: ``2 TP / (2 TP + FP + FN)``; NaN for a class of neither an output nor a label."""
+    """Return the F-measure of each class.
+
+    Parameters
+    ----------
+    counts : ndarray, [n_classes, n_classes] int64
+        As ``count`` returns it, with the same classes on both sides.
+
+    Returns
+    -------
+    ndarray, [n_classes] float64
+        ``2 TP / (2 TP + FP + FN)``; NaN for a class of neither an output nor a label.
+    """
     return _ratios(2 * np.diagonal(counts), counts.sum(axis=0) + counts.sum(axis=1))
 
 
 def accuracies(counts: Counts) -> Values:
-    """Return [n_classes] float64: the share of each label's rows with the right output; NaN where it has no rows."""
+    """Return the share of each label's rows with the right output.
+
+    Parameters
+    ----------
+    counts : ndarray, [n_classes, n_classes] int64
+        As in ``f_measures``.
+
+    Returns
+    -------
+    ndarray, [n_classes] float64
+        NaN for a label without rows.
+    """
     return _ratios(np.diagonal(counts), counts.sum(axis=0))
 
 

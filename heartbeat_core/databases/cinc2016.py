@@ -84,6 +84,18 @@ CINC2016 = CinC2016()
 def parse_reference(text: str, where: str) -> dict[str, str]:
     r"""Return the class of each recording, ``normal`` or ``abnormal``, from a ``REFERENCE.csv``.
 
+    Parameters
+    ----------
+    text : str
+        The content of the file.
+    where : str
+        Its name, for messages.
+
+    Returns
+    -------
+    dict[str, str]
+        By recording, in the order of the file.
+
     Raises
     ------
     InputError
@@ -102,7 +114,9 @@ def parse_reference(text: str, where: str) -> dict[str, str]:
 
 
 def parse_quality(text: str, where: str) -> dict[str, Quality]:
-    r"""Return class and quality of each recording from a ``REFERENCE_withSQI.csv``; raises as ``parse_reference``.
+    r"""Return class and quality of each recording from a ``REFERENCE_withSQI.csv``.
+
+    Parameters, order and errors are those of ``parse_reference``.
 
     Examples
     --------

@@ -123,7 +123,14 @@ CIRCOR = CirCor()
 
 
 def parse_patient(text: str, where: str) -> Patient:
-    """Return the content of an ``ID.txt``; ``where`` is its path, for messages.
+    """Return the content of an ``ID.txt``.
+
+    Parameters
+    ----------
+    text : str
+        The content of the file.
+    where : str
+        Its path, which ends in the patient's number and ``.txt``; also for messages.
 
     Raises
     ------
@@ -148,9 +155,20 @@ def parse_patient(text: str, where: str) -> Patient:
 
 
 def parse_segments(text: str, where: str) -> list[Piece]:
-    r"""Return the segmentation of a recording as (start, end, state), in seconds and in the order of the file.
+    r"""Return the segmentation of a recording from its ``.tsv``.
 
-    Pieces of no length are left out, and pieces that overlap are kept: both occur as published.
+    Parameters
+    ----------
+    text : str
+        The content of the file.
+    where : str
+        Its path, for messages.
+
+    Returns
+    -------
+    list[tuple[float, float, int]]
+        Start and end in s, and the state (as in ``Segment``), in the order of the file. Pieces of no length are left
+        out, and pieces that overlap are kept: both occur as published.
 
     Raises
     ------
@@ -187,6 +205,11 @@ def parse_segments(text: str, where: str) -> list[Piece]:
 
 def join_numbers(links: Iterable[tuple[int, int]]) -> dict[int, int]:
     """Return, for each number, the smallest of those that links join it with, directly or through others.
+
+    Parameters
+    ----------
+    links : Iterable[tuple[int, int]]
+        A number without another is linked with itself.
 
     Examples
     --------

@@ -56,6 +56,20 @@ class DatabaseTable:
     ) -> DatabaseTable:
         """Return the table of rows; a row says nothing in the columns that it lacks.
 
+        Parameters
+        ----------
+        rows : Sequence[dict[str, str | None]]
+            The cells of each recording, by column.
+        segments : list[Segment] | None
+            The published segmentation; None where there is none.
+        notes : list[str] | None
+            Lines for the user; None for none.
+
+        Returns
+        -------
+        DatabaseTable
+            Its columns are in the order in which the rows name them first.
+
         Examples
         --------
         >>> DatabaseTable.of_rows([{"path": "a.wav"}, {"path": "b.wav", "age": "Child"}]).columns
@@ -83,8 +97,20 @@ class Database(Protocol):
     def read(self, folder: str) -> DatabaseTable:
         """Read the files in a folder, or below any URL.
 
+        Parameters
+        ----------
+        folder : str
+            The folder as it was published: a path or any fsspec URL.
+
+        Returns
+        -------
+        DatabaseTable
+            One row per recording.
+
         Raises
         ------
         InputError
             A file is missing, damaged, or contradicts another. The message is one line that names it.
+        StoreUnavailable
+            The store does not answer.
         """

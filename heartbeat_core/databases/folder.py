@@ -85,6 +85,8 @@ class Folder:
     ------
     InputError
         It cannot be listed.
+    StoreUnavailable
+        The store does not answer.
     """
 
     def __init__(self, place: str) -> None:
@@ -110,12 +112,37 @@ class Folder:
         return without_ending(path) in self._audio
 
     def check_recording(self, path: str, named_by: str) -> None:
-        """Raise InputError unless a recording is there; see ``has_recording``."""
+        """Check that a recording is there; see ``has_recording``.
+
+        Parameters
+        ----------
+        path : str
+            Its published name, relative to the folder.
+        named_by : str
+            The file that names it, for messages.
+
+        Raises
+        ------
+        InputError
+            It is not there.
+        """
         if not self.has_recording(path):
             raise InputError(f"{self.show(path)}: expected this recording, because {named_by} names it, found none")
 
     def check_no_others(self, prefix: str, known: set[str], named_by: str, problems: Problems) -> None:
-        """Add a problem for each recording directly in a folder that is not among the known paths."""
+        """Add a problem for each recording directly in a folder that is not among the known paths.
+
+        Parameters
+        ----------
+        prefix : str
+            The folder, relative to this one, with ``/`` behind it; empty for this one itself.
+        known : set[str]
+            Paths of recordings; their audio endings do not count.
+        named_by : str
+            What should name a recording, for messages.
+        problems : Problems
+            Takes the problems.
+        """
         stems = {without_ending(path) for path in known}
         for stem, path in self._audio.items():
             if stem.startswith(prefix) and "/" not in stem[len(prefix) :] and stem not in stems:
@@ -123,12 +150,21 @@ class Folder:
                     raise InputError(f"{self.show(path)}: expected {named_by} to name this recording, and it does not")
 
     def read_text(self, path: str, why: str) -> str:
-        """Return a text file; ``why`` says, for messages, why it should be there.
+        """Return a text file (UTF-8).
+
+        Parameters
+        ----------
+        path : str
+            Relative to the folder.
+        why : str
+            Why the file should be there, for messages.
 
         Raises
         ------
         InputError
-            It does not exist, cannot be read, or is not text.
+            It does not exist, or is not text.
+        StorageError
+            It cannot be read.
         """
         shown = self.show(path)
         if path not in self._uris:
@@ -164,6 +200,8 @@ class Folder:
         ------
         InputError
             A file cannot be read. This ends the reading at once, since the store may fail for all of them.
+        StoreUnavailable
+            The store does not answer.
         """
         found: dict[str, T] = {}
         pool = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="database")

@@ -91,12 +91,29 @@ def file_stem(name: str) -> str:
 
 
 def parse_table(text: str, where: str) -> list[Entry]:
-    """Return the rows of ``set_a.csv`` or ``set_b.csv``; ``where`` is its path, for messages.
+    r"""Return the rows of ``set_a.csv`` or ``set_b.csv``.
+
+    Parameters
+    ----------
+    text : str
+        The content of the file.
+    where : str
+        Its path, for messages.
+
+    Returns
+    -------
+    list[Entry]
+        In the order of the file; None where a label or sublabel is empty.
 
     Raises
     ------
     InputError
         It is not such a table, or has no rows.
+
+    Examples
+    --------
+    >>> parse_table("dataset,fname,label,sublabel\na,set_a/normal__1.wav,normal,\n", "set_a.csv")
+    [Entry(name='set_a/normal__1.wav', label='normal', sublabel=None)]
     """
     records = read_records(text.encode(), ".csv", where)
     if missing := [name for name in _COLUMNS if name not in records]:

@@ -50,7 +50,14 @@ class Header:
 
 
 def parse_header(text: str, where: str) -> Header:
-    r"""Return a header from its text; ``where`` is its file, for messages.
+    r"""Return a header from its text.
+
+    Parameters
+    ----------
+    text : str
+        The content of the file.
+    where : str
+        Its path, for messages.
 
     Raises
     ------

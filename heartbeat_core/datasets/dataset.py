@@ -117,7 +117,7 @@ class Rows:
         return self.targets.codes
 
     def take(self, index: NDArray[np.int64]) -> Rows:
-        """Return the rows at ``index``, in that order."""
+        """Return the rows at ``index``, [m] int64, in that order."""
         chosen = index.tolist()
         return Rows(
             [self.recording_id[i] for i in chosen],
@@ -131,7 +131,7 @@ class Rows:
         )
 
     def padded(self, length: int) -> NDArray[np.float32]:
-        """Return [n, length, 2] float32: the rows, padded with zeros."""
+        """Return [n, length, 2] float32: the rows, padded with zeros; frames beyond ``length`` are cut."""
         rows = [pad(frames, offset, length) for frames, offset in zip(self.frames, self.offsets, strict=True)]
         return np.stack(rows) if rows else np.zeros((0, length, 2), np.float32)
 
@@ -143,6 +143,8 @@ class Rows:
 class Dataset:
     """A finished aligned dataset.
 
+    Methods that read also raise StorageError where the store refuses a request.
+
     Parameters
     ----------
     uri : str | os.PathLike
@@ -152,6 +154,8 @@ class Dataset:
     ------
     DatasetError
         It does not exist, is not finished, or is not a dataset that this program can read.
+    StoreUnavailable
+        The store does not answer.
 
     Examples
     --------
@@ -219,7 +223,7 @@ class Dataset:
         Raises
         ------
         DatasetError
-            A part is missing or damaged.
+            A part is missing or damaged, or has a label that is not one of the dataset's.
         """
         n_rows = 0
         for uri in self.part_uris():
@@ -229,7 +233,7 @@ class Dataset:
         self._check_whole(n_rows)
 
     def rows(self) -> Rows:
-        """Return all rows."""
+        """Return all rows; raises as ``iter_parts``."""
         parts = list(self.iter_parts())
         return Rows(
             [value for part in parts for value in part.recording_id],
@@ -269,7 +273,7 @@ class Dataset:
         )
 
     def names_databases(self) -> bool:
-        """Tell whether each labelled recording names its database."""
+        """Tell whether each labelled recording names its database; raises as ``read_part``."""
         if "database" not in self._people:
             return False
         rows = (row for uri in self.part_uris() for row in read_part(uri, ["label", "database"]).to_pylist())
@@ -378,7 +382,10 @@ def _count_rows(uri: str) -> int:
 
 
 def unpadded_rows(table: Table, layout: Layout) -> tuple[NDArray[np.int64], list[Frames]]:
-    """Return the offsets [n] and the unpadded frames [n_frames_i, 2] of the rows of a part, in any layout."""
+    """Return the offsets, [n] int64, and the unpadded frames, n arrays [n_frames_i, 2] float32, of the rows of a part.
+
+    ``table`` has the columns ``n_frames``, ``offset_frames``, ``frequency_hz`` and ``amplitude``, stored in ``layout``.
+    """
     offsets = numbers(table.column("offset_frames")).astype(np.int64)
     n_frames = numbers(table.column("n_frames"))
     frequency, amplitude = (list_values(table.column(name)) for name in ("frequency_hz", "amplitude"))

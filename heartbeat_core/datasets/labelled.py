@@ -67,5 +67,12 @@ class Labelled:
 
 
 def content_fingerprint(audio_sha256: list[str], targets: Targets) -> str:
-    """Return a SHA-256 (hex) over the content and labels of rows, in any order."""
+    """Return a SHA-256 (hex) over the content and labels of rows, in any order.
+
+    Parameters
+    ----------
+    audio_sha256 : [n] text
+    targets : Targets
+        The labels of the n rows.
+    """
     return fingerprint(sorted(zip(audio_sha256, map(str, targets.cells()), strict=True)))

@@ -20,12 +20,23 @@ def read_labelled(datasets: Sequence[Dataset]) -> Labelled:
     A ``patient_id`` stands for the same person in all of them. Recordings with the same audio are one person's, so that
     they never lie on both sides of a split.
 
+    Parameters
+    ----------
+    datasets : Sequence[Dataset]
+        At least one.
+
+    Returns
+    -------
+    Labelled
+        With the labels of the dataset that has all labels of the others, and the traits that at least one dataset has.
+
     Raises
     ------
     InputError
         No dataset has all labels of the others.
     DatasetError
-        A recording is in two of the datasets, or two folders of the same name stand for databases.
+        A recording is in two of the datasets, two folders of the same name stand for databases, or a dataset cannot be
+        read (``Dataset.iter_parts``).
     """
     parts = [dataset.labelled() for dataset in datasets]
     if len(parts) == 1:
@@ -48,7 +59,19 @@ def read_labelled(datasets: Sequence[Dataset]) -> Labelled:
 
 
 def data_notes(recipes: Sequence[Recipe], labelled: Labelled) -> list[str]:
-    """Return what the user should know of the recordings before these recipes learn from them, a line each."""
+    """Return what the user should know of the recordings before these recipes learn from them.
+
+    Parameters
+    ----------
+    recipes : Sequence[Recipe]
+    labelled : Labelled
+        The recordings to learn from.
+
+    Returns
+    -------
+    list[str]
+        A line for each recipe that names labels which the datasets do not have, and one if audio occurs more than once.
+    """
     notes = [_describe_unknown_labels(recipe, labelled.targets.labels) for recipe in recipes]
     return [note for note in (*notes, _describe_repeated(labelled)) if note]
 
@@ -82,6 +105,13 @@ def _describe_unknown_labels(recipe: Recipe, labels: Labels) -> str | None:
 
 def check_labels(recipe: Recipe, labels: Labels) -> None:
     """Check that datasets with these labels have those that a recipe declares.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        One that declares no labels accepts any.
+    labels : Labels
+        Of the datasets, in order.
 
     Raises
     ------

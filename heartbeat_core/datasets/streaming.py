@@ -134,6 +134,19 @@ class Expander:
     ----------
     scaler : Scaler
         The scaler of all positions.
+
+    Attributes
+    ----------
+    length : int
+        Frames of a padded row.
+
+    Examples
+    --------
+    >>> expander = Expander(Scaler(mean=np.ones((3, 2)), scale=np.full((3, 2), 2.0)))
+    >>> row = np.empty((3, 2), np.float32)
+    >>> expander.expand(np.full((1, 2), 5, np.float32), offset=1, out=row)
+    >>> row[:, 0].tolist()
+    [-0.5, 2.0, -0.5]
     """
 
     def __init__(self, scaler: Scaler) -> None:
@@ -142,7 +155,17 @@ class Expander:
         self._padding = scaler.transform(np.zeros((self.length, 2), np.float32))
 
     def expand(self, frames: Frames, offset: int, out: NDArray[np.float32]) -> None:
-        """Fill ``out`` [length, 2] with exactly the values of ``scaler.transform(pad(frames, offset, length))``."""
+        """Fill ``out`` with exactly the values of ``scaler.transform(pad(frames, offset, length))``.
+
+        Parameters
+        ----------
+        frames : ndarray, [n_frames, 2] float32
+            Hz, linear magnitude; unpadded.
+        offset : int
+            Number of zero frames in front, with ``offset + n_frames <= length``.
+        out : ndarray, [length, 2] float32
+            Takes the z-scored values.
+        """
         out[:] = self._padding
         window = slice(offset, offset + len(frames))
         centred = frames - self._scaler.mean[window]

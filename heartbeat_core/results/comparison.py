@@ -100,6 +100,16 @@ class Comparison:
 def compare_results(before: str, after: str) -> Comparison:
     """Compare the results in two folders, of which ``N_SHOWN`` flips and features are returned.
 
+    Parameters
+    ----------
+    before, after : str
+        Output folders of ``classify``: paths or any fsspec URLs.
+
+    Returns
+    -------
+    Comparison
+        Of the newest row of each recording. Features that did not move are left out.
+
     Raises
     ------
     InputError
@@ -117,6 +127,13 @@ def compare_generations(out: str, before: int, after: int) -> Comparison:
     """Compare the results in one folder as they were after two generations; returns and raises as ``compare_results``.
 
     Rows that ``compact`` has removed are not known any more.
+
+    Parameters
+    ----------
+    out : str
+        The output folder of ``classify``: a path or any fsspec URL.
+    before, after : int
+        Numbers of generations: 0 for the first run, then one for each update or retry.
     """
     connection = open_empty()
     for side, generation in (("before", before), ("after", after)):
@@ -130,7 +147,13 @@ def was_compacted(out: str) -> bool:
 
 
 def last_generation(out: str) -> int:
-    """Return the number of the newest generation of which a folder has a row; raises as ``compare_results``."""
+    """Return the number of the newest generation of which a folder has a row; raises as ``compare_results``.
+
+    Parameters
+    ----------
+    out : str
+        The output folder of ``classify``: a path or any fsspec URL.
+    """
     connection = open_empty()
     _check(add_tables(connection, out), out)
     union = " UNION ALL ".join(f"SELECT generation FROM parts.{name}" for name in ("predictions", FAILURES))

@@ -88,6 +88,11 @@ def add_tables(
         Where the views of the newest rows are, and those of the rows of all generations.
     last_generation : int | None
         The views are those of the folder as it was after this generation; None for all.
+
+    Returns
+    -------
+    list[str]
+        Names of the tables, the main ones first.
     """
     tables = find_tables(out)
     uri = storage.to_uri(out)
@@ -125,10 +130,28 @@ def columns(connection: DuckDBPyConnection, table: str, schema: str = "main") ->
 def statements(text: str) -> list[str]:
     """Return the statements of a text, all of which only read.
 
+    Parameters
+    ----------
+    text : str
+        SQL of DuckDB: any number of statements, divided by ``;``.
+
+    Returns
+    -------
+    list[str]
+        The statements in order, without the ``;`` behind them.
+
     Raises
     ------
     InputError
         The text is not SQL, or a statement may write.
+
+    Examples
+    --------
+    >>> statements("SELECT 1; SELECT 2;")
+    ['SELECT 1', 'SELECT 2']
+    >>> statements("DROP TABLE predictions")
+    Traceback (most recent call last):
+    heartbeat_core.errors.InputError: only SELECT and EXPLAIN are run here, and this may write: DROP TABLE predictions
     """
     with as_input_errors():
         found = duckdb.extract_statements(text)
@@ -149,6 +172,11 @@ def answer(connection: DuckDBPyConnection, statement: str, *, as_text: bool = Fa
     as_text : bool
         Return each value as DuckDB writes it, in place of a Python value; None is null in both.
 
+    Returns
+    -------
+    Answer
+        Its rows are fetched as they are taken. Take them before the next statement of this connection.
+
     Raises
     ------
     InputError
@@ -163,6 +191,17 @@ def answer(connection: DuckDBPyConnection, statement: str, *, as_text: bool = Fa
 
 def relation(connection: DuckDBPyConnection, query: str) -> DuckDBPyRelation:
     """Return the answer to one statement as a relation, which gives tables of pandas, polars and Arrow.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+    query : str
+        SQL of DuckDB.
+
+    Returns
+    -------
+    DuckDBPyRelation
+        Nothing is read until it is asked for a result.
 
     Raises
     ------

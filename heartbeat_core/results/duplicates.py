@@ -44,13 +44,25 @@ class DuplicateFinder:
         self._rows = [np.empty((0, 3), np.uint64)]
 
     def add(self, part: pa.Table) -> None:
-        """Take a part of a table."""
+        """Take a part of a table, of which it reads ``columns``.
+
+        Parameters
+        ----------
+        part : pa.Table
+            Its ``recording_id`` are 16 hex digits and its ``audio_sha256`` 64, none null.
+        """
         ids, digests = (part.column(name).to_pylist() for name in self.columns)
         digits = "".join(f"{id_}{digest[:_DIGEST_DIGITS]}" for id_, digest in zip(ids, digests, strict=True))
         self._rows.append(np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64).reshape(-1, 3))
 
     def finish(self) -> pa.Table:
-        """Return the table ``duplicates``, in the order of the plan."""
+        """Return the table ``duplicates`` of all parts so far, in the order of the plan.
+
+        Returns
+        -------
+        pa.Table
+            With the columns ``DUPLICATES`` and their notes; a recording that is the first of its audio has no row.
+        """
         rows = np.concatenate(self._rows)
         self._rows = [rows]
         # Stable: of the recordings with the same audio, the first one stays first.

@@ -21,13 +21,25 @@ FOLD_VERSION = 2
 
 
 def fold_schema(labels: Labels) -> pa.Schema:
-    """Return the columns of a fold: one row per recording; ``row`` is its number among the labelled rows."""
+    """Return the columns of a fold: one row per recording; ``row`` is its number among the labelled rows.
+
+    Parameters
+    ----------
+    labels : Labels
+        By code; each has a column ``prob_LABEL`` (float64).
+    """
     probabilities = dict.fromkeys(_probabilities(labels), pa.float64())
     return make_schema(row=pa.int32(), predicted_code=pa.int8(), unsure=pa.bool_(), **probabilities)
 
 
 def out_of_fold_schema(labels: Labels) -> pa.Schema:
-    """Return the columns of the pooled predictions: one row per recording, task and seed."""
+    """Return the columns of the pooled predictions: one row per recording, task and seed.
+
+    Parameters
+    ----------
+    labels : Labels
+        By code; each has a column ``prob_LABEL`` (float64).
+    """
     identity = ("recording_id", "uri", "audio_sha256", "patient", "device", "database", "label", "predicted_label")
     return make_schema(
         **dict.fromkeys(("recipe", "task"), TEXT),
@@ -48,20 +60,46 @@ def _probabilities(labels: Labels) -> list[str]:
 
 
 def inputs_table(rows: Sequence[Inputs]) -> pa.Table:
-    """Return arrays [n_i, width_i] float32 as a table."""
+    """Return the inputs of n recordings as a table with the columns ``INPUTS``.
+
+    Parameters
+    ----------
+    rows : Sequence[ndarray]
+        n arrays [n_i, width_i] float32.
+
+    Examples
+    --------
+    >>> table = inputs_table([np.ones((2, 3), np.float32), np.zeros((1, 4), np.float32)])
+    >>> [row.shape for row in table_inputs(table)]
+    [(2, 3), (1, 4)]
+    """
     arrays = [column([row.shape[1] for row in rows], pa.int32()), list_column([row.reshape(-1) for row in rows])]
     return pa.Table.from_arrays(arrays, schema=INPUTS)
 
 
 def table_inputs(table: pa.Table) -> list[Inputs]:
-    """Return the arrays of an ``inputs_table``."""
+    """Return the arrays in an ``inputs_table``: for each row one of [n_i, width_i] float32."""
     widths = numbers(table.column("width")).tolist()
     values = list_values(table.column("values"))
     return [row.reshape(-1, width) for row, width in zip(values, widths, strict=True)]
 
 
 def fold_table(result: FoldResult, labels: Labels) -> pa.Table:
-    """Return the predictions of a fold as a table; its metadata holds the time and the size."""
+    """Return the predictions of a fold as a table; its metadata holds the time and the size.
+
+    Parameters
+    ----------
+    result : FoldResult
+        Of n recordings.
+    labels : Labels
+        The labels of the columns of ``result.probabilities``, in order.
+
+    Returns
+    -------
+    pa.Table
+        n rows with the columns of ``fold_schema``. Metadata: ``heartbeat.fit_s`` (s, to the millisecond) and
+        ``heartbeat.n_bytes`` (empty if it is not known).
+    """
     arrays = [
         column(result.rows, pa.int32()),
         column(result.predicted, pa.int8()),
@@ -74,7 +112,7 @@ def fold_table(result: FoldResult, labels: Labels) -> pa.Table:
 
 
 def table_fold(table: pa.Table) -> FoldResult:
-    """Return the predictions in a ``fold_table``."""
+    """Return the predictions in a ``fold_table``, in the order of its rows."""
     metadata: Mapping[bytes, bytes] = table.schema.metadata
     n_bytes = metadata[b"heartbeat.n_bytes"].decode()
     return FoldResult(
@@ -88,7 +126,22 @@ def table_fold(table: pa.Table) -> FoldResult:
 
 
 def out_of_fold_table(labelled: Labelled, recipe: str, folds: Iterable[tuple[str, int, int, FoldResult]]) -> pa.Table:
-    """Return the predictions of all folds of a recipe; ``folds`` are (task, seed, number, result)."""
+    """Return the predictions of all folds of a recipe.
+
+    Parameters
+    ----------
+    labelled : Labelled
+        The recordings to which the rows of the folds refer.
+    recipe : str
+        The recipe's name.
+    folds : Iterable[tuple[str, int, int, FoldResult]]
+        Task, seed, number and result of each fold; at least one.
+
+    Returns
+    -------
+    pa.Table
+        With the columns of ``out_of_fold_schema``: the rows of the folds, one fold after the other.
+    """
     labels, cells = labelled.targets.labels, labelled.targets.cells()
     schema = out_of_fold_schema(labels)
     identity = (

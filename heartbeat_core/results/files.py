@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 def read_file(uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read one Parquet file.
 
+    Parameters
+    ----------
+    uri : str
+    columns : list[str] | None
+        Names of the columns to read; None reads all.
+
+    Returns
+    -------
+    pa.Table
+        With the key-value metadata of the file.
+
     Raises
     ------
     InputError

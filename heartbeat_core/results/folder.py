@@ -45,6 +45,8 @@ class Results:
         It holds none of the tables.
     ConfigError
         A key of ``s3`` is not known, or its value is wrong.
+    StorageError
+        The store refuses a request or does not answer.
 
     Examples
     --------
@@ -84,7 +86,9 @@ class Results:
         Raises
         ------
         InputError
-            The table does not exist yet, or has no such column.
+            The table does not exist yet, has no such column, or a part of it is damaged.
+        FileNotFoundError, StorageError
+            As ``storage.read``.
         """
         return self._newest("predictions", columns)
 
@@ -99,10 +103,17 @@ class Results:
     def schema(self, table: str = "predictions") -> pa.Schema:
         """Return the columns of a table's first part, with what it says of the run as metadata.
 
+        Parameters
+        ----------
+        table : str
+            ``predictions``, ``features`` or ``failures``.
+
         Raises
         ------
         InputError
-            The table has no part yet.
+            The table has no part yet, or the first one is damaged.
+        FileNotFoundError, StorageError
+            As ``storage.read``.
         """
         if not self._parts[table]:
             raise self._missing(table)
@@ -110,7 +121,18 @@ class Results:
             return read_schema(self._parts[table][0])
 
     def part_uris(self, table: str) -> list[str]:
-        """Return the URIs of the Parquet files of a table, for an engine that reads them itself."""
+        """Return the URIs of the Parquet files of a table, for an engine that reads them itself.
+
+        Parameters
+        ----------
+        table : str
+            ``predictions``, ``features`` or ``failures``.
+
+        Returns
+        -------
+        list[str]
+            In order; empty if the table does not exist yet. They hold the rows of all generations.
+        """
         return list(self._parts[table])
 
     def sql(self, query: str) -> DuckDBPyRelation:

@@ -42,7 +42,22 @@ class Outcomes:
 
 
 def outcomes_table(outcomes: Outcomes, labels: Labels) -> pa.Table:
-    """Return the outcomes as a table, the failures behind the predictions; a failure has the code -1."""
+    """Return the outcomes as a table, the failures behind the predictions.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Of n predicted and m failed recordings.
+    labels : Labels
+        The labels of the model, by code.
+
+    Returns
+    -------
+    pa.Table
+        n + m rows with ``row``, ``uri``, ``predicted_code`` (-1 for a failure), ``unsure_reason``, ``stage``,
+        ``error_type``, ``message``, and ``prob_LABEL`` (float32) of each label, which is 0 for a failure. Only failures
+        have a ``uri``.
+    """
     n, failures = len(outcomes.rows), outcomes.failures
     nothing = [None] * n
     probabilities = np.concatenate([outcomes.probabilities, np.zeros((len(failures), len(labels)), np.float32)])
@@ -66,7 +81,7 @@ def outcomes_table(outcomes: Outcomes, labels: Labels) -> pa.Table:
 
 
 def table_outcomes(table: pa.Table) -> Outcomes:
-    """Return the outcomes in an ``outcomes_table``."""
+    """Return the outcomes in an ``outcomes_table``. The recordings of the failures have no ``relative_path``."""
     codes = numbers(table.column("predicted_code")).astype(np.int64)
     rows = numbers(table.column("row")).astype(np.int64)
     names = [name for name in table.column_names if name.startswith(PROBABILITY_PREFIX)]
@@ -96,7 +111,22 @@ def joined_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
 
 
 def judged_table(labelled: Labelled, outcomes: Outcomes, model_id: str) -> pa.Table:
-    """Return one row per predicted recording, with its labels, as the model knows them, and its prediction."""
+    """Return one row per predicted recording, with its labels, as the model knows them, and its prediction.
+
+    Parameters
+    ----------
+    labelled : Labelled
+        The recordings to which the row numbers refer, with the labels of the model.
+    outcomes : Outcomes
+        Of n predicted recordings; failures are left out.
+    model_id : str
+
+    Returns
+    -------
+    pa.Table
+        n rows: what is known of each recording (text, with a column for each trait), ``predicted_label``,
+        ``unsure_reason``, ``model_id``, and ``prob_LABEL`` (float32) of each label.
+    """
     labels, index = labelled.targets.labels, outcomes.rows.tolist()
     cells = labelled.targets.cells()
     identity: dict[str, Sequence[str | None]] = {

@@ -26,12 +26,37 @@ _TYPES: dict[KeptType, pa.DataType] = {
 
 
 def with_kept(schema: pa.Schema, kept: Sequence[KeptColumn]) -> pa.Schema:
-    """Return a schema with the kept columns, which may be null, behind its own."""
+    """Return a schema with the kept columns, which may be null, behind its own.
+
+    Parameters
+    ----------
+    schema : pa.Schema
+    kept : Sequence[KeptColumn]
+        Their names and types.
+
+    Returns
+    -------
+    pa.Schema
+        Without the metadata of ``schema``.
+    """
     return pa.schema([*schema, *(pa.field(one.column, _TYPES[one.type]) for one in kept)])
 
 
 def listed_columns(recordings: Sequence[Recording], kept: Sequence[KeptColumn]) -> dict[str, Any]:
-    """Return the columns of ``LISTED``, the patient and the kept columns of recordings."""
+    """Return the columns of ``LISTED``, the patient and the kept columns of recordings.
+
+    Parameters
+    ----------
+    recordings : Sequence[Recording]
+        n recordings.
+    kept : Sequence[KeptColumn]
+        In the order of ``Recording.kept``; each cell is converted to the type of its column.
+
+    Returns
+    -------
+    dict[str, list]
+        By name, the n values of each column; None is null.
+    """
     return {
         "relative_path": [recording.relative_path for recording in recordings],
         "modified_at": [recording.modified for recording in recordings],

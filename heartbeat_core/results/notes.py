@@ -138,13 +138,29 @@ class Description:
 
 
 def with_notes(schema: pa.Schema) -> pa.Schema:
-    """Return a schema whose fields have ``unit`` and ``method`` as metadata; a column without a note is ``kept``."""
+    """Return a schema whose fields have ``unit`` and ``method`` as metadata; a column without a note is ``kept``.
+
+    The metadata of the schema itself stays. The names of all columns together decide the notes, since a feature set
+    counts only where all of its columns are there.
+    """
     notes = _notes(tuple(schema.names))
     return pa.schema([field.with_metadata(_entries(notes.get(field.name))) for field in schema], schema.metadata)
 
 
 def describe(schema: pa.Schema) -> list[Description]:
-    """Describe the columns of a stored table, in order."""
+    """Describe the columns of a stored table, in order.
+
+    Parameters
+    ----------
+    schema : pa.Schema
+        As ``with_notes`` returned it, or of an earlier version, which had no metadata of fields.
+
+    Returns
+    -------
+    list[Description]
+        One for each column. ``meaning`` is empty where the stored method is neither that of the column's note nor
+        ``kept``.
+    """
     notes = _notes(tuple(schema.names))
     found = []
     for field in schema:
@@ -167,7 +183,19 @@ def describe(schema: pa.Schema) -> list[Description]:
 
 
 def frictionless(schema: pa.Schema) -> dict[str, Any]:
-    """Return a Frictionless Table Schema of a table (datapackage.org), with ``unit`` and ``method`` as well."""
+    """Return a Frictionless Table Schema of a table (datapackage.org), with ``unit`` and ``method`` as well.
+
+    Parameters
+    ----------
+    schema : pa.Schema
+        With or without metadata: the notes are attached anew.
+
+    Returns
+    -------
+    dict[str, Any]
+        Ready for JSON. Columns that are not null are ``required``. The primary key is ``patient_id`` in the table of
+        patients, and otherwise those of ``recording_id`` and ``generation`` that are there.
+    """
     fields = []
     for one, field in zip(describe(with_notes(schema)), schema, strict=True):
         more = {"unit": one.unit, "method": one.method}

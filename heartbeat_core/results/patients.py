@@ -38,6 +38,11 @@ def patients_schema(labels: Labels) -> pa.Schema:
 
     ``n_recordings`` counts the listed recordings; ``n_failed`` of them could not be processed, and ``n_unsure`` were
     classified and are unsure. A patient all of whose recordings failed has no label.
+
+    Parameters
+    ----------
+    labels : Labels
+        By code; each has the columns ``prob_LABEL`` and ``worst_prob_LABEL`` (float32).
     """
     probabilities = [f"{PROBABILITY_PREFIX}{label}" for label in labels]
     return make_schema(
@@ -66,7 +71,7 @@ class PatientPool:
     manifest : BundleManifest
         Of the model that predicted.
     site_column : str | None
-        The kept column of sites.
+        The kept column of sites; None leaves the sites empty.
 
     Attributes
     ----------
@@ -91,7 +96,7 @@ class PatientPool:
         self._worst = np.zeros((0, len(manifest.labels)))
 
     def add(self, part: pa.Table) -> None:
-        """Take a part of ``predictions``."""
+        """Take a part of ``predictions``, of which it reads ``columns``."""
         known, rows = self._rows_of(part)
         unsure = np.array(part.column("unsure").to_pylist(), bool)[known].astype(int)
         values = np.array([part.column(name).to_pylist() for name in self._probabilities], np.float64).T[known]
@@ -100,12 +105,23 @@ class PatientPool:
         np.maximum.at(self._worst, rows, values)
 
     def add_failed(self, part: pa.Table) -> None:
-        """Take a part of ``failures``."""
+        """Take a part of ``failures``, of which it reads ``failed_columns``."""
         _, rows = self._rows_of(part)
         np.add.at(self._n, (rows, np.full(len(rows), 2)), 1)
 
     def finish(self, run_id: str) -> pa.Table:
-        """Return the table ``patients``, in the order of the patients."""
+        """Return the table ``patients``, in the order of the patients.
+
+        Parameters
+        ----------
+        run_id : str
+            Of the run that writes the table.
+
+        Returns
+        -------
+        pa.Table
+            One row per patient, with the columns of ``patients_schema`` and their notes.
+        """
         ids = sorted(self._rows)
         order = np.array([self._rows[one] for one in ids], np.int64)
         n, labels = self._n[order], self._manifest.labels
@@ -178,7 +194,13 @@ class PatientPool:
 
 
 def find_site_column(kept: Sequence[str]) -> str | None:
-    """Return the column of sites among the kept columns, None if there is none."""
+    """Return the column of sites among the kept columns, None if there is none.
+
+    Parameters
+    ----------
+    kept : Sequence[str]
+        Names of kept columns in the tables (lower_snake_case).
+    """
     return next((name for name in SITE_COLUMNS if name in kept), None)
 
 

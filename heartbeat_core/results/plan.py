@@ -42,7 +42,18 @@ PLAN = make_schema(
 
 
 def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
-    """Return a piece of the plan: numbered shards, with one row per recording."""
+    """Return a piece of the plan, with one row per recording.
+
+    Parameters
+    ----------
+    shards : Sequence[tuple[int, Sequence[Recording]]]
+        Number and recordings of each shard.
+
+    Returns
+    -------
+    pa.Table
+        With the columns ``PLAN``, in the order of the shards.
+    """
     rows = [(index, recording) for index, recordings in shards for recording in recordings]
     columns: dict[str, Any] = {"shard": [index for index, _ in rows]}
     for name in PLAN.names[1:]:
@@ -52,7 +63,18 @@ def plan_table(shards: Sequence[tuple[int, Sequence[Recording]]]) -> pa.Table:
 
 
 def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
-    """Return the recordings in a ``plan_table`` by shard, in order."""
+    """Return the recordings in a ``plan_table`` by shard, in order.
+
+    Parameters
+    ----------
+    table : pa.Table
+        With the columns ``PLAN``.
+
+    Returns
+    -------
+    dict[int, list[Recording]]
+        By the number of the shard, in the order of the table.
+    """
     shards: dict[int, list[Recording]] = {}
     rows = table.drop_columns("modified").to_pylist()
     for row, modified in zip(rows, times(table.column("modified")), strict=True):
@@ -62,9 +84,20 @@ def plan_shards(table: pa.Table) -> dict[int, list[Recording]]:
 
 
 def plan_rows(table: pa.Table) -> list[tuple[int, int, int, int]]:
-    """Return where each shard stands in a ``plan_table``, in order: its number, first row, rows and expected bytes.
+    """Return where each shard stands in a ``plan_table``, in order.
 
-    Only the columns ``shard`` and ``size_bytes`` are needed. No recording is made: this is fast for long plans.
+    No recording is made: this is fast for long plans.
+
+    Parameters
+    ----------
+    table : pa.Table
+        Only ``shard`` and ``size_bytes`` are needed. The rows of a shard follow one another.
+
+    Returns
+    -------
+    list[tuple[int, int, int, int]]
+        Number, first row, number of rows, and expected bytes of each shard. A recording of unknown size counts as
+        ``USUAL_SIZE_BYTES``.
     """
     sizes = numbers(table.column("size_bytes"), missing=USUAL_SIZE_BYTES)
     shards = numbers(table.column("shard"))

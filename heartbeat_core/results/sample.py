@@ -75,18 +75,24 @@ def read_sample(
     parts : Sequence[str]
         URIs of all parts, in order.
     columns : Sequence[str]
-        Numbers, booleans, texts or times; times become seconds since 1970.
+        Numbers, booleans, texts or times; times become seconds since 1970. Lists of floats are left out.
     n_rows : int
         About how many rows the table has.
     newest : Callable[[Table], Table]
         Takes the newest rows of a part, by ``recording_id`` and ``generation``.
 
+    Returns
+    -------
+    Sample
+        At most ``MOST_PARTS`` parts at even distances, in order. The limits on bytes and rows hold for parts of even
+        size.
+
     Raises
     ------
     InputError
-        A part is damaged.
-    StorageError
-        The store cannot be reached.
+        A part is damaged, or lacks a column that the first one has.
+    FileNotFoundError, StorageError
+        As ``storage.read``.
     """
     if not parts:
         return Sample({}, {}, 0, 0, 1)
@@ -120,7 +126,14 @@ def read_sample(
 
 
 def numbers_table(columns: Mapping[str, Sequence[str | int | float | None]]) -> bytes:
-    """Return columns as a Parquet file; the type of each is that of its first value, and None is null."""
+    """Return columns as a Parquet file.
+
+    Parameters
+    ----------
+    columns : Mapping[str, Sequence[str | int | float | None]]
+        Columns of one length, by name; None is null. A column with a text has to be texts. One of integers becomes
+        int64, and any other float64.
+    """
     kinds = {name: _kind(values) for name, values in columns.items()}
     schema = make_schema(**{f"{name}_": kind for name, kind in kinds.items()})
     return to_parquet(make_table(columns, schema))

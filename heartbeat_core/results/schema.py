@@ -56,6 +56,16 @@ def predictions_schema(labels: Labels) -> pa.Schema:
     ``generation`` counts the updates of the folder from 0. The newest row of a recording has the highest value.
     ``confidence`` is the probability of the predicted label. ``unsure_reason`` says why a prediction is unreliable.
     ``logits`` are the outputs of the network in the order of the codes.
+
+    Parameters
+    ----------
+    labels : Labels
+        The labels of the model, by code. Each has a column ``prob_LABEL``.
+
+    Returns
+    -------
+    pa.Schema
+        Of a table with one row per recording. Probabilities and logits are float32. Kept columns are not among them.
     """
     return make_schema(
         recording_id=TEXT,
@@ -94,6 +104,11 @@ def features_schema(feature_sets: Sequence[str]) -> pa.Schema:
     """Return the columns of the features table for the requested sets; the table has one row per recording.
 
     The two lists of ``aligned`` are unpadded, and ``offset_frames`` says where they begin.
+
+    Parameters
+    ----------
+    feature_sets : Sequence[str]
+        Names of feature sets. Their columns come in the order of ``catalogue.FEATURE_SETS``.
 
     Raises
     ------
@@ -160,8 +175,9 @@ def predictions_table(
     Parameters
     ----------
     results : Sequence[RecordingResult]
+        n results.
     predictions : Predictions
-        In the order of ``results``.
+        Of n recordings, in the order of ``results``.
     labels : Labels
         The labels of the model, by code.
     model_id : str
@@ -171,9 +187,14 @@ def predictions_table(
         The number of the update or retry that made the rows; 0 for the first run.
     run_id : str
     now : datetime
-        When the recordings were processed.
+        When the recordings were processed, with a time zone.
     kept : Sequence[KeptColumn]
         Columns of the user's table that go along.
+
+    Returns
+    -------
+    pa.Table
+        n rows with the columns of ``predictions_schema`` and behind them the kept ones.
     """
     n = len(results)
     codes, probabilities = predictions.codes, predictions.probabilities
@@ -205,8 +226,24 @@ def features_table(
 ) -> pa.Table:
     """Return one feature row per result, with unpadded frames.
 
+    Parameters
+    ----------
+    results : Sequence[RecordingResult]
+        Each has the vectors and lists of the sets.
+    feature_sets : Sequence[str]
+        Names of the sets to write.
+    generation, kept
+        As in ``predictions_table``.
+
+    Returns
+    -------
+    pa.Table
+        With the columns of ``features_schema`` and behind them the kept ones.
+
     Raises
     ------
+    ConfigError
+        As ``catalogue.sets_written``.
     ValueError
         A result lacks a feature set.
     """
@@ -227,9 +264,19 @@ def features_table(
 def recordings_table(
     results: Sequence[RecordingResult], padded_length: int | None, labels: Labels, kept: Sequence[KeptColumn] = ()
 ) -> pa.Table:
-    """Return the rows of a dataset with these labels; with ``padded_length``, the frames include their padding.
+    """Return one row of a dataset per result: the columns ``RECORDINGS`` and behind them the kept ones.
 
     ``label`` is a cell: one label, or several joined by ``|``. ``label_code`` is null unless it is one label.
+
+    Parameters
+    ----------
+    results : Sequence[RecordingResult]
+    padded_length : int | None
+        Frames of the reference, to which the frames are padded with zeros. None keeps them unpadded.
+    labels : Labels
+        The labels of the dataset, by code.
+    kept : Sequence[KeptColumn]
+        As in ``predictions_table``.
     """
     frames = [
         result.frames if padded_length is None else pad(result.frames, result.placement.offset_frames, padded_length)
@@ -248,7 +295,18 @@ def recordings_table(
 
 
 def segments_table(segments: Sequence[tuple[str, float, float, int]]) -> pa.Table:
-    """Return one row per segment: recording_id, start and end in seconds, state."""
+    """Return one row per segment, with the columns ``SEGMENTS``.
+
+    Parameters
+    ----------
+    segments : Sequence[tuple[str, float, float, int]]
+        The recording_id, start and end in s, and state of each.
+
+    Examples
+    --------
+    >>> segments_table([("0a" * 8, 0.1, 0.25, 1)]).to_pylist()
+    [{'recording_id': '0a0a0a0a0a0a0a0a', 'start_s': 0.1, 'end_s': 0.25, 'state': 1}]
+    """
     columns = zip(*segments, strict=True) if segments else [()] * len(SEGMENTS)
     return make_table(dict(zip(SEGMENTS.names, map(list, columns), strict=True)), SEGMENTS)
 
@@ -256,7 +314,10 @@ def segments_table(segments: Sequence[tuple[str, float, float, int]]) -> pa.Tabl
 def failures_table(
     failures: Sequence[Failure], *, generation: int, run_id: str, now: datetime, kept: Sequence[KeptColumn] = ()
 ) -> pa.Table:
-    """Return one row per failure."""
+    """Return one row per failure: the columns ``FAILURES`` and behind them the kept ones.
+
+    ``now`` is when the rows were made. The other parameters are as in ``predictions_table``.
+    """
     n = len(failures)
     columns = {
         "recording_id": [failure.recording.recording_id for failure in failures],
@@ -274,7 +335,7 @@ def failures_table(
 
 
 def holdout_table(holdout: Holdout) -> pa.Table:
-    """Return the held-out rows with their logits."""
+    """Return the held-out rows with their logits, as a table with the columns ``HOLDOUT``."""
     columns = {
         "audio_sha256": holdout.audio_sha256,
         "label": holdout.targets.cells(),
@@ -285,7 +346,20 @@ def holdout_table(holdout: Holdout) -> pa.Table:
 
 
 def with_metadata(table: pa.Table, provenance: Mapping[str, str]) -> pa.Table:
-    """Attach the version of the schema and the provenance of the run as metadata, and to each column its note."""
+    """Attach the version of the schema and the provenance of the run as metadata, and to each column its note.
+
+    Parameters
+    ----------
+    table : pa.Table
+        Metadata that it has already is replaced.
+    provenance : Mapping[str, str]
+        What is said of the run. Each key gets the prefix ``heartbeat.``.
+
+    Returns
+    -------
+    pa.Table
+        The same rows and columns.
+    """
     entries = {"heartbeat.schema_version": str(SCHEMA_VERSION)}
     entries |= {f"heartbeat.{key}": value for key, value in provenance.items()}
     schema = with_notes(table.schema).with_metadata(entries)

@@ -36,6 +36,22 @@ def lacking_inputs(schema: pa.Schema, recipe: Recipe) -> list[str]:
     A set of another version counts as lacking; so do frames that were computed with other settings, and all sets of
     results of earlier releases, which do not say their version.
 
+    Parameters
+    ----------
+    schema : pa.Schema
+        Of a stored part, with its metadata.
+    recipe : Recipe
+
+    Returns
+    -------
+    list[str]
+        Names of sets, in the order of the recipe's ``input``.
+
+    Raises
+    ------
+    ConfigError
+        As ``catalogue.sets_read``.
+
     Examples
     --------
     >>> lacking_inputs(pa.schema([]), Recipe(name="r", input="beats+cycle-spectrum"))
@@ -56,10 +72,24 @@ def _holds(schema: pa.Schema, one: FeatureSet, recipe: Recipe) -> bool:
 def read_inputs(part: bytes, recipe: Recipe) -> pa.Table:
     """Return the columns of a part of a features table that ``stored_results`` reads.
 
+    Parameters
+    ----------
+    part : bytes
+        A Parquet file.
+    recipe : Recipe
+        Of the model; its ``input`` names the feature sets.
+
+    Returns
+    -------
+    pa.Table
+        All rows of the part.
+
     Raises
     ------
     InputError
         The part is damaged, or lacks an input of the recipe (``lacking_inputs``).
+    ConfigError
+        As ``catalogue.sets_read``.
     """
     columns = [column.name for one in sets_read(recipe.input) for column in one.columns]
     return from_parquet(part, list(dict.fromkeys([*_IDENTITY, *_FACTS, *_QUALITY, *columns])))
@@ -141,7 +171,24 @@ def _place(
 def keep_rows(part: bytes, inputs: pa.Table, recording_ids: Sequence[str]) -> pa.Table | None:
     """Return the rows of these recordings, in their order, as generation 0; None if these are all rows as they are.
 
-    ``inputs`` is what ``read_inputs`` returned of the part.
+    Parameters
+    ----------
+    part : bytes
+        A Parquet file of the table ``features``.
+    inputs : pa.Table
+        What ``read_inputs`` returned of the part.
+    recording_ids : Sequence[str]
+        Some of those of the part.
+
+    Returns
+    -------
+    pa.Table | None
+        With all columns of the part.
+
+    Raises
+    ------
+    InputError
+        The part is damaged.
     """
     ids = inputs.column("recording_id").to_pylist()
     if ids == list(recording_ids) and not any(inputs.column("generation").to_pylist()):

@@ -18,7 +18,17 @@ def find_tables(out: str) -> dict[str, tuple[str, ...]]:
     """Return the URIs of the Parquet files of each table in an output folder, the main tables first.
 
     A table is a folder of parts (``OUT/predictions/``) or one file (``OUT/segments.parquet``). Names that begin with
-    ``_`` are no tables.
+    ``_`` or ``.`` are no tables.
+
+    Parameters
+    ----------
+    out : str
+        A path or any fsspec URL.
+
+    Returns
+    -------
+    dict[str, tuple[str, ...]]
+        By table, the URIs of its files in order: at least one.
 
     Raises
     ------
@@ -48,10 +58,24 @@ def describe_tables(out: str, table: str | None = None) -> dict[str, list[Descri
 
     The last one of ``features`` is ``duplicate_of``, which only its view has.
 
+    Parameters
+    ----------
+    out : str
+        A path or any fsspec URL.
+    table : str | None
+        The name of a table; None for all.
+
+    Returns
+    -------
+    dict[str, list[Description]]
+        By table, its columns in order.
+
     Raises
     ------
     InputError
         As ``find_tables``. Also if there is no such table, or its first file is damaged.
+    FileNotFoundError, StorageError
+        As ``storage.read``.
     """
     tables = find_tables(out)
     if table is not None and table not in tables:

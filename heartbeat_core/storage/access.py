@@ -43,7 +43,11 @@ PROBE_PREFIX = "_probe-"
 class Access:
     """How stores are reached. It contains only names and no secrets, so that it may be sent to workers.
 
-    ``looks_first`` makes ``create`` look for the file first, for a store that ignores conditions.
+    Attributes
+    ----------
+    s3 : S3Settings
+    looks_first : bool
+        Makes ``create`` look for the file first, for a store that ignores conditions.
     """
 
     s3: S3Settings = field(default_factory=S3Settings)

@@ -77,7 +77,16 @@ def patience_s() -> float:
 
 
 def submit(pool: Executor, function: Callable[..., T], *arguments: Any) -> Future[T]:
-    """Submit to a pool of threads; the call has the patience and access of this thread."""
+    """Submit a call to a pool of threads; it has the patience and access of this thread.
+
+    Parameters
+    ----------
+    pool : Executor
+        Of threads; the context of this thread cannot be sent to a process.
+    function : Callable[..., T]
+    *arguments : Any
+        For the function.
+    """
     return pool.submit(copy_context().run, function, *arguments)
 
 
@@ -86,6 +95,15 @@ def in_order(function: Callable[[S], T], items: Iterable[S], at_once: int) -> It
 
     The calls run in threads, with the patience and access of this one. A caller that stops early, or that meets the
     error of a call, does not wait for answers that it will not use.
+
+    Parameters
+    ----------
+    function : Callable[[S], T]
+        Its error is raised when the item's turn comes.
+    items : Iterable[S]
+        Taken one by one, as calls begin.
+    at_once : int
+        Number of threads.
 
     Examples
     --------

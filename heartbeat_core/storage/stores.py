@@ -26,9 +26,21 @@ T = TypeVar("T")
 class Entry:
     """One file: its URI, its path relative to what was listed, and what the store says of it.
 
-    ``version`` changes when the content does (an ETag, or size and time); None where the store says nothing.
-    ``is_special`` marks what cannot be read as a file: a FIFO, a socket or a device. ``is_unlisted`` marks a folder
-    below what was listed that this process may not read; its relative path ends in a slash.
+    Attributes
+    ----------
+    uri : str
+    relative_path : str
+        Below what was listed; of ``Store.find``, the name alone.
+    size_bytes : int | None
+        None where the store says nothing; so for ``version`` and ``modified``.
+    version : str | None
+        Changes when the content does (an ETag, or size and time).
+    modified : datetime | None
+        When the content was last modified, with a time zone.
+    is_special : bool
+        It cannot be read as a file: a FIFO, a socket or a device.
+    is_unlisted : bool
+        A folder below what was listed that this process may not read; its relative path ends in a slash.
     """
 
     uri: str
@@ -67,7 +79,21 @@ class Store(Protocol):
         """Return the names directly below a folder; FileNotFoundError where there is no such folder."""
 
     def get(self, uri: str, max_bytes: int | None, *, versioned: bool) -> Blob:
-        """Read a whole file; ObjectTooLarge where it has more bytes. ``versioned`` asks for its version, too."""
+        """Read a whole file.
+
+        Parameters
+        ----------
+        uri : str
+        max_bytes : int | None
+            The limit on its size; None for no limit.
+        versioned : bool
+            Ask for its version, too; without, it may be None.
+
+        Raises
+        ------
+        ObjectTooLarge
+            The file has more bytes than the limit.
+        """
 
     def tail(self, uri: str, n_bytes: int) -> bytes:
         """Read at most the last bytes of a file."""

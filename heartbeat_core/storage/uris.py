@@ -55,6 +55,11 @@ def public_uri(uri: str) -> str:
 
     A web address loses its user, password, query and fragment. Any other URI loses only ``user:password@`` before the
     host, since ``?``, ``#`` and ``@`` may be part of its key. Each link of an fsspec chain (``::``) is treated so.
+
+    Examples
+    --------
+    >>> public_uri("https://host/a.wav?token=1"), public_uri("s3://bucket/a?.wav")
+    ('https://host/a.wav', 's3://bucket/a?.wav')
     """
     return "::".join(_public_link(link) for link in _CHAIN.split(uri))
 
@@ -96,6 +101,11 @@ def without_query(uri: str) -> str:
 
 def to_uri(place: str | os.PathLike[str]) -> str:
     """Return a place as a URI: a local path becomes an absolute ``file://`` URI, and any other URI stays as it is.
+
+    Parameters
+    ----------
+    place : str | os.PathLike
+        A local path (``~`` is the home folder) or any URL.
 
     Raises
     ------

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -104,6 +105,8 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     # Started from a folder of its own: no relative path of the driver's means anything there.
     folder = tmp_path_factory.mktemp("elsewhere")
     with scheduler(folder) as (_, found), worker(found, folder), worker(found, folder):
+        with Client(found.address) as client:
+            client.wait_for_workers(N_WORKERS, timeout=60)
         yield found
 
 
@@ -221,12 +224,41 @@ def test_a_worker_that_cannot_see_the_output_is_named(remote: Remote, tmp_path: 
         raise AssertionError("connected")
 
 
-def test_fewer_workers_than_wanted(remote: Remote, bundle: Path, library: Path, tmp_path: Path) -> None:
+def test_fewer_workers_than_wanted(
+    remote: Remote, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cluster.connect._PATIENCE_S", 0.2)
     cluster = {"kind": "address", "address": remote.address, "workers": 9, "wait_s": 0.5}
     settings = settings_for(bundle, cluster)
     told = r"has 2 workers after 0\.5 s and 9 are wanted"
-    with pytest.raises(JobError, match=told), connect(settings.cluster, f"file://{tmp_path}", FROM_ENVIRONMENT):
+    lines: list[str] = []
+    shared = f"file://{tmp_path}"
+    with (
+        pytest.raises(JobError, match=told),
+        connect(settings.cluster, shared, FROM_ENVIRONMENT, tell=lines.append),
+    ):
         raise AssertionError("connected")
+    assert lines[-1] == f"waiting for workers at {remote.address}, 0.5 s at most"
+
+
+def test_nothing_is_told_of_a_scheduler_that_answers(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = JobSettings.model_validate({"cluster": {"kind": "address", "address": remote.address}}).cluster
+    timers: list[threading.Timer] = []
+
+    class Watched(threading.Timer):
+        def start(self) -> None:
+            timers.append(self)
+            super().start()
+
+    monkeypatch.setattr("jobs.cluster.connect.Timer", Watched)
+    shared = tmp_path / "shared"
+    shared.touch()
+    with connect(cluster, shared.as_uri(), FROM_ENVIRONMENT):
+        pass
+    assert len(timers) == 2
+    assert all(timer.finished.is_set() for timer in timers), "it would speak later"
 
 
 def test_a_scheduler_that_dies_ends_the_job_resumably(

@@ -132,6 +132,7 @@ def test_wrong_use_is_told_in_one_line(results: Path, tmp_path: Path) -> None:
     for answer_format in ("table", "csv", "json"):
         told = refused("sql", results, "-c", "SELECT count(*) FROM beats", "--format", answer_format)
         assert told == "there is no table 'beats': there are predictions, failures"
+    assert "Scalar Function with name no_such" in refused("sql", results, "-c", "SELECT no_such(1)")
     assert "only SELECT and EXPLAIN" in refused("sql", results, "-c", f"COPY predictions TO '{tmp_path}/x.csv'")
     assert not (tmp_path / "x.csv").exists()
 
