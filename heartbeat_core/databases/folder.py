@@ -162,10 +162,14 @@ class Folder:
         Raises
         ------
         InputError
-            It does not exist, or is not text.
-        StorageError
-            It cannot be read.
+            It does not exist, is not text, or cannot be read.
+        StoreUnavailable
+            The store does not answer.
         """
+        with storage.refusals_as(InputError):
+            return self._read_text(path, why)
+
+    def _read_text(self, path: str, why: str) -> str:
         shown = self.show(path)
         if path not in self._uris:
             raise InputError(f"{shown}: expected this file, because {why}, found none")
@@ -206,7 +210,7 @@ class Folder:
         found: dict[str, T] = {}
         pool = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="database")
         try:
-            pending = [(path, retry.submit(pool, self.read_text, path, wanted[path])) for path in wanted]
+            pending = [(path, retry.submit(pool, self._read_text, path, wanted[path])) for path in wanted]
             for path, future in pending:
                 # A store that refuses one file may refuse all of them: that error ends the reading.
                 with storage.refusals_as(InputError), problems.of(path):

@@ -111,11 +111,11 @@ class Results:
         Raises
         ------
         InputError
-            The table has no part yet, or the first one is damaged.
+            There is no such table, it has no part yet, or the first one is damaged.
         FileNotFoundError, StorageError
             As ``storage.read``.
         """
-        if not self._parts[table]:
+        if not self.part_uris(table):
             raise self._missing(table)
         with self._reaching():
             return read_schema(self._parts[table][0])
@@ -132,7 +132,14 @@ class Results:
         -------
         list[str]
             In order; empty if the table does not exist yet. They hold the rows of all generations.
+
+        Raises
+        ------
+        InputError
+            There is no such table.
         """
+        if table not in self._parts:
+            raise InputError(f"there is no table '{table}': there are {', '.join(self._parts)}; 'sql' reads all")
         return list(self._parts[table])
 
     def sql(self, query: str) -> DuckDBPyRelation:

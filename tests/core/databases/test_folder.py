@@ -36,12 +36,16 @@ def test_a_store_gives_the_same_table_as_the_disk(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
-    [("nowhere", "it is listed and not there: is it a broken link?"), ("101.txt", "cannot be read: Too many levels")],
+    ("name", "target", "told"),
+    [
+        ("training_data/101.txt", "nowhere", "it is listed and not there: is it a broken link?"),
+        ("training_data/101.txt", "101.txt", "cannot be read: Too many levels"),
+        ("training_data.csv", "training_data.csv", "cannot be read: Too many levels"),
+    ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, target: str, told: str) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, target: str, told: str) -> None:
     folder = write_circor(tmp_path / "circor")
-    path = folder / "training_data/101.txt"
+    path = folder / name
     path.unlink()
     path.symlink_to(target)
     with pytest.raises(InputError) as caught:

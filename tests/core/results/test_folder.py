@@ -42,6 +42,9 @@ def test_each_recording_is_in_one_table_by_its_newest_row(updated: Path) -> None
         "part-000000.parquet",
         "part-000001.parquet",
     ]
+    for ask in (results.part_uris, results.schema):
+        with pytest.raises(InputError, match="no table 'segments': there are predictions, features, failures; 'sql'"):
+            ask("segments")
 
 
 def test_what_is_not_there_is_told(updated: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
