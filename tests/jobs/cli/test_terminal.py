@@ -199,6 +199,14 @@ def test_text_in_pieces_becomes_one_object_a_line() -> None:
     assert not lines.isatty()
 
 
+def test_a_log_of_json_is_valid_where_the_terminal_lacks_letters() -> None:
+    sink = io.BytesIO()
+    lines = JsonLines(io.TextIOWrapper(sink, encoding="ascii", errors="backslashreplace"))
+    lines.event("Müller 😀", uri="file:///ä.wav")
+    [line] = sink.getvalue().decode("ascii").splitlines()
+    assert (json.loads(line)["message"], json.loads(line)["uri"]) == ("Müller 😀", "file:///ä.wav")
+
+
 def test_a_log_is_text_unless_json_is_asked_for(ward: Path, bundle: Path, tmp_path: Path, in_process: None) -> None:
     console = quiet_console()
     assert json_lines(console) is None
