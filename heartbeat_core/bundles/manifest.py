@@ -50,7 +50,7 @@ class TrainingData(Settings):
     n_rows : int
     rows_by_label : dict[str, int]
     recordings : str
-        The training rows as ``overlap.short_digests``; empty in bundles of earlier versions.
+        The training rows as ``digests.short_digests``; empty in bundles of earlier versions.
     """
 
     description: str | None

@@ -67,6 +67,8 @@ class ModelEvaluation(Settings):
     overlap: Overlap
     n_trained_on: int | None = None
     """Labelled recordings that the model was trained on; None where its bundle does not tell."""
+    training_data: str | None = None
+    """What the model was trained on, in the words of its bundle."""
     n_rows: int
     """Recordings that were predicted."""
     n_patients: int
@@ -102,6 +104,7 @@ def judge_model(
     data_fingerprint: str,
     overlap: Overlap,
     n_trained_on: int | None = None,
+    training_data: str | None = None,
     error_types: Sequence[str] = (),
 ) -> ModelEvaluation:
     """Compute all figures of the predictions of a model.
@@ -114,7 +117,7 @@ def judge_model(
         Of at least one row.
     trained : ndarray of int64
         Codes of the labels that the model was trained on. The others are not judged against the rest.
-    model_id, data_fingerprint, overlap, n_trained_on
+    model_id, data_fingerprint, overlap, n_trained_on, training_data
         As in ``ModelEvaluation``.
     error_types : Sequence[str]
         The error of each row that could not be predicted.
@@ -137,6 +140,7 @@ def judge_model(
         data_fingerprint=data_fingerprint,
         overlap=overlap,
         n_trained_on=n_trained_on,
+        training_data=training_data,
         n_rows=len(rows),
         n_patients=len({truth.groups[row] for row in rows.tolist()}),
         failures=dict(sorted(Counter(error_types).items())),

@@ -32,9 +32,14 @@ _WARNINGS: dict[Overlap, str] = {
 
 def warning_of(evaluation: ModelEvaluation) -> str:
     """Return what to know about the training data before one reads the figures."""
+    warning = _WARNINGS[evaluation.overlap]
     if evaluation.overlap == "some" and evaluation.n_trained_on:
-        return f"The model was trained on {evaluation.n_trained_on} of these recordings: its figures here are too good."
-    return _WARNINGS[evaluation.overlap]
+        warning = (
+            f"The model was trained on {evaluation.n_trained_on} of these recordings: its figures here are too good."
+        )
+    if evaluation.training_data is None:
+        return warning
+    return f"{warning} Its training data: {evaluation.training_data.rstrip('.')}."
 
 
 def model_report(evaluation: ModelEvaluation) -> str:

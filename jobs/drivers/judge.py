@@ -164,6 +164,7 @@ def _figures(
         data_fingerprint=labelled.fingerprint(),
         overlap=overlap,
         n_trained_on=n_trained_on,
+        training_data=manifest.training_data.description,
         error_types=[one.error_type for one in outcomes.failures.values()],
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ def score(results: Sequence[str], truth: str, challenge: str, out: str | None = 
         if question.name in judged and question.truth.name not in table.columns:
             raise InputError(_no_column(table, question))
     answers, notes = answers_of(judged, asked, table)
-    notes = [*dict.fromkeys(_trained_on(one) for one in judged.values() if one.n_trained_on), *notes]
+    notes = [*dict.fromkeys(note for one in judged.values() for note in _of_training(one)), *notes]
     true = table.by_record()
     questions = {question.name: question for question in asked.questions}
     scores = {name: asked.score(questions[name], found, true) for name, found in answers.items()}
@@ -86,9 +86,16 @@ def score(results: Sequence[str], truth: str, challenge: str, out: str | None = 
     return done
 
 
-def _trained_on(judged: Judged) -> str:
-    n, of = judged.n_trained_on, counted(len(judged.predicted.names), "recording")
-    return f"{judged.place}: the model was trained on {n} of {of}: its scores are too good"
+def _of_training(judged: Judged) -> Iterator[str]:
+    """Say which of the recordings the model is known to have met, and what else it has."""
+    if judged.n_trained_on:
+        n, of = judged.n_trained_on, counted(len(judged.predicted.names), "recording")
+        yield f"{judged.place}: the model was trained on {n} of {of}: its scores are too good"
+    if judged.training_data is not None:
+        yield (
+            f"{judged.place}: the model's training data: {judged.training_data.rstrip('.')}. Copies of these "
+            "recordings in another format, and parts of them, are not recognised"
+        )
 
 
 def _no_column(table: TruthTable, question: Question) -> str:

@@ -37,6 +37,8 @@ class Judged:
         What the user should know of them.
     n_trained_on : int
         How many of the recordings the model is known to be trained on.
+    training_data : str | None
+        What the model was trained on, in the words of its bundle.
     """
 
     place: str
@@ -44,6 +46,7 @@ class Judged:
     predicted: Predicted
     notes: tuple[str, ...] = ()
     n_trained_on: int = 0
+    training_data: str | None = None
 
 
 def read_results(folder: str) -> Judged:
@@ -68,7 +71,7 @@ def read_results(folder: str) -> Judged:
     thresholds = np.array(stored or [1.0] * len(labels))
     model_id = facts.get("heartbeat.model_id", "")
     manifest = find_manifest(storage.to_uri(folder), model_id)
-    trained_on = "" if manifest is None else manifest.training_data.recordings
+    trained_on = None if manifest is None else manifest.training_data
     of_labels = [PROBABILITY_PREFIX + label for label in labels]
     columns = ["uri", "audio_sha256", "predicted_label", "unsure_reason", *of_labels]
     rows = results.predictions(columns).to_pydict()
@@ -89,7 +92,8 @@ def read_results(folder: str) -> Judged:
             ),
         ),
         () if stored else (f"{place}: an earlier version did not store the model's thresholds, so each counts as 1",),
-        count_known(trained_on, rows["audio_sha256"]),
+        0 if trained_on is None else count_known(trained_on.recordings, rows["audio_sha256"]),
+        None if trained_on is None else trained_on.description,
     )
 
 

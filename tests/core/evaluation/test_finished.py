@@ -242,6 +242,8 @@ def test_figures_of_an_earlier_version_are_read() -> None:
 def test_the_reader_is_warned_of_training_data() -> None:
     assert "trained on these very recordings: its figures here are too good" in warning_of(judged("all"))
     assert len({warning_of(judged(overlap)) for overlap in get_args(Overlap)}) == 5
+    named = judged("none").model_copy(update={"training_data": "Hearts 2011."})
+    assert warning_of(named) == f"{warning_of(judged('none'))} Its training data: Hearts 2011."
 
 
 # Labels by name.

@@ -290,9 +290,10 @@ def test_training_data_is_recognised(
     # Rows were held out, so that not all were trained on.
     assert judged[1].overlap == "some"
     assert 0 < (judged[1].n_trained_on or 0) < WARD_ROWS
-    options = TrainOptions(statistics_recipe, ("artifact",), evaluations=(str(evaluation),))
+    options = TrainOptions(statistics_recipe, ("artifact",), data="our ward", evaluations=(str(evaluation),))
     train([str(ward_dataset)], str(tmp_path / "model"), options, JobSettings(), console)
     found = judge([str(ward_dataset)], None, settings(tmp_path / "model"), console)
+    assert (judged[1].training_data, found.training_data) == (None, "our ward")
     # All but those with the label that was left out.
     rows = Dataset(str(ward_dataset)).labelled()
     artifact = rows.targets.labels.index("artifact")

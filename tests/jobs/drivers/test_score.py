@@ -127,6 +127,7 @@ def test_recordings_that_the_model_was_trained_on_are_told(tmp_path: Path) -> No
         note = f"{results}: the model was trained on 1 of 3 recordings: its scores are too good"
         notes = json.loads((results / "_scores/cinc2016.json").read_text())["notes"]
         assert (note in printed, note in notes) == (told, told)
+        assert any(str(manifest.training_data.description) in one for one in notes) == told
 
 
 def test_the_answers_of_2016(tmp_path: Path) -> None:
