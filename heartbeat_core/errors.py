@@ -69,7 +69,7 @@ class StoreUnavailable(StorageError):
 
 
 class TrainingDiverged(JobError):
-    """The outputs of a trained model are not finite."""
+    """The outputs of a trained model are NaN."""
 
 
 class RecordingError(HeartbeatError):

@@ -61,7 +61,19 @@ def parse_cell(text: str | None, where: str) -> tuple[str, ...]:
 
 
 def check_name(name: str, where: str) -> str:
-    """Return the name of a label; raises InputError, with advice, if it cannot be a part of a column's name."""
+    """Return the name of a label, checked: it is to be a part of a column's name.
+
+    Parameters
+    ----------
+    name : str
+    where : str
+        Its place, for messages.
+
+    Raises
+    ------
+    InputError
+        It is not 1 to 63 letters of English, digits and ``_``, or it begins with ``_``.
+    """
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{where}: '{name}' cannot be a label, because it is to be a part of a column's name "
@@ -128,7 +140,13 @@ def settle_labels(found: Iterable[str], declared: Sequence[str] | None = None, w
 def find_label(name: str, labels: Labels, where: str) -> str:
     """Return a label as it is spelled in ``labels``, whatever the mix of small and capital letters in ``name``.
 
-    ``where`` is the place of the name, for messages.
+    Parameters
+    ----------
+    name : str
+        Spaces around it do not count.
+    labels : Labels
+    where : str
+        The place of the name, for messages.
 
     Raises
     ------
@@ -144,6 +162,8 @@ def find_label(name: str, labels: Labels, where: str) -> str:
 def join_cell(names: Iterable[str], labels: Labels) -> str | None:
     """Return labels as the text of a cell, spelled and ordered as in ``labels``; None for no label.
 
+    Names may have any mix of small and capital letters. Those that are not in ``labels`` are left out.
+
     Examples
     --------
     >>> join_cell(["Murmur", "NORMAL"], ORIGINAL_LABELS)
@@ -156,10 +176,17 @@ def join_cell(names: Iterable[str], labels: Labels) -> str | None:
 def common_labels(sets: Sequence[Labels], names: Sequence[str]) -> Labels:
     """Return the labels of several datasets together: those of the one that has all labels of the others.
 
+    Parameters
+    ----------
+    sets : Sequence[Labels]
+        The labels of each dataset, at least one.
+    names : Sequence[str]
+        The name of each dataset, for messages.
+
     Raises
     ------
     InputError
-        There is no such dataset; ``names`` are the datasets' names, for the message.
+        There is no such dataset.
     """
     largest = max(sets, key=len)
     for labels, name in zip(sets, names, strict=True):
@@ -172,7 +199,14 @@ def common_labels(sets: Sequence[Labels], names: Sequence[str]) -> Labels:
 
 
 def ordered_counts(counts: Mapping[str, int], labels: Labels) -> dict[str, int]:
-    """Return counts of cells in order: those of one label first, in the order of the labels; none that is 0."""
+    """Return counts of cells in order: those of one label first, in the order of the labels; none that is 0.
+
+    Parameters
+    ----------
+    counts : Mapping[str, int]
+        By the text of a cell, as ``join_cell`` returns it.
+    labels : Labels
+    """
     order = [*labels, *sorted(cell for cell in counts if cell not in labels)]
     return {cell: counts[cell] for cell in order if counts.get(cell)}
 
@@ -192,6 +226,14 @@ class Targets:
         What each row counts in training; None leaves that to the model.
     databases : ndarray, [n] int64 | None
         The database of each row, as a number, for models that must not learn it; None: it is not known.
+
+    Examples
+    --------
+    >>> targets = Targets.of_cells(["murmur", "normal|murmur", None], ("normal", "murmur"))
+    >>> targets.codes
+    array([ 1, -1, -1])
+    >>> targets.cells()
+    ['murmur', 'normal|murmur', None]
     """
 
     labels: Labels
@@ -201,7 +243,7 @@ class Targets:
 
     @classmethod
     def of_codes(cls, codes: NDArray[np.int64], labels: Labels = ORIGINAL_LABELS) -> Targets:
-        """Return the targets of rows with one label each, or none where the code is -1."""
+        """Return the targets of rows with one label each, by its code [n] int64, or none where the code is -1."""
         possible = np.zeros((len(codes), len(labels)), bool)
         known = np.flatnonzero(codes >= 0)
         possible[known, codes[known]] = True
@@ -209,7 +251,19 @@ class Targets:
 
     @classmethod
     def of_cells(cls, cells: Sequence[str | None], labels: Labels) -> Targets:
-        """Return the targets of cells as a dataset stores them; raises ValueError for a label that is not known."""
+        """Return the targets of cells as a dataset stores them.
+
+        Parameters
+        ----------
+        cells : Sequence[str | None]
+            n texts as ``join_cell`` returns them.
+        labels : Labels
+
+        Raises
+        ------
+        ValueError
+            A label is none of ``labels``, in this spelling.
+        """
         possible = np.zeros((len(cells), len(labels)), bool)
         for row, cell in enumerate(cells):
             for name in cell.split(SEPARATOR) if cell else ():
@@ -227,16 +281,19 @@ class Targets:
 
     @cached_property
     def definite(self) -> NDArray[np.int64]:
-        """The numbers of the rows whose label is known, ascending."""
+        """[n_known] int64: the numbers of the rows whose label is known, ascending."""
         return np.flatnonzero(self.codes >= 0)
 
     @cached_property
     def present(self) -> NDArray[np.int64]:
-        """Codes of the labels that at least one row is known to have, ascending."""
+        """[n_present] int64: codes of the labels that at least one row is known to have, ascending."""
         return np.unique(self.codes[self.definite])
 
     def labelled(self) -> NDArray[np.int64]:
-        """Return the numbers of the rows that allow at least one label, and rule out at least one if there are more."""
+        """Return the numbers of the rows that allow at least one label, and rule out at least one if there are more.
+
+        They are [n_labelled] int64, ascending.
+        """
         n_allowed = self.possible.sum(axis=1)
         return np.flatnonzero((n_allowed > 0) & (n_allowed < max(2, len(self.labels))))
 
@@ -271,7 +328,7 @@ class Targets:
         return [join_cell((self.labels[code] for code in np.flatnonzero(row)), self.labels) for row in self.possible]
 
     def take(self, index: NDArray[np.int64]) -> Targets:
-        """Return the rows at ``index``, in that order."""
+        """Return the rows at ``index``, [m] int64, in that order."""
         weights = None if self.weights is None else self.weights[index]
         databases = None if self.databases is None else self.databases[index]
         return Targets(self.labels, self.possible[index], weights, databases)
@@ -285,7 +342,8 @@ class Targets:
     def informative(self) -> NDArray[np.int64]:
         """Return the numbers of the rows that say something: they allow a label, and not all labels, that occur.
 
-        A label occurs if at least one row is known to have it. Nothing can be learned of the others.
+        They are [n_informative] int64, ascending. A label occurs if at least one row is known to have it. Nothing can
+        be learned of the others.
         """
         n_allowed = self.possible[:, self.present].sum(axis=1)
         return np.flatnonzero((n_allowed > 0) & (n_allowed < len(self.present)))
@@ -318,7 +376,20 @@ def as_labels(targets: Targets, labels: Labels) -> Targets:
 
 
 def joined(parts: Sequence[Targets], labels: Labels) -> Targets:
-    """Return the targets of all parts, one after the other, with codes of ``labels``, which has the labels of each."""
+    """Return the targets of all parts, one after the other, without their weights and databases.
+
+    Parameters
+    ----------
+    parts : Sequence[Targets]
+        Without a part, there are no rows.
+    labels : Labels
+        It has the labels of each part, and gives the codes.
+
+    Raises
+    ------
+    ValueError
+        A part has another label.
+    """
     rows = [np.zeros((0, len(labels)), bool)]
     for part in parts:
         possible = np.zeros((len(part), len(labels)), bool)

@@ -26,20 +26,42 @@ CLIP = 5.0
 
 
 class FramesSettings(Settings):
-    """How a waveform becomes frames; the levels are mini 0.1 s, small 0.01 s and main 0.001 s."""
+    """How a waveform becomes frames; the levels are mini 0.1 s, small 0.01 s and main 0.001 s.
+
+    Attributes
+    ----------
+    delta_time_s : float
+        Time step in s. ``n_fft`` is the largest power of two of samples within it.
+    method : FrameMethod
+        What is kept of a spectrum: a frequency in Hz and a magnitude, as ``features.frames.compute_frames`` says.
+    """
 
     delta_time_s: PositiveFloat = 0.01
     method: FrameMethod = "dominant"
 
 
 class AlignmentSettings(Settings):
-    """Where a sequence is placed within the length of the reference."""
+    """Where a sequence is placed within the length of the reference.
+
+    Attributes
+    ----------
+    pad_mode : PadMode
+        ``both``: where it is nearest to the reference. ``front``: at the end. ``back``: at the start.
+    """
 
     pad_mode: PadMode = "both"
 
 
 class NetworkSettings(Settings):
-    """The fully connected network."""
+    """The fully connected network.
+
+    Attributes
+    ----------
+    hidden : tuple[int, ...]
+        Widths of the hidden layers, from the inputs to the outputs; of a bagged-fcnn, the one width of each member.
+    dropout : float
+        Probability that a hidden value is set to 0 in training.
+    """
 
     hidden: tuple[PositiveInt, ...] = (16, 8)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5

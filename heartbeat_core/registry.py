@@ -40,6 +40,17 @@ class Registry(Generic[T]):
         The entry point group that other packages use.
     built_in : Iterable[T]
         The items that the package ships; they come first in every order.
+
+    Examples
+    --------
+    >>> from heartbeat_core.learning.kinds import ModelKind
+    >>> kinds = Registry("model", "example.kinds", [ModelKind("mean", {"vector": "example:Mean"})])
+    >>> kinds.add(ModelKind("median", {"vector": "example:Median"}))
+    >>> kinds.get("median").name
+    'median'
+    >>> kinds.get("Mean")
+    Traceback (most recent call last):
+    heartbeat_core.errors.ConfigError: unknown model 'Mean': it is spelt 'mean'
     """
 
     def __init__(self, what: str, group: str, built_in: Iterable[T]) -> None:
@@ -55,7 +66,7 @@ class Registry(Generic[T]):
         Raises
         ------
         ConfigError
-            There is no such item; the message lists the existing names.
+            There is no such item; the message lists the existing names. Or an item of another package cannot be loaded.
         """
         # Reading the entry points takes milliseconds; built-in names do not need it.
         if name not in self._known:
@@ -67,12 +78,24 @@ class Registry(Generic[T]):
         return self._known[name]
 
     def all(self) -> list[T]:
-        """Return all items: first those of this package, then the others."""
+        """Return all items: first those of this package, then the others.
+
+        Raises
+        ------
+        ConfigError
+            An item of another package cannot be loaded, or has the name of another item.
+        """
         self._look()
         return list(self._known.values())
 
     def ordered(self, names: Iterable[str]) -> list[T]:
-        """Return the items with these names, each once, in registry order; raises ConfigError as ``get``."""
+        """Return the items with these names, each once, in registry order.
+
+        Raises
+        ------
+        ConfigError
+            As ``get``.
+        """
         wanted = {name: self.get(name) for name in names}
         return [one for name, one in self._known.items() if name in wanted]
 

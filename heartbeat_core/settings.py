@@ -29,7 +29,15 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def text_like(pattern: str, expected: str) -> AfterValidator:
-    """Return a check of a text against a pattern; its error says in words what is ``expected``."""
+    """Return a check of a text against a pattern, for a field of ``Settings``.
+
+    Parameters
+    ----------
+    pattern : str
+        A regular expression that matches the whole text.
+    expected : str
+        What the error says in place of the text: "expected ...".
+    """
 
     def check(text: str) -> str:
         if re.fullmatch(pattern, text) is None:
@@ -87,12 +95,25 @@ class S3Settings(Settings):
 
 
 def fingerprint(content: Any) -> str:
-    """Return the SHA-256 (hex) of the canonical JSON of ``content``."""
+    """Return the SHA-256 (hex) of the canonical JSON of ``content``; raises as ``canonical_json``."""
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 def canonical_json(content: Any) -> bytes:
-    """Return UTF-8 JSON with sorted keys and no extra white space, so that equal content gives equal bytes."""
+    """Return UTF-8 JSON with sorted keys and no extra white space, so that equal content gives equal bytes.
+
+    Parameters
+    ----------
+    content : Any
+        Dictionaries with text keys, lists, tuples, texts, numbers, booleans and None.
+
+    Raises
+    ------
+    TypeError
+        JSON has no such value.
+    ValueError
+        A number is NaN or infinite, or a text cannot be encoded in UTF-8.
+    """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode()
 
@@ -117,6 +138,19 @@ _EXPECTED = {
 
 def parse_settings(model: type[SettingsT], content: Any, source: str) -> SettingsT:
     """Validate ``content`` as ``model``.
+
+    Parameters
+    ----------
+    model : type[SettingsT]
+    content : Any
+        What JSON or YAML holds: a mapping, or the message says what else.
+    source : str
+        Where it comes from, for messages.
+
+    Returns
+    -------
+    SettingsT
+        An instance of ``model``, with its defaults for keys that are missing.
 
     Raises
     ------
@@ -147,10 +181,16 @@ def parse_yaml(model: type[SettingsT], text: str, source: str) -> SettingsT:
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
     """Read YAML ``text`` as a mapping; an empty text gives an empty mapping.
 
+    Parameters
+    ----------
+    text : str
+    source : str
+        Where it comes from, for messages.
+
     Raises
     ------
     ConfigError
-        The text is not YAML, or it is not a mapping.
+        The text is not YAML, it is not a mapping, or a mapping in it has a key twice.
     """
     import yaml  # Loaded here because most commands read none.
 

@@ -81,7 +81,7 @@ def band_envelopes(signal: Signal) -> Levels:
 def standardise(envelopes: Levels) -> Levels:
     """Return [n, 6] float32: the logarithms of envelopes [n, 6], each band with mean 0 and deviation 1.
 
-    Each envelope is floored at 0.001 of its mean, so that pauses without any noise do not outweigh all else.
+    A thousandth of its mean is added to each envelope, so that pauses without any noise do not outweigh all else.
     """
     levels = np.log(envelopes + np.float32(1e-3) * envelopes.mean(axis=0) + np.float32(1e-9))
     levels = levels - levels.mean(axis=0)

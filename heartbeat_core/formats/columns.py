@@ -24,9 +24,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """Return values as one column; None is null.
+    """Return values as one column.
 
-    ``kind`` is text, a boolean, an integer, a float, or a timestamp in microseconds (of aware datetimes).
+    Parameters
+    ----------
+    values : Sequence[Any] | ndarray
+        [n]; None is null. In an array, NaN stays NaN.
+    kind : pyarrow.DataType
+        Text, a boolean, an integer, a float, or a timestamp in µs, whose values are aware datetimes.
 
     Raises
     ------
@@ -45,18 +50,35 @@ def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
 
 
 def list_column(rows: Sequence[NDArray[np.float32]]) -> pa.ListArray:
-    """Return rows of floats as one column of ``FLOATS``, without a Python object for each value."""
+    """Return rows of floats as one column of ``FLOATS``, without a Python object for each value.
+
+    Parameters
+    ----------
+    rows : Sequence[ndarray]
+        n arrays [n_i] float32.
+
+    Raises
+    ------
+    OverflowError
+        The rows have 2**31 values or more.
+    """
     values = np.concatenate(rows, dtype=np.float32) if rows else np.empty(0, np.float32)
     return _lists(rows, FLOATS, pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)]))
 
 
 def text_list_column(rows: Sequence[Sequence[str | None]]) -> pa.ListArray:
-    """Return rows of texts as one column of ``TEXTS``; None is null."""
+    """Return rows of texts as one column of ``TEXTS``; raises as ``column`` and ``list_column``.
+
+    Parameters
+    ----------
+    rows : Sequence[Sequence[str | None]]
+        n rows of n_i texts; None is null.
+    """
     return _lists(rows, TEXTS, column([text for row in rows for text in row], TEXT))
 
 
 def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
-    """Return a column of lists of floats as one array for each row."""
+    """Return a column of lists of floats as one array for each row, [n_i] float32; a null row gives an empty one."""
     rows: list[NDArray[np.float32]] = []
     for chunk in column.chunks:
         values, offsets = np.from_dlpack(chunk.values), np.from_dlpack(chunk.offsets)
@@ -65,9 +87,20 @@ def list_values(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
 
 
 def numbers(column: pa.ChunkedArray, missing: int | None = None) -> NDArray[Any]:
-    """Return a column of numbers as one array, with ``missing`` in place of nulls.
+    """Return a column of numbers as one array.
 
-    ``pyarrow.compute`` could fill them, but takes a twentieth of a second to load.
+    ``pyarrow.compute`` could fill nulls, but takes a twentieth of a second to load.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray
+        Integers or floats, n in all.
+    missing : int | None
+        What stands in place of nulls. None: nothing may be null.
+
+    Returns
+    -------
+    ndarray, [n] of the column's type
 
     Raises
     ------
@@ -136,12 +169,42 @@ def column_name(marked: str) -> str:
 
 
 def make_schema(**columns: pa.DataType) -> pa.Schema:
-    """Return a schema with these columns, in order. A name with a trailing ``_``, which is dropped, may be null."""
+    """Return a schema with these columns, in order. A name with a trailing ``_``, which is dropped, may be null.
+
+    Parameters
+    ----------
+    **columns : pyarrow.DataType
+        Types by name: ``path=TEXT, etag_=TEXT`` makes ``path``, which may not be null, and ``etag``, which may be.
+    """
     return pa.schema([pa.field(column_name(name), kind, nullable=name.endswith("_")) for name, kind in columns.items()])
 
 
 def make_table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
-    """Return the columns of a schema as a table."""
+    """Return the columns of a schema as a table.
+
+    Parameters
+    ----------
+    columns : Mapping[str, Any]
+        By the names of the schema, each an Arrow array, or values as ``column`` takes them. Others are left out.
+    schema : pyarrow.Schema
+        Whether a column may be null is not checked.
+
+    Raises
+    ------
+    KeyError
+        A column is missing.
+    OverflowError, UnicodeEncodeError
+        As ``column``.
+
+    Examples
+    --------
+    >>> schema = make_schema(path=TEXT, n_beats_=pa.int32())
+    >>> table = make_table({"path": ["a.wav", "b.wav"], "n_beats": [12, None]}, schema)
+    >>> table.column("n_beats").to_pylist()
+    [12, None]
+    >>> numbers(table.column("n_beats"), missing=0)
+    array([12,  0], dtype=int32)
+    """
     arrays = [
         values if isinstance(values := columns[field.name], pa.Array) else column(values, field.type)
         for field in schema

@@ -37,6 +37,16 @@ _SHOWN_CHARACTERS = 100
 def read_delimited(data: bytes) -> tuple[list[str], list[list[str]]]:
     r"""Return the names of the columns and the rows, each as long as the names; empty lines are left out.
 
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+
+    Returns
+    -------
+    tuple[list[str], list[list[str]]]
+        The names as they are spelled, and the rows.
+
     Raises
     ------
     ValueError

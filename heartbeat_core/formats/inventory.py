@@ -44,7 +44,16 @@ _Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class InventoryFile:
-    """One data file in the destination bucket. ``md5`` is lower-case hex, or None where the manifest has none."""
+    """One data file in the destination bucket.
+
+    Attributes
+    ----------
+    key : str
+    size_bytes : int | None
+        None if the manifest does not say it.
+    md5 : str | None
+        Lower-case hex; None if the manifest has none.
+    """
 
     key: str
     size_bytes: int | None
@@ -53,7 +62,19 @@ class InventoryFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A ``manifest.json``: the bucket that it lists, the data files and their bucket, and the columns in order."""
+    """A ``manifest.json``.
+
+    Attributes
+    ----------
+    source_bucket : str
+        The bucket that is listed.
+    destination_bucket : str
+        The bucket of the data files.
+    file_format : FileFormat
+    columns : tuple[str, ...]
+        The columns of the data files, in order, as the manifest spells them.
+    files : tuple[InventoryFile, ...]
+    """
 
     source_bucket: str
     destination_bucket: str
@@ -66,7 +87,15 @@ class Manifest:
 class InventoryObject:
     """One current object of the source bucket. A field that the inventory does not have is None.
 
-    ``etag`` has no quotes, and ``modified`` is in UTC.
+    Attributes
+    ----------
+    key : str
+        As it is in the bucket, not URL-encoded.
+    size_bytes : int | None
+    etag : str | None
+        Without quotes.
+    modified : datetime | None
+        In UTC.
     """
 
     key: str
@@ -77,6 +106,13 @@ class InventoryObject:
 
 def parse_manifest(data: bytes, source: str) -> Manifest:
     """Read a ``manifest.json``.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    source : str
+        Its name, for messages.
 
     Raises
     ------
@@ -111,8 +147,15 @@ def parse_manifest(data: bytes, source: str) -> Manifest:
 def read_inventory_file(manifest: Manifest, data: bytes, source: str) -> Iterator[InventoryObject]:
     """Return an iterator over the current objects that one data file lists, in the order of the file.
 
-    Older versions and delete markers are left out. Memory does not grow with the number of rows. ``source`` ends in the
-    name of the file, by which the manifest knows it.
+    Older versions and delete markers are left out. Memory does not grow with the number of rows.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    data : bytes
+        The whole file: gzip-compressed CSV, or Parquet.
+    source : str
+        Its name, for messages. It ends in the name by which the manifest knows the file.
 
     Raises
     ------

@@ -34,6 +34,11 @@ _SHOWN_CHARACTERS = 60
 class KeptColumn:
     """A kept column: the name that the user gave, and the type of its values.
 
+    Attributes
+    ----------
+    name : str
+    type : KeptType
+
     Examples
     --------
     >>> KeptColumn("Recorded at", "timestamp").column
@@ -65,6 +70,13 @@ def kept_name(name: str) -> str:
 def check_names(names: Iterable[str], taken: Iterable[str] = ()) -> None:
     """Check that the columns of these names can stand beside each other, and beside the columns ``taken``.
 
+    Parameters
+    ----------
+    names : Iterable[str]
+        As the user gave them.
+    taken : Iterable[str]
+        Names in lower_snake_case. What begins with ``prob_`` is always taken.
+
     Raises
     ------
     InputError
@@ -88,7 +100,7 @@ def check_names(names: Iterable[str], taken: Iterable[str] = ()) -> None:
 
 
 def find_name(columns: Sequence[str], name: str) -> str | None:
-    """Return the column of this name, else the first one that differs only in small and capital letters."""
+    """Return the column of this name, else the first one that differs only in small and capital letters, else None."""
     if name in columns:
         return name
     return next((column for column in columns if column.casefold() == name.casefold()), None)
@@ -124,7 +136,14 @@ class KeptTypes:
         self._is_empty = [True] * len(names)
 
     def add(self, values: Sequence[str | None], where: str) -> None:
-        """Add the values of one recording, in the order of the names; ``where`` names it for messages.
+        """Add the values of one recording.
+
+        Parameters
+        ----------
+        values : Sequence[str | None]
+            In the order of the names; None for an empty cell.
+        where : str
+            The recording, for messages.
 
         Raises
         ------
@@ -159,7 +178,18 @@ class KeptTypes:
 
 
 def convert(value: str | None, kind: KeptType) -> Any:
-    """Return a value of a kept column as Python's; times are aware, None stays None.
+    """Return a value of a kept column as Python's; None stays None.
+
+    Parameters
+    ----------
+    value : str | None
+        The cell.
+    kind : KeptType
+
+    Returns
+    -------
+    int | float | bool | datetime | str | None
+        Times are aware, in UTC.
 
     Raises
     ------

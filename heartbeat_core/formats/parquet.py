@@ -35,6 +35,11 @@ class PartWriter:
     Lists of floats get no dictionary and no statistics, which would cost time and gain nothing. Single floats are not
     compressed: of a thousand features zstd saves nothing where a part has a hundred rows and 3 % of the file where it
     has many, and takes half the time of writing them and a quarter of that of reading them.
+
+    Parameters
+    ----------
+    row_group_bytes : int
+        Size of a row group in memory.
     """
 
     def __init__(self, row_group_bytes: int = ROW_GROUP_BYTES) -> None:
@@ -104,6 +109,13 @@ def to_parquet(table: pa.Table) -> bytes:
 def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """Read one Parquet file.
 
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    columns : list[str] | None
+        The columns that are read, in this order; None reads all.
+
     Raises
     ------
     InputError
@@ -119,7 +131,13 @@ def from_parquet(data: bytes, columns: list[str] | None = None) -> pa.Table:
 
 
 def parquet_schema(data: bytes) -> pa.Schema:
-    """Return the columns of one Parquet file, with its key-value metadata; raises as ``from_parquet``."""
+    """Return the columns of one Parquet file, with its key-value metadata.
+
+    Raises
+    ------
+    InputError
+        The bytes are not Parquet, or are damaged.
+    """
     try:
         return _open_parquet(data).schema_arrow
     except DAMAGED as error:
@@ -130,6 +148,13 @@ def iter_parquet_rows(data: bytes, columns: Sequence[str], batch_rows: int = 16_
     """Yield the rows of one Parquet file as Python values, in the order of ``columns``, None where a cell is null.
 
     At most ``batch_rows`` rows are decoded at a time, so that damage late in the file is found after the good rows.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    columns : Sequence[str]
+    batch_rows : int
 
     Raises
     ------
@@ -160,12 +185,17 @@ def _check_columns(names: Sequence[str], wanted: Sequence[str]) -> None:
 
 
 def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of tables with the same schema, in order, with the metadata of the first."""
+    """Return the rows of tables with the same schema, at least one, in order, with the metadata of the first."""
     return pa.concat_tables(tables)
 
 
 def footer_length(tail: bytes) -> int:
-    """Return the length of the footer at the end of a file, including its length field and magic bytes.
+    """Return the length of the footer at the end of a file in bytes, including its length field and magic bytes.
+
+    Parameters
+    ----------
+    tail : bytes
+        The end of the file, at least 8 bytes.
 
     Raises
     ------
@@ -178,7 +208,12 @@ def footer_length(tail: bytes) -> int:
 
 
 def footer_rows(tail: bytes) -> int:
-    """Return the row count in a Parquet footer, from at least the last ``footer_length`` bytes of the file.
+    """Return the row count in a Parquet footer.
+
+    Parameters
+    ----------
+    tail : bytes
+        At least the last ``footer_length`` bytes of the file.
 
     Raises
     ------
@@ -190,7 +225,16 @@ def footer_rows(tail: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class FooterFacts:
-    """What a Parquet footer says of its file; ``metadata`` has its key-value entries without Arrow's own schema."""
+    """What a Parquet footer says of its file.
+
+    Attributes
+    ----------
+    n_rows : int
+    n_columns : int
+        Leaf columns: a list counts as one.
+    metadata : dict[str, str]
+        Its key-value entries, without Arrow's own schema.
+    """
 
     n_rows: int
     n_columns: int

@@ -17,15 +17,34 @@ from heartbeat_core.formats.parquet import DAMAGED, one_line
 
 
 def read_records(data: bytes, suffix: str, source: str) -> dict[str, list[str | None]]:
-    """Read a table (``.csv``, ``.parquet`` or ``.jsonl``) as columns of text. Empty cells are None.
+    r"""Read a table as columns of text.
 
     Text stays as it is: the patient 007 keeps the zeros, and a date its spelling. Of the names of columns, spaces
     around them are dropped. ``delimited`` says which kinds of CSV there are.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    suffix : str
+        ``.csv``, ``.parquet`` or ``.jsonl``.
+    source : str
+        The name of the file, for messages.
+
+    Returns
+    -------
+    dict[str, list[str | None]]
+        By column, the cells of all rows; None where a cell is empty, null or NaN.
 
     Raises
     ------
     InputError
         The table cannot be read. The message names ``source``.
+
+    Examples
+    --------
+    >>> read_records(b"path,patient\na.wav,007\nb.wav,\n", ".csv", "list.csv")
+    {'path': ['a.wav', 'b.wav'], 'patient': ['007', None]}
     """
     reader = {".csv": read_delimited, ".jsonl": _read_jsonl}.get(suffix, _read_parquet)
     try:

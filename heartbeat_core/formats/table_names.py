@@ -12,6 +12,12 @@ _OTHER_SUFFIXES = (".xlsx", ".xls", ".ods", ".tsv", ".json")
 def check_is_no_list(path: str, shown: str) -> None:
     """Refuse a file that is named as an input and is a list of recordings in another format.
 
+    Parameters
+    ----------
+    path : str
+    shown : str
+        The path, for messages.
+
     Raises
     ------
     InputError

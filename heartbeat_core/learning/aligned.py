@@ -36,7 +36,17 @@ MATRIX_BYTES = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Aligner:
-    """Turn frames into padded and scaled rows, with the reference and the scaler of the model's training rows."""
+    """Turn frames into padded and scaled rows, with the reference and the scaler of the model's training rows.
+
+    Attributes
+    ----------
+    reference : Reference
+    scaler : Scaler
+        Of each position and channel of the reference.
+    pad_mode : PadMode
+    frequency_only : bool
+        All amplitudes are set to 0.
+    """
 
     reference: Reference
     scaler: Scaler
@@ -45,15 +55,26 @@ class Aligner:
 
     @property
     def n_bytes(self) -> int:
-        """Return the size of the reference and the scaler."""
+        """Return the size of the reference and the scaler in bytes."""
         return self.reference.frames.nbytes + self.scaler.mean.nbytes + self.scaler.scale.nbytes
 
     def place(self, inputs: Sequence[Inputs]) -> tuple[list[Inputs], list[int]]:
-        """Return the rows, cut at the end of the reference (n arrays [n_frames, 2] float32), and their offsets."""
+        """Place rows along the reference.
+
+        Parameters
+        ----------
+        inputs : Sequence[Inputs]
+            n arrays [n_frames_i, 2] float32: Hz, linear magnitude.
+
+        Returns
+        -------
+        tuple[list[Inputs], list[int]]
+            The rows, n arrays [n_frames_i, 2] float32, each cut to the length of the reference; n offsets in frames.
+        """
         return _place(inputs, self.reference, self.pad_mode, self.frequency_only)
 
     def flatten(self, inputs: Sequence[Inputs]) -> Inputs:
-        """Return the padded and scaled rows, [n, 2 * length] float32."""
+        """Return the padded and scaled rows, [n, 2 * length] float32, for inputs as ``place`` takes them."""
         return flatten(*self.place(inputs), self.scaler)
 
 
@@ -117,7 +138,7 @@ class AlignedModel:
 
     @property
     def n_bytes(self) -> int:
-        """Return the size of network, reference and scaler."""
+        """Return the size of network, reference and scaler in bytes."""
         return self.aligner.n_bytes + stored_bytes(self.network, self._compression)
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
@@ -128,7 +149,7 @@ class AlignedModel:
         """Return None: the distance of aligned frames depends more on their length than on their kind."""
 
     def serve(self, results: Sequence[Processed]) -> Outputs:
-        """Return the outputs for recordings that were placed along this model's own reference."""
+        """Return the outputs for recordings that were placed along this model's own reference; no distances."""
         offsets = [one.placement.offset_frames for one in results]
         return Outputs(self._logits([one.frames for one in results], offsets))
 
@@ -158,7 +179,10 @@ class AlignedFCNN(Implementation):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> AlignedModel:
-        """Place the rows, fit the scaler, train the network, compress it."""
+        """Place the rows, fit the scaler, train the network, compress it.
+
+        Frames are n arrays [n_frames_i, 2] float32: Hz, linear magnitude. All else is as ``Implementation.fit`` says.
+        """
         # Imported here because torch takes a second to load and serving does not need it.
         from heartbeat_core.learning.compression import compressed
         from heartbeat_core.learning.training import AlignedFrames, MatrixRows, train_network
@@ -177,14 +201,14 @@ class AlignedFCNN(Implementation):
         return recipe.training.epochs
 
     def check_servable(self, recipe: Recipe) -> None:
-        """Refuse compressed networks, and the input ``frequency``, which bundles do not align."""
+        """Refuse compressed networks, and the input ``frequency``, which bundles do not align; raises ConfigError."""
         if recipe.input != ALIGNED.name:
             super().check_servable(recipe)
         if recipe.compression != CompressionSettings():
             raise cannot_pack(recipe)
 
     def restore(self, recipe: Recipe, tensors: Arrays, reference: Reference, device: str = "cpu") -> AlignedModel:
-        """Return the model that a bundle holds."""
+        """Return the model that a bundle holds; raises as ``network.restored_network``."""
         network, mean, scale = restored_network(tensors, recipe.network.hidden)
         aligner = Aligner(reference, Scaler(mean, scale), recipe.alignment.pad_mode, False)
         return AlignedModel(aligner, network, recipe.compression, device)
@@ -204,7 +228,22 @@ def _place(
 
 
 def flatten(rows: Sequence[Inputs], offsets: Sequence[int], scaler: Scaler) -> Inputs:
-    """Return placed rows padded and scaled, [n, 2 * length] float32."""
+    """Return placed rows padded and scaled.
+
+    Parameters
+    ----------
+    rows : Sequence[Inputs]
+        n arrays [n_frames_i, 2] float32: Hz, linear magnitude.
+    offsets : Sequence[int]
+        n numbers of zero frames in front.
+    scaler : Scaler
+        Its length is that of the reference.
+
+    Returns
+    -------
+    ndarray, [n, 2 * length] float32
+        Position by position, frequency before magnitude.
+    """
     length = len(scaler.mean)
     flat = np.empty((len(rows), 2 * length), np.float32)
     # Row by row: all rows at once, in float64, take gigabytes at the main level.

@@ -181,7 +181,7 @@ def train_bagged(
         )
         for _ in range(settings.epochs):
             for index in torch.randperm(n_rows).split(settings.batch_size):
-                if len(index) < min(_FEWEST_ROWS, n_rows):
+                if len(index) < min(_FEWEST_ROWS, settings.batch_size, n_rows):
                     continue
                 # All members get the same copy of a row, but each has its own dropout.
                 batch = inputs[index, torch.randint(0, n_copies, (len(index),))]
@@ -261,9 +261,19 @@ def _weights(targets: Targets, possible: torch.Tensor, balance: float) -> tuple[
 
 
 def tempered_label_weights(targets: Targets, balance: float) -> torch.Tensor:
-    """Return [n_labels] float32: ``(n / n_label) ** balance``, scaled to a mean of 1 over the rows with a known label.
+    """Return the weight of each label in the loss, scaled to a mean of 1 over the rows with a known label.
 
-    A label that no row is known to have has the weight 0.
+    Parameters
+    ----------
+    targets : Targets
+        At least one row has a known label.
+    balance : float
+        With 0, each row counts the same; with 1, each label.
+
+    Returns
+    -------
+    torch.Tensor
+        [n_labels] float32: ``(n / n_label) ** balance`` times a constant; 0 for a label that no row is known to have.
     """
     counts = targets.expected_counts
     weights = np.where(counts > 0, (len(targets) / np.maximum(counts, 1)) ** balance, 0.0)

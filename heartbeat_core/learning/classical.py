@@ -90,7 +90,17 @@ class Boosting(Implementation):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> ProbabilityModel:
-        """Fit the boosters; raises ConfigError where the package ``perpetual`` is not installed."""
+        """Fit the boosters to frames, or to all rows of all vectors: recordings and their altered copies.
+
+        All else is as ``Implementation.fit`` says.
+
+        Raises
+        ------
+        ConfigError
+            The package ``perpetual`` is not installed.
+        DatasetError
+            There are fewer than two rows with a known label, or they all have the same.
+        """
         # Imported here because it is an optional package that only one recipe needs.
         try:
             from perpetual import PerpetualBooster
@@ -136,7 +146,15 @@ class Vote(Implementation):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> ProbabilityModel:
-        """Fit all three classifiers to all rows of all inputs: recordings and their altered copies."""
+        """Fit all three classifiers to all rows of all inputs: recordings and their altered copies.
+
+        All else is as ``Implementation.fit`` says.
+
+        Raises
+        ------
+        DatasetError
+            There are fewer than two rows with a known label, or they all have the same.
+        """
         inputs, targets = _known(inputs, targets)
         vectors, repeated = all_rows(inputs, targets)
         scaler = fit_vector_scaler(vectors)

@@ -81,6 +81,17 @@ class QuantizedLinear(nn.Module):
 def compress(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FCNN:
     """Compress a trained network as the recipe says; only the training rows are used for this.
 
+    Parameters
+    ----------
+    network : FCNN
+        In evaluation mode.
+    rows : TrainingRows
+        The rows that it was trained on.
+    recipe : Recipe
+        Its compression and training settings are used.
+    seed : int
+        Decides the order of the rows in further training.
+
     Returns
     -------
     FCNN
@@ -94,7 +105,10 @@ def compress(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FC
 
 
 def prune(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FCNN:
-    """Return the network with the smallest weights of each Linear layer at 0, after further training of the others."""
+    """Return the network with the smallest weights of each Linear layer at 0, after further training of the others.
+
+    Takes what ``compress`` takes. The result is a new network in evaluation mode.
+    """
     pruned = copy.deepcopy(network)
     linears = [layer for layer in pruned.layers if isinstance(layer, nn.Linear)]
     for linear in linears:
@@ -107,7 +121,15 @@ def prune(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> FCNN:
 
 
 def quantize(network: FCNN, rows: TrainingRows) -> FCNN:
-    """Return the network with each Linear layer in 8 bits; the training rows give the range of its inputs."""
+    """Return a new network with each Linear layer in 8 bits; the training rows give the range of its inputs.
+
+    Parameters
+    ----------
+    network : FCNN
+        In evaluation mode; it is not changed.
+    rows : TrainingRows
+        The rows that it was trained on; all are read at once.
+    """
     quantized = copy.deepcopy(network)
     with torch.inference_mode():
         values, _ = rows.__getitems__(list(range(len(rows))))
@@ -139,6 +161,6 @@ class QuantizedNetwork(Network):
 
 
 def compressed(network: FCNN, rows: TrainingRows, recipe: Recipe, seed: int) -> Network:
-    """Compress a trained network as ``compress`` does, and return it ready to serve."""
+    """Compress a trained network, and return it ready to serve; takes what ``compress`` takes."""
     found = compress(network, rows, recipe, seed)
     return QuantizedNetwork(found) if recipe.compression.int8 else as_arrays(found)

@@ -48,12 +48,18 @@ class FCNN(nn.Module):
 
 
 def as_arrays(network: FCNN) -> Network:
-    """Return the trained network as arrays, which serve without torch; ``network`` is not changed."""
+    """Return the trained network as arrays, which serve without torch; ``network`` is not changed.
+
+    Parameters
+    ----------
+    network : FCNN
+        On the CPU.
+    """
     return Network({name: value.numpy().copy() for name, value in network.state_dict().items()})
 
 
 def as_modules(network: Network) -> FCNN:
-    """Return the network in torch, in evaluation mode."""
+    """Return the network in torch, on the CPU, in evaluation mode and without dropout."""
     first, *others = network.layers
     hidden = [len(layer.bias) for layer in (first, *others[:-1])] if others else []
     found = FCNN(first.weight.shape[1], hidden, len((others or [first])[-1].bias), 0.0)

@@ -54,7 +54,7 @@ class Examples:
         return len(self.targets)
 
     def take(self, index: Codes) -> Examples:
-        """Return the rows at ``index``, in that order."""
+        """Return the rows at ``index``, [m] int64, in that order."""
         chosen = index.tolist()
         return Examples(
             [self.inputs[i] for i in chosen],
@@ -70,7 +70,10 @@ class Fitted:
 
     Attributes
     ----------
-    trained : ndarray of int64
+    model : Model
+    decision : Decision
+        Its temperature and its thresholds.
+    trained : ndarray, [n_trained] int64
         Codes of the labels that a training row is known to have, ascending.
     limits : Limits
         When a prediction counts as sure.
@@ -82,16 +85,35 @@ class Fitted:
     limits: Limits
 
     def predict(self, inputs: Sequence[Inputs]) -> tuple[Values, Codes]:
-        """Return probabilities [n, n_labels] float64 and predicted codes [n] int64."""
+        """Predict the labels of recordings.
+
+        Parameters
+        ----------
+        inputs : Sequence[Inputs]
+            n arrays [n_i, width] float32, as ``features.extract.compute_inputs`` makes them.
+
+        Returns
+        -------
+        tuple[ndarray of float64, ndarray of int64]
+            Probabilities [n, n_labels] and predicted codes [n].
+        """
         probabilities = self.decision.probabilities(self.model.logits(inputs), self.trained)
         return probabilities, self.decision.codes(probabilities)
 
     def unsure(
         self, recipe: Recipe, inputs: Sequence[Inputs], probabilities: Values, predicted: Codes
     ) -> NDArray[np.bool_]:
-        """Tell which predictions, as ``predict`` returns them, are unsure: [n] bool.
+        """Tell which predictions are unsure, [n] bool: by confidence, distance and segmentation (``Limits.marks``).
 
-        They are by confidence, distance and segmentation; see ``Limits.marks``. ``recipe`` is the recipe of the model.
+        Parameters
+        ----------
+        recipe : Recipe
+            The recipe of the model.
+        inputs : Sequence[Inputs]
+            n arrays, as ``predict`` takes them.
+        probabilities : ndarray, [n, n_labels] float64
+        predicted : ndarray, [n] int64
+            As ``predict`` returns them.
         """
         confidence = probabilities[np.arange(len(predicted)), predicted]
         segmentation = _segmentation_confidences(recipe, inputs)
@@ -118,6 +140,10 @@ def fit(
     on_step : OnStep
         Called at most ``n_steps(recipe)`` times.
 
+    Returns
+    -------
+    Fitted
+
     Raises
     ------
     ConfigError
@@ -126,6 +152,16 @@ def fit(
         There are too few rows.
     TrainingDiverged
         The learning rate is too high for these rows.
+
+    Examples
+    --------
+    >>> inputs = [np.array([[value, 0.0]], np.float32) for value in (0.0, 1.0, 8.0, 9.0)]
+    >>> targets = Targets.of_cells(["normal", "normal", "murmur", "murmur"], ("normal", "murmur"))
+    >>> recipe = Recipe(name="mine", input="statistics", model="vote")
+    >>> fitted = fit(recipe, Examples(inputs, targets, groups=["a", "b", "c", "d"]), seed=0)
+    >>> probabilities, codes = fitted.predict(inputs)
+    >>> probabilities.shape, codes.tolist()
+    ((4, 2), [0, 0, 1, 1])
     """
     rows = _informative(rows)
     model = _fit_model(recipe, rows, seed, reference, on_step)
@@ -147,7 +183,13 @@ def fit(
 
 
 def n_steps(recipe: Recipe) -> int:
-    """Return how often ``fit`` calls ``on_step`` at most: there may be fewer databases than inner folds."""
+    """Return how often ``fit`` calls ``on_step`` at most: there may be fewer databases than inner folds.
+
+    Raises
+    ------
+    ConfigError
+        As ``kinds.check_recipe``.
+    """
     n_fits = 1 + (recipe.decision.inner_folds if recipe.decision.calibrated else 0)
     return n_fits * implementation_of(recipe).n_steps(recipe)
 
@@ -163,7 +205,7 @@ def _informative(rows: Examples) -> Examples:
 
 
 def _fit_model(recipe: Recipe, rows: Examples, seed: int, reference: Reference | None, on_step: OnStep) -> Model:
-    """Fit the recipe's model; raises TrainingDiverged if its outputs are not finite."""
+    """Fit the recipe's model; raises TrainingDiverged if its outputs are NaN."""
     weighted = _weighted(recipe, rows)
     model = implementation_of(recipe).fit(recipe, weighted.inputs, weighted.targets, seed, reference, on_step)
     if np.isnan(model.logits(rows.inputs[:1])).any():

@@ -126,7 +126,13 @@ _SINGULARS: dict[Shape, str] = {"vector": "a vector", "sequence": "a sequence", 
 
 
 def implementation_of(recipe: Recipe) -> Implementation:
-    """Return the implementation that fits and restores the recipe's models; raises ConfigError as ``check_recipe``."""
+    """Return the implementation that fits and restores the recipe's models.
+
+    Raises
+    ------
+    ConfigError
+        As ``check_recipe``.
+    """
     check_recipe(recipe)
     found = MODEL_KINDS.get(recipe.model).implementations[shape_read(recipe.input)]
     if isinstance(found, str):

@@ -33,6 +33,13 @@ MinConfidence = float | tuple[float, ...]
 def least_confidences(limit: MinConfidence, codes: Codes) -> Values:
     """Return the lowest confidence that counts as sure for each predicted label, [n] float64.
 
+    Parameters
+    ----------
+    limit : float | tuple[float, ...]
+        One for all labels, or one for each, by code.
+    codes : ndarray, [n] int64
+        The predicted labels.
+
     Examples
     --------
     >>> least_confidences((0.6, 0.9), np.array([1, 0, 1])).tolist()
@@ -116,12 +123,20 @@ class Inner:
 
     @cached_property
     def rows(self) -> Codes:
-        """The numbers of the rows that were predicted, ascending."""
+        """[n_predicted] int64: the numbers of the rows that were predicted, ascending."""
         return np.flatnonzero(~np.isnan(self.logits[:, 0]))
 
 
 def limits_within(confidence: Values | None, distances: Values | None) -> Limits:
-    """Return the limits by the confidence [n] of out-of-fold predictions, and the distances [n] of training rows."""
+    """Return the limits by the out-of-fold predictions and the distances of training rows.
+
+    Parameters
+    ----------
+    confidence : ndarray, [n] float64 | None
+        The probabilities of predictions for rows that the model was not trained on; None sets no limit.
+    distances : ndarray, [n] float64 | None
+        Of the training rows themselves; None sets no limit.
+    """
     return Limits(
         min_confidence=0.0 if confidence is None else float(np.quantile(confidence, UNSURE_SHARE)),
         max_distance=None if distances is None else float(np.quantile(distances, 1.0 - FAR_SHARE)),
@@ -236,7 +251,18 @@ def _logits(confidence: Values) -> Values:
 def with_heart_limit(limits: Limits, targets: Targets, segmentation: Values | None) -> Limits:
     """Return limits with that of the segmenter's confidence, below which no heart is found.
 
-    They stay as they are if the model does not read the segmentation, or no row is known to have a heart.
+    Parameters
+    ----------
+    limits : Limits
+    targets : Targets
+        The labels of n training rows.
+    segmentation : ndarray, [n] float64 | None
+        How sure the segmenter is of each recording; None if the model does not read the segmentation.
+
+    Returns
+    -------
+    Limits
+        The given ones where ``segmentation`` is None, or no row is known to have a heart.
     """
     code = targets.labels.index(NO_HEART_LABEL) if NO_HEART_LABEL in targets.labels else -1
     has_heart = np.ones(len(targets), np.bool_) if code < 0 else ~targets.possible[:, code]

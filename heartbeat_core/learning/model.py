@@ -90,9 +90,17 @@ class Model(Protocol):
         """Return the size of weights, scaler and reference in bytes; None if it is not known."""
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
-        """Return [n, n_labels] float64 for inputs as ``features.extract.compute_inputs`` makes them.
+        """Compute the outputs for recordings.
 
-        Logits of labels without a training row have no meaning.
+        Parameters
+        ----------
+        inputs : Sequence[Inputs]
+            n arrays, as ``features.extract.compute_inputs`` makes them.
+
+        Returns
+        -------
+        ndarray, [n, n_labels] float64
+            Logits of labels without a training row have no meaning.
         """
 
     def distances(self, inputs: Sequence[Inputs]) -> Values | None:
@@ -104,7 +112,7 @@ class ServableModel(Model, Protocol):
     """A fitted model that a bundle can hold."""
 
     def serve(self, results: Sequence[Processed]) -> Outputs:
-        """Return the outputs for processed recordings."""
+        """Compute the outputs for processed recordings, one each, in their order."""
 
     def tensors(self) -> Arrays:
         """Return the arrays that a bundle stores, by name; ``Implementation.restore`` reads them back."""
@@ -137,7 +145,7 @@ class Implementation(ABC):
         recipe : Recipe
             Its model can read its input.
         inputs : Sequence[Inputs]
-            As ``features.extract.compute_inputs`` makes them.
+            n arrays, as ``features.extract.compute_inputs`` makes them.
         targets : Targets
             The labels of the n rows. Each row allows at least one label that some row is known to have.
         seed : int
@@ -158,11 +166,36 @@ class Implementation(ABC):
         return 1
 
     def check_servable(self, recipe: Recipe) -> None:
-        """Raise ConfigError, with advice, if a model of this recipe cannot be packed into a bundle."""
+        """Refuse a recipe whose models cannot be packed into a bundle.
+
+        Raises
+        ------
+        ConfigError
+            They cannot be packed; the message says what can be done instead.
+        """
         raise _not_servable(recipe)
 
     def restore(self, recipe: Recipe, tensors: Arrays, reference: Reference, device: str = "cpu") -> ServableModel:
-        """Return the model from the ``tensors`` of a bundle, arrays by name, ready to serve on ``cpu`` or ``cuda``."""
+        """Return the model that a bundle holds, ready to serve.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            The recipe of the model.
+        tensors : Arrays
+            By name, as ``ServableModel.tensors`` returned them.
+        reference : Reference
+            Frames are aligned with it.
+        device : str
+            ``cpu`` or ``cuda``. A kind may serve on the CPU whatever it says.
+
+        Raises
+        ------
+        ConfigError
+            Models of this kind cannot be packed into a bundle.
+        KeyError, ValueError
+            The arrays are not those of such a model.
+        """
         raise _not_servable(recipe)
 
     def describe(self, recipe: Recipe) -> str:

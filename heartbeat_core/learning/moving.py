@@ -49,6 +49,11 @@ class Centres:
             [n_batch] int64: the numbers of the training rows.
         most : float
             More than 1 moves some rows past the other centre.
+
+        Returns
+        -------
+        torch.Tensor
+            [n_batch, n_inputs] float32. Rows without a centre of their own stay where they are.
         """
         own = self.own[index]
         other = torch.randint(0, len(self.means), (len(index),))

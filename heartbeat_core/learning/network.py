@@ -50,7 +50,19 @@ class Layer:
 
 
 def outputs_after(rows: Values, layers: Sequence[Layer]) -> Values:
-    """Return the outputs of layers that follow each other, with a ReLU in front of each."""
+    """Return the outputs of layers that follow each other, with a ReLU in front of each.
+
+    Parameters
+    ----------
+    rows : ndarray, [n, n_inputs] float64
+        The outputs of the layer before them.
+    layers : Sequence[Layer]
+        Without a layer, the rows are returned.
+
+    Returns
+    -------
+    ndarray, [n, n_outputs] float64
+    """
     for layer in layers:
         rows = layer.outputs(np.maximum(rows, 0.0))
     return rows
@@ -89,7 +101,13 @@ class Network:
         return outputs_after(first.outputs(rows), others)
 
     def scaled_layers(self, mean: Values, scale: Values) -> list[Layer]:
-        """Return the layers with the scaler folded into the first one: they read values before they are scaled."""
+        """Return the layers with the scaler folded into the first one: they read values before they are scaled.
+
+        Parameters
+        ----------
+        mean, scale : ndarray, [L, 2] or [n_inputs] float64
+            A scaled value is ``(x - mean) / scale``.
+        """
         first, *others = self.layers
         weight = first.weight / scale.reshape(-1)
         return [Layer(weight, first.bias - weight @ mean.reshape(-1)), *others]
@@ -108,7 +126,14 @@ def _n_layers(state: Mapping[str, NDArray[np.generic]]) -> int:
 
 
 def stored_arrays(network: Network, mean: Values, scale: Values) -> Arrays:
-    """Return the arrays of a network and of the scaler before it, by name."""
+    """Return the arrays of a network and of the scaler before it, by name.
+
+    Parameters
+    ----------
+    network : Network
+    mean, scale : ndarray, [L, 2] or [n_inputs] float64
+        They become ``scaler.mean`` and ``scaler.scale``. The names of the network's arrays begin with ``network.``.
+    """
     return {
         **{_PREFIX + name: value for name, value in network.state.items()},
         "scaler.mean": mean,
@@ -119,7 +144,19 @@ def stored_arrays(network: Network, mean: Values, scale: Values) -> Arrays:
 def restored_network(
     arrays: Mapping[str, NDArray[np.generic]], hidden: Sequence[int]
 ) -> tuple[Network, Values, Values]:
-    """Restore what ``stored_arrays`` returned: the network, the mean and the scale.
+    """Restore what ``stored_arrays`` returned.
+
+    Parameters
+    ----------
+    arrays : Mapping[str, ndarray]
+        By name.
+    hidden : Sequence[int]
+        Widths of the hidden layers.
+
+    Returns
+    -------
+    tuple[Network, ndarray of float64, ndarray of float64]
+        The network, and the mean and the scale, [L, 2] or [n_inputs].
 
     Raises
     ------
@@ -171,7 +208,14 @@ def stored_bytes(network: Network, settings: CompressionSettings) -> int:
 
 
 def sparse_bytes(matrix: NDArray[np.generic], itemsize: int) -> int:
-    """Return the size of a matrix without its zeros: the other values, and one bit a value to mark which they are."""
+    """Return the size of a matrix without its zeros: the other values, and one bit a value to mark which they are.
+
+    Parameters
+    ----------
+    matrix : ndarray, [n, m]
+    itemsize : int
+        Bytes of a stored value.
+    """
     return itemsize * int(np.count_nonzero(matrix)) + math.ceil(matrix.size / 8)
 
 

@@ -67,7 +67,7 @@ class Scorer:
 
 
 def make_scorer(network: Network, scaler: Scaler, device: str) -> Scorer | TorchScorer:
-    """Return a scorer that computes on ``cpu`` or ``cuda``."""
+    """Return a scorer that computes on ``cpu``, with NumPy, or on any other device of torch."""
     if device == "cpu":
         return Scorer(network, scaler)
     # Imported here because torch takes a second to load.

@@ -100,7 +100,20 @@ def make_example(
 
 
 def frame_states(segments: NDArray[np.float64], n: int) -> NDArray[np.int64]:
-    """Return [n] int64: the state in the middle of each frame of 20 ms, ``UNKNOWN`` where no segment says one."""
+    """Return the state in the middle of each frame of 20 ms.
+
+    Parameters
+    ----------
+    segments : ndarray, [n_segments, 3] float64
+        Start and end in s, and the state: 1 S1, 2 systole, 3 S2, 4 diastole, 0 where nobody annotated.
+    n : int
+        Number of frames.
+
+    Returns
+    -------
+    ndarray, [n] int64
+        0 S1, 1 systole, 2 S2, 3 diastole; ``UNKNOWN`` where no segment says one.
+    """
     times_s = (np.arange(n) + 0.5) / STATE_HZ
     states = np.full(n, UNKNOWN, np.int64)
     for start_s, end_s, state in segments.tolist():
@@ -122,6 +135,11 @@ def train_segmenter(
     epochs : int
     on_epoch : OnEpoch | None
         Called with the number of the epoch, counted from 1, and its mean loss.
+
+    Returns
+    -------
+    SegmenterNetwork
+        In evaluation mode.
 
     Raises
     ------
@@ -158,12 +176,12 @@ def train_segmenter(
 
 
 def stored_weights(network: SegmenterNetwork) -> dict[str, NDArray[np.float16]]:
-    """Return the weights as ``features.segmenter`` reads them."""
+    """Return the weights in float16, by name, as ``features.segmenter`` reads them."""
     return {name: value.numpy().astype(np.float16) for name, value in network.state_dict().items()}
 
 
 def stretch(envelopes: Levels, states: NDArray[np.int64], rng: np.random.Generator) -> tuple[Levels, NDArray[np.int64]]:
-    """Return envelopes [m, 6] and states [m] whose states last longer or shorter, by one random factor for each state.
+    """Stretch time, by one random factor for each state, so that states last longer or shorter.
 
     Parameters
     ----------
@@ -171,6 +189,11 @@ def stretch(envelopes: Levels, states: NDArray[np.int64], rng: np.random.Generat
     states : ndarray, [n] int64
         At least one is known. Unknown frames are stretched as diastole is.
     rng : numpy.random.Generator
+
+    Returns
+    -------
+    tuple[ndarray of float32, ndarray of int64]
+        Envelopes [m, 6] and states [m].
     """
     sounds = rng.uniform(0.85, 1.25)
     first, systole, second = sounds * rng.uniform((0.85, 0.85, 0.85), (1.15, 1.3, 1.15))

@@ -81,7 +81,16 @@ class RecurrentNetwork(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class SequenceModel:
-    """A network that reads windows of standardised frames, with the scaler of its training rows."""
+    """A network that reads windows of standardised frames, with the scaler of its training rows.
+
+    Attributes
+    ----------
+    scaler : VectorScaler
+        Of each band.
+    network : nn.Module
+        In evaluation mode: windows [batch, 150, n_bands] float32 to logits [batch, n_labels] float32.
+    n_labels : int
+    """
 
     scaler: VectorScaler
     network: nn.Module
@@ -93,7 +102,7 @@ class SequenceModel:
         return sum(int(value.nbytes) for value in self.network.state_dict().values()) + self.scaler.n_bytes
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
-        """Return [n, n_labels] float64 for inputs [n_frames, n_bands]: for each input, the mean over its windows."""
+        """Return [n, n_labels] float64 for n arrays [n_frames_i, n_bands] float32: for each, the mean over windows."""
         found = np.empty((len(inputs), self.n_labels))
         with torch.inference_mode():
             for number, one in enumerate(inputs):
@@ -116,7 +125,15 @@ class Sequences(Implementation):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> SequenceModel:
-        """Fit the scaler and the network to n arrays [n_frames, n_bands] float32, with one row every 20 ms."""
+        """Fit the scaler and the network to n arrays [n_frames_i, n_bands] float32, with one row every 20 ms.
+
+        All else is as ``Implementation.fit`` says.
+
+        Raises
+        ------
+        DatasetError
+            There are fewer than two rows, or fewer than two labels.
+        """
         check_labels(targets)
         scaler = fit_vector_scaler(np.concatenate(inputs))
         rows = RandomWindows([_standardised(one, scaler) for one in inputs], targets)

@@ -54,7 +54,15 @@ class TrainingRows(Protocol):
 
 
 class MatrixRows(Dataset[Batch]):
-    """Rows in memory, ready for the network: ``inputs`` [n, n_inputs] float32, and their ``targets``."""
+    """Rows in memory, ready for the network.
+
+    Parameters
+    ----------
+    inputs : ndarray, [n, n_inputs] float32
+        Scaled values.
+    targets : Targets
+        The labels of the n rows.
+    """
 
     def __init__(self, inputs: NDArray[np.float32], targets: Targets) -> None:
         self.targets = targets
@@ -82,6 +90,17 @@ class AlignedFrames(Dataset[Batch]):
 
     Item ``i`` is ``(inputs [length * 2] float32, possible [n_labels] bool)``: position-major, Hz before magnitude,
     z-scored.
+
+    Parameters
+    ----------
+    frames : Sequence[ndarray]
+        n arrays [n_frames_i, 2] float32: Hz, linear magnitude.
+    offsets : ndarray, [n] int64
+        Number of zero frames in front of each.
+    targets : Targets
+        The labels of the n rows.
+    scaler : Scaler
+        Its length is that of the padded rows.
     """
 
     def __init__(
@@ -150,7 +169,13 @@ def train_network(
 
 
 def check_labels(targets: Targets) -> None:
-    """Raise DatasetError if there are fewer than two rows, or fewer than two labels that a row is known to have."""
+    """Refuse rows that nothing can be learned from.
+
+    Raises
+    ------
+    DatasetError
+        There are fewer than two rows, or fewer than two labels that a row is known to have.
+    """
     if len(targets) < 2 or len(targets.present) < 2:
         found = ", ".join(targets.labels[code] for code in targets.present) or "none"
         raise DatasetError(f"training needs rows of at least two labels; found {len(targets)} rows of: {found}")
@@ -220,7 +245,20 @@ def optimise(
 
 
 def label_weights(targets: Targets, how: str) -> torch.Tensor | None:
-    """Return [n_labels] float32: ``n / (n_labels_present * n_label)`` for balanced weights; None for equal weights."""
+    """Return the weight of each label in the loss.
+
+    Parameters
+    ----------
+    targets : Targets
+        The labels of n training rows.
+    how : str
+        ``none`` or ``balanced``.
+
+    Returns
+    -------
+    torch.Tensor | None
+        [n_labels] float32: ``n / (n_labels_present * n_label)`` for ``balanced``; None for ``none``.
+    """
     if how == "none":
         return None
     counts = targets.expected_counts
@@ -233,7 +271,18 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def label_mask(trained_codes: NDArray[np.int64], n_labels: int) -> torch.Tensor:
-    """Return [n_labels] float32 to add to logits: 0 for trained labels, minus infinity for all others."""
+    """Return what leaves untrained labels out of a softmax when it is added to logits.
+
+    Parameters
+    ----------
+    trained_codes : ndarray, [n_trained] int64
+    n_labels : int
+
+    Returns
+    -------
+    torch.Tensor
+        [n_labels] float32: 0 for trained labels, minus infinity for all others.
+    """
     mask = torch.full((n_labels,), -torch.inf)
     mask[torch.from_numpy(trained_codes)] = 0.0
     return mask

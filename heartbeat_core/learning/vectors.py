@@ -44,17 +44,24 @@ class VectorScaler:
 
     @property
     def n_bytes(self) -> int:
-        """Return the size of the mean and the scale."""
+        """Return the size of the mean and the scale in bytes."""
         return self.mean.nbytes + self.scale.nbytes
 
     def transform(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``(rows - mean) / scale`` for rows [n, width], clipped, as float32."""
+        """Return ``(rows - mean) / scale``, clipped, [n, width] float32, for rows [n, width] float32."""
         scaled = np.clip((rows - self.mean) / self.scale, -self.clip, self.clip)
         return scaled.astype(np.float32)
 
 
 def fit_vector_scaler(rows: NDArray[np.float32], clip: float = CLIP) -> VectorScaler:
-    """Fit the scaler to rows [n, width]."""
+    """Fit the scaler to training rows.
+
+    Parameters
+    ----------
+    rows : ndarray, [n, width] float32
+    clip : float
+        In standard deviations.
+    """
     exact = rows.astype(np.float64)
     deviation = exact.std(axis=0)
     return VectorScaler(exact.mean(axis=0), np.where(deviation > 1e-9, deviation, 1.0), clip)
@@ -66,8 +73,13 @@ class VectorModel:
 
     Attributes
     ----------
+    scaler : VectorScaler
+    network : Network
+        It reads scaled values.
     recipe_input : str
         The vector sets that it reads, written as in a recipe.
+    compression : CompressionSettings
+        How the network was compressed.
     """
 
     scaler: VectorScaler
@@ -77,11 +89,11 @@ class VectorModel:
 
     @property
     def n_bytes(self) -> int:
-        """Return the size of the network and the scaler."""
+        """Return the size of the network and the scaler in bytes."""
         return stored_bytes(self.network, self.compression) + self.scaler.n_bytes
 
     def logits(self, inputs: Sequence[Inputs]) -> Logits:
-        """Return [n, n_labels] float64 for inputs [n_rows, width], of which the first is the recording itself."""
+        """Return [n, n_labels] float64 for n arrays [n_rows_i, width] float32, whose first row is the recording."""
         return self.network.logits(self._scaled([one[0] for one in inputs]))
 
     def distances(self, inputs: Sequence[Inputs]) -> Values:
@@ -89,7 +101,13 @@ class VectorModel:
         return _root_mean_square(self._scaled([one[0] for one in inputs]))
 
     def serve(self, results: Sequence[Processed]) -> Outputs:
-        """Return the outputs for processed recordings; raises ValueError if one lacks a feature set."""
+        """Return the outputs for processed recordings.
+
+        Raises
+        ------
+        ValueError
+            A recording lacks a feature set that the model reads.
+        """
         rows = self._scaled([join_vectors(one.features, self.recipe_input) for one in results])
         return Outputs(self.network.logits(rows), _root_mean_square(rows))
 
@@ -122,7 +140,10 @@ class VectorFCNN(Implementation):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> VectorModel:
-        """Fit the scaler and the network to all rows of all inputs: recordings and their altered copies."""
+        """Fit the scaler and the network to all rows of all inputs: recordings and their altered copies.
+
+        Vectors are n arrays [n_rows_i, width] float32. All else is as ``Implementation.fit`` says.
+        """
         # Imported here because torch takes a second to load and serving does not need it.
         from heartbeat_core.learning.compression import compressed
         from heartbeat_core.learning.training import MatrixRows, train_network
@@ -138,12 +159,12 @@ class VectorFCNN(Implementation):
         return recipe.training.epochs
 
     def check_servable(self, recipe: Recipe) -> None:
-        """Refuse an 8-bit network."""
+        """Refuse an 8-bit network; raises ConfigError."""
         if recipe.compression.int8:
             raise cannot_pack(recipe)
 
     def restore(self, recipe: Recipe, tensors: Arrays, reference: Reference, device: str = "cpu") -> VectorModel:
-        """Return the model that a bundle holds; it serves on the CPU."""
+        """Return the model that a bundle holds; it serves on the CPU. Raises as ``network.restored_network``."""
         network, mean, scale = restored_network(tensors, self.widths(recipe))
         return VectorModel(VectorScaler(mean, scale, recipe.bagging.clip), network, recipe.input, recipe.compression)
 
@@ -168,7 +189,10 @@ class BaggedFCNN(VectorFCNN):
         reference: Reference | None = None,
         on_step: OnStep = lambda: None,
     ) -> VectorModel:
-        """Fit the scaler to all rows of all inputs; train the members on a random copy of each recording."""
+        """Fit the scaler to all rows of all inputs; train the members on a random copy of each recording.
+
+        Vectors are n arrays [n_copies, width] float32, all of one shape. All else is as ``Implementation.fit`` says.
+        """
         # Imported here for the same reason.
         from heartbeat_core.learning.bagging import train_bagged
         from heartbeat_core.learning.fcnn import as_arrays
@@ -208,5 +232,18 @@ def _members_read(recipe: Recipe, seed: int) -> NDArray[np.bool_]:
 
 
 def all_rows(inputs: Sequence[Inputs], targets: Targets) -> tuple[Inputs, Targets]:
-    """Return the rows of all inputs, [n_rows, width] float32, and their labels."""
+    """Return the rows of all inputs, and their labels.
+
+    Parameters
+    ----------
+    inputs : Sequence[Inputs]
+        n arrays [n_rows_i, width] float32, at least one.
+    targets : Targets
+        The labels of the n inputs.
+
+    Returns
+    -------
+    tuple[Inputs, Targets]
+        [n_rows, width] float32, and the labels of these rows.
+    """
     return np.concatenate(inputs), targets.take(np.repeat(np.arange(len(inputs)), [len(one) for one in inputs]))

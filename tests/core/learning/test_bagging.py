@@ -109,9 +109,11 @@ def test_specialists_that_decide_on_all_labels_are_refused() -> None:
         member_votes(Targets.of_codes(np.array([0, 2])), recipe(bagging=everything))
 
 
-def test_it_learns_and_is_one_network_in_evaluation_mode() -> None:
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_it_learns_and_is_one_network_in_evaluation_mode(batch_size: int) -> None:
     rows, codes = made_up()
-    network = train(rows, codes, recipe(), seed=3)
+    training = {"epochs": 12, "batch_size": batch_size, "learning_rate": 0.02}
+    network = train(rows, codes, recipe(training=training), seed=3)
     assert not network.training
     assert network.layers[0].weight.shape == (15, WIDTH)
     assert BaggedFCNN().widths(recipe()) == (15,)
