@@ -114,7 +114,25 @@ class Bundle:
 
 
 def pack(facts: dict[str, Any], reference: Reference, model: ServableModel) -> tuple[Bundle, bytes]:
-    """Make a bundle from ``facts`` (all fields of the manifest but the two digests); return it and its weights file."""
+    """Make a bundle from its facts, reference and model.
+
+    Parameters
+    ----------
+    facts : dict[str, Any]
+        All fields of ``BundleManifest`` but ``weights_sha256`` and ``digest``.
+    reference : Reference
+    model : ServableModel
+
+    Returns
+    -------
+    tuple[Bundle, bytes]
+        The bundle, and its weights file.
+
+    Raises
+    ------
+    ValueError
+        The facts do not fit together.
+    """
     weights = to_bytes({**model.tensors(), "reference.frames": reference.frames})
     draft = BundleManifest(**facts, weights_sha256=hashlib.sha256(weights).hexdigest(), digest="")
     manifest = draft.model_copy(update={"digest": draft.expected_digest()})
@@ -129,15 +147,13 @@ def load(source: str | os.PathLike[str], digest: str | None = None, device: Devi
     source : str | os.PathLike
         The name of a shipped model, a path, or any fsspec URL.
     digest : str | None
-        Refuse a bundle with any other digest.
+        Refuse a bundle with any other digest. None takes any.
     device : Device
         ``auto`` uses a GPU if there is one.
 
-    Examples
-    --------
-    >>> import heartbeat_core as hb
-    >>> hb.load_bundle("seed-small").manifest.recipe.input
-    'aligned'
+    Returns
+    -------
+    Bundle
 
     Raises
     ------
@@ -145,6 +161,14 @@ def load(source: str | os.PathLike[str], digest: str | None = None, device: Devi
         The device is not available.
     BundleError
         As ``read_manifest``. Also if the weights are damaged, or if the bundle has another digest than ``digest``.
+    InputError, StoreUnavailable
+        As ``read_manifest``.
+
+    Examples
+    --------
+    >>> import heartbeat_core as hb
+    >>> hb.load_bundle("seed-small").manifest.recipe.input
+    'aligned'
     """
     source = os.fspath(source)
     manifest = read_manifest(source)
@@ -154,12 +178,22 @@ def load(source: str | os.PathLike[str], digest: str | None = None, device: Devi
 
 
 def unpack(manifest: BundleManifest, weights: bytes, source: str, device: str = "cpu") -> Bundle:
-    """Load the weights that belong to ``manifest``.
+    """Load the weights that belong to a manifest.
+
+    Parameters
+    ----------
+    manifest : BundleManifest
+    weights : bytes
+        The weights file, whose digest was checked, as by ``read_weights``.
+    source : str
+        The bundle's place, for messages.
+    device : str
+        ``cpu`` or ``cuda``.
 
     Raises
     ------
     BundleError
-        The weights do not fit the recipe.
+        The weights do not fit the recipe, or a bundle cannot hold models of this kind.
     """
     try:
         tensors = from_bytes(weights)

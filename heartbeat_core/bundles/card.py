@@ -13,7 +13,16 @@ from heartbeat_core.learning.kinds import implementation_of
 
 
 def model_card(manifest: BundleManifest, weights_bytes: int, drop_labels: Sequence[str]) -> str:
-    """Return the card of a bundle; ``drop_labels`` are the labels that were left out of its training."""
+    """Return the card of a bundle as Markdown.
+
+    Parameters
+    ----------
+    manifest : BundleManifest
+    weights_bytes : int
+        Size of the weights file.
+    drop_labels : Sequence[str]
+        The labels that were left out of the training.
+    """
     data = manifest.training_data
     recipe = manifest.recipe
     rows = ", ".join(f"{count} {label}" for label, count in data.rows_by_label.items())

@@ -34,13 +34,33 @@ _RANK_NOTE = (
 
 
 def as_trained(evaluation: Evaluation, drop_labels: Sequence[str]) -> RecipeFigures:
-    """Return the figures for the labels that the model was trained on; the first of all if there are none."""
+    """Return the figures for the labels that the model was trained on; those of the first task if there are none.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        With the figures of at least one task.
+    drop_labels : Sequence[str]
+        The labels that were left out of the training.
+    """
     fitting = [one for one in evaluation.recipes if set(one.dropped_labels) == set(drop_labels)]
     return (*fitting, *evaluation.recipes)[0]
 
 
 def card_diagrams(manifest: BundleManifest, drop_labels: Sequence[str]) -> dict[str, str]:
-    """Return the reliability diagrams that a card shows: SVG by file name, one a label with a panel a protocol."""
+    """Return the reliability diagrams that a card shows.
+
+    Parameters
+    ----------
+    manifest : BundleManifest
+    drop_labels : Sequence[str]
+        The labels that were left out of the training.
+
+    Returns
+    -------
+    dict[str, str]
+        By file name, the SVG of each label that was judged, with a panel for each protocol. Empty without evaluations.
+    """
     panels: dict[str, dict[str, LabelRanks]] = {label: {} for label in manifest.labels}
     for evaluation in manifest.evaluations:
         for ranks in as_trained(evaluation, drop_labels).against_rest:
@@ -54,7 +74,7 @@ def card_diagrams(manifest: BundleManifest, drop_labels: Sequence[str]) -> dict[
 
 
 def figures_sections(manifest: BundleManifest, drop_labels: Sequence[str]) -> list[str]:
-    """Return the paragraphs with all figures; ``drop_labels`` are the labels left out of the training."""
+    """Return the paragraphs with all figures, as Markdown; ``drop_labels`` are the labels left out of the training."""
     found = [] if manifest.holdout is None else _holdout_section(manifest.holdout)
     for evaluation in manifest.evaluations:
         found += _evaluation_section(evaluation, drop_labels)
@@ -69,7 +89,7 @@ def figures_sections(manifest: BundleManifest, drop_labels: Sequence[str]) -> li
 
 
 def figure_rows(report: HoldoutReport) -> list[tuple[str, str, str]]:
-    """Return ``(figure, model, majority rule)`` as text, for a table."""
+    """Return the figures of a hold-out for a table: ``(figure, model, majority rule)``, as text."""
     model, rule = report.model, report.majority_rule
     return [
         ("accuracy", f"{model.accuracy:.3f}", f"{rule.accuracy:.3f}"),

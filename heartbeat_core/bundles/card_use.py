@@ -20,7 +20,7 @@ from heartbeat_core.learning.limits import FAR_SHARE, NO_HEART_SHARE, UNLIKE_RIG
 
 
 def decision_section(manifest: BundleManifest) -> list[str]:
-    """Return how labels are decided and when a prediction is marked as unsure."""
+    """Return paragraphs of Markdown: how labels are decided and when a prediction is marked as unsure."""
     return [
         "## Decision",
         f"Probabilities are softmax(logits / {manifest.decision.temperature:.3g}). {_rule(manifest)}",
@@ -31,7 +31,14 @@ def decision_section(manifest: BundleManifest) -> list[str]:
 
 
 def misuse_section(manifest: BundleManifest, drop_labels: Sequence[str]) -> list[str]:
-    """Return what the model must not be used for, as far as its evaluations tell what its data lack."""
+    """Return paragraphs of Markdown: what the model must not be used for, as far as its evaluations tell.
+
+    Parameters
+    ----------
+    manifest : BundleManifest
+    drop_labels : Sequence[str]
+        The labels that were left out of the training.
+    """
     found = [
         "## What it must not be used for",
         "Diagnosis, triage, or any decision about a person's care. It names what a recording sounds like, and not a "

@@ -69,9 +69,14 @@ class Drift:
         Parameters
         ----------
         columns : ndarray, [k] int64 | None
-            All if None.
+            Places of the group's columns, as ``GroupColumns.columns``. None takes all columns.
         group : int
-            The place of the group in ``squares``.
+            The place of the group in ``squares``: 0 for all columns, and otherwise that of ``columns``.
+
+        Returns
+        -------
+        float
+            In deviations of the training rows.
         """
         if self.n < 2:
             return float("nan")
@@ -80,9 +85,14 @@ class Drift:
         return float(np.sqrt(max(0.0, squared)))
 
     def stored(self) -> dict[str, Any]:
-        """Return the sums as JSON holds them; ``read`` reads them back, the means to 1/50 of a deviation.
+        """Return the sums as JSON holds them; ``read`` reads them back.
 
         Arrays are texts (base64): a driver holds the records of all shards, and lists would take five times the memory.
+
+        Returns
+        -------
+        dict[str, Any]
+            ``n``, ``means`` to 1/50 of a deviation, cut at ±5.08, ``squares`` in float32, and ``distances``.
         """
         steps = np.clip(np.rint(self.sums / max(1, self.n) * _STEPS), -127, 127)
         return {
@@ -94,7 +104,18 @@ class Drift:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
-        """Return what ``stored`` returned; raises KeyError or ValueError if it is damaged."""
+        """Return what ``stored`` returned.
+
+        Parameters
+        ----------
+        stored : Mapping[str, Any]
+            With the keys ``n``, ``means``, ``squares`` and ``distances``.
+
+        Raises
+        ------
+        KeyError, ValueError
+            It is damaged.
+        """
         n, squares = int(stored["n"]), _array(stored["squares"], "<f4")
         distances = _array(stored["distances"], "<u4").astype(np.int64).reshape(len(squares), -1)
         return cls(n, _array(stored["means"], "<i1") / _STEPS * n, squares, distances)
@@ -109,7 +130,24 @@ def _array(text: str, kind: str) -> NDArray[np.float64]:
 
 
 def measure_drift(bundle: Bundle, results: Sequence[RecordingResult]) -> Drift | None:
-    """Measure the recordings of a shard; None if there are none, or if the model reads no vectors."""
+    """Measure the recordings of a shard.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    results : Sequence[RecordingResult]
+        Processed with the feature sets that the model reads.
+
+    Returns
+    -------
+    Drift | None
+        None if there are no recordings, or if the model reads no vectors or is no network.
+
+    Raises
+    ------
+    ValueError
+        A result lacks a feature set that the model reads.
+    """
     recipe_input = bundle.manifest.recipe.input
     form = bundle.model.form()
     if form is None or shape_read(recipe_input) != "vector" or not results:
@@ -119,7 +157,21 @@ def measure_drift(bundle: Bundle, results: Sequence[RecordingResult]) -> Drift |
 
 
 def drift_of(z: NDArray[np.float64], groups: Sequence[GroupColumns]) -> Drift:
-    """Return the sums over rows [n, width] in deviations of the training rows."""
+    """Return the sums over rows.
+
+    Parameters
+    ----------
+    z : ndarray, [n, width] float64
+        Values in deviations of the training rows; they are clipped at ±10.
+    groups : Sequence[GroupColumns]
+        The groups of the columns, as ``groups_read`` returns them.
+
+    Examples
+    --------
+    >>> drift = drift_of(np.array([[2.0, 2.0], [2.0, 2.0]]), [])
+    >>> drift.n, drift.shift()
+    (2, 2.0)
+    """
     z = np.clip(z, -_MOST_Z, _MOST_Z)
     squared = np.square(z)
     squares = np.stack([squared.mean(axis=1), *(squared[:, one.columns].mean(axis=1) for one in groups)])

@@ -109,8 +109,14 @@ def to_onnx(bundle: Bundle, int8: bool = False) -> bytes:
 
     Parameters
     ----------
+    bundle : Bundle
     int8 : bool
         Store matrices in 8 bits: a quarter of the size. Outputs change because the weights are rounded.
+
+    Returns
+    -------
+    bytes
+        The file.
 
     Raises
     ------
@@ -164,13 +170,23 @@ def to_hdf5(bundle: Bundle) -> bytes:
     """Write a bundle's weights as an HDF5 file; the same bundle gives the same bytes.
 
     Like ``pth_to_h5.py`` of the original project, this writes one dataset at the root for each entry of the network's
-    state dict, named by its key: ``layers.0.weight`` [n_outputs, n_inputs] float32, ``layers.0.bias``, and for a
-    BatchNorm1d also ``running_mean``, ``running_var`` and ``num_batches_tracked`` (int64). Nothing is folded.
+    state dict, named by its key: ``layers.0.weight`` [n_outputs, n_inputs] float32 (float16 in a bundle that holds it
+    so), ``layers.0.bias``, and for a BatchNorm1d also ``running_mean``, ``running_var`` and ``num_batches_tracked``
+    (int64). Nothing is folded.
 
     The file also holds entries that the original project did not write. Datasets: ``scaler.mean`` and ``scaler.scale``
-    ([L, 2] or [392] float64) and ``reference.frames`` [L, 2] float32. Attributes: ``model_id``, ``input`` (aligned or
-    statistics), ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([n_labels]
+    ([L, 2] or [n_values] float64) and ``reference.frames`` [L, 2] float32. Attributes: ``model_id``, ``input`` (the
+    recipe's), ``labels`` and ``trained_labels`` (texts, in the order of their codes), ``thresholds`` ([n_labels]
     float64), ``temperature`` (float64), ``notice``, and for statistics ``feature_version`` and ``feature_names``.
+
+    Parameters
+    ----------
+    bundle : Bundle
+
+    Returns
+    -------
+    bytes
+        The file.
     """
     manifest = bundle.manifest
     attributes: dict[str, object] = {
@@ -202,13 +218,25 @@ def _features(bundle: Bundle) -> tuple[str, tuple[str, ...]]:
 
 
 def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float32]:
-    """Make random inputs with the size and spread of real ones.
+    """Make random inputs of a bundle's network, with the size and spread of real ones.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    n_rows : int
+    seed : int
+        The same seed gives the same inputs.
 
     Returns
     -------
     ndarray, [n_rows, L, 2] float32
-        Pieces of the reference at random places, changed by up to a half, with zeros around them. Or [n_rows,
-        n_values] float32: normally distributed, with the mean of the training rows and twice their deviation.
+        Pieces of the reference at random places, changed by up to a half, with zeros around them. Or [n_rows, n_values]
+        float32: normally distributed, with the mean of the training rows and twice their deviation.
+
+    Raises
+    ------
+    BundleError
+        As ``to_onnx``, for a model that reads vectors.
     """
     rng = np.random.default_rng(seed)
     if bundle.vectors:
@@ -226,6 +254,12 @@ def plausible_inputs(bundle: Bundle, n_rows: int, seed: int) -> NDArray[np.float
 
 def torch_outputs(bundle: Bundle, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the outputs of the bundle's own network for the inputs of an ONNX model, on one thread of torch.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    inputs : ndarray, [n, L, 2] or [n, n_values] float32
+        As ``to_onnx`` describes them, before scaling.
 
     Returns
     -------

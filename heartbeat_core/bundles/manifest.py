@@ -128,7 +128,13 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def resolve(source: str) -> str:
-    """Return the URI of a bundle from the name of a shipped bundle, a path or any fsspec URL."""
+    """Return the URI of a bundle from the name of a shipped bundle, a path or any fsspec URL.
+
+    Raises
+    ------
+    InputError
+        The text is empty.
+    """
     if source in shipped_models():
         return storage.to_uri(str(files("heartbeat_core") / "models" / source))
     return storage.to_uri(source)
@@ -140,12 +146,21 @@ def shipped_models() -> list[str]:
 
 
 def read_manifest(source: str) -> BundleManifest:
-    """Read and check ``bundle.json`` of a bundle; ``resolve`` finds its place.
+    """Read and check ``bundle.json`` of a bundle.
+
+    Parameters
+    ----------
+    source : str
+        As ``resolve`` takes it.
 
     Raises
     ------
     BundleError
-        There is no bundle, or it is damaged, or its format is newer.
+        There is no bundle, it is damaged or cannot be read, or this program does not read its version.
+    InputError
+        The text is empty.
+    StoreUnavailable
+        The store does not answer.
     """
     uri = resolve(source)
     return parse_manifest(read_file(uri, MANIFEST_NAME, source), source)
@@ -154,10 +169,24 @@ def read_manifest(source: str) -> BundleManifest:
 def read_weights(source: str, manifest: BundleManifest) -> bytes:
     """Read the weights that belong to a manifest.
 
+    Parameters
+    ----------
+    source : str
+        As ``resolve`` takes it.
+    manifest : BundleManifest
+        What ``read_manifest`` returned.
+
+    Returns
+    -------
+    bytes
+        The file, as ``weights.from_bytes`` reads it.
+
     Raises
     ------
     BundleError
         They cannot be read, or they are not the ones that were packed.
+    InputError, StoreUnavailable
+        As ``read_manifest``.
     """
     weights = read_file(resolve(source), WEIGHTS_NAME, source)
     if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
@@ -173,10 +202,17 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
 def parse_manifest(data: bytes, source: str) -> BundleManifest:
     """Read ``bundle.json`` and check its digest.
 
+    Parameters
+    ----------
+    data : bytes
+        The content of the file.
+    source : str
+        The bundle's place, for messages.
+
     Raises
     ------
     BundleError
-        It is not a bundle, has a newer version, or was changed after it was packed.
+        It is not a bundle, has another version than this program reads, or was changed after it was packed.
     """
     try:
         content = json.loads(data)
@@ -204,7 +240,24 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
 
 
 def read_file(uri: str, name: str, source: str) -> bytes:
-    """Read one file of a bundle; raises BundleError if it does not exist or cannot be read."""
+    """Read one file of a bundle.
+
+    Parameters
+    ----------
+    uri : str
+        The folder of the bundle, as ``resolve`` returns it.
+    name : str
+        The name of the file.
+    source : str
+        The bundle's place as the user named it, for messages.
+
+    Raises
+    ------
+    BundleError
+        There is no such file, or its store refuses it.
+    StoreUnavailable
+        The store does not answer.
+    """
     try:
         with storage.refusals_as(BundleError):
             return storage.read(storage.join(uri, name))

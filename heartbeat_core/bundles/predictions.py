@@ -81,11 +81,36 @@ class Sureness(Settings):
     min_duration_s: float = 1.0
 
     def are_unconfident(self, codes: Codes, confidence: Values) -> NDArray[np.bool_]:
-        """Tell which predicted labels [n] have too low a probability [n]: [n] bool."""
+        """Tell which predictions have too low a confidence, [n] bool.
+
+        Parameters
+        ----------
+        codes : ndarray, [n] int64
+            The predicted labels.
+        confidence : ndarray, [n] float64
+            Their probabilities.
+        """
         return confidence < least_confidences(self.min_confidence, codes)
 
     def reasons(self, result: RecordingResult, code: int, confidence: float, distance: float | None) -> str | None:
-        """Return why a prediction is unreliable; None if there is no reason."""
+        """Return why a prediction is unreliable.
+
+        Parameters
+        ----------
+        result : RecordingResult
+            With the feature set ``beats`` if there is a ``min_segmentation``.
+        code : int
+            The predicted label.
+        confidence : float
+            Its probability.
+        distance : float | None
+            The distance of the recording from the training rows; None if the model does not measure it.
+
+        Returns
+        -------
+        str | None
+            Names of ``bundles.reasons``, separated by commas; None if there is no reason.
+        """
         found = []
         if self.are_unconfident(np.array([code]), np.array([confidence]))[0]:
             found.append(LOW_CONFIDENCE)

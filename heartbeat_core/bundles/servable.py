@@ -90,10 +90,24 @@ def check_servable(recipe: Recipe) -> None:
 def usable_rows(targets: Targets, drop_labels: Sequence[str]) -> Codes:
     """Return the numbers of the rows that say something about the labels that are not dropped.
 
+    Parameters
+    ----------
+    targets : Targets
+        What the labels say of all rows.
+    drop_labels : Sequence[str]
+        Labels of the targets.
+
+    Returns
+    -------
+    ndarray, [n_kept] int64
+        Ascending.
+
     Raises
     ------
     DatasetError
         There are fewer than two labels among them.
+    ValueError
+        A label to drop is none of those of the targets.
     """
     task = Task("", tuple(drop_labels))
     kept = task.rows(targets)

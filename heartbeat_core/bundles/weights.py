@@ -23,6 +23,11 @@ _SHAPE, _KEPT, _VALUES = ".shape", ".kept", ".values"
 def to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the file of the arrays; equal arrays give equal bytes.
 
+    Parameters
+    ----------
+    arrays : Mapping[str, ndarray]
+        By name, of any shape and of a dtype that safetensors knows.
+
     Raises
     ------
     ValueError
@@ -55,6 +60,16 @@ def to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def from_bytes(content: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of a file.
+
+    Parameters
+    ----------
+    content : bytes
+        What ``to_bytes`` returned.
+
+    Returns
+    -------
+    dict[str, ndarray]
+        By name, with the shapes and dtypes that were stored.
 
     Raises
     ------

@@ -85,6 +85,14 @@ def rank(
     -------
     list[LabelRanks]
         The labels that at least one row is known to have and at least one is known not to have, in their order.
+
+    Examples
+    --------
+    >>> targets = Targets.of_cells(["murmur", "murmur", "normal", "normal"], ("normal", "murmur"))
+    >>> probabilities = np.array([[0.1, 0.9], [0.6, 0.4], [0.7, 0.3], [0.5, 0.5]])
+    >>> _, murmur = rank(targets, probabilities, groups=list("abcd"), databases=["x"] * 4, devices=["y"] * 4)
+    >>> murmur.label, murmur.pooled.n_positive, murmur.pooled.auroc.value
+    ('murmur', 2, 0.75)
     """
     persons = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
     of_devices = np.asarray(devices)
@@ -118,9 +126,21 @@ def rank(
 
 
 def outcomes(targets: Targets, code: int) -> Codes:
-    """Return whether each row has the label with this code: [n] int64, as in ``Scored``.
+    """Return whether each row has a label, as in ``Scored``.
 
     A row is positive if only this label is possible, and negative if others are possible and this one is not.
+
+    Parameters
+    ----------
+    targets : Targets
+        What the labels say of the n rows.
+    code : int
+        The code of the label.
+
+    Returns
+    -------
+    ndarray, [n] int64
+        ``POSITIVE``, ``NEGATIVE`` or ``UNDECIDED``.
     """
     possible = targets.possible
     n_possible = possible.sum(axis=1)
@@ -130,7 +150,19 @@ def outcomes(targets: Targets, code: int) -> Codes:
 
 
 def by_patient(rows: Scored) -> Scored:
-    """Pool the recordings of each patient within each database, by the rule that ``LabelRanks`` states."""
+    """Pool the recordings of each patient within each database, by the rule that ``LabelRanks`` states.
+
+    Parameters
+    ----------
+    rows : Scored
+        The recordings.
+
+    Returns
+    -------
+    Scored
+        The patients of each database, ordered by database. A score is the mean over the recordings that are judged, and
+        NaN where none is.
+    """
     names, database = np.unique(rows.databases, return_inverse=True)
     pairs, of_row = np.unique(np.stack([database, rows.persons]), axis=1, return_inverse=True)
     place = of_row.ravel()
@@ -155,10 +187,16 @@ def rank_figures(rows: Scored, seed: int = 0, fewest_patients: int = 1) -> RankF
     Parameters
     ----------
     rows : Scored
+        Recordings, or patients as ``by_patient`` returns them; those that are ``UNDECIDED`` do not count.
     seed : int
         The seed of the bootstrap.
     fewest_patients : int
         Without this many patients with the label, and as many without it, there are no figures.
+
+    Returns
+    -------
+    RankFigures
+        Figures that are not defined are None.
     """
     decided = rows.where(rows.outcomes != UNDECIDED)
     n_positive = int((decided.outcomes == POSITIVE).sum())
@@ -190,6 +228,16 @@ def rank_figures(rows: Scored, seed: int = 0, fewest_patients: int = 1) -> RankF
 
 def pool_ranks(of_seeds: Sequence[Sequence[LabelRanks]]) -> list[LabelRanks]:
     """Average the figures of several seeds for the same rows: values and bounds by their means, as ``pool`` does.
+
+    Parameters
+    ----------
+    of_seeds : Sequence[Sequence[LabelRanks]]
+        For each seed, what ``rank`` returned.
+
+    Returns
+    -------
+    list[LabelRanks]
+        One for each label. The bins of a reliability table count each row once for each seed.
 
     Raises
     ------

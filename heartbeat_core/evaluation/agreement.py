@@ -19,7 +19,16 @@ CANNOT_TELL = "cannot tell"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A prediction and the verdict on it."""
+    """A prediction and the verdict on it.
+
+    Attributes
+    ----------
+    predicted_label : str
+    confidence : float
+        The probability of this label, 0 to 1.
+    verdict : str
+        A label, or ``CANNOT_TELL``.
+    """
 
     predicted_label: str
     confidence: float
@@ -53,6 +62,16 @@ class Precision:
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share; 0 and 1 where there is nothing to count.
 
+    Parameters
+    ----------
+    right, n : int
+        The share is ``right / n``, with ``0 <= right <= n``.
+
+    Returns
+    -------
+    tuple[float, float]
+        The lower and the upper bound.
+
     Examples
     --------
     >>> [round(bound, 3) for bound in wilson(8, 10)]
@@ -65,7 +84,29 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def measure_precision(judged: Iterable[Judged]) -> list[Precision]:
-    """Return the precision of all, of each label, and of each band of each label; only where there are verdicts."""
+    """Return how often predictions are right: of all, of each label, and of each band of confidence of each label.
+
+    Parameters
+    ----------
+    judged : Iterable[Judged]
+        A verdict that cannot tell is left out.
+
+    Returns
+    -------
+    list[Precision]
+        First the one of all predictions. Then, for each predicted label in alphabetical order, the one of all bands and
+        those of the bands of ``BANDS``. There is none of predictions without a verdict.
+
+    Examples
+    --------
+    >>> told = [("murmur", 0.8, "murmur"), ("murmur", 0.6, "normal"), ("murmur", 0.6, CANNOT_TELL)]
+    >>> for one in measure_precision(Judged(*each) for each in told):
+    ...     print(one.label, one.band, one.right, one.judged)
+    None None 1 2
+    murmur None 1 2
+    murmur (0.5, 0.7) 0 1
+    murmur (0.7, 0.9) 1 1
+    """
     told = [one for one in judged if one.verdict != CANNOT_TELL]
     found = [_precision(None, None, told)] if told else []
     for label in sorted({one.predicted_label for one in told}):

@@ -16,12 +16,39 @@ MAJORITY_RULE, DEVICE_RULE = "majority rule", "device rule"
 
 
 def majority(codes: Codes) -> int:
-    """Return the most common of ``codes`` [n] int64, and the first one if several are equally common."""
+    """Return the most common code, and the lowest one if several are equally common.
+
+    Parameters
+    ----------
+    codes : ndarray, [n] int64
+        No label is unknown (-1).
+
+    Raises
+    ------
+    ValueError
+        There are no codes.
+    """
     return int(np.bincount(codes).argmax())
 
 
 def majority_rule(true_training: Codes, n_test: int) -> Codes:
-    """Predict the most common label of the training rows for each of ``n_test`` rows: [n_test] int64 codes."""
+    """Predict the most common label of the training rows for each test row.
+
+    Parameters
+    ----------
+    true_training : ndarray, [n_training] int64
+        Codes; no label is unknown (-1).
+    n_test : int
+
+    Returns
+    -------
+    ndarray, [n_test] int64
+
+    Raises
+    ------
+    ValueError
+        There are no training rows.
+    """
     return np.full(n_test, majority(true_training), np.int64)
 
 
@@ -32,10 +59,24 @@ def device_rule(true_training: Codes, devices_training: Sequence[str], devices_t
     with the largest share (the first of equal ones), because no other label's recall would gain as much. A device
     without a training row gets the most common label.
 
+    Parameters
+    ----------
+    true_training : ndarray, [n_training] int64
+        Codes; no label is unknown (-1).
+    devices_training : Sequence[str]
+        The device of each training row.
+    devices_test : Sequence[str]
+        The device of each test row.
+
     Returns
     -------
     ndarray, [n_test] int64
         One code for each of ``devices_test``.
+
+    Raises
+    ------
+    ValueError
+        There are no training rows.
     """
     totals = np.bincount(true_training)
     trained_on = np.asarray(devices_training)
@@ -48,7 +89,7 @@ def device_rule(true_training: Codes, devices_training: Sequence[str], devices_t
 
 
 def guess_by_rules(true: Codes, devices: Sequence[str], splits: Iterable[tuple[Codes, Codes]]) -> dict[str, Codes]:
-    """Return what each rule guesses for the test rows of splits, by its name: [n_rows] int64 codes.
+    """Return what each rule guesses for the test rows of splits.
 
     Parameters
     ----------
@@ -58,6 +99,16 @@ def guess_by_rules(true: Codes, devices: Sequence[str], splits: Iterable[tuple[C
         The recording device of each row.
     splits : Iterable[tuple[ndarray, ndarray]]
         The numbers of training and test rows; each row is tested once.
+
+    Returns
+    -------
+    dict[str, ndarray]
+        For ``MAJORITY_RULE`` and for ``DEVICE_RULE``, [n_rows] int64: the guessed code of each row.
+
+    Raises
+    ------
+    ValueError
+        A split has no training row with a known label.
 
     Examples
     --------

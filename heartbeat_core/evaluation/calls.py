@@ -24,7 +24,13 @@ def count_calls(targets: Targets, places: Sequence[str], predictions: Iterable[t
     places : Sequence[str]
         The database or the device of each row.
     predictions : Iterable[tuple[ndarray, ndarray]]
-        The numbers of some rows and the codes that were predicted for them, each [n] int64.
+        The numbers of some rows and the codes that were predicted for them, each [n] int64. A row may occur several
+        times, as with several seeds.
+
+    Returns
+    -------
+    Calls
+        Places in alphabetical order, labels and predictions in the order of their codes.
 
     Examples
     --------
@@ -47,6 +53,11 @@ def count_calls(targets: Targets, places: Sequence[str], predictions: Iterable[t
 
 def shares_called(calls: Mapping[str, int]) -> tuple[int, dict[str, float]]:
     """Return the number of predictions, and the share of each predicted label.
+
+    Parameters
+    ----------
+    calls : Mapping[str, int]
+        Counts by predicted label: one label at one place of ``Calls``.
 
     Examples
     --------

@@ -31,7 +31,12 @@ def reliability_svg(label: str, tables: Mapping[str, Sequence[ReliabilityBin]]) 
     ----------
     label : str
     tables : Mapping[str, Sequence[ReliabilityBin]]
-        The bins of each database.
+        The bins of each database, as ``LabelRanks.reliability`` holds them.
+
+    Returns
+    -------
+    str
+        An SVG document.
     """
     panel = _panel(f"{label} against the rest", tables)
     return "\n".join([*_head(label, 1, len(tables)), *panel, "</svg>\n"])
@@ -44,7 +49,12 @@ def reliability_panels(label: str, panels: Mapping[str, Mapping[str, Sequence[Re
     ----------
     label : str
     panels : Mapping[str, Mapping[str, Sequence[ReliabilityBin]]]
-        The title of each panel, and its tables as in ``reliability_svg``.
+        The title of each panel, and its tables as in ``reliability_svg``; at least one.
+
+    Returns
+    -------
+    str
+        An SVG document.
     """
     drawn = [
         f'<g transform="translate({_WIDTH * number} 0)">\n{chr(10).join(_panel(f"{label}: {title}", tables))}\n</g>'

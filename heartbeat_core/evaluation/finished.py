@@ -115,7 +115,7 @@ def judge_model(
         The facts about all labelled rows, with the labels of the model.
     predictions : ModelPredictions
         Of at least one row.
-    trained : ndarray of int64
+    trained : ndarray, [n_trained] int64
         Codes of the labels that the model was trained on. The others are not judged against the rest.
     model_id, data_fingerprint, overlap, n_trained_on, training_data
         As in ``ModelEvaluation``.

@@ -74,7 +74,7 @@ def model_report(evaluation: ModelEvaluation) -> str:
 
 
 def unsure_rows(evaluation: ModelEvaluation) -> list[tuple[str, str, str]]:
-    """Return for each database how many right and wrong predictions are marked, as text for a table."""
+    """Return ``row_report.shares_rows`` of an evaluation: how many right and wrong predictions are marked, as text."""
     return shares_rows(evaluation.unsure, evaluation.unsure_pooled)
 
 

@@ -40,7 +40,18 @@ class IntervalOverSeeds(Interval):
 
 
 def pool_intervals(intervals: Sequence[Interval]) -> IntervalOverSeeds:
-    """Return the mean and range of a figure over seeds, with one interval for each seed."""
+    """Return the mean and range of a figure over seeds.
+
+    Parameters
+    ----------
+    intervals : Sequence[Interval]
+        One for each seed.
+
+    Raises
+    ------
+    ValueError
+        There are no intervals.
+    """
     values = [interval.value for interval in intervals]
     return IntervalOverSeeds(
         value=fmean(values),

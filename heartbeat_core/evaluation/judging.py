@@ -167,6 +167,11 @@ def judge_recipe(
         The trivial rules, as ``judge_rules`` judges them. The recipe is compared with the rules for the same task.
     leaves_out : bool
         Whether each fold is a database or device that was left out of the training.
+
+    Raises
+    ------
+    ValueError
+        There are no seeds, they predict different rows, or no row has one known label.
     """
     ranks = pool_ranks([_rank_folds(truth, results, leaves_out) for results in of_seeds])
     judgement = pool(
@@ -222,7 +227,7 @@ def _rank_folds(truth: Truth, results: Sequence[FoldResult], leaves_out: bool) -
 
 
 def rank_rows(truth: Truth, rows: Codes, probabilities: Values) -> list[LabelRanks]:
-    """Return the figures of each label against the rest for the rows with these numbers; see ``rank``."""
+    """Return the figures of each label against the rest for the n rows with these numbers; see ``rank``."""
     index = rows.tolist()
     groups, databases, devices = (
         [values[i] for i in index] for values in (truth.groups, truth.databases, truth.devices)
@@ -275,9 +280,22 @@ def judge_rules(truth: Truth, task: Task, of_seeds: Sequence[Sequence[Split]]) -
 
 
 def judge_rows(truth: Truth, rows: Codes, predicted: Codes, probabilities: Values) -> Judgement:
-    """Judge predictions for the rows with these numbers; only those count whose label is known: at least one must be.
+    """Judge predictions for some rows; only those count whose label is known: at least one must be.
 
     A row that may also have a label that the task leaves out is not known to have the other one.
+
+    Parameters
+    ----------
+    truth : Truth
+        The facts about all labelled rows.
+    rows, predicted : ndarray, [n] int64
+        Row numbers, and the codes that were predicted for them.
+    probabilities : ndarray, [n, n_labels] float64
+
+    Raises
+    ------
+    ValueError
+        No row has a known label, or a probability is NaN.
     """
     true = truth.targets.codes[rows]
     known = np.flatnonzero(true >= 0)

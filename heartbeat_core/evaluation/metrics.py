@@ -20,21 +20,32 @@ def calibration_error(confidence: Values, correct: NDArray[np.bool_]) -> float:
     Parameters
     ----------
     confidence : ndarray, [n] float64
-        The probability of each row's predicted label, from 0 to 1.
+        The probability of each row's predicted label, from 0 to 1; n is at least 1.
     correct : ndarray, [n] bool
         Whether the prediction is right.
 
     Returns
     -------
     float
-        ``sum over bins of |rows right - sum of their confidences| / n``. Each bin includes its upper edge; the first
-        bin also includes its lower edge.
+        ``sum over bins of |rows right - sum of their confidences| / n``, from 0 to 1. Each bin includes its upper edge;
+        the first bin also includes its lower edge.
     """
     return float(np.abs(np.bincount(bins_of(confidence), correct - confidence)).sum() / len(confidence))
 
 
 def bins_of(probabilities: Values) -> Codes:
-    """Return the bin of each probability, from 0 to 14: [n] int64; ``calibration_error`` has the edges."""
+    """Return the bin of each probability, from 0 to 14.
+
+    Parameters
+    ----------
+    probabilities : ndarray, [n] float64
+        From 0 to 1.
+
+    Returns
+    -------
+    ndarray, [n] int64
+        ``k`` for ``k / 15 < probability <= (k + 1) / 15``; the first bin also includes 0.
+    """
     return np.digitize(probabilities, np.arange(1, N_BINS) / N_BINS, right=True).astype(np.int64)
 
 
@@ -46,9 +57,9 @@ def brier_score(true: Codes, probabilities: Values) -> float:
     Parameters
     ----------
     true : ndarray, [n] int64
-        Codes.
+        Codes; n is at least 1, and no label is unknown (-1).
     probabilities : ndarray, [n, n_labels] float64
-        One column for each label.
+        One column for each label, by code.
     """
     return float(((probabilities - np.eye(probabilities.shape[1])[true]) ** 2).sum(axis=1).mean())
 
@@ -61,7 +72,9 @@ def risk_coverage(confidence: Values, correct: NDArray[np.bool_]) -> tuple[tuple
     Parameters
     ----------
     confidence : ndarray, [n] float64
+        The probability of each row's predicted label; n is at least 1.
     correct : ndarray, [n] bool
+        Whether the prediction is right.
 
     Returns
     -------
@@ -79,7 +92,31 @@ def risk_coverage(confidence: Values, correct: NDArray[np.bool_]) -> tuple[tuple
 
 
 def compute_figures(true: Codes, predicted: Codes, labels: Labels) -> Figures:
-    """Compare predictions with the true labels, both [n_rows] int64 codes of ``labels``."""
+    """Compare predictions with the true labels.
+
+    Parameters
+    ----------
+    true, predicted : ndarray, [n] int64
+        Codes of ``labels``; no label is unknown (-1).
+    labels : Labels
+        All labels, in order.
+
+    Returns
+    -------
+    Figures
+        Its labels are those that occur or are predicted. The means are over the labels that occur.
+
+    Raises
+    ------
+    ValueError
+        There are no rows.
+
+    Examples
+    --------
+    >>> figures = compute_figures(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ("normal", "murmur"))
+    >>> figures.accuracy, figures.balanced_accuracy, figures.confusion_matrix
+    (0.75, 0.75, ((1, 1), (0, 2)))
+    """
     present = sorted(set(true.tolist()))
     shown = sorted(set(true.tolist()) | set(predicted.tolist()))
     table = confusion_matrix(true, predicted, labels=range(len(labels)))[np.ix_(shown, shown)]

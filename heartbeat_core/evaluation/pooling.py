@@ -32,7 +32,7 @@ def pool(judgements: Sequence[Judgement], order: Labels) -> PooledJudgement:
     Raises
     ------
     ValueError
-        There are no judgements, or they judge different rows.
+        There are no judgements, or their numbers of rows or patients differ.
     """
     if len({(judgement.n_rows, judgement.n_patients) for judgement in judgements}) != 1:
         raise ValueError("pooled judgements must be of the same rows")

@@ -33,12 +33,13 @@ def make_splits(protocol: Protocol, truth: Truth, task: Task, n_folds: int, seed
     Returns
     -------
     list[Split]
-        Row numbers among the rows of the task. Each of these is a test row of exactly one split.
+        Row numbers among ``task.rows(truth.targets)``. Each of these is a test row of exactly one split.
 
     Raises
     ------
     DatasetError
-        There are too few patients, databases or devices, or too few rows of each label.
+        There are too few patients, databases or devices, too few rows of each label, or fewer than two labels outside
+        of a database or device.
     """
     kept = task.rows(truth.targets)
     groups = [truth.groups[i] for i in kept.tolist()]

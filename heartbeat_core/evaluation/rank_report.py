@@ -35,7 +35,13 @@ RANK_NOTE = (
 
 
 def rank_section(ranks: Sequence[LabelRanks]) -> str:
-    """Return the figures of one recipe: a note, and the tables of ``rank_tables``."""
+    """Return the figures of one recipe as Markdown: a note, and the tables of ``rank_tables``.
+
+    Parameters
+    ----------
+    ranks : Sequence[LabelRanks]
+        One for each label, as ``pool_ranks`` returns them.
+    """
     more = (
         "All figures are means over seeds. A database or device that was left out of the training has 0/0 rows for a "
         "label that no other database or device has."
@@ -44,7 +50,13 @@ def rank_section(ranks: Sequence[LabelRanks]) -> str:
 
 
 def rank_tables(ranks: Sequence[LabelRanks]) -> str:
-    """Return one table a label, with a row for each database, each device, and each age, sex and site."""
+    """Return one table a label as Markdown, with a row for each database, each device, and each age, sex and site.
+
+    Parameters
+    ----------
+    ranks : Sequence[LabelRanks]
+        One for each label.
+    """
     return "\n\n".join(f"### {each.label} against the rest\n\n{_label_table(each)}" for each in ranks) + "\n"
 
 

@@ -21,6 +21,7 @@ def reliability_bins(probabilities: Values, is_positive: NDArray[np.bool_]) -> t
     probabilities : ndarray, [n] float64
         From 0 to 1.
     is_positive : ndarray, [n] bool
+        Whether each row has the label.
 
     Examples
     --------
@@ -42,7 +43,18 @@ def reliability_bins(probabilities: Values, is_positive: NDArray[np.bool_]) -> t
 
 
 def merge_bins(tables: Sequence[Sequence[ReliabilityBin]]) -> tuple[ReliabilityBin, ...]:
-    """Return the table of the rows of all tables together."""
+    """Return the table of the rows of all tables together.
+
+    Parameters
+    ----------
+    tables : Sequence[Sequence[ReliabilityBin]]
+        As ``reliability_bins`` returns them, such as one for each seed.
+
+    Returns
+    -------
+    tuple[ReliabilityBin, ...]
+        The bins that any table has, in ascending order.
+    """
     by_number: dict[int, list[ReliabilityBin]] = {}
     for one in chain.from_iterable(tables):
         by_number.setdefault(one.number, []).append(one)

@@ -26,14 +26,31 @@ HEAD = (
 
 
 def leaderboard_rows(entries: Sequence[RecipeFigures]) -> list[list[str]]:
-    """Return one list of cells per entry, to go under ``HEAD``: tasks in order, the best balanced accuracy first."""
+    """Return one list of cells for each entry, to go under ``HEAD``.
+
+    Parameters
+    ----------
+    entries : Sequence[RecipeFigures]
+        Recipes and rules, for one task or several.
+
+    Returns
+    -------
+    list[list[str]]
+        Tasks in the order of the entries; in each, the best balanced accuracy first.
+    """
     tasks = list(dict.fromkeys(entry.task for entry in entries))
     ranked = sorted(entries, key=lambda entry: (tasks.index(entry.task), -entry.judgement.balanced_accuracy.value))
     return [_cells(entry) for entry in ranked]
 
 
 def leaderboard(entries: Sequence[RecipeFigures]) -> str:
-    """Return the table of all entries as Markdown, with a line that explains its figures."""
+    """Return the table of all entries as Markdown, with a line that explains its figures.
+
+    Parameters
+    ----------
+    entries : Sequence[RecipeFigures]
+        As in ``leaderboard_rows``.
+    """
     note = (
         "Means over seeds; in brackets the 95 % interval over patients (bootstrap). Within: balanced accuracy among "
         "the rows of one database or, where all rows are of one database, of one device, over the labels that occur "
@@ -43,7 +60,15 @@ def leaderboard(entries: Sequence[RecipeFigures]) -> str:
 
 
 def recipe_section(entry: RecipeFigures, rules: Sequence[RecipeFigures]) -> str:
-    """Return all figures of one recipe for one task as a Markdown section, with the rules for the same task."""
+    """Return all figures of one recipe for one task as a Markdown section.
+
+    Parameters
+    ----------
+    entry : RecipeFigures
+        Of a recipe, not of a rule.
+    rules : Sequence[RecipeFigures]
+        The rules for the same task, whose figures stand beside those of the recipe.
+    """
     judgement = entry.judgement
     beside = [judgement, *(rule.judgement for rule in rules)]
     paragraphs = [

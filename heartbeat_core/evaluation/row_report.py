@@ -22,6 +22,12 @@ def calls_section(calls: Calls, labels: Sequence[str], n_seeds: int, place: str 
     n_seeds : int
         How often each row counts.
     place : str
+        What the places are, in the singular.
+
+    Returns
+    -------
+    list[str]
+        Two paragraphs of Markdown; none without calls.
     """
     if not calls:
         return []
@@ -34,7 +40,18 @@ def calls_section(calls: Calls, labels: Sequence[str], n_seeds: int, place: str 
 
 
 def calls_rows(calls: Calls, labels: Sequence[str], n_seeds: int = 1) -> list[list[str]]:
-    """Return for each label in each place: both, the number of recordings, and the share that is called each label."""
+    """Return a row of cells for each label in each place where recordings have it.
+
+    Parameters
+    ----------
+    calls, labels, n_seeds
+        As in ``calls_section``.
+
+    Returns
+    -------
+    list[list[str]]
+        The label, the place, the number of recordings, and the share that is called each of ``labels``.
+    """
     rows = []
     for label in labels:
         for place, of_labels in calls.items():
@@ -46,7 +63,17 @@ def calls_rows(calls: Calls, labels: Sequence[str], n_seeds: int = 1) -> list[li
 
 
 def unsure_section(entry: RecipeFigures) -> list[str]:
-    """Return a paragraph and a table: how many right and wrong predictions are marked as unsure."""
+    """Return how many right and wrong predictions are marked as unsure, as Markdown.
+
+    Parameters
+    ----------
+    entry : RecipeFigures
+
+    Returns
+    -------
+    list[str]
+        A paragraph and a table; nothing for a rule, and for figures of earlier versions.
+    """
     if entry.unsure_pooled is None:
         return []
     return [
@@ -58,12 +85,25 @@ def unsure_section(entry: RecipeFigures) -> list[str]:
 
 
 def unsure_table(of_databases: Mapping[str, UnsureShares], pooled: UnsureShares) -> str:
-    """Return ``shares_rows`` as a table."""
+    """Return ``shares_rows`` as a table in Markdown."""
     return markdown_table(("database", "right: marked", "wrong: marked"), shares_rows(of_databases, pooled))
 
 
 def shares_rows(of_databases: Mapping[str, UnsureShares], pooled: UnsureShares) -> list[tuple[str, str, str]]:
-    """Return for each database, and for all if there are several, the shares that are marked, as text."""
+    """Return for each database, and for all if there are several, the shares that are marked, as text.
+
+    Parameters
+    ----------
+    of_databases : Mapping[str, UnsureShares]
+        By database.
+    pooled : UnsureShares
+        Of all databases together.
+
+    Returns
+    -------
+    list[tuple[str, str, str]]
+        The database, the share of right predictions that is marked, and that of wrong ones.
+    """
     rows = [(name, *_cells(shares)) for name, shares in of_databases.items()]
     if len(rows) > 1:
         rows.append(("all databases", *_cells(pooled)))

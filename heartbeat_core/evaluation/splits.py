@@ -54,11 +54,26 @@ class Task:
         return "-".join(["all", *(f"without-{label}" for label in self.dropped)])
 
     def targets(self, targets: Targets) -> Targets:
-        """Return the targets of all rows without the labels that are left out."""
+        """Return the same rows without the labels that are left out; raises ValueError if the targets lack one."""
         return targets.without(targets.labels.index(label) for label in self.dropped)
 
     def rows(self, targets: Targets) -> Codes:
-        """Return the numbers of the rows that the task uses: those that say something about its labels."""
+        """Return the numbers of the rows that the task uses, ascending: those that say something about its labels.
+
+        Parameters
+        ----------
+        targets : Targets
+            What the labels say of all rows.
+
+        Returns
+        -------
+        ndarray, [n_kept] int64
+
+        Raises
+        ------
+        ValueError
+            A label that the task leaves out is none of those of the targets.
+        """
         return self.targets(targets).informative()
 
 
@@ -102,9 +117,13 @@ def folds(
     Parameters
     ----------
     codes : ndarray, [n_rows] int64
-        The folds keep the proportions of these labels (``Targets.strata``).
+        The folds keep the proportions of these numbers, which are not negative (``Targets.strata``).
     groups : Sequence[str]
         The patient of each row.
+    n_folds : int
+        At least 2.
+    seed : int
+        Decides the shuffle: the same seed gives the same folds.
 
     Returns
     -------
@@ -114,7 +133,12 @@ def folds(
     Raises
     ------
     DatasetError
-        There are too few groups, or too few rows of each label.
+        There are fewer groups than folds, or no label has as many rows as there are folds.
+
+    Examples
+    --------
+    >>> [held_out.tolist() for _, held_out in folds(np.array([0, 1, 0, 1]), ["a", "a", "b", "b"], 2, seed=0)]
+    [[2, 3], [0, 1]]
     """
     n_groups = len(set(groups))
     if n_groups < n_folds:
@@ -131,12 +155,12 @@ def folds(
 
 
 def seeds_text(n_seeds: int) -> str:
-    """Return which seeds an evaluation has, in words."""
+    """Return which seeds an evaluation has, in words: those from 0 to ``n_seeds`` - 1."""
     return "seed 0" if n_seeds == 1 else f"seeds 0 to {n_seeds - 1}"
 
 
 def folds_protocol(n_folds: int, n_seeds: int) -> str:
-    """Return a text that says how an evaluation splits its rows, and on which rows it fits what."""
+    """Return a text that says how an evaluation by grouped folds splits its rows, and where it fits what."""
     return (
         f"Protocol: StratifiedGroupKFold({n_folds}, shuffle) by patient, a recording without a patient being "
         f"its own group; {seeds_text(n_seeds)}; reference, scaler, weights, thresholds and temperature "

@@ -17,6 +17,13 @@ def values_of(name: str, texts: Sequence[str]) -> list[str]:
     An age in years becomes a group of ages, and a sex is spelt in one way; any other text stays as it is. A number that
     is no age is an unknown one, an empty text.
 
+    Parameters
+    ----------
+    name : str
+        ``age``, ``sex`` or ``site``; only the first two change a text.
+    texts : Sequence[str]
+        The cell of each row; empty where it is not known.
+
     Examples
     --------
     >>> values_of("age", ["1.5", "64", "Child", "999"])

@@ -13,7 +13,15 @@ from heartbeat_core.settings import Settings
 
 
 class UnsureShares(Settings):
-    """The shares of predictions that are marked as unsure; None if there are no such predictions."""
+    """The shares of predictions that are marked as unsure.
+
+    Attributes
+    ----------
+    n_right, n_wrong : int
+        Right and wrong predictions.
+    of_right, of_wrong : float | None
+        The shares of these that are marked, 0 to 1; None if there are no such predictions.
+    """
 
     n_right: int
     n_wrong: int
@@ -30,13 +38,13 @@ def rightness(targets: Targets, predicted: Codes, trained: Codes) -> tuple[Codes
         What the labels say of the n rows.
     predicted : ndarray, [n] int64
         Codes.
-    trained : ndarray of int64
+    trained : ndarray, [n_trained] int64
         Codes of the labels that the model predicts. A row that may have each of them decides nothing.
 
     Returns
     -------
     tuple[ndarray, ndarray]
-        The numbers of the rows that decide, [m] int64, and whether their predictions are right, [m] bool.
+        The numbers of the rows that decide, [m] int64, ascending, and whether their predictions are right, [m] bool.
     """
     possible = targets.possible
     decides = np.flatnonzero(possible.any(axis=1) & ~possible[:, trained].all(axis=1))
@@ -49,8 +57,14 @@ def marked(right: NDArray[np.bool_], unsure: NDArray[np.bool_], databases: Seque
     Parameters
     ----------
     right, unsure : ndarray, [n] bool
+        Whether each prediction is right, and whether it is marked.
     databases : Sequence[str]
         The database of each row.
+
+    Returns
+    -------
+    dict[str, UnsureShares]
+        By database, in alphabetical order.
 
     Examples
     --------
@@ -63,7 +77,13 @@ def marked(right: NDArray[np.bool_], unsure: NDArray[np.bool_], databases: Seque
 
 
 def shares_of(right: NDArray[np.bool_], unsure: NDArray[np.bool_]) -> UnsureShares:
-    """Return the shares of all rows together; the parameters are those of ``marked``."""
+    """Return the shares of all rows together.
+
+    Parameters
+    ----------
+    right, unsure : ndarray, [n] bool
+        As in ``marked``.
+    """
     n_right = int(right.sum())
     n_wrong = len(right) - n_right
     return UnsureShares(

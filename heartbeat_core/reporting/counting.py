@@ -17,7 +17,19 @@ _TAIL = 0.005
 
 
 def numbers_of(sample: Sample | None, name: str) -> NDArray[np.float64]:
-    """Return the finite values of a column of numbers; none if there is no such column."""
+    """Return the finite values of a column of numbers.
+
+    Parameters
+    ----------
+    sample : Sample | None
+    name : str
+        The column; booleans are 0 and 1.
+
+    Returns
+    -------
+    ndarray, [n] float64
+        In the order of the rows; none if there is no sample or no such column.
+    """
     if sample is None or name not in sample.columns:
         return np.empty(0)
     values = np.asarray(sample.columns[name], np.float64)
@@ -25,7 +37,20 @@ def numbers_of(sample: Sample | None, name: str) -> NDArray[np.float64]:
 
 
 def count_values(sample: Sample | None, *names: str) -> dict[str, int]:
-    """Count the combinations of columns of a sample as texts, the commonest first; missing cells are left out."""
+    """Count the combinations of columns of a sample as texts.
+
+    Parameters
+    ----------
+    sample : Sample | None
+    *names : str
+        The columns, whose values a text joins with ``·``.
+
+    Returns
+    -------
+    dict[str, int]
+        The commonest first, then in alphabetical order. Rows with a missing cell are left out; empty if there is no
+        sample or if it lacks a column.
+    """
     if sample is None or any(name not in sample.columns for name in names):
         return {}
     cells = zip(*(sample.columns[name].tolist() for name in names), strict=True)
@@ -34,7 +59,19 @@ def count_values(sample: Sample | None, *names: str) -> dict[str, int]:
 
 
 def edges_for(values: NDArray[np.float64], low: float | None = None, high: float | None = None) -> list[float]:
-    """Return round edges of about ``N_BINS`` bins, from ``low`` to ``high`` or else over all but the tails.
+    """Return round edges of about ``N_BINS`` bins.
+
+    Parameters
+    ----------
+    values : ndarray, [n] float64
+        Finite.
+    low, high : float | None
+        The ends of the bins; None leaves out half a percent of the values at that end.
+
+    Returns
+    -------
+    list[float]
+        Ascending, at even distances; the outer ones lie at or beyond ``low`` and ``high``.
 
     Examples
     --------
@@ -52,7 +89,19 @@ def edges_for(values: NDArray[np.float64], low: float | None = None, high: float
 
 
 def bin_counts(values: NDArray[np.float64], edges: Sequence[float]) -> list[int]:
-    """Count the values between edges; what lies outside counts in the outermost bins."""
+    """Count the values between edges; what lies outside counts in the outermost bins.
+
+    Parameters
+    ----------
+    values : ndarray, [n] float64
+    edges : Sequence[float]
+        Of n_bins bins, [n_bins + 1], ascending.
+
+    Returns
+    -------
+    list[int]
+        [n_bins]
+    """
     inside = np.clip(values, edges[0], edges[-1])
     counts: list[int] = np.histogram(inside, edges)[0].tolist()
     return counts
@@ -81,6 +130,12 @@ def histogram_figure(
         One series, or several by name.
     low, high : float | None
         The ends of the bins; None takes all values but the tails.
+
+    Returns
+    -------
+    Figure
+        With a ``Histogram``, and the columns ``from``, ``to`` and one for each series (``recordings`` for a single
+        one).
     """
     series = values if isinstance(values, Mapping) else {"recordings": values}
     together = np.concatenate(list(series.values()))
@@ -94,6 +149,12 @@ def histogram_figure(
 def describe(values: NDArray[np.float64], unit: str) -> str:
     """Return the median and the middle 80 % of values in words.
 
+    Parameters
+    ----------
+    values : ndarray, [n] float64
+    unit : str
+        Of the values.
+
     Examples
     --------
     >>> describe(np.array([1.0, 2.0, 3.0]), "s")
@@ -106,14 +167,26 @@ def describe(values: NDArray[np.float64], unit: str) -> str:
 
 
 def sampled(sample: Sample | None, of: int) -> str | None:
-    """Return what a sample is, in words; None if it is all there is."""
+    """Return what a sample is, in words.
+
+    Parameters
+    ----------
+    sample : Sample | None
+    of : int
+        How many rows the whole table has.
+
+    Returns
+    -------
+    str | None
+        None if the sample is all there is, or if there is none.
+    """
     if sample is None or sample.is_complete:
         return None
     return f"From a sample: {whole(sample.n_rows)} of {whole(of)} rows, at even distances in the listing."
 
 
 def percent(part: float, total: float) -> str:
-    """Return a share as a percentage.
+    """Return a share as a percentage; ``–`` where the total is 0.
 
     Examples
     --------

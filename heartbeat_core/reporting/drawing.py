@@ -61,6 +61,11 @@ def ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[f
     whole : bool
         Only whole numbers.
 
+    Returns
+    -------
+    list[float]
+        Both ends are among them if they are such multiples.
+
     Examples
     --------
     >>> ticks(0, 47, 5)

@@ -52,6 +52,10 @@ _MANY_MARKED = 3.0
 def verdict(facts: ReportFacts) -> str:
     """Return how like the training data the recordings are.
 
+    Parameters
+    ----------
+    facts : ReportFacts
+
     Returns
     -------
     str
@@ -65,7 +69,7 @@ def verdict(facts: ReportFacts) -> str:
 
 
 def drift_findings(facts: ReportFacts) -> list[Finding]:
-    """Return what the first screen must say about drift."""
+    """Return what the first screen must say about drift, and about predictions that are marked as far; may be none."""
     found = []
     told = verdict(facts)
     words = _directions(facts)
@@ -147,7 +151,18 @@ def _rows(drift: Drift, groups: Sequence[GroupColumns]) -> list[_Row]:
 
 
 def distance_percentiles(counts: NDArray[np.int64]) -> list[float]:
-    """Return the 10th, 25th, 50th, 75th and 90th percentile of distances, from their counts by bin."""
+    """Return the 10th, 25th, 50th, 75th and 90th percentile of distances, from their counts by bin.
+
+    Parameters
+    ----------
+    counts : ndarray, [n_bins] int64
+        A row of ``Drift.distances``, of at least one recording.
+
+    Returns
+    -------
+    list[float]
+        Training deviations, interpolated in a bin; the open last bin is taken to end at 8.
+    """
     edges = [0.0, *DISTANCE_EDGES, _LAST_EDGE]
     reached = np.concatenate([[0.0], np.cumsum(counts)]) / counts.sum()
     found = []
@@ -220,7 +235,7 @@ def _farthest(facts: ReportFacts) -> list[Figure]:
 
 
 def unlike_share(facts: ReportFacts) -> float:
-    """Return the share of the recordings whose shard, by itself, is unlike the training data."""
+    """Return the share of the recordings whose shard, by itself, is unlike the training data; 0 without shards."""
     total = sum(one.n for one in facts.shards)
     return sum(one.n for one in facts.shards if one.shift >= UNLIKE) / total if total else 0.0
 
@@ -266,7 +281,18 @@ def _marked(facts: ReportFacts) -> dict[str, int]:
 
 
 def count_reasons(cells: Iterable[Any]) -> dict[str, int]:
-    """Count the reasons in cells that hold several, joined by commas; the commonest first."""
+    """Count the reasons in cells that hold several, joined by commas.
+
+    Parameters
+    ----------
+    cells : Iterable[Any]
+        Texts, as in the column ``unsure_reason``; None or an empty text holds none.
+
+    Returns
+    -------
+    dict[str, int]
+        The commonest first, then in alphabetical order.
+    """
     counts: dict[str, int] = {}
     for cell in cells:
         for reason in cell.split(",") if cell else ():

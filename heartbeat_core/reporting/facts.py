@@ -22,7 +22,14 @@ RECORDING_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class FailureType:
-    """The failures of one ``error_type``: how many, and for the first of them path and message."""
+    """The failures of one ``error_type``.
+
+    Attributes
+    ----------
+    count : int
+    first : Sequence[tuple[str, str]]
+        Path and message of the first ones.
+    """
 
     count: int
     first: Sequence[tuple[str, str]]
@@ -30,7 +37,19 @@ class FailureType:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the commit record of one shard says of its work; times are seconds since 1970."""
+    """What the commit record of one shard says of its work.
+
+    Attributes
+    ----------
+    listed : int
+        Recordings of the shard.
+    worker : str
+        Host and process.
+    started_at, ended_at : float
+        Seconds since 1970.
+    seconds : Mapping[str, float]
+        Seconds spent in each of ``run.STAGES``, by its name.
+    """
 
     listed: int
     worker: str

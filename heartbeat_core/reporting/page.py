@@ -13,7 +13,18 @@ Numbers = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Horizontal bars: a row for each name, one bar for each series; ``marks`` are vertical lines, by their names."""
+    """Horizontal bars: a row for each name, one bar for each series.
+
+    Attributes
+    ----------
+    unit : str
+    names : Sequence[str]
+        Of the n rows, from top to bottom.
+    series : Mapping[str, Sequence[float]]
+        By name, n values from 0 up, in ``unit``.
+    marks : Mapping[str, float] | None
+        Vertical lines, by their names; None draws none.
+    """
 
     unit: str
     names: Sequence[str]
@@ -23,7 +34,17 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts between n + 1 edges, in series that are stacked."""
+    """Counts in bins, in series that are stacked.
+
+    Attributes
+    ----------
+    unit : str
+        Of the edges.
+    edges : Sequence[float]
+        [n_bins + 1], ascending.
+    series : Mapping[str, Sequence[int]]
+        By name, [n_bins] counts of recordings.
+    """
 
     unit: str
     edges: Sequence[float]
@@ -32,7 +53,17 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """For each name the 10th, 25th, 50th, 75th and 90th percentile; ``marks`` as in ``Bars``."""
+    """The spread of values, a row for each name.
+
+    Attributes
+    ----------
+    unit : str
+    names : Sequence[str]
+    percentiles : Sequence[Sequence[float]]
+        For each name the 10th, 25th, 50th, 75th and 90th percentile.
+    marks : Mapping[str, float]
+        As in ``Bars``.
+    """
 
     unit: str
     names: Sequence[str]
@@ -42,7 +73,16 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One value over another; ``marks`` are horizontal lines, by their names."""
+    """One value over another.
+
+    Attributes
+    ----------
+    x_unit, y_unit : str
+    x, y : Sequence[float]
+        n points, in the order in which they are joined.
+    marks : Mapping[str, float] | None
+        Horizontal lines, by their names; None draws none.
+    """
 
     x_unit: str
     y_unit: str
@@ -85,7 +125,17 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page; ``lead`` are sentences before its figures."""
+    """A part of the page.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the report: the anchor.
+    title : str
+    lead : Sequence[str]
+        Sentences before the figures.
+    figures : Sequence[Figure]
+    """
 
     name: str
     title: str
@@ -95,7 +145,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a reader must know, in one or two sentences."""
+    """One thing that a reader must know.
+
+    Attributes
+    ----------
+    level : Literal["good", "look", "bad"]
+    text : str
+        One or two sentences.
+    """
 
     level: Literal["good", "look", "bad"]
     text: str

@@ -22,6 +22,11 @@ def render(report: Report, made_at: str, made_with: str) -> str:
     report : Report
     made_at, made_with : str
         For the last line.
+
+    Returns
+    -------
+    str
+        HTML that loads nothing and runs no script.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"svg": _svg, "cell": _cell, "heading": _heading, "zip_rows": _rows}

@@ -74,7 +74,18 @@ def provenance_section(facts: ReportFacts) -> Section:
 
 
 def working_seconds(tasks: Sequence[Task]) -> float:
-    """Return how long at least one task was under way, from the earliest start on."""
+    """Return how long at least one task was under way, from the earliest start on.
+
+    Parameters
+    ----------
+    tasks : Sequence[Task]
+        In any order.
+
+    Returns
+    -------
+    float
+        Seconds.
+    """
     total, reached = 0.0, -np.inf
     for task in sorted(tasks, key=lambda one: one.started_at):
         total += max(0.0, task.ended_at - max(task.started_at, reached))
@@ -83,9 +94,19 @@ def working_seconds(tasks: Sequence[Task]) -> float:
 
 
 def rate_over_time(tasks: Sequence[Task]) -> tuple[list[float], list[float]]:
-    """Return the ends of intervals, in minutes of work from the start, and the recordings a second in each.
+    """Return how many recordings a second were done in intervals of the run.
 
     Time in which no task was under way for longer than two minutes is left out.
+
+    Parameters
+    ----------
+    tasks : Sequence[Task]
+        At least one, by their end, ascending.
+
+    Returns
+    -------
+    tuple[list[float], list[float]]
+        The ends of the intervals, in minutes of work from the start, and the recordings a second in each.
     """
     moments: list[float] = []
     now, reached = 0.0, min(task.started_at for task in tasks)

@@ -17,7 +17,22 @@ SEPARATOR = "|"
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the results say of a recording; ``quality`` is from 0 to 1, None if it is not known."""
+    """What the results say of a recording.
+
+    Attributes
+    ----------
+    recording_id : str
+        16 hexadecimal digits.
+    audio_sha256 : str
+        Of its file.
+    relative_path, predicted_label : str
+    confidence : float
+        The probability of the predicted label, 0 to 1.
+    unsure_reason : str | None
+        Why the model is not sure, separated by commas; None if it is.
+    quality : float | None
+        How usable the recording is, 0 to 1; None if it is not known.
+    """
 
     recording_id: str
     audio_sha256: str
@@ -45,12 +60,37 @@ def rough_quality(clipped_fraction: float, silent_fraction: float, segmentation_
     """Return from 0 to 1 how usable a recording is: (1 - clipped) * (1 - silent) * confidence of the heart sounds.
 
     It stands in where the features lack the set ``signal-quality``.
+
+    Parameters
+    ----------
+    clipped_fraction, silent_fraction : float
+        As the features have them, 0 to 1.
+    segmentation_confidence : float
+        Of the feature set ``beats``, 0 to 1.
+
+    Examples
+    --------
+    >>> rough_quality(0.0, 0.5, 0.8)
+    0.4
     """
     return (1.0 - clipped_fraction) * (1.0 - silent_fraction) * segmentation_confidence
 
 
 def poorest(parts: Iterable[Iterable[tuple[str, float]]], n: int) -> dict[str, float]:
-    """Return the ``n`` recordings with the lowest quality, from parts of ``(recording_id, quality)``."""
+    """Return the recordings with the lowest quality.
+
+    Parameters
+    ----------
+    parts : Iterable[Iterable[tuple[str, float]]]
+        ``(recording_id, quality)`` of all recordings, each once. Only one part and what is kept is held.
+    n : int
+        How many.
+
+    Returns
+    -------
+    dict[str, float]
+        Quality by recording_id, the lowest first; of equal ones, the lower id.
+    """
     kept: list[tuple[str, float]] = []
     for part in parts:
         kept = heapq.nsmallest(n, [*kept, *part], key=lambda one: (one[1], one[0]))
@@ -72,6 +112,18 @@ def choose(parts: Iterable[Collection[Predicted]], poor: Collection[str], n: int
         The ids of the recordings that are poorest in quality.
     n : int
         At least 1.
+
+    Returns
+    -------
+    list[Chosen]
+        Each recording once, with all reasons for which it was chosen. At most ``n`` are ``uncertain`` and ``random``,
+        and as many as in ``poor`` are ``quality``.
+
+    Examples
+    --------
+    >>> rows = [Predicted(f"{k}a", "", f"{k}.wav", "normal", 0.5 + k / 10, None) for k in range(3)]
+    >>> [(one.predicted.relative_path, one.reasons) for one in choose([rows], ["1a"], 1)]
+    [('0.wav', 'uncertain|random'), ('1.wav', 'quality'), ('2.wav', 'confident')]
     """
     keys: dict[str, Callable[[Predicted], object]] = {
         UNCERTAIN: lambda one: (one.confidence, one.recording_id),

@@ -55,7 +55,17 @@ class Item:
 
 
 def label_studio_tasks(items: Sequence[Item]) -> bytes:
-    """Return the tasks, to be imported into a project with ``label_studio_interface``."""
+    """Return the tasks, to be imported into a project with ``label_studio_interface``.
+
+    Parameters
+    ----------
+    items : Sequence[Item]
+
+    Returns
+    -------
+    bytes
+        A JSON array, one object an item.
+    """
     tasks = [
         {
             "data": {
@@ -72,7 +82,20 @@ def label_studio_tasks(items: Sequence[Item]) -> bytes:
 
 
 def label_studio_interface(labels: Sequence[str], *, has_audio: bool) -> bytes:
-    """Return the labelling interface: the picture, the audio if there is some, and one choice."""
+    """Return the labelling interface: the picture, the audio if there is some, and one choice.
+
+    Parameters
+    ----------
+    labels : Sequence[str]
+        Of the model, in order; ``cannot tell`` is added.
+    has_audio : bool
+        Whether the tasks have audio.
+
+    Returns
+    -------
+    bytes
+        XML.
+    """
     choices = [f"    <Choice value={quoteattr(label)}/>" for label in (*labels, CANNOT_TELL)]
     audio = ['  <Audio name="audio" value="$audio"/>'] if has_audio else []
     lines = [
@@ -94,6 +117,11 @@ def audacity_track(item: Item) -> bytes:
     The first label is ``verdict ID.AUDIO REASONS = ?``, over the whole recording, with the beginning of the SHA-256 of
     the audio: a label of the model takes the place of the ``?``. A model does not say where it hears a murmur, so its
     answer is over the whole recording, too.
+
+    Returns
+    -------
+    bytes
+        Lines of ``start TAB end TAB text``, in seconds.
     """
     one = item.chosen
     whole = (0.0, item.duration_s)
@@ -106,7 +134,17 @@ def audacity_track(item: Item) -> bytes:
 
 
 def verdicts_csv(items: Sequence[Item]) -> bytes:
-    """Return the list as CSV, with an empty column for the verdicts."""
+    """Return the list as CSV, with an empty column for the verdicts.
+
+    Parameters
+    ----------
+    items : Sequence[Item]
+
+    Returns
+    -------
+    bytes
+        A head and one line an item, in UTF-8; durations in seconds.
+    """
     sink = io.StringIO()
     writer = csv.writer(sink)
     writer.writerow(_COLUMNS)

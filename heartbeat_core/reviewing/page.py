@@ -27,6 +27,11 @@ def render_review(items: Sequence[Item], labels: Sequence[str], *, folder: str, 
         What is reviewed.
     review_id : str
         Under this name the browser keeps the verdicts until they are saved.
+
+    Returns
+    -------
+    bytes
+        HTML in UTF-8.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = (files("heartbeat_core.reviewing") / TEMPLATE).read_text("utf-8")

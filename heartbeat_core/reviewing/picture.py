@@ -65,10 +65,16 @@ class Heard:
 def hear(data: bytes, limits: Limits) -> Heard:
     """Decode a recording, and find its heart sounds.
 
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    limits : Limits
+
     Raises
     ------
     RecordingError
-        As ``decode``.
+        A named subclass, as ``decode``.
     """
     waveform = decode(data, limits)
     analysis = Analysis(waveform.samples, waveform.sample_rate_hz)

@@ -52,20 +52,32 @@ class Verdict:
 
 
 def read_verdicts(data: bytes, suffix: str, source: str) -> list[Verdict]:
-    """Read one file; recordings without a verdict are left out.
+    r"""Read one file; recordings without a verdict are left out.
 
     Parameters
     ----------
     data : bytes
+        Its content.
     suffix : str
         ``.json``, ``.csv`` or ``.txt`` (a label track).
     source : str
         Its name, for messages.
 
+    Returns
+    -------
+    list[Verdict]
+        In the order of the file, spelled as they are there; ``settle`` compares them with the labels.
+
     Raises
     ------
     InputError
         It is none of these files. The message names ``source``.
+
+    Examples
+    --------
+    >>> track = b"0.000000\t8.000000\tverdict 0123456789abcdef = murmur"
+    >>> [(one.recording_id, one.verdict) for one in read_verdicts(track, ".txt", "track.txt")]
+    [('0123456789abcdef', 'murmur')]
     """
     if suffix == ".csv":
         return list(_read_csv(data, source))
@@ -87,6 +99,18 @@ def read_verdicts(data: bytes, suffix: str, source: str) -> list[Verdict]:
 
 def settle(verdicts: Iterable[Verdict], labels: Sequence[str]) -> list[Verdict]:
     """Return one verdict for each recording, spelled as the labels are.
+
+    Parameters
+    ----------
+    verdicts : Iterable[Verdict]
+        As ``read_verdicts`` returns them, of all files.
+    labels : Sequence[str]
+        Of the model. Case and spaces do not tell them apart.
+
+    Returns
+    -------
+    list[Verdict]
+        In the order in which recordings first occur; of several equal verdicts on one, the first.
 
     Raises
     ------
@@ -112,7 +136,7 @@ def settle(verdicts: Iterable[Verdict], labels: Sequence[str]) -> list[Verdict]:
 
 
 def name_some(ids: Sequence[str]) -> str:
-    """Return the first few ids, and how many more there are."""
+    """Return the first five ids in a list, and how many more there are, in words."""
     more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
     return ", ".join(ids[:_MOST_NAMED]) + more
 
