@@ -147,7 +147,7 @@ def test_a_dataset_or_any_folder_of_tables_will_do(tmp_path: Path) -> None:
 
 def test_describe_tells_what_each_column_is(results: Path) -> None:
     printed = done("describe", results).stdout
-    assert "predictions: 7 columns" in printed
+    assert "predictions: 8 columns" in printed
     assert "failures: 3 columns" in printed
     only = done("describe", results, "failures").stdout
     assert "first 16 hex digits of the SHA-256 of the URI" in only
