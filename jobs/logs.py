@@ -14,6 +14,23 @@ class JsonLines(io.TextIOBase):
     """A text stream that turns each line that is written into a JSON object on another stream.
 
     An object has ``time`` (ISO 8601, UTC), ``level`` and ``message``, ``run`` once it is known, and further facts.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Takes the objects, one a line.
+
+    Attributes
+    ----------
+    run : str | None
+        The run_id that each object names; None until it is known.
+
+    Examples
+    --------
+    >>> import sys
+    >>> log = JsonLines(sys.stdout)
+    >>> log.event("shard committed", shard=3)
+    {"time": "...", "level": "info", "message": "shard committed", "shard": 3}
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -38,12 +55,21 @@ class JsonLines(io.TextIOBase):
         self._stream.flush()
 
     def event(self, message: str, level: str = "info", **facts: Any) -> None:
-        """Write one object."""
+        """Write one object, and flush; parameters as for ``line``."""
         self._stream.write(self.line(message, level, **facts))
         self._stream.flush()
 
     def line(self, message: str, level: str = "info", **facts: Any) -> str:
-        """Return one object as a line."""
+        """Return one object as a line, with its line break.
+
+        Parameters
+        ----------
+        message : str
+        level : str
+            ``info``, ``warning`` or ``error``.
+        **facts : Any
+            Further keys of the object; values that JSON knows.
+        """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         run = {} if self.run is None else {"run": self.run}
         record = {"time": now, "level": level, "message": message, **run, **facts}

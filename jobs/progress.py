@@ -18,7 +18,19 @@ RECORDINGS = "recordings"
 
 
 class Meter:
-    """Counts what is done and, of recordings, what failed; and shows it."""
+    """Counts what is done and, of recordings, what failed; and shows it.
+
+    Parameters
+    ----------
+    console : Console
+        On a terminal it gets a live bar, elsewhere a line at most every 5 s, and one at the end.
+    title : str
+        What stands before the numbers.
+    unit : str
+        What is counted, in the plural. Failures are shown of ``recordings`` alone.
+    total, done, failed : int
+        How many units there are in all, and how many of them were done, or had failed, before.
+    """
 
     def __init__(self, console: Console, title: str, unit: str, total: int, done: int, failed: int) -> None:
         self._console = console
@@ -45,7 +57,15 @@ class Meter:
             self._bar.start()
 
     def advance(self, done: int = 1, failed: int = 0) -> None:
-        """Take in ``done`` further units, ``failed`` of them as failures."""
+        """Take in further units that are done.
+
+        Parameters
+        ----------
+        done : int
+            How many, with those that failed.
+        failed : int
+            How many of them failed.
+        """
         self._done += done
         self._failed += failed
         if self._bar is not None:
@@ -78,7 +98,26 @@ class Meter:
 def meter(
     console: Console, title: str, total: int, unit: str = RECORDINGS, done: int = 0, failed: int = 0
 ) -> Iterator[Meter]:
-    """Show progress while the block runs; ``done`` and ``failed`` count what an earlier run did."""
+    """Show progress while the block runs.
+
+    Parameters
+    ----------
+    console, title, unit
+        As of ``Meter``.
+    total : int
+        How many units there are in all, with those that an earlier run did.
+    done, failed : int
+        What an earlier run did.
+
+    Examples
+    --------
+    >>> import io
+    >>> console = Console(file=io.StringIO(), force_terminal=False)
+    >>> with meter(console, "folds", 2, "folds") as shown:
+    ...     shown.advance(2)
+    >>> console.file.getvalue().startswith("folds: 2/2 folds, ")
+    True
+    """
     shown = Meter(console, title, unit, total, done, failed)
     try:
         yield shown

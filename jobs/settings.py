@@ -54,7 +54,13 @@ THREADS_ON_DISK = 2
 
 
 def threads_a_worker(*, on_disk: bool) -> int:
-    """Return how many tasks a worker of this machine runs at once."""
+    """Return how many tasks a worker of this machine runs at once.
+
+    Parameters
+    ----------
+    on_disk : bool
+        Whether the output is on this machine's disk, and not in a bucket.
+    """
     return THREADS_ON_DISK if on_disk else THREADS_A_WORKER
 
 
@@ -179,12 +185,25 @@ class JobSettings(Settings):
 def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSettings:
     """Read a job's YAML, if any, and put the options that were given over it.
 
+    Parameters
+    ----------
+    config : str | None
+        Path or URL of the YAML file. None takes the defaults.
+    overrides : Mapping[str, Any]
+        Values by key. None leaves what the file says; a mapping replaces only the keys that it has.
+
     Raises
     ------
     ConfigError
-        A key is unknown or a value out of range.
+        A key is unknown, a value is out of range, or the file is not YAML.
     InputError
-        The file is not there.
+        The file is not there, or cannot be read.
+
+    Examples
+    --------
+    >>> settings = load_job_settings(None, {"device": "cpu", "model": None, "limits": {"deadline_s": 60}})
+    >>> settings.device, settings.model, settings.limits.deadline_s
+    ('cpu', 'cycle-spectrum', 60.0)
     """
     content = {} if config is None else parse_mapping(read_text(config), config)
     for key, value in overrides.items():
@@ -198,12 +217,25 @@ def load_job_settings(config: str | None, overrides: Mapping[str, Any]) -> JobSe
 def load_cluster_settings(text: str, workers: int | None) -> ClusterSettings:
     """Turn ``local``, a scheduler's address, its JSON file or a YAML file into cluster settings.
 
+    Parameters
+    ----------
+    text : str
+        What the user gave for ``--cluster``. Files are told by their ending: ``.json``, ``.yaml`` or ``.yml``.
+    workers : int | None
+        How many workers; None leaves what the file says, or the default.
+
     Raises
     ------
     ConfigError
         The text is none of these, or a key or value is wrong.
     InputError
-        The YAML file is not there.
+        The YAML file is not there, or cannot be read.
+
+    Examples
+    --------
+    >>> found = load_cluster_settings("tcp://10.0.0.7:8786", 4)
+    >>> found.kind, found.address, found.workers
+    ('address', 'tcp://10.0.0.7:8786', 4)
     """
     if text == "local":
         content: dict[str, Any] = {"kind": "local"}
@@ -226,12 +258,23 @@ def load_cluster_settings(text: str, workers: int | None) -> ClusterSettings:
 def load_recipe(text: str) -> Recipe:
     """Return a shipped recipe by its name, or read one from a YAML file.
 
+    Parameters
+    ----------
+    text : str
+        The name of a shipped recipe, or a path or URL that ends in ``.yaml`` or ``.yml``.
+
     Raises
     ------
     ConfigError
         There is no such recipe, a key or value of the file is wrong, or its parts do not go together.
     InputError
-        The file is not there.
+        The file is not there, or cannot be read.
+
+    Examples
+    --------
+    >>> name = shipped_recipes()[0]
+    >>> load_recipe(name).name == name
+    True
     """
     # Imported here: it loads numpy, and most commands do without.
     from heartbeat_core.learning.kinds import check_recipe
@@ -249,7 +292,7 @@ def load_recipe(text: str) -> Recipe:
 
 
 def shipped_recipes() -> list[str]:
-    """Return the names of the recipes that are part of the package."""
+    """Return the names of the recipes that are part of the package, in alphabetical order."""
     names = (entry.name for entry in _recipes_folder().iterdir())
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 

@@ -41,7 +41,15 @@ CLOCKS_DIFFER = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Where the files are (absolute paths), and until when they are valid."""
+    """Where the files are, and until when they are valid.
+
+    Attributes
+    ----------
+    ca_file, cert_file, key_file, config : Path
+        Absolute paths.
+    not_after : datetime
+        In UTC, to the second.
+    """
 
     ca_file: Path
     cert_file: Path
@@ -66,6 +74,8 @@ def make_certs(folder: str, hosts: Sequence[str], days: int) -> Certificates:
     ------
     OutputError
         The folder cannot be used.
+    ValueError
+        A host name is not ASCII.
     """
     place = _prepare(folder)
     now = datetime.now(UTC).replace(microsecond=0)

@@ -108,6 +108,11 @@ def connect(
 def check_certificates(settings: ClusterSettings) -> Security:
     """Return the certificates to connect with: those of the settings, else those of Dask's own configuration.
 
+    Parameters
+    ----------
+    settings : ClusterSettings
+        Only ``tls`` is used; None takes Dask's configuration.
+
     Raises
     ------
     ConfigError
@@ -133,6 +138,12 @@ def check_certificates(settings: ClusterSettings) -> Security:
 
 def check_device(connection: Connection, device: Device) -> None:
     """Refuse a device that a worker does not have, before the first task.
+
+    Parameters
+    ----------
+    connection : Connection
+    device : Device
+        Workers are asked about ``cuda`` alone.
 
     Raises
     ------

@@ -17,7 +17,20 @@ class SchedulerGone(JobError):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A client whose workers are ready."""
+    """A client whose workers are ready.
+
+    Attributes
+    ----------
+    client : Client
+    n_workers, n_threads : int
+        Workers, and the threads of all of them.
+    address : str
+        Of the scheduler.
+    dashboard : str
+        URL of the scheduler's dashboard.
+    is_local : bool
+        Whether this process has started the workers, on this machine.
+    """
 
     client: Client
     n_workers: int

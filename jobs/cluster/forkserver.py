@@ -44,7 +44,13 @@ def use_one_thread() -> None:
 
 
 def start_server(modules: Sequence[str] = ()) -> None:
-    """Begin to load what workers need, and ``modules`` as well; return at once."""
+    """Begin to load what workers need, and return at once.
+
+    Parameters
+    ----------
+    modules : Sequence[str]
+        Names of further modules to load.
+    """
     before = dict(os.environ)
     os.environ.update(WORKER_ENVIRONMENT)
     try:

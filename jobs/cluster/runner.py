@@ -54,12 +54,19 @@ class Tasks(Generic[ItemT, JobT, ResultT]):
     ----------
     function : Callable[[ItemT, JobT], ResultT]
         Called as ``function(item, job)`` on the workers.
+    job : JobT
+        The same for all items.
+    retries : int
+        How often a task that raised an error is run again.
+    on_result : Callable[[ResultT], None]
+        Called with each result, as tasks end.
     isolate : Callable[[ItemT], ItemT | None]
         Returns what to run in place of an item whose worker died; None where it is isolated already.
     on_submit : Callable[[ItemT], None]
-        Called with each item when it is handed to the cluster; ``on_result`` with each result.
+        Called with each item when it is handed to the cluster.
     stop : Callable[[], int] | None
-        Called on each worker when the driver is asked to stop; returns how many tasks are committing there.
+        Called on each worker when the driver is asked to stop; returns how many tasks are committing there. None
+        cancels the tasks at once.
     """
 
     function: Callable[[ItemT, JobT], ResultT]
@@ -74,10 +81,17 @@ class Tasks(Generic[ItemT, JobT, ResultT]):
 def run_tasks(connection: Connection, tasks: Tasks[ItemT, JobT, ResultT], items: Iterable[ItemT]) -> None:
     """Run the tasks of all items. After a KeyboardInterrupt, tasks that are committing are waited for.
 
+    Parameters
+    ----------
+    connection : Connection
+    tasks : Tasks
+    items : Iterable[ItemT]
+        Read as tasks end: no more than a few items for each thread are handed out.
+
     Raises
     ------
     JobError
-        Workers keep dying.
+        Workers keep dying, or a task raised a UsageError, whose text it has.
     SchedulerGone
         The cluster does not answer any more.
     Exception

@@ -22,7 +22,14 @@ ANSWER_S = 10.0
 
 
 def check_files(ca_file: str, cert_file: str, key_file: str | None) -> None:
-    """Refuse certificate files that cannot be used; without ``key_file``, the key is in ``cert_file``.
+    """Refuse certificate files that cannot be used.
+
+    Parameters
+    ----------
+    ca_file, cert_file : str
+        Paths of PEM files.
+    key_file : str | None
+        None where the key is in ``cert_file``.
 
     Raises
     ------
@@ -49,6 +56,15 @@ def check_files(ca_file: str, cert_file: str, key_file: str | None) -> None:
 
 def shake_hands(host: str, port: int, context: ssl.SSLContext, wait_s: float) -> None:
     """Wait for a scheduler, and check that each side accepts the other's certificate.
+
+    Parameters
+    ----------
+    host : str
+    port : int
+    context : ssl.SSLContext
+        Of a client, with its certificate and the CA that it trusts.
+    wait_s : float
+        How long to wait until something listens there, in s.
 
     Raises
     ------

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What runs on one machine."""
+    """What runs on one machine; ``results`` is the ``RESULTS_VERSION`` of its release."""
 
     heartbeat: str
     results: int
@@ -52,6 +52,19 @@ class Versions:
 
 def ask(client: Client, function: Callable[..., T], *arguments: Any) -> dict[str, T | HeartbeatError]:
     """Call a function on each worker at the same time; return what it returned or raised there, by worker.
+
+    Parameters
+    ----------
+    client : Client
+    function : Callable[..., T]
+        A function of a module that the workers can import.
+    *arguments : Any
+        Values that can be pickled.
+
+    Returns
+    -------
+    dict[str, T | HeartbeatError]
+        By address of the worker.
 
     Raises
     ------
@@ -142,7 +155,20 @@ def check_workers(client: Client, shared: str, access: storage.Access) -> None:
 
 
 def probe_worker(shared: str, access: storage.Access) -> tuple[Versions, bool]:
-    """Return a worker's versions, and whether it can read ``shared``."""
+    """Return a worker's versions, and whether it can read ``shared``.
+
+    Parameters
+    ----------
+    shared : str
+        URI of a file.
+    access : storage.Access
+        How it is reached.
+
+    Raises
+    ------
+    StorageError
+        The store does not answer, or refuses to say.
+    """
     with storage.using(access, PROBE_PATIENCE_S):
         return installed_versions(), storage.find(shared) is not None
 

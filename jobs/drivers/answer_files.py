@@ -20,6 +20,9 @@ class Written:
 
     Attributes
     ----------
+    challenge : Challenge
+    place : str
+        The folder, as it is shown.
     n_files, n_answered : int
         Files, and recordings or patients in them, those with zeros included.
     notes : tuple[str, ...]

@@ -71,8 +71,12 @@ class DatasetOptions:
 
     Attributes
     ----------
+    recipe : Recipe
+        Its frames and alignment settings are used.
+    layout : Layout
+        ``compact`` stores frames as they are, ``padded`` with zeros to the length of the reference.
     labels : LabelTable | None
-        The table of labels.
+        The table of labels; None if there is none.
     label_from_folder : bool
         Without a table: take each label from the name of the recording's folder.
     words : LabelWords
@@ -92,6 +96,10 @@ class DatasetSummary:
 
     Attributes
     ----------
+    out : str
+        URI of the output folder.
+    facts : DatasetFacts
+    totals : Totals
     errors : dict[str, int]
         Failures by ``error_type``, the commonest first.
     unmatched : dict[str, int]
@@ -109,6 +117,17 @@ def build_dataset(
     inputs: Sequence[str], out: str, options: DatasetOptions, settings: JobSettings, console: Console
 ) -> DatasetSummary:
     """Align all recordings of ``inputs`` with the longest of them into ``out``, or go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    inputs : Sequence[str]
+        Files, folders, globs, manifests or inventories.
+    out : str
+        Path or URL of a new folder, or of one that holds this job.
+    options : DatasetOptions
+    settings : JobSettings
+    console : Console
+        Takes what is said meanwhile.
 
     Raises
     ------

@@ -53,6 +53,10 @@ class ClassifySummary:
 
     Attributes
     ----------
+    out : str
+        URI of the output folder.
+    model_id : str
+    totals : Totals
     labels : dict[str, int]
         Predictions by label, the commonest first.
     errors : dict[str, int]
@@ -82,7 +86,7 @@ def classify(
     inputs : Sequence[str]
         Files, folders, globs, manifests or inventories.
     out : str
-        A new folder, or one that holds this job.
+        Path or URL of a new folder, or of one that holds this job.
     settings : JobSettings
         With ``retry_failed``, the limits may differ from those of the job in ``out``: they are those of the retry.
     console : Console
@@ -91,7 +95,7 @@ def classify(
         Recordings that are new or have changed since are classified as a further generation.
     retry_failed : Collection[str] | None
         Recordings that have failed with one of these error types, or with any if it is empty, are classified as a
-        further generation. A retry that was begun and not finished is finished instead.
+        further generation. A retry that was begun and not finished is finished instead. None retries nothing.
 
     Raises
     ------
@@ -147,7 +151,25 @@ def classify(
 
 
 def table_schemas(labels: Labels, features: Sequence[str]) -> dict[str, Schema]:
-    """Return the columns of each table, without those that are kept."""
+    """Return the columns of each table, without those that are kept.
+
+    Parameters
+    ----------
+    labels : Labels
+        The labels of the model, by code.
+    features : Sequence[str]
+        Feature sets that are written.
+
+    Returns
+    -------
+    dict[str, Schema]
+        By name of the table: those of ``TABLES``, and ``duplicates``.
+
+    Raises
+    ------
+    ConfigError
+        As ``catalogue.sets_written``.
+    """
     own = (schema.predictions_schema(labels), schema.features_schema(features), schema.FAILURES)
     return {**dict(zip(TABLES, own, strict=True)), "duplicates": DUPLICATES}
 

@@ -36,7 +36,17 @@ PART_BYTES = 128 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """Which parts are removed from each table, and how many parts with how many rows replace them."""
+    """Which parts are removed from each table, and how many parts with how many rows replace them.
+
+    Attributes
+    ----------
+    number : int
+        From 1, in the order of the compactions of a folder.
+    old : dict[str, list[str]]
+        The names of the parts that are removed, by table.
+    n_parts, n_rows : dict[str, int]
+        The new parts and their rows, by table.
+    """
 
     number: int
     old: dict[str, list[str]]
@@ -48,6 +58,15 @@ def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compact
     """Compact the tables of a finished folder in place, or finish a compaction that was interrupted.
 
     While it works, no job can begin in the folder.
+
+    Parameters
+    ----------
+    out : str
+        Path or URL of the folder.
+    console : Console
+        Takes what is said meanwhile.
+    part_bytes : int
+        Old parts are joined until they take so many bytes in memory; none is divided.
 
     Raises
     ------
@@ -72,7 +91,13 @@ def compact(out: str, console: Console, part_bytes: int = PART_BYTES) -> Compact
 
 
 def compact_new(out: str, console: Console) -> Compaction | None:
-    """Compact a finished folder as ``compact``; None if no part was written since it was compacted."""
+    """Compact a finished folder as ``compact``; None if no part was written since it was compacted.
+
+    Raises
+    ------
+    InputError, OutputError
+        As ``compact``.
+    """
     ledger = Ledger(out)
     names = (name for one in _tables(read_status(out)) for name in storage.list_parts(storage.join(ledger.out, one)))
     if all(name.startswith(COMPACT_PREFIX) for name in names):

@@ -30,6 +30,9 @@ class DemoSummary:
 
     Attributes
     ----------
+    recordings : str
+        URI of their folder.
+    classified : ClassifySummary
     kinds : dict[str, dict[str, int]]
         For each kind of sound that was synthesised, how often each label was predicted.
     failures : list[dict[str, Any]]
@@ -48,10 +51,20 @@ class DemoSummary:
 def demo(folder: str, settings: JobSettings, console: Console) -> DemoSummary:
     """Synthesise recordings below ``folder``, unless they are there, and classify them.
 
+    Parameters
+    ----------
+    folder : str
+        Path or URL of a new folder, or of one that holds this demo.
+    settings : JobSettings
+    console : Console
+        Takes what is said meanwhile.
+
     Raises
     ------
     OutputError
         The folder cannot be written, or holds something else.
+    UsageError, JobError
+        As ``classify``.
     """
     root = storage.to_uri(folder)
     recordings = storage.join(root, RECORDINGS_FOLDER)

@@ -60,10 +60,15 @@ class EvaluateOptions:
 
     Attributes
     ----------
+    recipes : tuple[Recipe, ...]
+        Of different names.
     without : tuple[str, ...]
         Labels that are left out in a second task; none where there is only one.
     protocol : Protocol
         How the rows are split; only the grouped folds use ``n_folds``.
+    n_folds : int
+    n_seeds : int
+        The seeds are 0 to ``n_seeds - 1``.
     """
 
     recipes: tuple[Recipe, ...]
@@ -81,6 +86,22 @@ def evaluate(
     dataset_uris: Sequence[str], out: str, options: EvaluateOptions, settings: JobSettings, console: Console
 ) -> Evaluation:
     """Judge all recipes and write predictions, figures and the leaderboard to ``out``; goes on where it stopped.
+
+    Parameters
+    ----------
+    dataset_uris : Sequence[str]
+        Paths or URLs of one or several datasets.
+    out : str
+        Path or URL of a new folder, or of one that holds this job.
+    options : EvaluateOptions
+    settings : JobSettings
+    console : Console
+        Takes what is said meanwhile.
+
+    Returns
+    -------
+    Evaluation
+        The figures of every recipe and of the trivial rules, as in ``figures.json``.
 
     Raises
     ------

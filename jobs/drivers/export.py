@@ -31,6 +31,8 @@ class Comparison:
 
     Attributes
     ----------
+    n_rows : int
+        Number of rows.
     probability_difference : float
         The largest.
     logit_difference : float
@@ -51,7 +53,18 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written; ``comparison`` is None of weights that nothing here can run."""
+    """What was written.
+
+    Attributes
+    ----------
+    place : str
+        Where, as it is shown.
+    model_id : str
+    n_bytes : int
+        Size of the file.
+    comparison : Comparison | None
+        None of weights that nothing here can run.
+    """
 
     place: str
     model_id: str
@@ -68,6 +81,8 @@ def export(source: str, out: str, export_format: ExportFormat, int8: bool = Fals
         Of the bundle, as ``bundle.load`` takes it.
     out : str
         Path or URL of the file.
+    export_format : ExportFormat
+        ``onnx`` or ``hdf5``.
     int8 : bool
         Store the weights of an ONNX model in 8 bits.
 

@@ -20,7 +20,17 @@ from jobs.tasks.parts import PartFacts, failures_part
 def run_facts(
     run: Run, settings: JobSettings, provenance: Mapping[str, str], connection: Connection | None = None
 ) -> RunFacts:
-    """Return what every task of the run needs to know, and what every part says of where it comes from."""
+    """Return what every task of the run needs to know, and what every part says of where it comes from.
+
+    Parameters
+    ----------
+    run : Run
+    settings : JobSettings
+    provenance : Mapping[str, str]
+        What the parts say of the recipe or the model.
+    connection : Connection | None
+        To the workers; None if the work is done in this process.
+    """
     shape = HERE if connection is None else connection.shape
     entries = {"run_id": run.run_id, **entries_of(describe_origin(settings), run.generations, shape), **provenance}
     return RunFacts(
@@ -38,7 +48,14 @@ def run_facts(
 
 
 def write_schemas(run: Run, schemas: Mapping[str, Schema]) -> None:
-    """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there."""
+    """Write a Frictionless Table Schema of each table, with the kept columns, unless it is there.
+
+    Parameters
+    ----------
+    run : Run
+    schemas : Mapping[str, Schema]
+        By name of the table, without the kept columns.
+    """
     for name, schema in schemas.items():
         write_schema(run.ledger.out, name, with_kept(schema, run.kept) if name in TABLES else schema)
 

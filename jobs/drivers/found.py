@@ -57,7 +57,13 @@ class Found:
         return (names.hide(one, patients, paths) for one in found)
 
     def identity_of(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a job's identity with the options for patients, and without what the names of inputs could tell."""
+        """Return a job's identity with the options for patients, and without what the names of inputs could tell.
+
+        Parameters
+        ----------
+        identity : Mapping[str, Any]
+            As ``job_identity`` returns it.
+        """
         found = dict(identity)
         if self._pattern is not None:
             found["patient_from"] = self._settings.patient_from
@@ -84,6 +90,12 @@ class Found:
 
 def check_secret(connection: Connection, variable: str | None) -> None:
     """Refuse workers that do not have the secret of this process; those of this machine have its environment.
+
+    Parameters
+    ----------
+    connection : Connection
+    variable : str | None
+        The environment variable with the secret; None without pseudonyms.
 
     Raises
     ------

@@ -60,8 +60,19 @@ PREDICTIONS_NAME, FAILURES_NAME = "predictions.parquet", "failures.parquet"
 def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, console: Console) -> ModelEvaluation:
     """Predict all labelled recordings of datasets with the model of the settings, and compute all figures.
 
-    With ``out``, everything is written there, and the job goes on where it stopped. A recording that cannot be
-    predicted is counted, and named in ``failures.parquet`` or, without ``out``, on the console.
+    A recording that cannot be predicted is counted, and named in ``failures.parquet`` or, without ``out``, on the
+    console.
+
+    Parameters
+    ----------
+    dataset_uris : Sequence[str]
+        Paths or URLs of one or several datasets.
+    out : str | None
+        Path or URL of a new folder, or of one that holds this job, which then goes on where it stopped. None writes
+        nothing.
+    settings : JobSettings
+    console : Console
+        Takes what is said meanwhile.
 
     Raises
     ------
@@ -69,6 +80,8 @@ def judge(dataset_uris: Sequence[str], out: str | None, settings: JobSettings, c
         A dataset, the model or the folder cannot be used, or the model does not know a label of the datasets.
     NothingSucceeded
         Not one recording could be predicted.
+    JobError
+        The work began and could not be finished.
     """
     check_certificates(settings.cluster)
     with reaching(settings):

@@ -39,6 +39,16 @@ def read_metrics(out: str) -> str:
 def serving_metrics(run: Run, port: int | None, job: str, console: Console) -> Iterator[Take]:
     """Serve the metrics of a run while the block runs, if there is a port; yields what takes in commit records.
 
+    Parameters
+    ----------
+    run : Run
+    port : int | None
+        Of loopback; 0 takes any free one, None serves nothing.
+    job : str
+        The name of the job in the metrics.
+    console : Console
+        Told the address.
+
     Raises
     ------
     ConfigError

@@ -45,6 +45,16 @@ class PlanOptions:
 def plan(inputs: Sequence[str], options: PlanOptions, settings: JobSettings, console: Console) -> Estimate:
     """Estimate a run over ``inputs``.
 
+    Parameters
+    ----------
+    inputs : Sequence[str]
+        Files, folders, globs, manifests or inventories.
+    options : PlanOptions
+    settings : JobSettings
+        As for the run itself.
+    console : Console
+        Takes what is said meanwhile.
+
     Raises
     ------
     UsageError

@@ -27,13 +27,30 @@ from jobs.tasks.processing import process_recordings
 def predict(inputs: Sequence[str], model: str, limits: Limits) -> list[dict[str, Any]]:
     """Classify recordings; one mapping each, in the order they were named.
 
-    A recording that cannot be processed, or is not there, has ``stage``, ``error_type`` and ``message`` in place of a
-    prediction. So does an input that cannot be listed.
+    Parameters
+    ----------
+    inputs : Sequence[str]
+        Files, folders, globs, manifests or inventories. A recording that several of them name is there once.
+    model : str
+        As ``bundle.load`` takes it.
+    limits : Limits
+        Of a recording.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        ``uri``, ``audio_sha256``, ``duration_s`` (s), ``sample_rate_hz`` (Hz), ``truncated``, ``predicted_label``,
+        ``predicted_code``, ``confidence`` (the probability of this label), ``unsure``, ``unsure_reason`` (None where
+        the model is sure), ``probabilities`` (by label) and ``model_id``. A recording that cannot be processed, or is
+        not there, has ``uri``, ``stage``, ``error_type`` and ``message`` instead. So has an input that cannot be
+        listed.
 
     Raises
     ------
     UsageError
         The model cannot be used, an input is an empty text, or no input can be listed.
+    StorageError
+        A store does not answer, or refuses the credentials of this process.
     """
     recordings, missing = _list(inputs)
     bundle = bundles.load(model)

@@ -28,6 +28,14 @@ def check_job(connection: Connection, place: Place, settings: JobSettings) -> No
     A recording that cannot be read is a failure row, and no reason to refuse the job. So a worker that can read none of
     several inputs is refused only where this process can, or where a bucket denies them.
 
+    Parameters
+    ----------
+    connection : Connection
+        Nothing is tried if its workers are of this machine.
+    place : Place
+        The output folder, and the shards that are left.
+    settings : JobSettings
+
     Raises
     ------
     JobError

@@ -57,6 +57,7 @@ class ReclassifySummary:
 
     Attributes
     ----------
+    classified : ClassifySummary
     n_stored : int
         Recordings whose stored features were used.
     lacking : list[str]
@@ -82,8 +83,19 @@ class _Source:
 def reclassify(source: str, out: str, settings: JobSettings, console: Console) -> ReclassifySummary:
     """Classify the recordings of the results in ``source`` with the model of the settings, into the folder ``out``.
 
-    Recordings whose newest row is a failure are read again. Limits, kept columns and path column are those of the
-    results. Where nothing has to be read, and the settings ask for no cluster, the work is done in this process.
+    Recordings whose newest row is a failure are read again. Where nothing has to be read, and the settings ask for no
+    cluster, the work is done in this process.
+
+    Parameters
+    ----------
+    source : str
+        Path or URL of the finished output of ``classify``.
+    out : str
+        Path or URL of another folder: a new one, or one that holds this job.
+    settings : JobSettings
+        Limits, kept columns, path column and patient column are those of the results, whatever is set here.
+    console : Console
+        Takes what is said meanwhile.
 
     Raises
     ------

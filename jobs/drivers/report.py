@@ -56,7 +56,17 @@ _MOST_INPUTS = 10
 
 
 def try_report(out: str, commits: Mapping[int, Commit], console: Console) -> None:
-    """Write the report of a finished job. Whatever goes wrong with it is told, and the job stays finished."""
+    """Write the report of a finished job. Whatever goes wrong with it is told, and the job stays finished.
+
+    Parameters
+    ----------
+    out : str
+        Path or URL of the output folder.
+    commits : Mapping[int, Commit]
+        The commit records by shard.
+    console : Console
+        Told where the report is, or why there is none.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="report") as pool:
         error = retry.submit(pool, write_report, out, commits).exception()
     if error is None:
@@ -70,7 +80,14 @@ def try_report(out: str, commits: Mapping[int, Commit], console: Console) -> Non
 
 
 def write_report(out: str, known: Mapping[int, Commit] | None = None) -> str:
-    """Write the report of a folder, and return the URI of the page; ``known`` commit records are not read again.
+    """Write the report of a folder, and return the URI of the page.
+
+    Parameters
+    ----------
+    out : str
+        Path or URL of the folder.
+    known : Mapping[int, Commit] | None
+        Commit records by shard, which are not read again. None reads all.
 
     Raises
     ------
@@ -103,7 +120,7 @@ def write_report(out: str, known: Mapping[int, Commit] | None = None) -> str:
 
 
 def read_facts(out: str, known: Mapping[int, Commit] | None = None) -> ReportFacts:
-    """Read what a report is made from; raises as ``write_report``."""
+    """Read what a report is made from; parameters and errors as for ``write_report``."""
     status, commits = read_state(out, known)
     out = Ledger(out).out
     if status.job not in ("classify", "build-dataset"):

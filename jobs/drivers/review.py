@@ -69,7 +69,19 @@ _PREDICTED = ["audio_sha256", "relative_path", "predicted_label", "confidence", 
 
 @dataclass(frozen=True, slots=True)
 class ReviewSummary:
-    """What was written: the page, how many recordings of which results it shows, and which not, with the reasons."""
+    """What was written.
+
+    Attributes
+    ----------
+    results : str
+        The folder of the results, as it is shown.
+    page : str
+        Where the page is.
+    n_recordings : int
+        How many recordings it shows.
+    left_out : list[tuple[str, str]]
+        The relative path of each chosen recording that it does not show, and the reason.
+    """
 
     results: str
     page: str
@@ -190,6 +202,7 @@ def import_verdicts(out: str, verdicts: str) -> ImportSummary:
     Parameters
     ----------
     out : str
+        Path or URL of the finished output of ``classify``.
     verdicts : str
         A file that ``verdicts.read_verdicts`` reads, or a folder of label tracks; a path or URL.
 

@@ -218,7 +218,8 @@ def begin(
 ) -> Iterator[Run]:
     """Begin a job in a free folder, or go on with the one that is there, without listing again.
 
-    ``kept`` are the kept columns if their types are settled already.
+    ``make_plan`` yields the recordings of each shard; it is called only where no plan is there. ``kept`` are the kept
+    columns if their types are settled already.
 
     Raises
     ------
@@ -370,7 +371,7 @@ def run_shards(
 
 
 def finish(run: Run, complete: Callable[[], None] = lambda: None) -> Totals:
-    """Check what is stored against what was listed, ``complete`` the output, and write the success mark."""
+    """Check what is stored as ``count`` does, ``complete`` the output, write the success mark; return the totals."""
     totals = count(run)
     complete()
     run.ledger.mark_success(totals, run.commits.values())
@@ -378,7 +379,7 @@ def finish(run: Run, complete: Callable[[], None] = lambda: None) -> Totals:
 
 
 def count(run: Run) -> Totals:
-    """Check the commit records against the plan.
+    """Check the commit records against the plan, and return the totals.
 
     Raises
     ------

@@ -30,6 +30,7 @@ class Scored:
 
     Attributes
     ----------
+    challenge : Challenge
     scores : dict[str, Scores]
         By question.
     notes : tuple[str, ...]

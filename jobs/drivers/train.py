@@ -80,12 +80,28 @@ def train(
 
     The alignment reference is the longest of those of the datasets.
 
+    Parameters
+    ----------
+    dataset_uris : Sequence[str]
+        Paths or URLs of one or several datasets.
+    out : str
+        Path or URL of the bundle: a new or empty folder.
+    options : TrainOptions
+    settings : JobSettings
+    console : Console
+        Takes what is said meanwhile.
+
+    Returns
+    -------
+    Bundle
+        As it was written.
+
     Raises
     ------
     UsageError
         A dataset, the recipe, the evaluation or the folder cannot be used.
     JobError
-        A recording of a dataset can't be read any more.
+        A recording of a dataset can't be read any more, or the training diverged.
     """
     with reaching(settings):
         target = storage.to_uri(out)

@@ -21,10 +21,15 @@ def look_again(recordings: Iterable[Recording]) -> Iterator[Recording]:
     A remote recording that was listed without a version, as those of a manifest are, stays as it is. So does any that
     its store does not have or does not show: whoever reads it finds out why.
 
+    Parameters
+    ----------
+    recordings : Iterable[Recording]
+        Taken one by one; ``AT_ONCE`` of them are looked up at the same time.
+
     Raises
     ------
     StoreUnavailable
-        The store does not answer.
+        While iterating: the store does not answer. Where a web server does not, the recording stays as it is.
     """
     return retry.in_order(_look_again, recordings, AT_ONCE)
 

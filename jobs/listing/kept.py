@@ -23,9 +23,27 @@ Records = Mapping[str, Sequence[str | None]]
 
 
 def kept_cells(records: Records, keep: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
-    """Yield the kept cells of each row; None for an empty cell, and for a column that this table does not have.
+    """Yield the kept cells of each row.
 
     A cell that is an address loses its password and its query, which may hold a secret.
+
+    Parameters
+    ----------
+    records : Records
+        A table: by column, n cells each.
+    keep : Sequence[str]
+        The names of m columns; small and capital letters do not tell them apart.
+
+    Returns
+    -------
+    Iterator[tuple[str | None, ...]]
+        n tuples of m cells; None for an empty cell, and for a column that this table does not have.
+
+    Examples
+    --------
+    >>> table = {"path": ["a.wav", "b.wav"], "Site": ["AV", " "]}
+    >>> list(kept_cells(table, ["site", "age"]))
+    [('AV', None), (None, None)]
     """
     found = [find_name(list(records), name) for name in keep]
     for row in range(_n_rows(records)):
@@ -35,6 +53,14 @@ def kept_cells(records: Records, keep: Sequence[str]) -> Iterator[tuple[str | No
 
 def readable_cells(records: Records, column: str, source: str) -> Sequence[str | None]:
     """Return the cells of a column that goes into the tables.
+
+    Parameters
+    ----------
+    records : Records
+    column : str
+        One of its columns.
+    source : str
+        The table, for messages.
 
     Raises
     ------
@@ -57,7 +83,16 @@ def is_gap(cell: str | None) -> bool:
 
 
 def gap_note(column: str, word: str, n: int) -> str:
-    """Return what a user should know of n cells of a column of labels that hold one of ``GAPS``."""
+    """Return what a user should know of n cells of a column of labels that hold one of ``GAPS``.
+
+    Parameters
+    ----------
+    column : str
+    word : str
+        What the cells hold.
+    n : int
+        How many.
+    """
     return (
         f"{n} {'cell' if n == 1 else 'cells'} of the column '{column}' {'is' if n == 1 else 'are'} '{word}', which is "
         "taken for an empty cell: if it is a label, name it in --labels-are or in a --label-map"
@@ -100,9 +135,20 @@ class ManifestColumns:
     elsewhere: tuple[str, ...] = ()
 
     def settled(self, records: Records, source: str) -> Records:
-        """Return a table whose column of patients, if it has one, is ``same_patients``; raises as ``readable_cells``.
+        """Return a table whose column of patients, if it has one, is ``same_patients``.
 
         Both the patient of a recording and a kept column are taken from it, and so they are the same.
+
+        Parameters
+        ----------
+        records : Records
+        source : str
+            The table, for messages.
+
+        Raises
+        ------
+        InputError
+            As ``readable_cells``, of the column of patients.
         """
         column = self._patient_column(records)
         if column is None:
@@ -110,12 +156,17 @@ class ManifestColumns:
         return {**records, column: same_patients(readable_cells(records, column, source))}
 
     def patients(self, records: Records) -> Sequence[str | None]:
-        """Return the patient of each row of a table that is ``settled``."""
+        """Return the patient of each row of a table that is ``settled``; None where a row or the table has none."""
         column = self._patient_column(records)
         return [None] * _n_rows(records) if column is None else records[column]
 
     def check(self, of_manifests: Sequence[str]) -> None:
         """Check that each named column is one of all manifests together, or of the other table.
+
+        Parameters
+        ----------
+        of_manifests : Sequence[str]
+            The names of the columns of all manifests.
 
         Raises
         ------

@@ -110,6 +110,11 @@ class _File(Settings):
 def load_label_map(text: str) -> LabelMap:
     """Return a shipped label map by its name, or read one from a YAML file.
 
+    Parameters
+    ----------
+    text : str
+        One of ``shipped_label_maps``, or the path or URL of a file that ends in ``.yaml`` or ``.yml``.
+
     Raises
     ------
     ConfigError
@@ -126,7 +131,21 @@ def load_label_map(text: str) -> LabelMap:
 
 
 def parse_label_map(text: str, source: str) -> LabelMap:
-    """Return a label map from its YAML; ``source`` is its name or file. Raises as ``load_label_map``.
+    """Return a label map from its YAML.
+
+    Parameters
+    ----------
+    text : str
+        As the module describes it.
+    source : str
+        The name or file of the map, for messages.
+
+    Raises
+    ------
+    ConfigError
+        It is not YAML, a key or value is wrong, or a word is empty or occurs twice.
+    InputError
+        A cell is not made of labels.
 
     Examples
     --------

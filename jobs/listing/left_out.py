@@ -61,12 +61,18 @@ class LeftOut:
         self.skipped[_ending(path)] += 1
 
     def refuse_name(self, shown: str) -> None:
-        """Count a recording whose name is not UTF-8."""
+        """Count a recording whose name is not UTF-8; ``shown`` is the name with escapes in place of the other bytes."""
         self.n_not_utf8 += 1
         self.first_not_utf8 = self.first_not_utf8 or shown
 
     def describe(self, *, with_names: bool = True) -> Iterator[str]:
-        """Yield what was left out, one phrase for each reason; of files that were found, with a name or not."""
+        """Yield what was left out, one phrase for each reason.
+
+        Parameters
+        ----------
+        with_names : bool
+            Whether to name the first recording whose name is not UTF-8. Manifests are named in any case.
+        """
         if self.n_filtered:
             yield f"{self.n_filtered} left out by the filters"
         if self.skipped:

@@ -120,7 +120,13 @@ class Listing:
             )
 
     def describe(self, *, with_names: bool = True) -> str:
-        """Return what was listed and what was left out, in one line; of files that were found, with a name or not."""
+        """Return what was listed and what was left out, in one line, once the recordings were iterated over.
+
+        Parameters
+        ----------
+        with_names : bool
+            As of ``LeftOut.describe``.
+        """
         left_out = self.left_out.describe(with_names=with_names)
         return ", ".join([f"{counted(self.n_recordings, 'recording')} listed", *left_out])
 
@@ -211,10 +217,19 @@ def reveal(recording: Recording, path_column: str | None, driver: str) -> Record
     A process keeps what it has read for as long as ``driver`` is the same. The next driver may come with addresses that
     were signed again.
 
+    Parameters
+    ----------
+    recording : Recording
+        One whose address is whole already is returned as it is.
+    path_column : str | None
+        As of ``Listing``.
+    driver : str
+        What tells the driver of this job from the next.
+
     Raises
     ------
     StorageError
-        The manifest no longer contains the address.
+        The manifest no longer contains the address, or cannot be read again.
     """
     if recording.manifest is None or recording.manifest_row is None:
         return recording
@@ -250,6 +265,17 @@ def is_selected(entry: Entry, selection: Selection) -> bool:
 
 def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence[str], source: str, option: str) -> str:
     """Return the column ``wanted``, or the first candidate that is a column; both in small or capital letters.
+
+    Parameters
+    ----------
+    columns : Sequence[str]
+        The names of a table's columns.
+    wanted : str | None
+        The name that the user gave; None looks for the candidates.
+    candidates : Sequence[str]
+        The usual names, in small letters.
+    source, option : str
+        The table, and the option that names the column, for messages.
 
     Raises
     ------

@@ -28,7 +28,18 @@ class PatientPattern:
 
     @classmethod
     def parse(cls, text: str) -> PatientPattern:
-        """Compile an expression; raises ConfigError if it is none, or has no group."""
+        """Compile an expression.
+
+        Parameters
+        ----------
+        text : str
+            In the syntax of Python's ``re``.
+
+        Raises
+        ------
+        ConfigError
+            It is none, or has no group.
+        """
         try:
             expression = re.compile(text)
         except re.error as error:
@@ -44,6 +55,11 @@ class PatientPattern:
 
     def apply(self, recordings: Iterable[Recording]) -> Iterator[Recording]:
         """Yield recordings with their patients and the cells of their groups.
+
+        Parameters
+        ----------
+        recordings : Iterable[Recording]
+            One whose path does not match gets no patient, whatever it had; its cells of the groups are None.
 
         Raises
         ------

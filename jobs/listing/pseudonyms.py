@@ -39,6 +39,7 @@ class Pseudonyms:
     Attributes
     ----------
     secret : str
+        ``pseudonyms`` takes it from an environment variable and checks its length.
 
     Examples
     --------
@@ -58,7 +59,14 @@ class Pseudonyms:
         return self._hash("digest", "")[:16]
 
     def name(self, kind: str, text: str) -> str:
-        """Return 32 hex digits that stand for a text of some kind."""
+        """Return 32 hex digits that stand for a text.
+
+        Parameters
+        ----------
+        kind : str
+            What the text is, such as ``path``: the same text of another kind gets other digits.
+        text : str
+        """
         return self._hash(kind, text)[:_DIGITS]
 
     def patient(self, patient_id: str) -> str:
@@ -114,7 +122,13 @@ class Pseudonyms:
             raise StorageError(f"{recording.uri}: its manifest changed, or cannot be read again") from None
 
     def unseal(self, recording: Recording) -> Recording:
-        """Return a hidden recording as it was listed, with what ``listing.reveal`` needs; raises JobError as above."""
+        """Return a hidden recording as it was listed, with what ``listing.reveal`` needs, and no more.
+
+        Raises
+        ------
+        JobError
+            It was hidden with another secret.
+        """
         from cryptography.exceptions import InvalidTag
 
         try:
@@ -143,6 +157,11 @@ class Pseudonyms:
 
 def pseudonyms(variable: str) -> Pseudonyms:
     """Return the pseudonyms of the secret in an environment variable.
+
+    Parameters
+    ----------
+    variable : str
+        Its name.
 
     Raises
     ------
@@ -183,12 +202,37 @@ def check_salt(digest: str | None, variable: str | None) -> None:
 
 
 def worker_digest(variable: str) -> str:
-    """Return the digest of the secret that this process has; raises as ``pseudonyms``."""
+    """Return the digest of the secret that this process has.
+
+    Parameters
+    ----------
+    variable : str
+        The environment variable.
+
+    Raises
+    ------
+    ConfigError
+        As ``pseudonyms``.
+    """
     return pseudonyms(variable).digest
 
 
 def located(recordings: Iterable[Recording], variable: str | None) -> Iterator[Recording]:
-    """Yield recordings of the plan with the places that their stores know; raises as ``opened``."""
+    """Yield recordings of the plan with the places that their stores know.
+
+    Parameters
+    ----------
+    recordings : Iterable[Recording]
+    variable : str | None
+        The environment variable of the secret; None if there are no pseudonyms, and the recordings stay as they are.
+
+    Raises
+    ------
+    ConfigError
+        As ``pseudonyms``.
+    JobError
+        A recording was hidden with another secret.
+    """
     if variable is None:
         yield from recordings
         return
@@ -200,7 +244,25 @@ def located(recordings: Iterable[Recording], variable: str | None) -> Iterator[R
 def opened(
     recordings: Sequence[Recording], variable: str | None, path_column: str | None, driver: str
 ) -> list[Recording]:
-    """Return recordings of the plan as they can be opened; raises as ``pseudonyms`` and ``Pseudonyms.reveal``."""
+    """Return recordings of the plan as they can be opened.
+
+    Parameters
+    ----------
+    recordings : Sequence[Recording]
+    variable : str | None
+        The environment variable of the secret; None if there are no pseudonyms.
+    path_column, driver
+        As of ``listing.reveal``.
+
+    Raises
+    ------
+    ConfigError
+        As ``pseudonyms``.
+    JobError
+        A recording was hidden with another secret.
+    StorageError
+        A manifest no longer contains an address, or cannot be read again.
+    """
     if variable is None:
         return [reveal(one, path_column, driver) for one in recordings]
     names = pseudonyms(variable)

@@ -16,7 +16,10 @@ CACHE_KIB = 16 * 1024
 
 
 class KnownRecordings:
-    """A set of recordings by their identity. Each has the version that was stored last, and what a table said of it."""
+    """A set of recordings by their identity. Each has the version that was stored last, and what a table said of it.
+
+    It exists while a ``with`` block runs; nothing works before or after it.
+    """
 
     def __enter__(self) -> Self:
         self._file = NamedTemporaryFile(prefix="heartbeat-", suffix=".sqlite")
@@ -47,7 +50,7 @@ class KnownRecordings:
         return facts is not None and self._database.execute(query, (_key(recording), facts)).fetchone() is not None
 
     def update(self, recordings: Iterable[Recording]) -> None:
-        """Add recordings, and replace the versions of those that are known."""
+        """Add recordings, and replace the versions of those that are known. What a table said of them is forgotten."""
         rows = ((*_row(recording)[:2], None) for recording in recordings)
         self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", rows)
 

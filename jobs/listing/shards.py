@@ -33,6 +33,21 @@ def make_shards(recordings: Iterable[Recording], settings: ShardSettings) -> Ite
 
     The shards depend on the list and the settings alone, and not on the cluster. The cost of a recording is estimated
     from its size, so a shard takes fewer long recordings than short ones.
+
+    Parameters
+    ----------
+    recordings : Iterable[Recording]
+        Taken as the shards are; at most ``LOOK_AHEAD`` of them are held beside the shard.
+    settings : ShardSettings
+        The most recordings and the most bytes of a shard. A recording with more bytes is a shard of its own.
+
+    Examples
+    --------
+    >>> recordings = [Recording(f"file:///{n}.wav", f"{n}.wav", size_bytes=65_536) for n in range(100)]
+    >>> [len(shard) for shard in make_shards(recordings, ShardSettings())]
+    [40, 30, 21, 9]
+    >>> [len(shard) for shard in make_shards(recordings, ShardSettings(recordings=35))]
+    [35, 32, 22, 11]
     """
     pending = iter(recordings)
     held = deque(islice(pending, LOOK_AHEAD))
@@ -57,7 +72,13 @@ def make_shards(recordings: Iterable[Recording], settings: ShardSettings) -> Ite
 
 
 def shard_cost(known_cost: float) -> float:
-    """Return what the next shard may cost, if so much is known to be left, or to be in the list."""
+    """Return what the next shard may cost, in bytes of audio.
+
+    Parameters
+    ----------
+    known_cost : float
+        What is known to be left, or to be in the list, in bytes of audio.
+    """
     return max(SMALLEST_SHARD * USUAL_COST, SHARE * sqrt(known_cost * USUAL_COST))
 
 
@@ -68,10 +89,19 @@ def expected_cost(recording: Recording) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The recordings of one task. The index names the files of its results.
+    """The recordings of one task.
 
-    ``isolated`` means that the recordings are processed in a child process, because an earlier attempt killed its
-    worker. ``limits`` are those of a retry; None means those of the run.
+    Attributes
+    ----------
+    index : int
+        Names the files of its results.
+    recordings : tuple[Recording, ...]
+    generation : int
+        0 for the first listing; each update and each retry is a further one.
+    isolated : bool
+        Whether the recordings are processed in a child process, because an earlier attempt killed its worker.
+    limits : Limits | None
+        Those of a retry; None means those of the run.
     """
 
     index: int

@@ -75,6 +75,8 @@ def read_truth(source: str, challenge: Challenge) -> TruthTable:
     source : str
         A table (``.csv``, ``.parquet``, ``.jsonl``), or the folder with the published files of the challenge's
         database.
+    challenge : Challenge
+        Names the columns that are looked for.
 
     Raises
     ------
@@ -105,6 +107,18 @@ def read_truth(source: str, challenge: Challenge) -> TruthTable:
 
 def recording_names(paths: Sequence[str], source: str) -> list[str]:
     """Return the names by which recordings and truth are joined.
+
+    Parameters
+    ----------
+    paths : Sequence[str]
+        n paths or addresses.
+    source : str
+        Where they stand, for messages.
+
+    Returns
+    -------
+    list[str]
+        n names, in the same order: the last part of each path, without the ending of audio files.
 
     Raises
     ------

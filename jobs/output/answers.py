@@ -52,6 +52,16 @@ class Judged:
 def read_results(folder: str) -> Judged:
     """Read the predictions and failures of a finished ``classify``, each recording once.
 
+    Parameters
+    ----------
+    folder : str
+        Path or URL of the output folder.
+
+    Returns
+    -------
+    Judged
+        The predictions first, and then the failures, whose codes are -1 and whose probabilities are 0.
+
     Raises
     ------
     InputError
@@ -103,6 +113,17 @@ def assign(found: Sequence[Judged], challenge: Challenge) -> dict[str, Judged]:
     One set of results answers all questions that its labels answer. Of several, each answers one question: in the
     order of the questions if that is possible.
 
+    Parameters
+    ----------
+    found : Sequence[Judged]
+        As ``read_results`` returns them.
+    challenge : Challenge
+
+    Returns
+    -------
+    dict[str, Judged]
+        By the name of the question. A question that none answers is missing.
+
     Raises
     ------
     UsageError
@@ -133,6 +154,19 @@ def answers_of(
 ) -> tuple[dict[str, Answers], list[str]]:
     """Return the answers by question, and what the user should know of recordings without truth or prediction.
 
+    Parameters
+    ----------
+    judged : dict[str, Judged]
+        As ``assign`` returns it.
+    challenge : Challenge
+    truth : TruthTable | None
+        Tells which recordings are of one patient; None leaves this to the names of the files.
+
+    Returns
+    -------
+    tuple[dict[str, Answers], list[str]]
+        Answers by the name of the question, and notes, a line each. A recording that failed counts, too.
+
     Raises
     ------
     InputError
@@ -156,7 +190,14 @@ def answers_of(
 
 
 def unanswered(judged: dict[str, Judged], challenge: Challenge) -> list[Question]:
-    """Return the questions that no results answer."""
+    """Return the questions that no results answer.
+
+    Parameters
+    ----------
+    judged : dict[str, Judged]
+        As ``assign`` returns it.
+    challenge : Challenge
+    """
     return [question for question in challenge.questions if question.name not in judged]
 
 

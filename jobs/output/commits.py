@@ -36,7 +36,15 @@ _NOTHING_FAILED = b"nothing failed\n"
 
 
 def begin_failures(out: str, no_failures: bytes) -> None:
-    """Store a part without rows, unless the table ``failures`` has a part already."""
+    """Store a part without rows, unless the table ``failures`` has a part already.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    no_failures : bytes
+        The part, as Parquet.
+    """
     folder = storage.join(out, FAILURES)
     if not storage.list_parts(folder):
         storage.create(storage.join(folder, EMPTY_PART), no_failures)
@@ -49,7 +57,9 @@ class Settled:
     Attributes
     ----------
     part : bytes | None
-        The shard's failures part; None where nothing failed.
+        The shard's failures part, as Parquet; None where nothing failed.
+    recording_ids : frozenset[str]
+        Those of the part.
     is_adopted : bool
         Whether another attempt had settled it before.
     """
@@ -60,12 +70,21 @@ class Settled:
 
 
 def settle_failures(out: str, index: int, failures: bytes | None) -> Settled:
-    """Settle the failures of a shard, or adopt what is settled. ``failures`` are its part; None: nothing failed.
+    """Settle the failures of a shard, or adopt what is settled.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    index : int
+        Number of the shard.
+    failures : bytes | None
+        Its failures part, as Parquet with the column ``recording_id``. None: nothing failed.
 
     Raises
     ------
     StorageError
-        What is settled cannot be read.
+        What is settled cannot be stored or read.
     """
     uri = storage.join(out, SETTLED_FOLDER, part_name(index))
     is_adopted = not storage.create(uri, failures or _NOTHING_FAILED)
@@ -94,23 +113,23 @@ def commit_shard(
     Parameters
     ----------
     out : str
-        The output folder.
+        URI of the output folder.
     index, n_listed : int
         The number of the shard, and how many recordings it lists.
     settled : Settled
         Which of them failed.
     tables : Mapping[str, bytes]
-        The parts by table, all but the failures; each has a row for each recording that did not fail.
+        The parts by table, as Parquet, all but the failures; each has a row for each recording that did not fail.
     run_id : str
     labels : Sequence[str | None]
-        Those of the rows, one for each row of a table, in any order.
+        Those of the rows, one for each row of a table, in any order; None for a row without a label.
     notes : Notes | None
         What the commit record tells beside, such as times.
 
     Raises
     ------
     StorageError
-        What is stored does not add up to the shard's recordings; nothing is committed.
+        What is stored cannot be read back, or does not add up to the shard's recordings; nothing is committed.
     """
 
     def store(name: str) -> int:

@@ -61,7 +61,15 @@ def describe_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> s
 
 
 def advise(there: Mapping[str, Any], here: Mapping[str, Any], out: str) -> str:
-    """Return what a person can do whose job differs from the one in the folder ``out``; parameters as above."""
+    """Return what a person can do whose job differs from the one in an output folder.
+
+    Parameters
+    ----------
+    there, here : Mapping[str, Any]
+        As of ``describe_differences``.
+    out : str
+        URI of the folder.
+    """
     shown = shlex.quote(storage.display(out))
     advice = f"name another folder, or run that job again ('heartbeat inspect {shown}' shows its command)"
     differing = {key for key in {*there, *here} if there.get(key) != here.get(key)}

@@ -22,9 +22,14 @@ def store_duplicates(out: str, provenance: Mapping[str, str]) -> int:
     Parameters
     ----------
     out : str
-        An output folder of ``classify`` in which every planned shard is committed.
+        URI of an output folder of ``classify`` in which every planned shard is committed.
     provenance : Mapping[str, str]
         Goes into the metadata of the file.
+
+    Raises
+    ------
+    JobError, InputError
+        As ``read_newest``.
     """
     finder = DuplicateFinder()
     # The features have the digest of the audio, too, but the predictions are much smaller.

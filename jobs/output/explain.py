@@ -164,6 +164,23 @@ def lines_of(facts: Mapping[str, Any], indent: str = "") -> list[str]:
     """Return nested facts as lines for people: one a fact, and those of an inner mapping below its name.
 
     What is not set is left out.
+
+    Parameters
+    ----------
+    facts : Mapping[str, Any]
+        As ``explain`` returns them.
+    indent : str
+        Begins each line.
+
+    Examples
+    --------
+    >>> for line in lines_of({"is": "part", "rows": 3, "labels": ["normal", "murmur"], "origin": {"commit": "abc"}}):
+    ...     print(line)
+    is      part
+    rows    3
+    labels  normal, murmur
+    origin:
+      commit  abc
     """
     lines = []
     facts = {key: value for key, value in facts.items() if value is not None and value not in ([], {}, ())}

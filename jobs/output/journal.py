@@ -19,7 +19,15 @@ JOURNAL_FOLDER = "_journal"
 
 
 def store_journal(out: str, records: Sequence[dict[str, Any]]) -> str:
-    """Store the records, and return the name of their journal for the success mark."""
+    """Store the records, and return the name of their journal for the success mark.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    records : Sequence[dict[str, Any]]
+        Commit records as values that JSON can hold, in the order of the shards: the same records get the same name.
+    """
     text = canonical_json(records)
     name = f"{hashlib.sha256(text).hexdigest()[:16]}.json"
     storage.create(journal_uri(out, name), text)
@@ -36,7 +44,10 @@ def journal_name(out: str) -> str | None:
 
 
 def read_journal(out: str) -> Any:
-    """Return what the journal holds; no records without one, and where it is lost or damaged."""
+    """Return what the journal holds, as JSON reads it: a list of commit records unless it is damaged.
+
+    The list is empty without a journal, and where it is lost or is no JSON.
+    """
     name = journal_name(out)
     try:
         return [] if name is None else json.loads(storage.read(journal_uri(out, name)))

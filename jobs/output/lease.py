@@ -97,13 +97,32 @@ class Presence:
         self.shards.add(shard)
 
     def finished(self, shard: int, done: int, failed: int) -> None:
-        """Note that a shard is done."""
+        """Note that a shard is done.
+
+        Parameters
+        ----------
+        shard : int
+            Its number.
+        done, failed : int
+            How many recordings it has, and how many of them failed.
+        """
         self.shards.discard(shard)
         self.done += done
         self.failed += failed
 
     def write(self, *, is_running: bool) -> None:
-        """Write the record as it is now; raises StorageError where the store does not take it."""
+        """Write the record as it is now.
+
+        Parameters
+        ----------
+        is_running : bool
+            False while this driver still looks for others that it may not work beside.
+
+        Raises
+        ------
+        StorageError
+            The store does not take it.
+        """
         with self._writing:
             driver = Driver(
                 id=self.id,
@@ -124,14 +143,22 @@ class Presence:
         return [driver for driver in live_drivers(self.out, but=self.id) if self.alone or driver.alone]
 
     def try_to_be_alone(self) -> bool:
-        """Keep others from beginning from now on; tells whether no other is there already."""
+        """Keep others from beginning from now on; tells whether no other is there already. Raises as ``write``."""
         self.alone = True
         self.write(is_running=True)
         return not self.conflicts()
 
 
 def live_drivers(out: str, *, but: str = "") -> list[Driver]:
-    """Return the drivers that work on a folder, all ``but`` one, as they described themselves last."""
+    """Return the drivers that work on a folder, as they described themselves last.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    but : str
+        The ``id`` of a driver to leave out; an empty text leaves out none.
+    """
     folder = storage.join(out, DRIVERS_FOLDER)
     found = []
     for name in storage.list_names(folder):
@@ -149,14 +176,21 @@ def live_drivers(out: str, *, but: str = "") -> list[Driver]:
 
 @contextmanager
 def present(out: str, *, alone: bool) -> Iterator[Presence]:
-    """Announce this driver while the block runs; with ``alone``, no other driver may work beside it.
+    """Announce this driver while the block runs; yields its record.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    alone : bool
+        Whether no other driver may work beside this one.
 
     Raises
     ------
     OutputError
         Another driver works there and one of the two must be alone, or the folder cannot be written.
     JobError
-        ``alone``, and the store was away for so long that another driver may have begun.
+        At the end of the block: ``alone``, and the store was away for so long that another driver may have begun.
     """
     presence = Presence(out, alone)
     written_at = time.monotonic()

@@ -81,7 +81,26 @@ class Totals:
 
 
 class Ledger:
-    """The driver's view of one output folder."""
+    """The driver's view of one output folder.
+
+    Parameters
+    ----------
+    out : str
+        Path or URL of the folder, which need not exist. The attribute ``out`` is its URI, without a slash at the end.
+
+    Raises
+    ------
+    OutputError
+        No job can write there: the path has a ``//``, it is the root of the file system, or memory of this process.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     run_id = Ledger(folder).claim({"job": "classify"})
+    ...     Ledger(folder).find_run({"job": "classify"}) == run_id, Ledger(folder).is_finished()
+    (True, False)
+    """
 
     def __init__(self, out: str) -> None:
         self.out = storage.to_uri(out).rstrip("/")
@@ -100,12 +119,18 @@ class Ledger:
     def find_run(self, identity: Mapping[str, Any], *, again: bool = True) -> str | None:
         """Return the run_id if the folder belongs to this same job, None if it is free.
 
-        ``again`` looks a second time where another driver claims the folder in between.
+        Parameters
+        ----------
+        identity : Mapping[str, Any]
+            Everything that tells this job from another, as values that JSON can hold.
+        again : bool
+            Whether to look a second time where another driver claims the folder in between.
 
         Raises
         ------
         OutputError
-            The folder holds something else or another job, or a compaction that was interrupted.
+            The folder is a file or cannot be read, holds something else or another job, or a compaction that was
+            interrupted.
         """
         shown = storage.display(self.out)
         if storage.is_local(self.out) and storage.exists(self.out) and not storage.is_folder(self.out):
@@ -163,7 +188,7 @@ class Ledger:
         Parameters
         ----------
         identity : Mapping[str, Any]
-            Everything that tells this job from another.
+            As of ``find_run``.
         work : Mapping[str, int] | None
             Of a job without a plan: how many files it will store below which folders, for ``status``.
         origin : Mapping[str, Any] | None
@@ -227,7 +252,10 @@ class Ledger:
         return {int(name[len("part-") : -len(".json")]) for name in names}
 
     def commits(self, shards: Iterable[int]) -> dict[int, Commit]:
-        """Read the commit records of shards that have one; those of a finished job from its journal, at once."""
+        """Read the commit records of shards that have one, by shard; raises as ``find_commit``.
+
+        Those of a finished job come from its journal, at once.
+        """
         wanted = set(shards)
         journal = self._journal() if wanted else {}
         return {**self._records(wanted - journal.keys()), **{one: journal[one] for one in wanted & journal.keys()}}
@@ -271,8 +299,15 @@ def reconcile(
 ) -> Totals:
     """Check the commit records against the plan, and return the totals.
 
-    Of the planned recordings, some are there again because they had failed or have changed: their earlier failures
-    and rows no longer count.
+    Parameters
+    ----------
+    n_shards, n_recordings : int
+        In the plans of all generations.
+    commits : Mapping[int, Commit]
+        By the number of the shard.
+    n_failures_replaced, n_rows_replaced : int
+        Earlier failures, and earlier rows of results, of recordings that are planned again because they had failed or
+        have changed: they no longer count.
 
     Raises
     ------

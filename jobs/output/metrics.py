@@ -106,13 +106,31 @@ class JobMetrics(Collector):
 
 
 def as_text(metrics: JobMetrics) -> str:
-    """Return the metrics in Prometheus's text format."""
+    """Return the metrics in Prometheus's text format.
+
+    Examples
+    --------
+    >>> metrics = JobMetrics("classify", "some-run", n_shards=2, n_recordings=5)
+    >>> metrics.take([Commit(0, 3, {"predictions": 2, "failures": 1}, "some-run", errors={"empty": 1})])
+    >>> print(as_text(metrics))
+    # HELP ...
+    heartbeat_recordings_total{job_name="classify",outcome="done",run_id="some-run"} 2.0
+    heartbeat_recordings_total{job_name="classify",outcome="failed",run_id="some-run"} 1.0
+    ...
+    """
     return generate_latest(_registry(metrics)).decode()
 
 
 @contextmanager
 def served(metrics: JobMetrics, port: int) -> Iterator[str]:
     """Serve the metrics on loopback while the block runs; yields the address.
+
+    Parameters
+    ----------
+    metrics : JobMetrics
+        They may take in commit records meanwhile.
+    port : int
+        0 takes any free one.
 
     Raises
     ------

@@ -21,7 +21,15 @@ def keep_manifest(out: str, manifest: BundleManifest) -> None:
 
 
 def find_manifest(out: str, model_id: str) -> BundleManifest | None:
-    """Return the facts of the model of some results, kept beside them or shipped; None if they are nowhere."""
+    """Return the facts of the model of some results, kept beside them or shipped; None if they are nowhere.
+
+    Parameters
+    ----------
+    out : str
+        URI of the folder of the results.
+    model_id : str
+        The name of the model and its digest, ``name@digest``. A shipped model counts only if it has the same one.
+    """
     uri = _place(out)
     try:
         return parse_manifest(storage.read(uri), storage.display(uri))

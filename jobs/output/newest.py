@@ -25,6 +25,16 @@ def newest_generations(out: str) -> dict[str, int]:
     """Return the newest generation of each recording that an update or a retry has processed, by recording_id.
 
     All other recordings are of generation 0.
+
+    Parameters
+    ----------
+    out : str
+        URI of an output folder.
+
+    Raises
+    ------
+    JobError
+        The plan is damaged, or a piece of it is missing.
     """
     plans = PlanFolder(out)
     found: dict[str, int] = {}
@@ -37,7 +47,12 @@ def newest_generations(out: str) -> dict[str, int]:
 def newest_rows(part: Table, newest: Mapping[str, int]) -> Table:
     """Return the rows of a part that are the newest of their recordings.
 
-    The part needs the columns ``recording_id`` and ``generation``.
+    Parameters
+    ----------
+    part : Table
+        With the columns ``recording_id`` and ``generation``.
+    newest : Mapping[str, int]
+        As ``newest_generations`` returns it.
     """
     if not newest:
         return part
@@ -46,7 +61,24 @@ def newest_rows(part: Table, newest: Mapping[str, int]) -> Table:
 
 
 def read_newest(out: str, table: str, columns: list[str] | None = None) -> Iterator[Table]:
-    """Yield the newest rows of a finished table, part by part."""
+    """Yield the newest rows of a finished table, part by part.
+
+    Parameters
+    ----------
+    out : str
+        URI of an output folder in which every planned shard is committed.
+    table : str
+        Name of the table, such as ``predictions``.
+    columns : list[str] | None
+        Names of the columns to read, beside ``recording_id`` and ``generation``; None reads all.
+
+    Raises
+    ------
+    JobError
+        The plan is damaged, or a piece of it is missing.
+    InputError
+        While iterating: a part is damaged, or lacks a column.
+    """
     newest = newest_generations(out)
     wanted = None if columns is None else sorted({*columns, "recording_id", "generation"})
     folder = storage.join(out, table)
@@ -58,14 +90,26 @@ def read_newest(out: str, table: str, columns: list[str] | None = None) -> Itera
 
 
 def read_failures(out: str) -> list[dict[str, Any]]:
-    """Return the rows of a finished failures table."""
+    """Return the rows of a finished failures table, a dict by column for each; raises as ``read_newest``."""
     return [row for part in read_newest(out, FAILURES) for row in part.to_pylist()]
 
 
 def count_newest(out: str, commits: Iterable[Commit], n_generations: int) -> tuple[Counter[str], Counter[str]]:
     """Count the newest row of every recording of ``classify``: predictions by label, failures by ``error_type``.
 
-    The commit records are enough where there is one generation.
+    Parameters
+    ----------
+    out : str
+        URI of an output folder in which every planned shard is committed.
+    commits : Iterable[Commit]
+        Those of all shards. They are enough where there is one generation; otherwise the tables are read.
+    n_generations : int
+        In the plan.
+
+    Raises
+    ------
+    JobError, InputError
+        As ``read_newest``, where there are several generations.
     """
     if n_generations <= 1:
         known = list(commits)
@@ -82,6 +126,11 @@ def _count(out: str, table: str, column: str) -> Counter[str]:
 
 def newest_recordings(out: str) -> Iterator[tuple[int, Recording]]:
     """Yield each recording once, as it was planned last, with the number of its shard, in the order of the shards.
+
+    Parameters
+    ----------
+    out : str
+        URI of an output folder.
 
     Raises
     ------
@@ -100,7 +149,15 @@ def newest_recordings(out: str) -> Iterator[tuple[int, Recording]]:
 def newest_errors(out: str) -> dict[str, str]:
     """Return the ``error_type`` of each recording whose newest row is a failure, by recording_id.
 
-    ``out`` is an output folder in which every planned shard is committed.
+    Parameters
+    ----------
+    out : str
+        URI of an output folder in which every planned shard is committed.
+
+    Raises
+    ------
+    JobError, InputError
+        As ``read_newest``.
     """
     found: dict[str, str] = {}
     for part in read_newest(out, FAILURES, ["error_type"]):
@@ -115,9 +172,14 @@ def failed_recordings(out: str, error_types: Collection[str] = ()) -> Iterator[l
     Parameters
     ----------
     out : str
-        An output folder in which every planned shard is committed.
+        URI of an output folder in which every planned shard is committed.
     error_types : Collection[str]
         Take only failures of these types; all if it is empty.
+
+    Raises
+    ------
+    JobError, InputError
+        As ``read_newest``.
     """
     failed: dict[str, int] = {}
     for part in read_newest(out, FAILURES, ["error_type"]):

@@ -33,7 +33,7 @@ def store_patients(
     Parameters
     ----------
     out : str
-        An output folder in which every planned shard is committed.
+        URI of an output folder in which every planned shard is committed.
     manifest : BundleManifest
         Of the model.
     kept : tuple[KeptColumn, ...]
@@ -41,6 +41,11 @@ def store_patients(
     run_id : str
     provenance : Mapping[str, str]
         Goes into the metadata of the file.
+
+    Raises
+    ------
+    JobError, InputError
+        As ``read_newest``.
     """
     pool = PatientPool(manifest, find_site_column([one.column for one in kept]))
     for part in read_newest(out, "predictions", pool.columns):

@@ -70,12 +70,28 @@ class Replaced:
 class Generation:
     """The settled plan of one listing, or of a retry; each update and each retry is a further generation.
 
-    A retry holds recordings that had failed, and its own ``limits``. All other generations have None: the limits of the
-    run count. ``kept`` are the columns of the inputs that are kept. ``replaced`` are the earlier rows of its
-    recordings.
-
-    ``n_bytes`` are those of the recordings whose size is known, and ``listing_sha256`` is over a line for each
-    recording in the order of the listing: ``recording_id size version``, ``-`` where the store does not tell.
+    Attributes
+    ----------
+    number : int
+        0 for the first listing.
+    token : str
+        Names the folder of its pieces.
+    first_shard : int
+        Number of its first shard.
+    n_shards, n_recordings, n_pieces : int
+        Of this generation alone.
+    limits : Limits | None
+        Those of a retry, which holds recordings that had failed. None for all other generations: the limits of the run
+        count.
+    kept : tuple[KeptColumn, ...]
+        The columns of the inputs that are kept.
+    replaced : Replaced
+        The earlier rows of its recordings.
+    n_bytes : int
+        Of the recordings whose size is known.
+    listing_sha256 : str
+        SHA-256 (hex) over a line for each recording in the order of the listing: ``recording_id size version``, ``-``
+        where the store does not tell.
     """
 
     number: int
@@ -102,11 +118,13 @@ class PlannedShard:
 
     Attributes
     ----------
+    index : int
+        Number of the shard.
     piece : str
-        URI of the piece of the plan, whose rows ``first_row`` to ``first_row + n_recordings`` are the shard's.
+        URI of the piece of the plan, whose rows ``first_row`` to ``first_row + n_recordings - 1`` are the shard's.
     expected_bytes : int
         Of all its recordings.
-    isolated, limits
+    generation, isolated, limits
         As those of ``Shard``.
     """
 
@@ -127,6 +145,11 @@ class PlannedShard:
 
 def read_shard(planned: PlannedShard) -> Shard:
     """Read the recordings of a shard from the plan; a process keeps the pieces that it has read last.
+
+    Parameters
+    ----------
+    planned : PlannedShard
+        As ``PlanFolder.planned`` yields it.
 
     Raises
     ------
@@ -175,7 +198,13 @@ def sum_replaced(generations: Iterable[Generation]) -> Replaced:
 
 
 class PlanFolder:
-    """The plans in one output folder."""
+    """The plans in one output folder.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    """
 
     def __init__(self, out: str) -> None:
         self._folder = storage.join(out, PLAN_FOLDER)
@@ -210,14 +239,27 @@ class PlanFolder:
     ) -> Generation:
         """Store a generation's plan and return the one that is stored: another driver's, if that was first.
 
-        ``shards`` is consumed as it comes; no more than one piece of it is held in memory. Meanwhile ``types`` settles
-        the types of the kept columns, if there are any, and ``replaced`` counts the earlier rows of the recordings.
-        ``limits`` are those of a retry.
+        Parameters
+        ----------
+        number : int
+            How many generations there are already.
+        first_shard : int
+            Number of its first shard.
+        shards : Iterable[Sequence[Recording]]
+            The recordings of each shard. It is consumed as it comes; no more than one piece of it is held in memory.
+        types : KeptTypes | None
+            Takes in the kept cells meanwhile and so settles the types of the columns. None keeps no column.
+        limits : Limits | None
+            Those of a retry; None for any other generation.
+        replaced : Replaced | None
+            The earlier rows of the recordings. It is read after ``shards``, which may fill it. None: there are none.
 
         Raises
         ------
         InputError
-            The type of a kept column was settled before, and cannot hold a value.
+            The type of a kept column was settled before and cannot hold a value, or a value is not valid Unicode.
+        JobError
+            The stored record of a generation is damaged.
         """
         types = types or KeptTypes(())
         ours = Generation(number, uuid.uuid4().hex, first_shard, 0, 0, 0, limits)

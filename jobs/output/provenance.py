@@ -73,7 +73,13 @@ class Origin:
 
 
 def describe_origin(settings: JobSettings) -> Origin:
-    """Return what this process is; with pseudonyms, without what names inputs."""
+    """Return what this process is; with pseudonyms, without what names inputs.
+
+    Parameters
+    ----------
+    settings : JobSettings
+        Those of the job. Pseudonyms are in use where ``salt_env`` is set.
+    """
     hidden = () if settings.salt_env is None else ("selection", "patient_from")
     configuration = settings.model_dump(mode="json", exclude={"cluster": {"tls"}})
     return Origin(
@@ -87,7 +93,22 @@ def describe_origin(settings: JobSettings) -> Origin:
 
 
 def entries_of(origin: Origin, generations: tuple[Generation, ...], cluster: Mapping[str, Any]) -> dict[str, str]:
-    """Return what every part says of where it comes from; whatever is no text is JSON."""
+    """Return what every part says of where it comes from; whatever is no text is JSON.
+
+    Parameters
+    ----------
+    origin : Origin
+        Of the driver that made the part.
+    generations : tuple[Generation, ...]
+        The listings that the run has processed up to then.
+    cluster : Mapping[str, Any]
+        What the cluster is, such as its kind, workers and threads.
+
+    Returns
+    -------
+    dict[str, str]
+        By the name of the metadata. A commit that is not known has no entry.
+    """
     return {**_origin_entries(asdict(origin)), "inputs": inputs_entry(generations), "cluster": _json(cluster)}
 
 
@@ -100,9 +121,14 @@ def claim_entries(out: str, inputs: str) -> dict[str, str]:
     Parameters
     ----------
     out : str
-        A folder that the job has claimed.
+        URI of a folder that the job has claimed.
     inputs : str
         ``inputs_entry``, or JSON that says what else the table is made of.
+
+    Returns
+    -------
+    dict[str, str]
+        By the name of the metadata; whatever is no text is JSON.
     """
     record = json.loads(storage.read(storage.join(out, RUN_NAME)))
     return {"run_id": record["run_id"], **_origin_entries(record.get("origin", {})), "inputs": inputs}
@@ -114,7 +140,13 @@ def inputs_entry(generations: Iterable[Generation]) -> str:
 
 
 def datasets_entry(identity: Mapping[str, Any]) -> str:
-    """Return what the metadata say of the datasets of an evaluation with this identity, as JSON."""
+    """Return what the metadata say of the datasets of an evaluation, as JSON.
+
+    Parameters
+    ----------
+    identity : Mapping[str, Any]
+        Of the evaluation; with the keys ``datasets``, and ``data`` for the fingerprint of their rows.
+    """
     return _json({"datasets": identity["datasets"], "fingerprint": identity["data"]})
 
 
@@ -138,7 +170,24 @@ def describe_inputs(generation: Generation) -> dict[str, Any]:
 
 @contextmanager
 def recorded(out: str, driver_id: str, settings: JobSettings, cluster: Mapping[str, Any]) -> Iterator[None]:
-    """Write the record of this driver's work, and complete it when the block ends."""
+    """Write the record of this driver's work, and complete it when the block ends.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    driver_id : str
+        Names the record: ``id`` of the driver's ``Presence``.
+    settings : JobSettings
+        As in ``describe_origin``.
+    cluster : Mapping[str, Any]
+        As in ``entries_of``.
+
+    Raises
+    ------
+    StorageError
+        The record cannot be written when the block begins. When it ends, this is no error.
+    """
     uri = storage.join(out, HISTORY_FOLDER, f"{driver_id}.json")
     record: dict[str, Any] = {**asdict(describe_origin(settings)), "cluster": dict(cluster), "working_at": _now()}
     storage.put(uri, canonical_json(record))
@@ -155,7 +204,19 @@ def recorded(out: str, driver_id: str, settings: JobSettings, cluster: Mapping[s
 
 
 def read_history(out: str) -> list[dict[str, Any]]:
-    """Return the records of all drivers, in the order in which their work began."""
+    """Return the records of all drivers, in the order in which their work began.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        Each with the keys of ``Origin``, ``cluster`` and ``working_at``; ``ended_at`` and ``outcome`` are missing while
+        the driver works, and where it was killed. Times are ISO 8601, UTC. A damaged record is left out.
+    """
     folder = storage.join(out, HISTORY_FOLDER)
     found = []
     for name in storage.list_names(folder):

@@ -24,7 +24,13 @@ REVIEWS_FOLDER = "reviews"
 
 
 class ReviewFolder:
-    """The table ``reviews`` of one output folder."""
+    """The table ``reviews`` of one output folder.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder. Which table is the last is looked up at once.
+    """
 
     def __init__(self, out: str) -> None:
         self._out = out
@@ -49,6 +55,13 @@ class ReviewFolder:
 
     def replace(self, reviews: Sequence[Review], provenance: Mapping[str, str]) -> None:
         """Store the whole table in place of the one that was read.
+
+        Parameters
+        ----------
+        reviews : Sequence[Review]
+            All of them, not only those that are new.
+        provenance : Mapping[str, str]
+            Goes into the metadata of the file.
 
         Raises
         ------

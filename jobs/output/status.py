@@ -67,17 +67,38 @@ class Status:
 
 
 def read_status(out: str) -> Status:
-    """Read what an output folder says of its job; raises InputError if it is not a job's output."""
+    """Read what an output folder says of its job; takes and raises as ``read_state``.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     run_id = Ledger(folder).claim({"job": "classify"})
+    ...     status = read_status(folder)
+    >>> status.job, status.run_id == run_id, status.listed, status.finished
+    ('classify', True, 0, False)
+    """
     return read_state(out)[0]
 
 
 def read_state(out: str, known: Mapping[int, Commit] | None = None) -> tuple[Status, dict[int, Commit]]:
-    """Read what an output folder says of its job, and its commit records by shard; ``known`` ones are not read again.
+    """Read what an output folder says of its job, and its commit records by shard.
+
+    Parameters
+    ----------
+    out : str
+        Path or URL of the folder; another process may be working there.
+    known : Mapping[int, Commit] | None
+        Commit records by shard that an earlier call returned: they are not read again. None reads all.
 
     Raises
     ------
     InputError
         It is not a job's output.
+    OutputError
+        As ``Ledger``, if the address can be no output.
+    JobError
+        The record of a generation or a shard is damaged.
     """
     ledger = Ledger(out)
     shown = storage.display(ledger.out)

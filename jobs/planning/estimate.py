@@ -47,7 +47,10 @@ _Z = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A figure with the bounds of its 95 % interval."""
+    """A figure with the bounds of its 95 % interval.
+
+    All three are the same where all recordings were sampled.
+    """
 
     value: float
     low: float
@@ -56,7 +59,18 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class FailureKind:
-    """One type of failure: its count in the sample, its expected share of all recordings, and one example."""
+    """One type of failure.
+
+    Attributes
+    ----------
+    error_type : str
+    n_sample : int
+        Its count in the sample.
+    share : Range
+        Its expected share of all recordings, 0 to 1.
+    example : str
+        The public URI of the first recording that failed so.
+    """
 
     error_type: str
     n_sample: int
@@ -80,7 +94,15 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What requests cost, in the currency of the prices; None where no price was given."""
+    """What requests cost, in the currency of the prices; None where no price was given.
+
+    Attributes
+    ----------
+    put : float | None
+        Of PUT and LIST.
+    get : float | None
+        Of GET and HEAD.
+    """
 
     put: float | None
     get: float | None
@@ -90,8 +112,37 @@ class Costs:
 class Estimate:
     """What a run is expected to take. CPU seconds are those of one core of this machine.
 
-    ``tasks_a_worker`` is how many shards a worker has in hand at once: fewer where the inputs are on disk, since the
-    output is then taken to be there as well.
+    Attributes
+    ----------
+    job : JobName
+    n_listed, n_sample, n_recordings : int
+        Recordings that were listed, that were sampled, and that the estimate is for.
+    n_workers : int
+        Worker processes.
+    tasks_a_worker : int
+        How many shards a worker has in hand at once: fewer where the inputs are on disk, since the output is then
+        taken to be there as well.
+    n_shards : int
+    input_bytes, audio_s : float
+        Bytes and seconds of audio of all recordings.
+    longest_sampled_s : float
+        Seconds of audio of the longest recording in the sample; 0 if none could be processed.
+    read_s_a_recording : float
+        The median time to read one, in wall-clock seconds.
+    compute_s_a_recording : float
+        The mean time to process one, in CPU seconds, with its part of what is done for each shard.
+    times : Times
+    output_bytes : dict[str, float]
+        Parquet bytes by table; the plan is one of them.
+    requests : Requests
+        To the stores; all of them, those of the listing included.
+    costs : Costs
+    worker_memory_bytes : float
+        The most that one worker takes.
+    failures : Range
+        The share of recordings that fail, 0 to 1.
+    failure_kinds : list[FailureKind]
+        The commonest first.
     """
 
     job: JobName
@@ -116,7 +167,23 @@ class Estimate:
 
 
 def shard_sizes(sample: Sequence[Recording], n_recordings: int, settings: ShardSettings) -> Iterator[int]:
-    """Yield the recordings of each shard that the job will cut from so many recordings like those of the sample."""
+    """Yield the recordings of each shard that the job will cut from so many recordings like those of the sample.
+
+    Parameters
+    ----------
+    sample : Sequence[Recording]
+        At least one; it is repeated as often as needed.
+    n_recordings : int
+        Of all shards together.
+    settings : ShardSettings
+        As of ``make_shards``.
+
+    Examples
+    --------
+    >>> sample = [Recording("file:///a.wav", "a.wav", size_bytes=65_536)]
+    >>> list(shard_sizes(sample, 100, ShardSettings()))
+    [40, 30, 21, 9]
+    """
     mean_bytes = fmean(one.expected_bytes for one in sample)
     mean_cost = fmean(map(expected_cost, sample))
     most = max(1, min(settings.recordings, int(settings.bytes // max(mean_bytes, 1))))
@@ -145,10 +212,20 @@ def estimate(
 
     Parameters
     ----------
+    listed : Listed
+        What the inputs hold, with the sample.
+    measured : Measured
+        What the sample has cost, as ``measure`` returns it for shards of the largest of ``shard_sizes``.
+    settings : ShardSettings
+        Those of the run.
+    n_workers : int
+        Worker processes.
+    n_recordings : int
+        How many to plan for.
     put_price, get_price : float | None
-        Of 1,000 requests.
+        Of 1,000 requests, in any currency; None where it is not known.
     page_s : float
-        How long the inputs' store takes to answer one request.
+        How long the inputs' store takes to answer one request, in seconds.
     """
     scale = n_recordings / listed.n_recordings
     sizes = list(shard_sizes(listed.sample, n_recordings, settings))

@@ -129,7 +129,20 @@ def requests_of_run(
 
 
 def requests_of_listing(n_keys: int, n_prefixes: int) -> Requests:
-    """Return the requests that list a prefix: whether it holds anything, how it divides, and then each page."""
+    """Return the requests that list a prefix: whether it holds anything, how it divides, and then each page.
+
+    Parameters
+    ----------
+    n_keys : int
+        Keys below the prefix.
+    n_prefixes : int
+        Folders directly below it.
+
+    Examples
+    --------
+    >>> requests_of_listing(25_000, 1).list
+    28
+    """
     n_parts = n_prefixes if 1 < n_prefixes <= PAGE_KEYS else 1
     return Requests(list=2 + n_parts + n_keys // PAGE_KEYS)
 

@@ -54,10 +54,23 @@ _MOST_PREFIXES = 1001
 class Listed:
     """What the inputs hold.
 
-    ``n_bytes`` is the total size of the recordings whose size the store gives; ``n_unsized`` counts the others.
-    ``n_remote`` recordings are read from a store, the rest from disk. ``n_keys`` counts recordings and skipped keys.
-    ``n_prefixes`` counts the folders directly below the inputs, up to 1001. ``seconds`` is how long listing took, and
-    ``first_s`` is the part of it until the first recording.
+    Attributes
+    ----------
+    sample : tuple[Recording, ...]
+        Taken at random, with pseudonyms if the settings ask for them.
+    n_recordings : int
+    n_bytes : int
+        Of the recordings whose size the store gives.
+    n_unsized : int
+        The other recordings.
+    n_remote : int
+        Recordings that are read from a store; the rest are on disk.
+    n_keys : int
+        Recordings, and files that the listing skipped or filtered out.
+    n_prefixes : int
+        Folders directly below the inputs, up to 1001.
+    seconds, first_s : float
+        How long listing took, and the part of it until the first recording.
     """
 
     sample: tuple[Recording, ...]
@@ -137,6 +150,15 @@ class Planned:
 def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> Listed:
     """List the inputs as the job would, and keep a random sample in which each recording has the same chance.
 
+    Parameters
+    ----------
+    inputs : Sequence[str]
+        As of ``Listing``.
+    settings : JobSettings
+        Those of the job.
+    n_sample : int
+        The most recordings in the sample; of fewer, all are taken.
+
     Raises
     ------
     InputError
@@ -179,7 +201,22 @@ def list_inputs(inputs: Sequence[str], settings: JobSettings, n_sample: int) -> 
 
 
 def plan_classify(model: str, features: Sequence[str] | None, kept: Sequence[KeptColumn] = ()) -> Planned:
-    """Load a model, whose default feature sets count for None; raises BundleError as ``bundle.load``."""
+    """Load a model, and return the job that classifies with it.
+
+    Parameters
+    ----------
+    model : str
+        As of ``bundle.load``.
+    features : Sequence[str] | None
+        Names of the feature sets to write; None takes the default sets of the model's kind of input.
+    kept : Sequence[KeptColumn]
+        The kept columns with their types.
+
+    Raises
+    ------
+    BundleError, InputError, StoreUnavailable
+        As ``bundle.load``.
+    """
     loaded = bundle.load(model)
     features = features or default_sets(loaded.manifest.recipe.input)
     return Planned(
@@ -188,7 +225,20 @@ def plan_classify(model: str, features: Sequence[str] | None, kept: Sequence[Kep
 
 
 def settle_types(sample: Sequence[Recording], keep_columns: Sequence[str]) -> tuple[KeptColumn, ...]:
-    """Return the kept columns with the types that hold the values of the sample."""
+    """Return the kept columns with the types that hold the values of the sample.
+
+    Parameters
+    ----------
+    sample : Sequence[Recording]
+        Their kept cells are in the order of ``keep_columns``.
+    keep_columns : Sequence[str]
+        Names of the columns, as the user gave them.
+
+    Raises
+    ------
+    InputError
+        A value is not valid Unicode.
+    """
     types = KeptTypes(keep_columns)
     for recording in sample:
         types.add(recording.kept, storage.display(recording.public_uri))
@@ -196,7 +246,16 @@ def settle_types(sample: Sequence[Recording], keep_columns: Sequence[str]) -> tu
 
 
 def plan_dataset(recipe: Recipe, sample: Sequence[Recording], settings: JobSettings) -> Planned:
-    """Find the longest recording of the sample, as the job finds the longest of all.
+    """Find the longest recording of the sample, as the job does of all, and return the job that aligns with it.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of the dataset.
+    sample : Sequence[Recording]
+        As ``list_inputs`` takes it, without pseudonyms.
+    settings : JobSettings
+        Those of the job.
 
     Raises
     ------
@@ -224,7 +283,26 @@ def measure(
     shard_size: int,
     on_recording: Callable[[int, int], None] = lambda done, failed: None,
 ) -> Measured:
-    """Process the sample with the functions of the job, in shards of ``shard_size`` recordings."""
+    """Process the sample with the functions of the job.
+
+    Parameters
+    ----------
+    sample : Sequence[Recording]
+        As ``list_inputs`` takes it; at least one.
+    planned : Planned
+        The job.
+    settings : JobSettings
+        Those of the job.
+    shard_size : int
+        How many recordings are taken for one shard.
+    on_recording : Callable[[int, int], None]
+        Called after each recording with 1, and with 1 if it failed and 0 if not.
+
+    Raises
+    ------
+    ConfigError, JobError, StorageError
+        As ``opened``.
+    """
     limits = settings.limits
     whole = opened(sample, settings.salt_env, settings.path_column, "")
     _warm_up(whole, planned, limits)

@@ -22,8 +22,25 @@ class Stopped(JobError):
 class RunFacts:
     """The facts about a run that its parts hold, where the parts go, and how stores are reached; it holds no secret.
 
-    ``driver`` is the process that currently runs the job. ``kept`` are the columns of the inputs that go along.
-    ``salt_env`` names the environment variable that holds the secret for pseudonyms, on each worker.
+    Attributes
+    ----------
+    out : str
+        URI of the output folder.
+    run_id : str
+    limits : Limits
+        Of a recording, in shards that have none of their own.
+    provenance : tuple[tuple[str, str], ...]
+        Names and texts that the metadata of every part holds.
+    access : storage.Access
+    path_column : str | None
+        The column of a manifest with the addresses; None for the usual ones.
+    driver : str
+        Id of the process that currently runs the job.
+    device : Device
+    kept : tuple[KeptColumn, ...]
+        The columns of the inputs that go along.
+    salt_env : str | None
+        The environment variable that holds the secret for pseudonyms, on each worker; None without pseudonyms.
     """
 
     out: str

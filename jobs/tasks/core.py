@@ -32,6 +32,11 @@ def loaded_once(load: Callable[P, T]) -> Callable[P, T]:
 
     They share its error as well: if each tried in its turn, a store that is away would be waited for once a thread. A
     caller does not hold the core, because it may wait here. ``lru_cache`` would let each of the threads load a copy.
+
+    Parameters
+    ----------
+    load : Callable[P, T]
+        Called with arguments that can be hashed.
     """
     kept: dict[Hashable, Future[T]] = {}
     lock = threading.Lock()

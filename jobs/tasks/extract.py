@@ -38,6 +38,8 @@ class Chunk:
 
     Attributes
     ----------
+    index : int
+        The number of the chunk; it names the part.
     recordings : tuple[tuple[str, str, str], ...]
         The URI of each recording, the SHA-256 of the content from which the dataset was built, and the person.
     """
@@ -48,7 +50,19 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ExtractJob:
-    """What a task computes and where it stores the result."""
+    """What a task computes and where it stores the result.
+
+    Attributes
+    ----------
+    out : str
+        URI of the output folder; ``compute`` does not use it.
+    recipe : Recipe
+        The inputs of its model are computed.
+    limits : Limits
+    access : storage.Access
+    patience_s : float
+        How long a store is asked again, in s.
+    """
 
     out: str
     recipe: Recipe
@@ -64,7 +78,17 @@ def input_key(recipe: Recipe) -> str:
 
 
 def make_chunks(labelled: Labelled) -> list[Chunk]:
-    """Divide the labelled rows of datasets into tasks."""
+    """Divide the labelled rows of datasets into tasks, in order.
+
+    Parameters
+    ----------
+    labelled : Labelled
+
+    Returns
+    -------
+    list[Chunk]
+        Of ``RECORDINGS_A_CHUNK`` rows each; the last may have fewer.
+    """
     rows = list(zip(labelled.uri, labelled.audio_sha256, labelled.groups, strict=True))
     starts = range(0, len(rows), RECORDINGS_A_CHUNK)
     return [Chunk(index, tuple(rows[start : start + RECORDINGS_A_CHUNK])) for index, start in enumerate(starts)]
@@ -77,6 +101,8 @@ def extract(chunk: Chunk, job: ExtractJob) -> int:
     ------
     JobError
         A recording is missing, or has changed since the dataset was built.
+    RecordingError
+        A recording cannot be decoded within the limits, or no inputs can be computed for it.
     """
     with storage.using(job.access, job.patience_s):
         uri = _part_uri(job.out, input_key(job.recipe), chunk.index)
@@ -88,20 +114,46 @@ def extract(chunk: Chunk, job: ExtractJob) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """The inputs of the recordings of one chunk, in order."""
+    """The inputs of the recordings of one chunk.
+
+    Attributes
+    ----------
+    index : int
+        The number of the chunk.
+    rows : list[ndarray]
+        One of float32 for each recording, in order, as ``compute_inputs`` returns it.
+    """
 
     index: int
     rows: list[Inputs]
 
 
 def compute(chunk: Chunk, job: ExtractJob) -> Computed:
-    """Compute and return the inputs of one chunk; raises JobError as ``extract``."""
+    """Compute and return the inputs of one chunk; raises as ``extract``."""
     with storage.using(job.access, job.patience_s):
         return Computed(chunk.index, compute_chunk(chunk, job.recipe, job.limits))
 
 
 def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
-    """Return the inputs of the recordings of a chunk; raises JobError as ``extract``."""
+    """Return the inputs of the recordings of a chunk.
+
+    Parameters
+    ----------
+    chunk : Chunk
+    recipe : Recipe
+    limits : Limits
+
+    Returns
+    -------
+    list[ndarray]
+        One of float32 for each recording, in order: [n_frames, 2], [n, width] or [1 + copies + pieces, width], as
+        ``compute_inputs`` returns it.
+
+    Raises
+    ------
+    JobError, RecordingError
+        As ``extract``.
+    """
     recordings = [Recording(uri, "") for uri, _, _ in chunk.recordings]
     rows: list[Inputs] = []
     with Turn() as turn:
@@ -117,7 +169,29 @@ def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
 
 
 def read_inputs(out: str, key: str, n_chunks: int) -> list[Inputs]:
-    """Read the stored inputs of all rows, in order."""
+    """Read the stored inputs of all rows, in order.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    key : str
+        As ``input_key`` returns it.
+    n_chunks : int
+        How many parts there are.
+
+    Returns
+    -------
+    list[ndarray]
+        One of float32 for each labelled row, as ``compute_inputs`` returns it.
+
+    Raises
+    ------
+    InputError
+        A part is damaged.
+    FileNotFoundError
+        A part is not there.
+    """
     rows: list[Inputs] = []
     for index in range(n_chunks):
         rows += table_inputs(read_file(_part_uri(out, key, index)))

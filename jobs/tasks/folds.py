@@ -33,7 +33,17 @@ FOLDS_FOLDER = "_folds"
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One task for a worker."""
+    """One task for a worker.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    task : Task
+    seed : int
+        Of the splits and of the fit.
+    number : int
+        The number of the split, from 0.
+    """
 
     recipe: Recipe
     task: Task
@@ -45,9 +55,23 @@ class Fold:
 class FoldsJob:
     """Where an evaluation is stored, what it judges and how its rows are split.
 
-    ``n_chunks`` is the number of parts for each kind of inputs.
-
     A worker may outlive a run and its folder, and a new run may start in the same place: ``run_id`` distinguishes them.
+
+    Attributes
+    ----------
+    out : str
+        URI of the output folder, which holds the inputs of all recipes.
+    run_id : str
+    datasets : tuple[str, ...]
+        URIs of the datasets.
+    protocol : Protocol
+    n_folds : int
+        The number of grouped folds.
+    n_chunks : int
+        The number of parts for each kind of inputs.
+    access : storage.Access
+    patience_s : float
+        How long a store is asked again, in s.
     """
 
     out: str
@@ -61,7 +85,15 @@ class FoldsJob:
 
 
 def run_fold(fold: Fold, job: FoldsJob) -> Fold:
-    """Fit and predict one fold and store the predictions, unless they exist already."""
+    """Fit and predict one fold and store the predictions, unless they exist already; return the fold.
+
+    Raises
+    ------
+    DatasetError
+        As ``judge_fold`` and ``read_labelled``.
+    InputError, FileNotFoundError
+        As ``extract.read_inputs``.
+    """
     with storage.using(job.access, job.patience_s):
         uri = _uri(job.out, fold)
         if storage.find(uri) is None:
@@ -80,17 +112,24 @@ def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: P
     fold : Fold
         Its recipe, task and seed, and the number of the split.
     labelled : Labelled
-        The labelled rows of all datasets.
-    inputs : list[Inputs]
-        What the recipe reads of each of them.
+        The n labelled rows of all datasets.
+    inputs : list[ndarray]
+        What the recipe reads of each of them: n arrays of float32, as ``compute_inputs`` returns them.
     protocol : Protocol
     n_folds : int
         The number of grouped folds.
+
+    Returns
+    -------
+    FoldResult
+        Of the test rows, by their row numbers among all n.
 
     Raises
     ------
     DatasetError
         The rows are too few to split them or to fit the recipe.
+    ConfigError, TrainingDiverged
+        As ``learning.fit``.
     """
     # Imported here because torch takes seconds to load and the driver does not need it.
     from heartbeat_core.learning.fit import Examples, fit
@@ -114,7 +153,15 @@ def judge_fold(fold: Fold, labelled: Labelled, inputs: list[Inputs], protocol: P
 
 
 def read_fold(out: str, fold: Fold) -> FoldResult:
-    """Read a stored fold."""
+    """Read a stored fold.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there.
+    InputError
+        It is damaged.
+    """
     return table_fold(read_file(_uri(out, fold)))
 
 

@@ -57,18 +57,40 @@ class Place(Protocol):
     """Where a function is called."""
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return ``function(*arguments)``, or raise its RecordingError, or one for a process that ended."""
+        """Return ``function(*arguments)``, or raise its RecordingError, or one for a process that ended.
+
+        Parameters
+        ----------
+        function : Callable[..., T]
+            A function of a module, which another process can import.
+        *arguments : Any
+            Values that can be pickled.
+        """
 
 
 class Here:
-    """Calls in the process itself. With a deadline, a call that takes longer ends the whole process."""
+    """Calls in the process itself. With a deadline, a call that takes longer ends the whole process.
+
+    Parameters
+    ----------
+    limits : Limits
+        Of the child process that is asked where the memory of this one does not suffice.
+    deadline_s : float | None
+        None sets no deadline.
+    """
 
     def __init__(self, limits: Limits, deadline_s: float | None = None) -> None:
         self._limits = limits
         self._deadline_s = deadline_s
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call it; without enough memory, call it once more in a child process."""
+        """Call it; without enough memory, call it once more in a child process.
+
+        Raises
+        ------
+        RecordingError
+            As ``function``; after a MemoryError, also as ``Child.call``.
+        """
         with computing(), _watched(self._deadline_s):
             try:
                 return function(*arguments)
@@ -79,7 +101,13 @@ class Here:
 
 
 class Child:
-    """A child process with limits on memory and time; where it died, the next call starts another."""
+    """A child process with limits on memory and time; where it died, the next call starts another.
+
+    Parameters
+    ----------
+    limits : Limits
+        ``max_memory_bytes`` and ``deadline_s`` of each call.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -88,9 +116,22 @@ class Child:
         self._is_fresh = True
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Send it to the child; raises ProcessTimeout, WorkerCrash, OutOfMemory or what it raised.
+        """Send it to the child, and return what it returns.
 
         Where a child that has worked on something else before dies or has no memory left, another one is asked.
+
+        Raises
+        ------
+        ProcessTimeout
+            The call took longer than the deadline.
+        WorkerCrash
+            The child died.
+        OutOfMemory
+            The call asked for more memory than the limit.
+        RuntimeError
+            The child did not start.
+        Exception
+            Whatever ``function`` raised.
         """
         with computing():  # Until the end: otherwise another thread could call the child that ends here.
             if self._process is not None and self._process.poll() is not None:
@@ -185,7 +226,16 @@ def child(limits: Limits) -> Iterator[Child]:
 
 
 def serve(connection: Connection, deadline_s: float) -> None:
-    """Answer calls until the parent is gone; a call that is still running then is ended at its deadline."""
+    """Answer calls until the parent is gone; a call that is still running then is ended at its deadline.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the parent. It gets ``"ready"`` first, then of each call ``("done", result)``, ``("error", error)`` or
+        ``("memory", None)``.
+    deadline_s : float
+        Of one call. This process ends a second later, if the parent has not ended it by then.
+    """
     # Loaded now, so that the first recording does not have to wait for it.
     import_module("heartbeat_core.recordings.recording")
     connection.send("ready")

@@ -34,7 +34,19 @@ RECORDINGS_A_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some labelled recordings: the row number of the first, and each with the SHA-256 that the dataset has of it."""
+    """Some labelled recordings.
+
+    Attributes
+    ----------
+    index : int
+        The number of the batch; it names the part.
+    first_row : int
+        The row number of the first recording.
+    recordings : tuple[tuple[str, str], ...]
+        The URI of each, and the SHA-256 (hex) that the dataset has of it.
+    isolated : bool
+        Whether they are processed in a child process.
+    """
 
     index: int
     first_row: int
@@ -44,7 +56,22 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class OutcomesJob:
-    """What a task needs: the model by name and digest, and where to store; an empty ``out`` stores nothing."""
+    """What a task needs.
+
+    Attributes
+    ----------
+    out : str
+        URI of the output folder; an empty text stores nothing.
+    model : str
+        The name of a shipped model, or the URI of a bundle.
+    model_digest : str
+        Any other bundle is refused.
+    limits : Limits
+    device : Device
+    access : storage.Access
+    patience_s : float
+        How long a store is asked again, in s.
+    """
 
     out: str
     model: str
@@ -56,7 +83,29 @@ class OutcomesJob:
 
 
 def make_batches(uris: Sequence[str], digests: Sequence[str]) -> list[Batch]:
-    """Divide the labelled rows of datasets into tasks."""
+    """Divide the labelled rows of datasets into tasks, in order.
+
+    Parameters
+    ----------
+    uris, digests : [n] text
+        The URI of each recording, and its SHA-256 (hex).
+
+    Returns
+    -------
+    list[Batch]
+        Of ``RECORDINGS_A_BATCH`` rows each; the last may have fewer.
+
+    Raises
+    ------
+    ValueError
+        There are more of one than of the other.
+
+    Examples
+    --------
+    >>> batches = make_batches([f"file:///{i}.wav" for i in range(40)], ["0" * 64] * 40)
+    >>> [(one.index, one.first_row, len(one.recordings)) for one in batches]
+    [(0, 0, 32), (1, 32, 8)]
+    """
     pairs = list(zip(uris, digests, strict=True))
     return [
         Batch(index, start, tuple(pairs[start : start + RECORDINGS_A_BATCH]))
@@ -70,7 +119,25 @@ def batch_in_isolation(batch: Batch) -> Batch | None:
 
 
 def predict_batch(batch: Batch, job: OutcomesJob) -> tuple[int, Outcomes]:
-    """Return the number of a batch and its outcomes, which are computed and stored unless they are there already."""
+    """Return the number of a batch and its outcomes, which are computed and stored unless they are there already.
+
+    Parameters
+    ----------
+    batch : Batch
+    job : OutcomesJob
+
+    Returns
+    -------
+    tuple[int, Outcomes]
+        A recording that cannot be processed, or has changed since the dataset was built, is among the failures.
+
+    Raises
+    ------
+    UsageError
+        As ``bundle.load``.
+    StorageError
+        A store does not answer, or refuses a request.
+    """
     with storage.using(job.access, job.patience_s):
         if not job.out:
             return batch.index, _predict(batch, job)

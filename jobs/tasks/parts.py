@@ -37,7 +37,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PartFacts:
-    """The facts about the run that every row and part of a shard holds."""
+    """The facts about the run that every row and part of a shard holds.
+
+    Attributes
+    ----------
+    run_id : str
+    generation : int
+        The number of the update or retry; 0 for the first run.
+    provenance : Mapping[str, str]
+        What the metadata of the parts says of where they come from.
+    kept : tuple[KeptColumn, ...]
+        Columns of the inputs that go along.
+    """
 
     run_id: str
     generation: int
@@ -53,7 +64,17 @@ BATCH_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of some processed recordings: a table of each name; the label of each row, and drift, for the record."""
+    """The rows of n processed recordings.
+
+    Attributes
+    ----------
+    tables : dict[str, Table]
+        One of n rows by name.
+    labels : list[str | None]
+        The label of each row, for the commit record.
+    drift : Drift | None
+        How far the recordings lie from the model's training data; None where nothing was measured.
+    """
 
     tables: dict[str, Table]
     labels: list[str | None]
@@ -92,11 +113,29 @@ class ShardWork(Wanted, Protocol):
         """Return an empty fit of the scaler, if the job needs one."""
 
     def rows(self, results: Sequence[RecordingResult], facts: PartFacts) -> Rows:
-        """Turn processed recordings into rows."""
+        """Turn processed recordings, which have the vectors that this work wants, into one row each."""
 
 
 class ClassifyWork:
-    """``classify``: predictions and features."""
+    """``classify``: predictions and features.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model.
+    features : Sequence[str]
+        Feature sets to write.
+
+    Attributes
+    ----------
+    vectors : tuple[str, ...]
+        The vector sets that are written or that the model reads.
+
+    Raises
+    ------
+    ConfigError
+        A feature set is unknown, or cannot be written (``catalogue.sets_written``).
+    """
 
     def __init__(self, bundle: Bundle, features: Sequence[str]) -> None:
         self._bundle = bundle
@@ -111,7 +150,24 @@ class ClassifyWork:
         """Return None: there is no scaler to fit."""
 
     def rows(self, results: Sequence[RecordingResult], facts: PartFacts) -> Rows:
-        """Return predictions and features; the label of each row is the predicted one."""
+        """Return predictions and features; the label of each row is the predicted one.
+
+        Parameters
+        ----------
+        results : Sequence[RecordingResult]
+            n recordings that were processed with this work.
+        facts : PartFacts
+
+        Returns
+        -------
+        Rows
+            ``features`` and ``predictions``, n rows each.
+
+        Raises
+        ------
+        ValueError
+            A result lacks one of ``vectors``.
+        """
         predictions = self._bundle.classify(results)
         table = predictions_table(
             results,
@@ -130,7 +186,18 @@ class ClassifyWork:
 
 
 class DatasetWork:
-    """``build-dataset``: rows of aligned frames, and their share of the scaler."""
+    """``build-dataset``: rows of aligned frames, and their share of the scaler.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    reference : Reference
+        With which the frames are aligned.
+    labels : Labels
+        The labels of the dataset, by code.
+    padded : bool
+        Store frames padded with zeros to the length of the reference.
+    """
 
     vectors = ()
 
@@ -141,11 +208,18 @@ class DatasetWork:
         self._padded_length = len(reference) if padded else None
 
     def begin_fit(self) -> ScalerFit:
-        """Return a fit over no rows."""
+        """Return a fit over no rows, of the length of the reference."""
         return ScalerFit(len(self.reference))
 
     def rows(self, results: Sequence[RecordingResult], facts: PartFacts) -> Rows:
-        """Return the rows; the label of each row comes from the label file."""
+        """Return one table of n rows (``uris.ROWS_FOLDER``); the label of each row comes from the label file.
+
+        Parameters
+        ----------
+        results : Sequence[RecordingResult]
+            n recordings that were processed with this work.
+        facts : PartFacts
+        """
         table = recordings_table(results, self._padded_length, self._labels, facts.kept)
         return Rows({ROWS_FOLDER: table}, [result.recording.label for result in results])
 
@@ -154,6 +228,12 @@ class ShardParts:
     """Takes the processed recordings of a shard, in order, and turns them into its parts.
 
     No more than the frames of a batch, a row group of each table and the compressed parts are in memory.
+
+    Parameters
+    ----------
+    work : ShardWork
+        What the job does with them.
+    facts : PartFacts
     """
 
     def __init__(self, work: ShardWork, facts: PartFacts) -> None:
@@ -196,7 +276,7 @@ class ShardParts:
 
 
 def failures_part(failures: Sequence[Failure], facts: PartFacts) -> bytes:
-    """Return the failures of a shard as a Parquet file."""
+    """Return the failures of a shard as a Parquet file, one row each; without any, a file with no rows."""
     now = datetime.now(UTC)
     table = failures_table(failures, generation=facts.generation, run_id=facts.run_id, now=now, kept=facts.kept)
     return to_parquet(with_metadata(table, facts.provenance))

@@ -49,7 +49,7 @@ class Probe:
 
 
 def choose_inputs(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
-    """Return the first, the middle and the last of the recordings whose audio is read."""
+    """Return the first, the middle and the last of the recordings whose audio is read; fewer if there are fewer."""
     read = [one for one in recordings if one.stored_in is None]
     places = sorted({i * (len(read) - 1) // (N_INPUTS - 1) for i in range(N_INPUTS)}) if read else []
     return tuple(read[i] for i in places)
@@ -78,7 +78,23 @@ def try_job(probe: Probe) -> list[RecordingError | None]:
 
 
 def try_inputs(probe: Probe) -> list[RecordingError | None]:
-    """Read the inputs as a task does; return the error of each, None where it was read; raises StorageError."""
+    """Read the inputs as a task does.
+
+    Parameters
+    ----------
+    probe : Probe
+        Only ``inputs``, ``limits``, ``path_column`` and ``driver`` are used.
+
+    Returns
+    -------
+    list[RecordingError | None]
+        The error of each input; None where it was read.
+
+    Raises
+    ------
+    StorageError
+        The store of an input refuses the credentials or does not answer, or a manifest no longer contains the address.
+    """
     limits = probe.limits.model_copy(update={"deadline_s": min(PROBE_PATIENCE_S, probe.limits.deadline_s)})
     whole = [reveal(one, probe.path_column, probe.driver) for one in probe.inputs]
     return [data if isinstance(data, RecordingError) else None for _, data in read_recordings(whole, limits)]

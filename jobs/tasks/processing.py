@@ -51,6 +51,11 @@ def process_recordings(
     """Read and process recordings; each is in exactly one of the two returned lists, in order.
 
     Parameters and errors as for ``outcomes``.
+
+    Returns
+    -------
+    tuple[list[RecordingResult], list[Failure]]
+        What was processed, and what failed.
     """
     results: list[RecordingResult] = []
     failures: list[Failure] = []
@@ -90,6 +95,8 @@ def outcomes(
     ------
     Stopped
         ``is_stopped`` returned true between two recordings.
+    StorageError
+        The store of a recording does not answer at all, or refuses the credentials of this process.
     """
     for recording, data in each(read_recordings(recordings, limits)):
         if is_stopped():
@@ -103,7 +110,17 @@ def outcomes(
 
 
 def working_place(stack: ExitStack, limits: Limits, *, isolated: bool) -> Place:
-    """Return where a task processes its recordings: here, or in a child process that ends when the stack closes."""
+    """Return where a task processes its recordings: here, or in a child process that ends when the stack closes.
+
+    Parameters
+    ----------
+    stack : ExitStack
+        Holds the child process.
+    limits : Limits
+        Those of a recording, its deadline among them.
+    isolated : bool
+        Whether to use a child process.
+    """
     if isolated:
         return stack.enter_context(child(limits))
     return Here(limits, limits.deadline_s)

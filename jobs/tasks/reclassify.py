@@ -37,7 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReclassifyJob:
-    """The data that a task needs: the job as ``classify`` would run it, and the folder of the stored features."""
+    """The data that a task needs.
+
+    Attributes
+    ----------
+    classify : ClassifyJob
+        The job as ``classify`` would run it.
+    features : str
+        URI of the folder of the stored features.
+    """
 
     classify: ClassifyJob
     features: str
@@ -49,7 +57,25 @@ def reclassify_task(planned: PlannedShard, job: ReclassifyJob) -> Commit:
 
 
 def reclassify_shard(shard: Shard, job: ReclassifyJob) -> Commit:
-    """Store the predictions, features and failures of one shard; all its recordings are stored in one part, or none."""
+    """Store the predictions, features and failures of one shard.
+
+    Parameters
+    ----------
+    shard : Shard
+        The features of all its recordings are stored in one part, or those of none.
+    job : ReclassifyJob
+
+    Raises
+    ------
+    Stopped
+        The driver was asked to stop before the shard began to commit.
+    InputError
+        The part is damaged.
+    FileNotFoundError
+        The part is not there any more.
+    UsageError, JobError
+        As ``classify_shard``.
+    """
     name = shard.recordings[0].stored_in
     if name is None:
         return classify_shard(shard, job.classify)

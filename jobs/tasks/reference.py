@@ -47,7 +47,14 @@ class NoReference(JobError):
 
 @dataclass(frozen=True, slots=True)
 class ScanJob:
-    """What the tasks that find the reference need."""
+    """What the tasks that find the reference need.
+
+    Attributes
+    ----------
+    run : RunFacts
+    frames : FramesSettings
+        How frames are computed; of the recipe.
+    """
 
     run: RunFacts
     frames: FramesSettings
@@ -55,7 +62,23 @@ class ScanJob:
 
 @dataclass(frozen=True, slots=True)
 class Longest:
-    """A recording that was decoded and is the longest of its shard."""
+    """A recording that was decoded and is the longest of its shard.
+
+    Attributes
+    ----------
+    shard : int
+        The number of its shard.
+    uri : str
+        As it may be stored: without credentials or query.
+    recording_id, audio_sha256 : str
+    sample_rate_hz : int
+        Native sample rate.
+    n_frames : int
+        Number of frames of the decoded recording.
+    manifest : str | None
+    manifest_row : int | None
+        As those of ``Recording``.
+    """
 
     shard: int
     uri: str
@@ -73,6 +96,8 @@ class Claim:
 
     Attributes
     ----------
+    shard : int
+        The number of the shard.
     n_frames : int
         The most frames that one of them claims; 0 where no header can be read.
     errors : dict[str, int]
@@ -95,7 +120,14 @@ def scan_task(planned: PlannedShard, job: ScanJob) -> Longest | None:
 
 
 def claim_shard(shard: Shard, job: ScanJob) -> Claim:
-    """Return the largest claim of a shard's headers."""
+    """Return the largest claim of a shard's headers.
+
+    Raises
+    ------
+    StorageError
+        The store of a recording does not answer at all, or refuses the credentials of this process; or a manifest no
+        longer contains an address.
+    """
     with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
         place = working_place(stack, job.run.limits, isolated=shard.isolated)
         recordings = [reveal(recording, job.run.path_column, job.run.driver) for recording in shard.recordings]
@@ -107,6 +139,11 @@ def scan_shard(shard: Shard, job: ScanJob) -> Longest | None:
     """Return the longest recording of a shard, the first of equals, None where none can be decoded.
 
     One recording is decoded, and one more for each claim that proves false.
+
+    Raises
+    ------
+    StorageError
+        As ``claim_shard``.
     """
     with storage.using(job.run.access, TASK_PATIENCE_S), ExitStack() as stack:
         place = working_place(stack, job.run.limits, isolated=shard.isolated)
@@ -157,7 +194,7 @@ def choose(claims: Mapping[int, int], decode: Callable[[set[int]], Iterable[Long
 
 
 def read_choice(out: str) -> Longest | None:
-    """Return the reference that is settled in this folder, if any."""
+    """Return the reference that is settled in this folder, None where none is."""
     try:
         return Longest(**json.loads(storage.read(storage.join(out, CHOICE_NAME))))
     except FileNotFoundError:
@@ -239,7 +276,20 @@ def _decode_claim(shard: int, recording: Recording, job: ScanJob, place: Place) 
 
 
 def claim_frames(data: bytes, limits: Limits, settings: FramesSettings) -> int:
-    """Return how many frames a recording's header claims; raises RecordingError as ``audio.decode``."""
+    """Return how many frames a recording's header claims; 0 where it is shorter than one analysis frame.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file. It is decoded only if its header does not tell its length.
+    limits : Limits
+    settings : FramesSettings
+
+    Raises
+    ------
+    RecordingError
+        As ``audio.decode``.
+    """
     header = decode.read_header(data, limits)
     n_samples = header.n_samples
     if n_samples is None:  # A streamed file does not know its length.
@@ -248,6 +298,24 @@ def claim_frames(data: bytes, limits: Limits, settings: FramesSettings) -> int:
 
 
 def decode_frames(data: bytes, limits: Limits, settings: FramesSettings) -> tuple[Frames, int]:
-    """Return a recording's frames and its sample rate in Hz; raises RecordingError as ``audio.decode``."""
+    """Return a recording's frames and its sample rate.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    limits : Limits
+    settings : FramesSettings
+
+    Returns
+    -------
+    tuple[ndarray, int]
+        Frames [n_frames, 2] float32 (Hz, linear magnitude), and the native sample rate in Hz.
+
+    Raises
+    ------
+    RecordingError
+        As ``audio.decode`` and ``compute_frames``.
+    """
     waveform = decode.decode(data, limits)
     return compute_frames(waveform.samples, waveform.sample_rate_hz, settings), waveform.sample_rate_hz

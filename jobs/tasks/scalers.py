@@ -25,7 +25,16 @@ FAN_IN = 16
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """One node of the tree: it merges up to ``FAN_IN`` of the ``n_below`` fits of the level below."""
+    """One node of the tree: it merges up to ``FAN_IN`` of the ``n_below`` fits of the level below.
+
+    Attributes
+    ----------
+    level : int
+        1 merges the fits of shards, which are level 0.
+    index : int
+        The number of the node in its level.
+    n_below : int
+    """
 
     level: int
     index: int
@@ -39,7 +48,16 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class MergeJob:
-    """Where the fits are, and how stores are reached."""
+    """Where the fits are, and how stores are reached.
+
+    Attributes
+    ----------
+    out : str
+        URI of the output folder.
+    access : storage.Access
+    patience_s : float
+        How long a store is asked again, in s.
+    """
 
     out: str
     access: storage.Access
@@ -47,7 +65,15 @@ class MergeJob:
 
 
 def levels(n_shards: int) -> list[list[Merge]]:
-    """Return the merges of each level, from the shards upwards; a single shard needs none."""
+    """Return the merges of each level, from the shards upwards; a single shard needs none.
+
+    Examples
+    --------
+    >>> [len(level) for level in levels(40)]
+    [3, 1]
+    >>> levels(40)[0][2].below
+    range(32, 40)
+    """
     found: list[list[Merge]] = []
     n_below = n_shards
     while n_below > 1:
@@ -58,7 +84,15 @@ def levels(n_shards: int) -> list[list[Merge]]:
 
 
 def merge(node: Merge, job: MergeJob) -> None:
-    """Merge the fits of the level below, in order, and store the result: the work of one task."""
+    """Merge the fits of the level below, in order, and store the result: the work of one task.
+
+    Nothing happens where the result is stored already.
+
+    Raises
+    ------
+    FileNotFoundError
+        A fit of the level below is not there; another driver may have removed all.
+    """
     with storage.using(job.access, job.patience_s):
         if storage.find(_uri(job.out, node.level, node.index)) is not None:
             return
@@ -70,12 +104,27 @@ def merge(node: Merge, job: MergeJob) -> None:
 
 
 def store_fit(out: str, level: int, index: int, fit: ScalerFit) -> None:
-    """Store a fit, unless it is there already."""
+    """Store a fit, unless it is there already; parameters as for ``read_fit``."""
     storage.create(_uri(out, level, index), safetensors.numpy.save(fit.state()))
 
 
 def read_fit(out: str, level: int, index: int) -> ScalerFit:
-    """Read a fit back."""
+    """Read a fit back.
+
+    Parameters
+    ----------
+    out : str
+        URI of the output folder.
+    level : int
+        0 for the fit of a shard.
+    index : int
+        The number of the fit in its level; in level 0, that of the shard.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there.
+    """
     return ScalerFit.from_state(safetensors.numpy.load(storage.read(_uri(out, level, index))))
 
 

@@ -53,7 +53,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyJob:
-    """The data that a classify task needs; it holds the name and digest of the model, never its arrays."""
+    """The data that a classify task needs; it holds the name and digest of the model, never its arrays.
+
+    Attributes
+    ----------
+    run : RunFacts
+    model : str
+        The name of a shipped model, or the URI of a bundle.
+    model_digest : str
+        Any other bundle is refused.
+    features : tuple[str, ...]
+        Feature sets to write.
+    """
 
     run: RunFacts
     model: str
@@ -63,7 +74,19 @@ class ClassifyJob:
 
 @dataclass(frozen=True, slots=True)
 class DatasetJob:
-    """The data that a build-dataset task needs; each process loads the arrays at ``reference_uri`` once."""
+    """The data that a build-dataset task needs; each process loads the arrays at ``reference_uri`` once.
+
+    Attributes
+    ----------
+    run : RunFacts
+    recipe : Recipe
+    reference_uri : str
+        Of the safetensors file that ``reference.store`` writes.
+    labels : Labels
+        The labels of the dataset, by code.
+    padded : bool
+        Store frames padded with zeros to the length of the reference.
+    """
 
     run: RunFacts
     recipe: Recipe
@@ -83,7 +106,17 @@ def dataset_task(planned: PlannedShard, job: DatasetJob) -> Commit:
 
 
 def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
-    """Store the predictions, features and failures of one shard."""
+    """Store the predictions, features and failures of one shard.
+
+    Raises
+    ------
+    Stopped
+        The driver was asked to stop before the shard began to commit.
+    UsageError
+        As ``bundle.load``.
+    JobError
+        As ``once`` and ``commit_parts``.
+    """
     return once(
         shard,
         job.run,
@@ -94,7 +127,15 @@ def classify_shard(shard: Shard, job: ClassifyJob) -> Commit:
 
 
 def dataset_shard(shard: Shard, job: DatasetJob) -> Commit:
-    """Store the aligned rows and failures of one shard, and its share of the scaler."""
+    """Store the aligned rows and failures of one shard, and its share of the scaler.
+
+    Raises
+    ------
+    Stopped
+        The driver was asked to stop before the shard began to commit.
+    JobError
+        As ``once`` and ``commit_parts``.
+    """
 
     def commit() -> Commit:
         reference = _load_reference(job.reference_uri, job.run.run_id, job.run.device)
@@ -116,6 +157,13 @@ def in_isolation(shard: PlannedShard) -> PlannedShard | None:
 
 def once(shard: Shard, run: RunFacts, commit: Callable[[], Commit]) -> Commit:
     """Process and commit a shard, unless another driver or an earlier attempt has committed it.
+
+    Parameters
+    ----------
+    shard : Shard
+    run : RunFacts
+    commit : Callable[[], Commit]
+        Processes and commits the shard, as by ``commit_parts``. Stores are reached as the run says.
 
     Raises
     ------
@@ -147,10 +195,22 @@ Process = Callable[[Collection[str], StageClock], tuple[Parts, list[Failure]]]
 def commit_parts(shard: Shard, run: RunFacts, facts: PartFacts, process: Process) -> Commit:
     """Store the parts of a shard and commit them.
 
+    Parameters
+    ----------
+    shard : Shard
+    run : RunFacts
+    facts : PartFacts
+        For the rows of the failures.
+    process : Process
+        Called once; a second time if an earlier attempt has settled failures that this one has not.
+
     Raises
     ------
+    Stopped
+        The driver was asked to stop before the commit.
     StorageError
-        A recording that an earlier attempt could read cannot be read now; the task is tried again.
+        A recording that an earlier attempt could read cannot be read now; the task is tried again. Or as
+        ``commits.commit_shard``.
     """
     clock = StageClock()
     parts, failures = process((), clock)
@@ -202,7 +262,21 @@ def _check_lost(shard: Shard, failures: Sequence[Failure], settled: Collection[s
 
 @loaded_once
 def load_bundle(model: str, digest: str, device: Device) -> Bundle:
-    """Load a bundle, once in each process for the jobs that follow each other."""
+    """Load a bundle, once in each process for the jobs that follow each other.
+
+    Parameters
+    ----------
+    model : str
+        As ``bundle.load`` takes it.
+    digest : str
+        Any other bundle is refused.
+    device : Device
+
+    Raises
+    ------
+    UsageError
+        As ``bundle.load``.
+    """
     # Imported here because dataset tasks do not need it.
     from heartbeat_core.bundles import bundle
 
