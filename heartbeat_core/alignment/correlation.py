@@ -42,17 +42,24 @@ class Correlator(Protocol):
         Parameters
         ----------
         query : ndarray, [n, 2] float32
-            With ``1 <= n <= length``.
+            Hz, linear magnitude; ``1 <= n <= length``.
 
         Returns
         -------
-        ndarray, [length - n + 1] float64
-            The cross terms; ``|x|^2``; and the largest error that ``|x|^2 - 2 cross[i]`` can have for any ``i``.
+        tuple[ndarray of float64, float, float]
+            The cross terms [length - n + 1], one for each offset; ``|x|^2``; and the largest error that
+            ``|x|^2 - 2 cross[i]`` can have for any ``i``.
         """
 
 
 class WholeCorrelator:
-    """Cross terms in float64, by transforms as long as the reference; valid lags do not wrap."""
+    """Cross terms in float64, by transforms as long as the reference; valid lags do not wrap.
+
+    Parameters
+    ----------
+    reference : ndarray, [length, 2] float32
+        Hz, linear magnitude.
+    """
 
     def __init__(self, reference: Frames) -> None:
         self._reference = reference
@@ -87,6 +94,11 @@ class BlockCorrelator:
     With blocks of ``b`` frames, ``X_j`` the spectrum (of ``2 b`` points) of the query's block ``j`` and ``R_k`` that of
     the reference from ``k b`` to ``(k + 2) b``, the terms of the offsets ``k b`` to ``(k + 1) b - 1`` are the first
     half of the inverse of ``sum over j of conj(X_j) R_{k+j}``: ``t < b`` and ``i < b``, so that no lag wraps.
+
+    Parameters
+    ----------
+    reference : ndarray, [length, 2] float32
+        Hz, linear magnitude.
     """
 
     def __init__(self, reference: Frames) -> None:
@@ -164,13 +176,20 @@ def error_factor(fft_length: int) -> float:
 
 
 def mean_of(frames: Frames) -> NDArray[np.float64]:
-    """Return [2] float64: the mean of each channel."""
+    """Return [2] float64: the mean of each channel of frames [n, 2] float32, n > 0."""
     mean: NDArray[np.float64] = frames.mean(axis=0, dtype=np.float64)
     return mean
 
 
 def centre(frames: Frames, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return [n, 2] float64: ``frames - mean``."""
+    """Return [n, 2] float64: ``frames - mean``.
+
+    Parameters
+    ----------
+    frames : ndarray, [n, 2] float32
+        No other dtype: pairs are read as complex64.
+    mean : ndarray, [2] float64
+    """
     # Computed as complex numbers, because NumPy is five times slower over rows of two.
     pairs = np.ascontiguousarray(frames).view(np.complex64) - np.array([complex(*mean.tolist())])
     centred: NDArray[np.float64] = pairs.view(np.float64)
@@ -178,7 +197,13 @@ def centre(frames: Frames, mean: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def running_energy(frames: Frames) -> NDArray[np.float64]:
-    """Return [n + 1] float64: the energy of the first 0, 1, … n frames over both channels, minus their mean."""
+    """Return [n + 1] float64: the energy of the first 0, 1, … n frames over both channels, minus their mean.
+
+    Parameters
+    ----------
+    frames : ndarray, [n, 2] float32
+        n > 0.
+    """
     return _running_sum(np.square(centre(frames, mean_of(frames))).sum(axis=1))
 
 

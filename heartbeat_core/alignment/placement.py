@@ -67,6 +67,11 @@ class Reference:
     frames : ndarray, [length, 2] float32
         Read-only: Hz, linear magnitude.
 
+    Raises
+    ------
+    ValueError
+        The frames are empty, or not [length, 2].
+
     Examples
     --------
     >>> import numpy as np
@@ -108,10 +113,11 @@ class Reference:
 
         Returns
         -------
-        ndarray, [length - n + 1] float64
-            ``D2[i] = sum |x|^2 + (S[i+n] - S[i]) - 2 sum_t x[t] r[i+t]`` where ``S`` is the running sum of ``|r|^2``,
-            with the mean of the reference subtracted from both (which does not change the distance and reduces
-            rounding). The second value is the largest error that any of them can have against the value of the loop.
+        tuple[ndarray of float64, float]
+            The distance profile [length - n + 1]: ``D2[i] = sum |x|^2 + (S[i+n] - S[i]) - 2 sum_t x[t] r[i+t]``, where
+            ``S`` is the running sum of ``|r|^2``, with the mean of the reference subtracted from both (which does not
+            change the distance and reduces rounding). The second value is the largest error that any of them can have
+            against the value of the loop.
         """
         profile, query_energy, error = (correlator or self._correlators[-1]).cross(query)
         profile *= -2.0
@@ -129,7 +135,12 @@ class Reference:
         Parameters
         ----------
         query : ndarray, [n, 2] float32
-            With ``1 <= n <= length``.
+            Hz, linear magnitude; ``1 <= n <= length``.
+
+        Returns
+        -------
+        tuple[int, float]
+            The offset in frames, 0 to ``length - n``, and the distance.
         """
         candidates = np.empty(0, np.intp)
         for correlator in self._correlators:
@@ -160,6 +171,11 @@ def euclidean_distance(query: NDArray[np.float64], subsequence: Frames) -> float
     """Return the distance of the loop: the root of the sum of squares over both channels, in float64.
 
     This uses NumPy's summation and not BLAS, because the result of BLAS changes with the number of threads.
+
+    Parameters
+    ----------
+    query : ndarray, [n, 2] float64
+    subsequence : ndarray, [n, 2] float32
     """
     return float(np.sqrt(np.sum(np.square(query - subsequence))))
 

@@ -9,7 +9,20 @@ from heartbeat_core.arrays import Frames
 
 
 def make_reference(frames: Frames, device: str) -> Reference:
-    """Return a reference whose cross terms are computed on ``cpu`` or ``cuda``."""
+    """Return a reference whose cross terms are computed on a device.
+
+    Parameters
+    ----------
+    frames : ndarray, [length, 2] float32
+        Hz, linear magnitude.
+    device : str
+        ``cpu`` computes with SciPy, ``cuda`` with torch. The offsets are the same.
+
+    Raises
+    ------
+    ValueError
+        The frames are empty, or not [length, 2].
+    """
     if device == "cpu":
         return Reference(frames)
     # Imported here because torch takes a second to load.

@@ -32,7 +32,13 @@ class Scaler:
     scale: NDArray[np.float64]
 
     def transform(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``(padded - mean) / scale`` as float32, same shape [..., length, 2], computed in float64."""
+        """Return ``(padded - mean) / scale`` as float32, same shape [..., length, 2], computed in float64.
+
+        Parameters
+        ----------
+        padded : ndarray, [..., length, 2] float32
+            Hz, linear magnitude; zeros outside of the recording.
+        """
         scaled: NDArray[np.float32] = ((padded - self.mean) / self.scale).astype(np.float32)
         return scaled
 
@@ -40,9 +46,14 @@ class Scaler:
 class ScalerFit:
     """An unfinished scaler: the moments of the rows that cover each position.
 
+    Parameters
+    ----------
+    length : int
+        Frames of the reference.
+
     Attributes
     ----------
-    n_rows
+    n_rows : int
         Number of rows seen.
     covered : ndarray, [length] int64
         Number of rows whose frames cover the position.
@@ -59,7 +70,14 @@ class ScalerFit:
         self.m2: NDArray[np.float64] = np.zeros((length, 2))
 
     def add(self, frames: NDArray[np.float32], offset_frames: int) -> None:
-        """Add one row: ``frames`` [n, 2] from ``offset_frames`` on, with zeros elsewhere.
+        """Add one row: its frames from an offset on, with zeros elsewhere.
+
+        Parameters
+        ----------
+        frames : ndarray, [n, 2] float32
+            Without padding: Hz, linear magnitude.
+        offset_frames : int
+            Number of zero frames in front.
 
         Raises
         ------
@@ -93,7 +111,13 @@ class ScalerFit:
         return self
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Return the moments as named arrays, which can be stored and which ``from_state`` reads back."""
+        """Return the moments as named arrays, which can be stored and which ``from_state`` reads back.
+
+        Returns
+        -------
+        dict[str, ndarray]
+            ``n_rows`` [1] int64, and the attributes ``covered``, ``mean`` and ``m2``, not copied.
+        """
         return {
             "n_rows": np.array([self.n_rows]),
             "covered": self.covered,
@@ -103,7 +127,13 @@ class ScalerFit:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Restore a fit from its ``state``."""
+        """Restore a fit from its ``state``.
+
+        Parameters
+        ----------
+        state : Mapping[str, ndarray]
+            The four arrays that ``state`` returns.
+        """
         fit = cls(len(state["covered"]))
         fit.n_rows = int(state["n_rows"][0])
         fit.covered = state["covered"].astype(np.int64)
@@ -146,6 +176,17 @@ def fit_scaler(frames: Sequence[NDArray[np.float32]], offsets: NDArray[np.int64]
     -------
     Scaler
         Means and deviations, [length, 2].
+
+    Raises
+    ------
+    ValueError
+        There are no rows, a row reaches beyond the length, or there are not as many offsets as rows.
+
+    Examples
+    --------
+    >>> rows = [np.full((2, 2), 3, np.float32), np.full((1, 2), 5, np.float32)]
+    >>> fit_scaler(rows, np.array([0, 1]), 3).mean.tolist()
+    [[1.5, 1.5], [4.0, 4.0], [0.0, 0.0]]
     """
     fit = ScalerFit(length)
     for row, offset in zip(frames, offsets.tolist(), strict=True):

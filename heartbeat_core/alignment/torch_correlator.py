@@ -16,7 +16,15 @@ from heartbeat_core.arrays import Frames
 
 
 class TorchCorrelator:
-    """Cross terms in float64 with the transforms of torch, on any torch device."""
+    """Cross terms in float64 with the transforms of torch, on any torch device.
+
+    Parameters
+    ----------
+    reference : ndarray, [length, 2] float32
+        Hz, linear magnitude.
+    device : str
+        The name of a torch device, such as ``cuda``.
+    """
 
     def __init__(self, reference: Frames, device: str) -> None:
         self._length = len(reference)

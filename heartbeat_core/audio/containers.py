@@ -105,7 +105,15 @@ def find_layout(data: bytes) -> Layout | None:
 
 
 def find_data(data: bytes, layout: Layout) -> Extent | None:
-    """Find the data chunk; None if the file ends before it."""
+    """Find the data chunk; None if the file ends before it.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    layout : Layout
+        What ``find_layout`` returns for it.
+    """
     if layout in (_AU_BE, _AU_LE):
         return _au_extent(data, layout)
     chunk = layout.first

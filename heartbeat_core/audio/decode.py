@@ -192,7 +192,11 @@ def decode(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Waveform:
 def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
     """Read the header of a file without decoding the samples.
 
-    The bytes are the whole file, as for ``decode``.
+    Parameters
+    ----------
+    data : bytes
+        The whole file, as for ``decode``.
+    limits : Limits
 
     Raises
     ------
@@ -297,7 +301,7 @@ def _check(reader: soundfile.SoundFile, limits: Limits) -> None:
 
 
 def check_limits(channels: int, sample_rate_hz: int, limits: Limits) -> None:
-    """Check the channels and the sample rate of a recording.
+    """Check the channels and the sample rate, in Hz, of a recording.
 
     Raises
     ------

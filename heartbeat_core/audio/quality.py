@@ -49,13 +49,19 @@ def measure(samples: NDArray[np.float32], sample_rate_hz: int) -> Quality:
     Parameters
     ----------
     samples : ndarray, [n] float32
-        Mono, n > 0.
+        Mono, full scale ±1, n > 0.
     sample_rate_hz : int
 
     Returns
     -------
     Quality
         The figures. Sums use float64, so a long recording loses no digits.
+
+    Examples
+    --------
+    >>> loud = measure(np.array([0.5, -1.0, 0.5, 0.0], np.float32), 4_000)
+    >>> loud.peak_amplitude, loud.dc_offset, loud.clipped_fraction, loud.silent_fraction
+    (1.0, 0.0, 0.25, 0.0)
     """
     total = sum_of_squares = 0.0
     for start in range(0, len(samples), _BLOCK):

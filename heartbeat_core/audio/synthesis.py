@@ -58,8 +58,8 @@ def synthesise(label: str, sample_rate_hz: int, duration_s: float, rng: np.rando
 
     Returns
     -------
-    ndarray of float32
-        ``samples [round(duration_s * sample_rate_hz)] float32``, with a full scale of ±1 and a peak of at most 0.95.
+    ndarray, [round(duration_s * sample_rate_hz)] float32
+        Full scale ±1, with a peak of at most 0.95.
 
     Raises
     ------
@@ -87,7 +87,12 @@ def demo_recordings(seed: int) -> Iterator[tuple[str, bytes]]:
 
     34 are named ``<device>/<label>_<number>.<extension>``: a phone's WAV at 44.1 kHz and a stethoscope's
     FLAC at 4 kHz, 16 bit, 3 to 10 s. Two are broken on purpose: ``phone/notes.wav`` is text, and
-    ``stethoscope/interrupted.wav`` breaks off inside its header. A seed always gives the same bytes.
+    ``stethoscope/interrupted.wav`` breaks off inside its header.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative. A seed always gives the same bytes.
     """
     for device_code, (device, (sample_rate_hz, file_format, counts)) in enumerate(_DEVICES.items()):
         for label, count in counts.items():

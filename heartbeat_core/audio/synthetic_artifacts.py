@@ -18,7 +18,21 @@ _TONES_TO = 0.45
 
 
 def artifact(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    """Return [n] of one to three disturbances, one of them the loudest."""
+    """Make a sound without a heart: one to three disturbances, one of them the loudest.
+
+    Parameters
+    ----------
+    rate_hz : int
+        Sample rate.
+    n_samples : int
+    rng : numpy.random.Generator
+        The only source of randomness.
+
+    Returns
+    -------
+    ndarray, [n_samples] float64
+        The loudest disturbance alone has a peak of 1.
+    """
     kinds = rng.choice(len(_DISTURBANCES), rng.integers(1, 4), replace=False)
     signal = np.zeros(n_samples)
     gain = 1.0
@@ -30,7 +44,21 @@ def artifact(rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
 
 
 def add_knock(signal: Values, rate_hz: int, at_s: float, gain: float, rng: np.random.Generator) -> None:
-    """Add a bump against the recorder in place: a click, and the body of the recorder that rings."""
+    """Add a bump against the recorder in place: a click, and the body of the recorder that rings.
+
+    Parameters
+    ----------
+    signal : ndarray, [n] float64
+        It is changed.
+    rate_hz : int
+        Its sample rate.
+    at_s : float
+        When the knock begins, in s from the start of the signal.
+    gain : float
+        Linear amplitude.
+    rng : numpy.random.Generator
+        The source of randomness.
+    """
     body_hz = rng.uniform(20, 120)
     add(signal, rate_hz, at_s, Transient(body_hz, 0.8 * body_hz, 0.004, rng.uniform(0.01, 0.05), gain))
     click_hz = min(rng.uniform(200, 900), _TONES_TO * rate_hz)

@@ -116,7 +116,15 @@ class Valves:
 
 
 def draw_valves(rng: np.random.Generator, extra: str | None = None) -> Valves:
-    """Draw the valves of one heart; with ``split s1`` or ``split s2`` as the extra sound they close far apart."""
+    """Draw the valves of one heart.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The source of randomness.
+    extra : str | None
+        One of ``EXTRA_SOUNDS``, or None. With ``split s1`` or ``split s2`` the valves close far apart.
+    """
     wide_s1, wide_s2 = extra == "split s1", extra == "split s2"
     mitral_hz, tricuspid_hz, muscle_hz = rng.uniform(60, 110), rng.uniform(60, 100), rng.uniform(25, 45)
     tricuspid_s = rng.uniform(0.05, 0.07) if wide_s1 else rng.uniform(0.02, 0.03)
@@ -145,7 +153,22 @@ def draw_valves(rng: np.random.Generator, extra: str | None = None) -> Valves:
 def valve_sounds(
     valves: Valves, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator
 ) -> Values:
-    """Return [n] of S1 and S2 of all beats; loudness, onset and noise of the components vary from beat to beat."""
+    """Make S1 and S2 of all beats; loudness, onset and noise of the components vary from beat to beat.
+
+    Parameters
+    ----------
+    valves : Valves
+    beats : Sequence[Beat]
+    rate_hz : int
+        Sample rate.
+    n_samples : int
+    rng : numpy.random.Generator
+        The source of randomness.
+
+    Returns
+    -------
+    ndarray, [n_samples] float64
+    """
     signal, envelope = np.zeros(n_samples), np.zeros(n_samples)
     for beat in beats:
         pulmonary_s = beat.s2_s + valves.split_s[0] + valves.split_s[1] * beat.inspiration
@@ -164,10 +187,21 @@ def valve_sounds(
 
 
 def extra_sounds(kind: str, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    """Return [n] of an extra sound of ``EXTRA_SOUNDS`` in all beats; zeros for a split, which the valves make.
+    """Make an extra sound in all beats; zeros for a split, which the valves make.
 
     S3 comes 0.12 to 0.18 s after S2, S4 0.08 to 0.12 s before S1, both at 20 to 70 Hz. A click lasts 20 to 30 ms at 100
     to 300 Hz: an ejection click follows S1 by 0.05 to 0.08 s, a mid-systolic one comes at 0.45 to 0.7 of the systole.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``EXTRA_SOUNDS``.
+    beats, rate_hz, n_samples, rng
+        As for ``valve_sounds``.
+
+    Returns
+    -------
+    ndarray, [n_samples] float64
     """
     signal = np.zeros(n_samples)
     if kind.startswith("split"):
@@ -197,7 +231,19 @@ def extra_sounds(kind: str, beats: Sequence[Beat], rate_hz: int, n_samples: int,
 
 
 def murmur(kind: str, beats: Sequence[Beat], rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    """Return [n] of a murmur of ``MURMURS``: noise in its band and phase, as loud as the beat is."""
+    """Make a murmur in all beats: noise in its band and phase, as loud as the beat is.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``MURMURS``.
+    beats, rate_hz, n_samples, rng
+        As for ``valve_sounds``.
+
+    Returns
+    -------
+    ndarray, [n_samples] float64
+    """
     found = MURMURS[kind]
     low_hz, high_hz = np.array(found.band_hz) * rng.uniform(0.85, 1.15)
     loudness = np.exp(rng.uniform(*np.log(_LOUDNESS)))

@@ -38,7 +38,7 @@ _RESONANCE_QUALITY = 2.0
 
 
 def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> Values:
-    """Return [n] as the recorder that such a sample rate has gives a sound back, with a peak of 1.
+    """Return a sound as the recorder that such a sample rate has gives it back.
 
     Parameters
     ----------
@@ -48,6 +48,11 @@ def through_recorder(sound: Values, rate_hz: int, rng: np.random.Generator) -> V
         Its sample rate, which tells the recorder: see ``PHONE_FROM_HZ``.
     rng : numpy.random.Generator
         The source of randomness.
+
+    Returns
+    -------
+    ndarray, [n] float64
+        With a peak of 1.
     """
     is_phone = rate_hz >= PHONE_FROM_HZ
     response = _draw_phone(rng) if is_phone else _draw_stethoscope(rng)

@@ -45,14 +45,27 @@ class Transient:
     delay_s: float = 0.0
 
     def envelope(self, time_s: Values) -> Values:
-        """Return the envelope at times [n] from the onset."""
+        """Return the envelope [n] float64, linear, at times [n] in s from the onset."""
         rise = 1 - np.exp(-time_s / self.attack_s)
         found: Values = self.amplitude * rise * np.exp(-time_s / self.decay_s)
         return found
 
 
 def add(signal: Values, rate_hz: int, at_s: float, transient: Transient, gain: float = 1.0) -> None:
-    """Add a transient in place, between samples where it falls there; the part outside the signal is dropped."""
+    """Add a transient in place, between samples where it falls there; the part outside the signal is dropped.
+
+    Parameters
+    ----------
+    signal : ndarray, [n] float64
+        It is changed.
+    rate_hz : int
+        Its sample rate.
+    at_s : float
+        The onset of the sound that the transient is a part of, in s from the start of the signal; may be negative.
+    transient : Transient
+    gain : float
+        Linear; multiplies the amplitude.
+    """
     inside, time_s = _extent(len(signal), rate_hz, at_s, transient)
     fall = 1 - np.exp(-time_s / transient.decay_s)
     glide = (transient.start_hz - transient.end_hz) * transient.decay_s * fall
@@ -61,7 +74,7 @@ def add(signal: Values, rate_hz: int, at_s: float, transient: Transient, gain: f
 
 
 def add_envelope(signal: Values, rate_hz: int, at_s: float, transient: Transient, gain: float = 1.0) -> None:
-    """Add the envelope of a transient in place."""
+    """Add the envelope of a transient in place; parameters as for ``add``."""
     inside, time_s = _extent(len(signal), rate_hz, at_s, transient)
     signal[inside] += gain * transient.envelope(time_s)
 
@@ -75,7 +88,22 @@ def _extent(n_samples: int, rate_hz: int, at_s: float, transient: Transient) -> 
 
 
 def band_noise(low_hz: float, high_hz: float, rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    """Return [n] Gaussian noise with an RMS of 1; at both edges it falls with 24 dB an octave."""
+    """Make Gaussian noise with an RMS of 1; at both edges it falls with 24 dB an octave.
+
+    Parameters
+    ----------
+    low_hz, high_hz : float
+        Edges of the band.
+    rate_hz : int
+        Sample rate.
+    n_samples : int
+    rng : numpy.random.Generator
+        The source of randomness.
+
+    Returns
+    -------
+    ndarray, [n_samples] float64
+    """
 
     def gain(frequency_hz: Values) -> Values:
         below, above = (low_hz / frequency_hz) ** 2, (frequency_hz / high_hz) ** 2
@@ -85,7 +113,20 @@ def band_noise(low_hz: float, high_hz: float, rate_hz: int, n_samples: int, rng:
 
 
 def coloured_noise(slope: float, low_hz: float, rate_hz: int, n_samples: int, rng: np.random.Generator) -> Values:
-    """Return [n] Gaussian noise with an RMS of 1, whose power falls with ``frequency ** -slope`` above ``low_hz``."""
+    """Make Gaussian noise with an RMS of 1, whose power falls with ``frequency ** -slope`` above ``low_hz``.
+
+    Parameters
+    ----------
+    slope : float
+    low_hz : float
+        Below it the power is even.
+    rate_hz, n_samples, rng
+        As for ``band_noise``.
+
+    Returns
+    -------
+    ndarray, [n_samples] float64
+    """
     return _noise(lambda frequency_hz: np.maximum(frequency_hz, low_hz) ** (-slope / 2), rate_hz, n_samples, rng)
 
 
@@ -97,7 +138,7 @@ class Filter:
     Parameters
     ----------
     response : Callable
-        The complex response to frequencies [m] in Hz.
+        The complex response [m] complex128 to frequencies [m] float64 in Hz, all above 0.
     rate_hz : int
         The sample rate.
     n_samples : int
@@ -109,14 +150,14 @@ class Filter:
         self._gain = response(_frequencies_hz(rate_hz, self._length))
 
     def __call__(self, signal: Values) -> Values:
-        """Return the signal [n] after the filter."""
+        """Return the signal [n_samples] float64 after the filter."""
         spectrum = scipy.fft.rfft(signal, self._length) * self._gain
         passed: Values = scipy.fft.irfft(spectrum, self._length)[: len(signal)]
         return passed
 
 
 def normalised(signal: Values) -> Values:
-    """Return the signal [n] with an RMS of 1; silence stays silent."""
+    """Return the signal [n] float64 with an RMS of 1; silence stays silent."""
     return signal / max(float(np.sqrt(np.square(signal).mean())), 1e-12)
 
 

@@ -21,12 +21,27 @@ class Analysis:
     Parameters
     ----------
     samples : ndarray, [n] float32
-        Mono.
+        Mono, n > 0.
     sample_rate_hz : int
         Native sample rate.
     person : str | None
-        Who was recorded, where that may be a person of the segmenter's training data: the heart sounds are then found
-        by a network that never saw that person. None, as in serving, takes the network trained on all.
+        Who was recorded, as the groups of datasets name persons (``patient:circor_14241``), where that may be a person
+        of the segmenter's training data: the heart sounds are then found by a network that never saw that person. None,
+        as in serving, takes the network trained on all.
+
+    Raises
+    ------
+    SignalOverflow
+        By all attributes but ``quality``: the samples are so large that the resampled ones overflow float32.
+
+    Examples
+    --------
+    >>> from heartbeat_core.audio.synthesis import synthesise
+    >>> analysis = Analysis(synthesise("normal", 4_000, 6.0, np.random.default_rng(0)), 4_000)
+    >>> analysis.power.shape
+    (297, 129)
+    >>> analysis.segmentation.states.shape
+    (300,)
     """
 
     def __init__(self, samples: NDArray[np.float32], sample_rate_hz: int, person: str | None = None) -> None:
@@ -41,7 +56,7 @@ class Analysis:
 
     @cached_property
     def signal(self) -> Signal:
-        """Return the recording at the common rate and level; raises NonFiniteSamples as ``prepare``."""
+        """Return the recording at the common rate and level; raises SignalOverflow as ``prepare``."""
         return prepare(self.samples, self.sample_rate_hz)
 
     @cached_property

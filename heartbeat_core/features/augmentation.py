@@ -83,7 +83,7 @@ HARSH = Extent(
 def altered_copies(
     samples: NDArray[np.float32], sample_rate_hz: int, n_copies: int, extent: Extent = MILD
 ) -> list[NDArray[np.float32]]:
-    """Return altered copies [n_i] float32 at 4 kHz; the same samples always give the same copies.
+    """Make altered copies of a recording; the same samples always give the same copies.
 
     Parameters
     ----------
@@ -94,6 +94,11 @@ def altered_copies(
     n_copies : int
         Number of copies.
     extent : Extent
+
+    Returns
+    -------
+    list[ndarray]
+        ``n_copies`` of [n_i] float32, at 4 kHz; their lengths differ.
     """
     resampled = resample(samples, sample_rate_hz)
     seed = _seed_of(samples)
@@ -101,7 +106,7 @@ def altered_copies(
 
 
 def short_pieces(samples: NDArray[np.float32], sample_rate_hz: int, n_pieces: int) -> list[NDArray[np.float32]]:
-    """Return pieces [n_i] float32 of 2 to 6 s from anywhere in a recording, all of it if it is shorter.
+    """Return pieces of 2 to 6 s from anywhere in a recording, all of it if it is shorter.
 
     A few heart cycles give other values than many. The logarithm of the length is drawn uniformly; the same samples
     always give the same pieces.
@@ -114,6 +119,11 @@ def short_pieces(samples: NDArray[np.float32], sample_rate_hz: int, n_pieces: in
         Native sample rate, which pieces keep.
     n_pieces : int
         Number of pieces.
+
+    Returns
+    -------
+    list[ndarray]
+        ``n_pieces`` of [n_i] float32, views of the samples.
     """
     rng, pieces = np.random.default_rng(_seed_of(samples)), []
     for _ in range(n_pieces):
@@ -128,9 +138,22 @@ def _seed_of(samples: NDArray[np.float32]) -> int:
 
 
 def alter(samples: Values, rng: np.random.Generator, extent: Extent = MILD) -> NDArray[np.float32]:
-    """Return one altered copy of [n] samples at 4 kHz; each change has its own probability.
+    """Return one altered copy of a recording; each change has its own probability.
 
     The changes, in this order: a piece of three quarters or more; a speed of 0.9 to 1.1; those of ``alter_sound``.
+
+    Parameters
+    ----------
+    samples : ndarray, [n] float64
+        Mono, at 4 kHz.
+    rng : numpy.random.Generator
+        The only source of randomness.
+    extent : Extent
+
+    Returns
+    -------
+    ndarray, [m] float32
+        At 4 kHz.
     """
     if len(samples) > PIECE_MIN_S * RATE_HZ and rng.random() < 0.7:
         n_kept = int(len(samples) * rng.uniform(0.75, 1.0))
@@ -142,10 +165,20 @@ def alter(samples: Values, rng: np.random.Generator, extent: Extent = MILD) -> N
 
 
 def alter_sound(samples: Values, rng: np.random.Generator, extent: Extent = MILD) -> NDArray[np.float32]:
-    """Return an altered copy [n] float32 of [n] samples at 4 kHz, in which all happens when it happened.
+    """Return an altered copy of a recording, in which all happens when it happened.
 
     The changes, in this order, each with its own probability: a device's response (a random curve with a tilt, and a
     low and a high edge, the low one of up to 12 dB per octave); soft clipping; noise; hum.
+
+    Parameters
+    ----------
+    samples, rng, extent
+        As for ``alter``.
+
+    Returns
+    -------
+    ndarray, [n] float32
+        At 4 kHz.
     """
     if rng.random() < 0.85:
         samples = _through_a_device(samples, rng, extent)
@@ -173,7 +206,21 @@ def _hum(n_samples: int, rng: np.random.Generator) -> Values:
 
 
 def coloured_noise(n_samples: int, exponent: float, rng: np.random.Generator) -> Values:
-    """Return noise [n_samples] float64 of unit deviation; its power falls as ``frequency ** -exponent`` from 20 Hz."""
+    """Return noise of unit deviation; its power falls as ``frequency ** -exponent`` from 20 Hz.
+
+    Parameters
+    ----------
+    n_samples : int
+    exponent : float
+        0 for white noise.
+    rng : numpy.random.Generator
+        The source of randomness.
+
+    Returns
+    -------
+    ndarray, [n_samples] float64
+        At 4 kHz.
+    """
     length = scipy.fft.next_fast_len(max(n_samples, 2), real=True)
     frequencies_hz = np.maximum(np.arange(length // 2 + 1) * (RATE_HZ / length), 20.0)
     spectrum = scipy.fft.rfft(rng.standard_normal(length)) * frequencies_hz ** (-exponent / 2)

@@ -24,6 +24,11 @@ _TO_DEVIATION = 1.4826
 def compute_beats(segmentation: Segmentation) -> NDArray[np.float32]:
     """Summarise the beats.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Of the whole recording.
+
     Returns
     -------
     ndarray, [19] float32

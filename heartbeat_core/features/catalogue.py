@@ -103,7 +103,12 @@ FEATURE_SETS: Registry[FeatureSet] = Registry(
 
 
 def sets_read(recipe_input: str) -> tuple[FeatureSet, ...]:
-    """Return the feature sets that a recipe's ``input`` names: one set, or several vectors joined by ``+``, in order.
+    """Return the feature sets that a recipe's ``input`` names, in order.
+
+    Parameters
+    ----------
+    recipe_input : str
+        One set, or several vectors joined by ``+``.
 
     Raises
     ------
@@ -128,16 +133,32 @@ def shape_read(recipe_input: str) -> Shape:
 
 @lru_cache(maxsize=16)
 def vectors_read(recipe_input: str) -> tuple[str, ...]:
-    """Return the names of the vector sets that a recipe's ``input`` reads; none if it reads another shape."""
+    """Return the names of the vector sets that a recipe's ``input`` reads; none if it reads another shape.
+
+    Raises
+    ------
+    ConfigError
+        As ``sets_read``.
+    """
     return tuple(one.name for one in sets_read(recipe_input) if one.shape == "vector")
 
 
 def default_sets(recipe_input: str) -> tuple[str, ...]:
-    """Return what ``classify`` writes where no sets are named.
+    """Return the names of the sets that ``classify`` writes where none are named.
 
     These are ``aligned``, ``statistics``, ``signal-quality``, ``beats``, and what the model reads.
 
     Results that hold what their model reads can be classified by another such model without reading the audio again.
+
+    Parameters
+    ----------
+    recipe_input : str
+        As ``sets_read`` takes it.
+
+    Raises
+    ------
+    ConfigError
+        As ``sets_read``.
 
     Examples
     --------
@@ -150,6 +171,11 @@ def default_sets(recipe_input: str) -> tuple[str, ...]:
 
 def sets_written(names: Sequence[str]) -> list[FeatureSet]:
     """Return the feature sets to write, in the order of their columns.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        In any order; a name that comes twice counts once.
 
     Raises
     ------
@@ -169,7 +195,13 @@ def sets_written(names: Sequence[str]) -> list[FeatureSet]:
 
 
 def column_place(name: str, recipe_input: str) -> int | None:
-    """Return the place of a column among the values that a recipe's ``input`` names; None if it is not one of them."""
+    """Return the place of a column among the values that a recipe's ``input`` names; None if it is not one of them.
+
+    Raises
+    ------
+    ConfigError
+        As ``sets_read``.
+    """
     names = [column.name for one in sets_read(recipe_input) for column in one.columns]
     return names.index(name) if name in names else None
 
@@ -187,7 +219,7 @@ def columns_read(part: str, recipe_input: str) -> NDArray[np.bool_]:
     Raises
     ------
     ConfigError
-        No column belongs to the part.
+        No column belongs to the part, or as ``sets_read``.
     """
     sets = sets_read(recipe_input)
     chosen = np.array([part in ("all", one.name, column.part) for one in sets for column in one.columns], np.bool_)

@@ -31,6 +31,13 @@ def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArra
     A recording of two seconds has two or three whole cycles. The systole and the diastole that its ends leave whole
     count as well.
 
+    Parameters
+    ----------
+    signal : Signal
+        The recording, as ``signal.prepare`` returns it.
+    segmentation : Segmentation
+        Of the same signal.
+
     Returns
     -------
     ndarray, [1024] float32
@@ -50,7 +57,13 @@ def compute_cycle_spectrum(signal: Signal, segmentation: Segmentation) -> NDArra
 
 
 def log_mel(samples: Values) -> NDArray[np.float32]:
-    """Return [n_frames, 16] float32: log power in mel bands, in Hann-windowed frames centred every 10 ms from 0."""
+    """Return [n_frames, 16] float32: log power in mel bands, in Hann-windowed frames centred every 10 ms from 0.
+
+    Parameters
+    ----------
+    samples : ndarray, [n] float64
+        At 4 kHz, as in ``Signal``.
+    """
     half = WINDOW // 2
     padded = np.zeros(len(samples) + 2 * half + HOP, np.float32)
     padded[half : half + len(samples)] = samples
@@ -86,10 +99,15 @@ def at_phases(levels: NDArray[np.float32], spans: Values, n_phases: int) -> NDAr
 
 
 def median_distance(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [...] float32: the median distance of values [k, ...] from their median, along the first axis.
+    """Return [...] float32: the median distance of values from their median, along the first axis.
 
     That of a few values is smaller than that of many, so it is multiplied by the factor with which it is right for a
     normal distribution (Croux, Rousseeuw, Computational Statistics 1, 1992). That of a single value is 0.
+
+    Parameters
+    ----------
+    values : ndarray, [k, ...] float32
+        k > 0.
 
     Examples
     --------

@@ -102,7 +102,7 @@ def compute_cycles(signal: Signal, log_mel: Values) -> NDArray[np.float32]:
 
 
 def relative_envelopes(signal: Signal) -> Values:
-    """Return [4, n] float64 at 100 Hz: each band's envelope divided by its mean; 0 for a silent band."""
+    """Return [4, n] float64 at 100 Hz: the envelope of each of ``BANDS_HZ`` over its mean; 0 for a silent band."""
     envelopes = np.stack([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
     means = envelopes.mean(axis=1, keepdims=True)
     sounds = means > FLOOR
@@ -111,7 +111,13 @@ def relative_envelopes(signal: Signal) -> Values:
 
 
 def beat_strength(relative: Values) -> Values:
-    """Return [n] float64: the smoothed mean root of the lower three envelopes of [4, n], minus its 20th percentile."""
+    """Return [n] float64: the smoothed mean root of the lower three envelopes, minus its 20th percentile.
+
+    Parameters
+    ----------
+    relative : ndarray, [4, n] float64
+        As ``relative_envelopes`` returns them.
+    """
     mean = np.sqrt(np.minimum(relative[:N_LOWER_BANDS], LOUDEST)).mean(axis=0)
     smooth = smoothed(mean)
     strength: Values = smooth - percentile(smooth, 20)
@@ -152,10 +158,10 @@ def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
 
     Returns
     -------
-    ndarray of intp
-        [n_beats] positions, ascending. They are the best path over the peaks above the median, with steps of 0.55 to
-        1.7 periods: the path with the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, and the last one
-        if several are equal. A path is only continued if its value after the cost of the step is above 0.
+    ndarray, [n_beats] intp
+        Positions, ascending. They are the best path over the peaks above the median, with steps of 0.55 to 1.7 periods:
+        the path with the greatest ``Σ height / mean height - 4 · Σ log(step / period)²``, and the last one if several
+        are equal. A path is only continued if its value after the cost of the step is above 0.
     """
     peaks = distant_maxima(strength, round(PEAK_DISTANCE_S * ENVELOPE_HZ))
     mean_height = float(strength[peaks].mean()) if len(peaks) else 0.0
@@ -193,7 +199,20 @@ def track_beats(strength: Values, period: int) -> NDArray[np.intp]:
 
 
 def summarise_beats(beats: NDArray[np.intp], strength: Values) -> Named:
-    """Summarise the rate, intervals and heights of the beats [n_beats] of ``track_beats``; too few count as even."""
+    """Summarise the rate, intervals and heights of beats; too few count as even.
+
+    Parameters
+    ----------
+    beats : ndarray, [n_beats] intp
+        As ``track_beats`` returns them.
+    strength : ndarray, [n] float64
+        At 100 Hz, in which they were found.
+
+    Returns
+    -------
+    Named
+        14 values, under names that follow ``cycle`` in ``cycles_columns.NAMES``.
+    """
     intervals = np.diff(beats)
     if len(intervals) < 2:
         intervals = np.ones(2, np.intp)
@@ -228,8 +247,8 @@ def fold(levels: Values, beats: NDArray[np.intp]) -> Template:
     ----------
     levels : ndarray, [4, n] float64
         Values at 100 Hz.
-    beats : ndarray of intp
-        [n_beats] positions, ascending; none is the last sample.
+    beats : ndarray, [n_beats] intp
+        Positions, ascending; none is the last sample.
 
     Returns
     -------
@@ -255,7 +274,17 @@ def fold(levels: Values, beats: NDArray[np.intp]) -> Template:
 
 
 def summarise_template(template: Template) -> Named:
-    """Summarise a template: the second sound, the levels of sounds and pauses by band, and how the cycles deviate."""
+    """Summarise a template: the second sound, the levels of sounds and pauses by band, and how the cycles deviate.
+
+    Parameters
+    ----------
+    template : Template
+
+    Returns
+    -------
+    Named
+        79 values, under names that follow ``cycle`` in ``cycles_columns.NAMES``.
+    """
     lower = template.levels[:N_LOWER_BANDS].mean(axis=0)
     # The end of a cycle is the start of the next.
     smooth = 0.25 * np.roll(lower, 1) + 0.5 * lower + 0.25 * np.roll(lower, -1)

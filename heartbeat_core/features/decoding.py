@@ -113,7 +113,8 @@ def segment(log_posteriors: NDArray[np.floating]) -> Segmentation:
     Parameters
     ----------
     log_posteriors : ndarray, [n, 4] float
-        At 50 Hz, n at least 1: natural logarithms.
+        At 50 Hz, n at least 1: natural logarithms of the probabilities of S1, systole, S2 and diastole, as
+        ``segmenter.log_posteriors`` returns them.
     """
     period_s, regularity = heart_period(log_posteriors)
     tried = [period_s, *(half for half in (period_s / 2,) if half >= PERIOD_RANGE_S[0])]
@@ -126,7 +127,16 @@ def segment(log_posteriors: NDArray[np.floating]) -> Segmentation:
 def heart_period(log_posteriors: NDArray[np.floating]) -> tuple[float, float]:
     """Return the heart's period in seconds, and the autocorrelation of the S1 and S2 posteriors there.
 
-    Of a recording that is too short for any period, 0.8 s and 0.
+    Parameters
+    ----------
+    log_posteriors : ndarray, [n, 4] float
+        As for ``segment``.
+
+    Returns
+    -------
+    tuple[float, float]
+        The period, 0.28 to 1.9 s, and the autocorrelation. Of a recording that is too short for any period, 0.8 s and
+        0.
     """
     low, high = int(PERIOD_RANGE_S[0] * STATE_HZ), int(PERIOD_RANGE_S[1] * STATE_HZ)
     n = len(log_posteriors)
@@ -149,9 +159,19 @@ def heart_period(log_posteriors: NDArray[np.floating]) -> tuple[float, float]:
 
 @lru_cache(maxsize=256)
 def length_scores(period_s: float) -> list[Values]:
-    """Return for each state [LONGEST + 1] float64: log probabilities of lengths in frames; -inf below ``SHORTEST``.
+    """Return the log probabilities of the lengths of each state.
 
     They are kept, because recordings share their few periods: read them only.
+
+    Parameters
+    ----------
+    period_s : float
+        Period of the heart.
+
+    Returns
+    -------
+    list[ndarray]
+        For each of the four states [LONGEST + 1] float64, by length in frames; -inf below ``SHORTEST``.
     """
     s1_s, s2_s = 0.10 + 0.03 * period_s, 0.09 + 0.02 * period_s
     systole_s = max(0.06, 0.23 + 0.16 * min(period_s, 1.1) - s1_s)
@@ -168,7 +188,7 @@ def length_scores(period_s: float) -> list[Values]:
 
 
 def viterbi(emissions: Values, lengths: list[Values]) -> tuple[NDArray[np.int8], float]:
-    """Return [n] int8, the states of the path with the greatest score, and that score.
+    """Return the states of the path with the greatest score, and that score.
 
     Parameters
     ----------
@@ -177,6 +197,11 @@ def viterbi(emissions: Values, lengths: list[Values]) -> tuple[NDArray[np.int8],
     lengths : list[ndarray]
         For each state [n_rhythms, LONGEST + 1] float64: score of each length in frames, -inf below ``SHORTEST``. A path
         keeps to one of the rhythms.
+
+    Returns
+    -------
+    tuple[ndarray of int8, float]
+        The states [n], 0 to 3, and the score.
 
     Notes
     -----

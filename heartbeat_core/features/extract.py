@@ -26,7 +26,7 @@ def compute_features(
     Parameters
     ----------
     samples : ndarray, [n] float32
-        Mono. A recording shorter than 64 ms is extended with zeros.
+        Mono, n > 0. A recording shorter than 64 ms is extended with zeros.
     sample_rate_hz : int
         Native sample rate.
     names : Sequence[str]
@@ -42,9 +42,13 @@ def compute_features(
     Raises
     ------
     ConfigError
-        A feature set is unknown.
+        A feature set is unknown, or its function cannot be loaded.
+    ValueError
+        A feature set is ``aligned`` or ``frequency``.
     NonFiniteSamples
         The samples are so large that the resampled ones overflow float32.
+    FeaturesFailed
+        The values are not finite, or the function of another package failed.
 
     Examples
     --------
@@ -57,12 +61,27 @@ def compute_features(
 
 
 def compute_sets(analysis: Analysis, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Compute feature sets of one recording; returns and raises as ``compute_features``."""
+    """Compute feature sets of one recording; returns and raises as ``compute_features``.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        What two calls compute of it is shared.
+    names : Sequence[str]
+        Feature sets, as for ``compute_features``.
+    """
     return {name: FEATURE_SETS.get(name).compute(analysis) for name in names}
 
 
 def compute_lists(analysis: Analysis, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Compute the list columns of feature sets, [k_i] float32 each by column; raises as ``compute_features``."""
+    """Compute the list columns of feature sets, [k_i] float32 each by column; raises as ``compute_features``.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    names : Sequence[str]
+        Feature sets; those without lists add nothing.
+    """
     return {column: row for name in names for column, row in FEATURE_SETS.get(name).compute_lists(analysis).items()}
 
 
@@ -73,6 +92,7 @@ def compute_inputs(waveform: Waveform, recipe: Recipe, person: str | None = None
     ----------
     waveform : Waveform
     recipe : Recipe
+        Its input, frames and augmentation are used.
     person : str | None
         Who was recorded, for rows that a model is trained or judged on; as ``Analysis`` takes it.
 
@@ -87,6 +107,8 @@ def compute_inputs(waveform: Waveform, recipe: Recipe, person: str | None = None
     ------
     RecordingError
         A named subclass: no inputs can be computed for the recording.
+    ConfigError
+        The recipe's input names an unknown feature set, or joins sets that are not vectors.
     """
     shape = shape_read(recipe.input)
     if shape == "frames":
@@ -104,10 +126,19 @@ def compute_inputs(waveform: Waveform, recipe: Recipe, person: str | None = None
 def join_vectors(features: Mapping[str, NDArray[np.float32]], recipe_input: str) -> NDArray[np.float32]:
     """Return [width] float32: the vectors that a recipe's ``input`` reads, side by side.
 
+    Parameters
+    ----------
+    features : Mapping[str, ndarray], [n_columns] float32
+        Vectors by feature set; those that are not read may be among them.
+    recipe_input : str
+        Vector sets joined by ``+``.
+
     Raises
     ------
     ValueError
         A vector is missing.
+    ConfigError
+        A set is unknown, or a joined set is not a vector.
     """
     missing = [name for name in vectors_read(recipe_input) if name not in features]
     if missing:
@@ -116,7 +147,13 @@ def join_vectors(features: Mapping[str, NDArray[np.float32]], recipe_input: str)
 
 
 def input_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return the part of a recipe that ``compute_inputs`` depends on; recipes with equal parts have the same inputs."""
+    """Return the part of a recipe that ``compute_inputs`` depends on; recipes with equal parts have the same inputs.
+
+    Raises
+    ------
+    ConfigError
+        As ``compute_inputs``.
+    """
     if shape_read(recipe.input) == "frames":
         return {"kind": "frames", **recipe.frames.model_dump(mode="json")}
     versions = "+".join(one.version for one in sets_read(recipe.input))

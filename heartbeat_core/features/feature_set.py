@@ -111,6 +111,11 @@ class FeatureSet:
     def compute(self, analysis: Analysis) -> NDArray[np.float32]:
         """Compute the set for one recording.
 
+        Parameters
+        ----------
+        analysis : Analysis
+            Of the recording; its attributes that the set needs are computed.
+
         Returns
         -------
         ndarray of float32
@@ -137,7 +142,23 @@ class FeatureSet:
             return values
 
     def compute_lists(self, analysis: Analysis) -> dict[str, NDArray[np.float32]]:
-        """Return [k_i] float32 for each column of ``lists``, by its name; raises RecordingError as ``compute``."""
+        """Compute the columns of ``lists`` for one recording; nothing for a set without them.
+
+        Parameters
+        ----------
+        analysis : Analysis
+            As for ``compute``.
+
+        Returns
+        -------
+        dict[str, ndarray]
+            [k_i] float32 for each column of ``lists``, by its name.
+
+        Raises
+        ------
+        RecordingError, ConfigError
+            As ``compute``.
+        """
         if self.lists_function is None:
             return {}
         function, arguments = _loaded(self.lists_function), self._arguments(analysis)
@@ -225,5 +246,13 @@ def described(descriptions: Mapping[str, str], parts: Mapping[str, str]) -> tupl
 
 
 def described_percentiles(shares: tuple[int, ...], text: str) -> dict[str, str]:
-    """Return descriptions of percentiles by the names that ``series.percentiles`` gives them; share 0 is the least."""
+    """Return descriptions of percentiles by the names that ``series.percentiles`` gives them; share 0 is the least.
+
+    Parameters
+    ----------
+    shares : tuple[int, ...]
+        In percent.
+    text : str
+        What the percentiles are of.
+    """
     return {f"p{share:02d}": f"{share}th percentile {text}" if share else f"least {text}" for share in shares}

@@ -30,10 +30,21 @@ def stft_parameters(sample_rate_hz: int, delta_time_s: float) -> tuple[int, int]
 
     ``n_fft = 2 ** floor(log2(int(delta_time_s * sample_rate_hz)))``, ``hop_length = max(1, n_fft // 4)``.
 
+    Parameters
+    ----------
+    sample_rate_hz : int
+    delta_time_s : float
+        Time step.
+
     Raises
     ------
     SampleRateTooLowForFrames
         ``delta_time_s`` is shorter than one sample.
+
+    Examples
+    --------
+    >>> stft_parameters(44_100, 0.01)
+    (256, 64)
     """
     n_samples = int(delta_time_s * sample_rate_hz)
     if n_samples < 1:
@@ -45,7 +56,19 @@ def stft_parameters(sample_rate_hz: int, delta_time_s: float) -> tuple[int, int]
 
 
 def count_frames(n_samples: int, sample_rate_hz: int, delta_time_s: float) -> int:
-    """Return how many frames ``compute_frames`` makes from ``n_samples`` samples; 0 if it raises TooShort."""
+    """Return how many frames ``compute_frames`` makes from ``n_samples`` samples; 0 if it raises TooShort.
+
+    Parameters
+    ----------
+    n_samples : int
+    sample_rate_hz, delta_time_s
+        As for ``stft_parameters``.
+
+    Raises
+    ------
+    SampleRateTooLowForFrames
+        ``delta_time_s`` is shorter than one sample.
+    """
     n_fft, hop_length = stft_parameters(sample_rate_hz, delta_time_s)
     if n_samples < n_fft:
         return 0

@@ -84,6 +84,16 @@ class GroupColumns:
 def groups_read(recipe_input: str) -> tuple[GroupColumns, ...]:
     """Return the groups of the columns that a recipe's ``input`` reads, in order; each column is in exactly one.
 
+    Parameters
+    ----------
+    recipe_input : str
+        As ``catalogue.sets_read`` takes it.
+
+    Raises
+    ------
+    ConfigError
+        As ``catalogue.sets_read``.
+
     Examples
     --------
     >>> [one.group.title for one in groups_read("beats")]

@@ -49,7 +49,13 @@ class Network:
 
 
 def left_out_fold(person: str) -> int:
-    """Return the fold, 0 to 4, of a person: the one whose network never saw that person."""
+    """Return the fold, 0 to 4, of a person: the one whose network never saw that person.
+
+    Parameters
+    ----------
+    person : str
+        The group of a dataset's row, such as ``patient:circor_14241``.
+    """
     return int(hashlib.sha256(person.encode()).hexdigest(), 16) % N_FOLDS
 
 
@@ -60,7 +66,7 @@ def network_for(person: str | None) -> Network:
 
 @lru_cache(maxsize=N_FOLDS + 1)
 def read_network(name: str) -> Network:
-    """Return one of the six networks by name."""
+    """Return one of the six networks: ``all``, or ``fold-0`` to ``fold-4``."""
     tensors = {
         key.removeprefix(f"{name}."): value.astype(np.float32)
         for key, value in _tensors().items()
@@ -71,7 +77,7 @@ def read_network(name: str) -> Network:
 
 
 def band_envelopes(signal: Signal) -> Levels:
-    """Return [n, 6] float32 at 50 Hz: the envelopes of the bands."""
+    """Return [n, 6] float32 at 50 Hz: the envelopes of ``BANDS_HZ`` of a signal, as ``prepare`` returns it."""
     envelopes = np.array([envelope(signal, *band_hz) for band_hz in BANDS_HZ])
     n = envelopes.shape[1] // 2
     halved: Levels = (0.5 * (envelopes[:, 0 : 2 * n : 2] + envelopes[:, 1 : 2 * n : 2])).astype(np.float32).T
@@ -79,9 +85,14 @@ def band_envelopes(signal: Signal) -> Levels:
 
 
 def standardise(envelopes: Levels) -> Levels:
-    """Return [n, 6] float32: the logarithms of envelopes [n, 6], each band with mean 0 and deviation 1.
+    """Return [n, 6] float32: the logarithms of envelopes, each band with mean 0 and deviation 1.
 
     A thousandth of its mean is added to each envelope, so that pauses without any noise do not outweigh all else.
+
+    Parameters
+    ----------
+    envelopes : ndarray, [n, 6] float32
+        As ``band_envelopes`` returns them, n > 0.
     """
     levels = np.log(envelopes + np.float32(1e-3) * envelopes.mean(axis=0) + np.float32(1e-9))
     levels = levels - levels.mean(axis=0)

@@ -21,12 +21,23 @@ _SMOOTHING = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 
 
 def changes(values: Values) -> Values:
-    """Return [n - 1, ...]: the differences between neighbours, or a single 0 if there are none."""
+    """Return [n - 1, ...]: the differences between neighbours [n, ...], or a single 0 if there are none."""
     return values[1:] - values[:-1] if len(values) > 1 else np.zeros_like(values)
 
 
 def moments(values: Values) -> tuple[Values, Values, Values, Values]:
-    """Return mean, deviation, skewness and excess kurtosis along the first axis; the last two are 0 for constants."""
+    """Return mean, deviation, skewness and excess kurtosis along the first axis; the last two are 0 for constants.
+
+    Parameters
+    ----------
+    values : ndarray, [n, ...] float64
+        n > 0.
+
+    Returns
+    -------
+    tuple[ndarray, ndarray, ndarray, ndarray]
+        [...] float64 each. The deviation is that of the population.
+    """
     mean = mean_over(values, axis=0)
     centred = values - mean
     squares = centred * centred
@@ -45,12 +56,32 @@ def mean_over(values: Values, axis: int, *, keepdims: bool = False) -> Values:
 
 
 def percentiles(values: Values, shares: Sequence[int]) -> dict[str, Values]:
-    """Return percentiles along the first axis by name, such as ``p05``."""
+    """Return percentiles along the first axis, [...] float64 each, by name, such as ``p05``.
+
+    Parameters
+    ----------
+    values : ndarray, [n, ...] float64
+        n > 0.
+    shares : Sequence[int]
+        In percent.
+    """
     return {f"p{share:02d}": found for share, found in zip(shares, percentile_values(values, shares), strict=True)}
 
 
 def percentile_values(values: Values, shares: Sequence[float]) -> Values:
-    """Return [n_shares, ...]: percentiles along the first axis, interpolated linearly between neighbours."""
+    """Return percentiles along the first axis, interpolated linearly between neighbours.
+
+    Parameters
+    ----------
+    values : ndarray, [n, ...] float64
+        n > 0.
+    shares : Sequence[float]
+        In percent.
+
+    Returns
+    -------
+    ndarray, [n_shares, ...] float64
+    """
     places = np.array(shares) / 100 * (len(values) - 1)
     below = places.astype(np.intp)
     above = np.minimum(below + 1, len(values) - 1)
@@ -61,7 +92,15 @@ def percentile_values(values: Values, shares: Sequence[float]) -> Values:
 
 
 def percentile(values: Values, share: float) -> float:
-    """Return one percentile of [n], as ``percentile_values`` does but without sorting all."""
+    """Return one percentile of values, as ``percentile_values`` does but without sorting all.
+
+    Parameters
+    ----------
+    values : ndarray, [n] float64
+        n > 0.
+    share : float
+        In percent.
+    """
     place = share / 100 * (len(values) - 1)
     below = int(place)
     above = min(below + 1, len(values) - 1)
@@ -71,14 +110,14 @@ def percentile(values: Values, share: float) -> float:
 
 
 def median(values: Values) -> float:
-    """Return the median of [n]."""
+    """Return the median of [n], n > 0."""
     below, above = (len(values) - 1) // 2, len(values) // 2
     parted = np.partition(values, (below, above))
     return 0.5 * float(parted[below] + parted[above])
 
 
 def median_row(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [...] float32: the median along the first axis."""
+    """Return [...] float32: the median of values [n, ...] float32, n > 0, along the first axis."""
     ordered, middle = np.sort(values, axis=0), len(values) // 2
     found: NDArray[np.float32] = (
         ordered[middle] if len(values) % 2 else np.float32(0.5) * (ordered[middle - 1] + ordered[middle])
@@ -129,7 +168,7 @@ def autocorrelation(values: Values) -> Values:
 
 
 def local_maxima(values: Values) -> NDArray[np.intp]:
-    """Return the indices of the inner local maxima, ascending; of a plateau, the first index.
+    """Return the indices of the inner local maxima of [n], ascending; of a plateau, the first index.
 
     ``scipy.signal.find_peaks`` takes the middle of a plateau, and the features are defined with its start.
     """
@@ -138,7 +177,19 @@ def local_maxima(values: Values) -> NDArray[np.intp]:
 
 
 def distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
-    """Return the maxima above the median, ascending; of maxima nearer than ``distance`` only the highest."""
+    """Return the indices of maxima above the median, ascending; of maxima nearer than a distance only the highest.
+
+    Parameters
+    ----------
+    values : ndarray, [n] float64
+        n > 0.
+    distance : int
+        In samples, at least 1.
+
+    Returns
+    -------
+    ndarray, [k] intp
+    """
     maxima = local_maxima(values)
     heights = values[maxima]
     is_high = heights > median(values)
@@ -154,9 +205,23 @@ def distant_maxima(values: Values, distance: int) -> NDArray[np.intp]:
 
 
 def windows(values: NDArray[Any], length: int, step: int) -> NDArray[Any]:
-    """Return [..., n_windows, length]: a view of contiguous values [..., n], one window every ``step``; read it only.
+    """Return a view of values in windows that may overlap; read it only.
 
     ``sliding_window_view`` takes twenty times as long, which counts beside the transforms of a short recording.
+
+    Parameters
+    ----------
+    values : ndarray, [..., n]
+        Contiguous.
+    length : int
+        Of a window, at most n.
+    step : int
+        From the start of one window to that of the next.
+
+    Returns
+    -------
+    ndarray, [..., n_windows, length]
+        ``n_windows = (n - length) // step + 1``.
     """
     n_windows, size = (values.shape[-1] - length) // step + 1, values.itemsize
     shape, strides = (*values.shape[:-1], n_windows, length), (*values.strides[:-1], step * size, size)

@@ -92,24 +92,54 @@ def prepare(samples: NDArray[np.float32], sample_rate_hz: int) -> Signal:
 
 
 def resample(samples: NDArray[np.float32], sample_rate_hz: int) -> Values:
-    """Return mono samples [n] at 4 kHz: [m] float64. Samples that are too large overflow to infinity."""
+    """Resample a recording to 4 kHz; samples that are too large overflow to infinity.
+
+    Parameters
+    ----------
+    samples : ndarray, [n] float32
+        Mono.
+    sample_rate_hz : int
+        Native sample rate.
+
+    Returns
+    -------
+    ndarray, [m] float64
+    """
     return np.asarray(soxr.resample(samples, sample_rate_hz, RATE_HZ), dtype=np.float64)
 
 
 def power_spectra(samples: Values) -> Values:
-    """Return [n_frames, 129] float64: power of Hann-windowed frames of 64 ms every 20 ms, at 4 kHz."""
+    """Return [n_frames, 129] float64: power of Hann-windowed frames of 64 ms every 20 ms.
+
+    Parameters
+    ----------
+    samples : ndarray, [n] float64
+        At 4 kHz, n at least 256, contiguous.
+    """
     spectra = scipy.fft.rfft(windows(samples, N_FFT, HOP_LENGTH) * hann(N_FFT))
     return squared_magnitudes(spectra)
 
 
 def log_mel(power: Values) -> Values:
-    """Return [n_frames, 40] float64: the natural logarithm of the power in 40 mel bands to 1 kHz."""
+    """Return [n_frames, 40] float64: the natural logarithm of the power in 40 mel bands to 1 kHz.
+
+    Parameters
+    ----------
+    power : ndarray, [n_frames, 129] float64
+        As ``power_spectra`` returns it.
+    """
     filters = _filters()
     return np.log(power[:, : len(filters)] @ filters + FLOOR)
 
 
 def mfcc(log_bands: Values) -> Values:
-    """Return [n_frames, 20] float64, in columns: the orthonormal cosine transform of ``log_mel``."""
+    """Return [n_frames, 20] float64, in columns: the orthonormal cosine transform of ``log_mel``.
+
+    Parameters
+    ----------
+    log_bands : ndarray, [n_frames, 40] float64
+        As ``log_mel`` returns it.
+    """
     coefficients: Values = (_cosines() @ log_bands.T).T
     return coefficients
 
@@ -133,7 +163,15 @@ def _cosines() -> Values:
 
 @lru_cache(maxsize=2)
 def mel_filters(n_mels: int = N_MELS, low_hz: float = 0.0, high_hz: float = MEL_MAX_HZ) -> Values:
-    """Return [n_mels, 129] float64: triangles on the mel scale of O'Shaughnessy (1987), each of unit area in Hz."""
+    """Return [n_mels, 129] float64: triangles on the mel scale of O'Shaughnessy (1987), each of unit area in Hz.
+
+    Parameters
+    ----------
+    n_mels : int
+        Number of bands.
+    low_hz, high_hz : float
+        Where the lowest band begins and where the highest ends.
+    """
     low_mel, high_mel = (2595.0 * np.log10(1.0 + hz / 700.0) for hz in (low_hz, high_hz))
     edges_hz = 700.0 * (10.0 ** (np.linspace(low_mel, high_mel, n_mels + 2) / 2595.0) - 1.0)
     low, centre, high = (edges_hz[i : i + n_mels, np.newaxis] for i in range(3))
@@ -146,9 +184,19 @@ def mel_filters(n_mels: int = N_MELS, low_hz: float = 0.0, high_hz: float = MEL_
 
 
 def envelope(signal: Signal, low_hz: float, high_hz: float) -> Values:
-    """Return [n] float64: the magnitude of a band's analytic signal, averaged over each 10 ms.
+    """Return the magnitude of a band's analytic signal, averaged over each 10 ms.
 
-    The band is at least 1.5 times as high as low, so that its two edges do not overlap.
+    Parameters
+    ----------
+    signal : Signal
+        As ``prepare`` returns it.
+    low_hz, high_hz : float
+        The edges of the band. The upper one is at least 1.5 times the lower, so that they do not overlap.
+
+    Returns
+    -------
+    ndarray, [n] float64
+        At 100 Hz.
     """
     length = _length(signal.spectrum)
     bins = _bins(low_hz, high_hz, RATE_HZ / length)

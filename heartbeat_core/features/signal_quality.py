@@ -55,7 +55,7 @@ def judge_signal(quality: Quality, signal: Signal, rhythm_envelopes: Values) -> 
 
 
 def band_shares(signal: Signal) -> list[float]:
-    """Return the share of each of ``BANDS_HZ`` in the energy of the signal."""
+    """Return the share of each of ``BANDS_HZ`` in the energy of a signal that is not silent; their sum is 1."""
     energy = np.square(signal.spectrum.real) + np.square(signal.spectrum.imag)
     hz = np.linspace(0.0, RATE_HZ / 2, len(energy))
     edges = np.searchsorted(hz, [low for low, _ in BANDS_HZ] + [BANDS_HZ[-1][1]])
@@ -65,11 +65,16 @@ def band_shares(signal: Signal) -> list[float]:
 
 
 def sample_entropy(values: Values) -> float:
-    """Return the sample entropy of [n], with windows of 2 values and a tolerance of 0.2 standard deviations.
+    """Return the sample entropy, with windows of 2 values and a tolerance of 0.2 standard deviations.
 
     ``-ln(A / B)``: of all pairs of different windows of 2 values that are alike, B, in A the next values are alike as
     well (Richman, Moorman, Physiological time-series analysis using approximate entropy and sample entropy, Am. J.
     Physiol. 2000). Where no pair is alike, the most that so many values can have; 0 for a constant.
+
+    Parameters
+    ----------
+    values : ndarray, [n] float64
+        Time and memory grow with the square of n.
     """
     n = len(values) - _WINDOW
     if n < 2 or (deviation := float(values.std())) <= FLOOR:

@@ -11,12 +11,24 @@ from heartbeat_core.features.signal import RATE_HZ, mfcc
 
 
 def compute_log_mel(log_mel: Values) -> NDArray[np.float32]:
-    """Return [n_frames, 40] float32: the natural logarithm of the power in 40 mel bands to 1 kHz, every 20 ms."""
+    """Return [n_frames, 40] float32: the natural logarithm of the power in 40 mel bands to 1 kHz, every 20 ms.
+
+    Parameters
+    ----------
+    log_mel : ndarray, [n_frames, 40] float64
+        As ``signal.log_mel`` returns it.
+    """
     return log_mel.astype(np.float32)
 
 
 def compute_mfcc(log_mel: Values) -> NDArray[np.float32]:
-    """Return [40] float32: the means over time of 20 MFCCs, then their standard deviations."""
+    """Return [40] float32: the means over time of 20 MFCCs, then their standard deviations.
+
+    Parameters
+    ----------
+    log_mel : ndarray, [n_frames, 40] float64
+        As ``signal.log_mel`` returns it.
+    """
     return _mean_and_deviation(mfcc(log_mel))
 
 
@@ -24,6 +36,11 @@ def compute_contrast(power: Values) -> NDArray[np.float32]:
     """Return [8] float32: the means over time of the spectral contrast in dB, then its standard deviations.
 
     This is the contrast of Jiang et al. (ICME 2002) in octaves from 100 Hz, as librosa computes it.
+
+    Parameters
+    ----------
+    power : ndarray, [n_frames, 129] float64
+        As ``signal.power_spectra`` returns it.
     """
     # Imported here because it takes a second to load and no other feature set needs it.
     import librosa

@@ -46,14 +46,30 @@ def compute_statistics(power: Values, log_mel: Values, rhythm_envelopes: Values)
 
 
 def dominant(power: Values) -> Values:
-    """Return [2, n_frames] float64: frequency in Hz and log magnitude of the strongest bin of each frame."""
+    """Return [2, n_frames] float64: frequency in Hz and natural log magnitude of the strongest bin of each frame.
+
+    Parameters
+    ----------
+    power : ndarray, [n_frames, 129] float64
+        As ``signal.power_spectra`` returns it.
+    """
     peak = power.argmax(axis=1)
     level = 0.5 * np.log(power[np.arange(len(power)), peak] + FLOOR)
     return np.array([peak * (RATE_HZ / N_FFT), level])
 
 
 def summarise_tracks(tracks: Values) -> dict[str, Values]:
-    """Return for each summary [n_tracks] float64: the tracks [n_tracks, n_frames] over time, and their changes."""
+    """Summarise tracks over time, and their changes from frame to frame.
+
+    Parameters
+    ----------
+    tracks : ndarray, [n_tracks, n_frames] float64
+
+    Returns
+    -------
+    dict[str, ndarray]
+        [n_tracks] float64 for each summary, under the names of ``statistics_columns.TRACK``.
+    """
     over_time = tracks.T
     mean, deviation, skew, kurtosis = moments(over_time)
     steps = changes(over_time)

@@ -59,6 +59,17 @@ _budget = _Budget()
 def read_recording(recording: Recording, limits: Limits) -> bytes:
     """Read one whole recording. Transient errors are followed by another attempt, until the deadline.
 
+    Parameters
+    ----------
+    recording : Recording
+    limits : Limits
+        Its limit on bytes, and its deadline.
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
     Raises
     ------
     RecordingNotFound, RecordingUnreadable
@@ -114,10 +125,16 @@ def read_recordings(
     threads of a process together hold no more than ``READ_AHEAD_BYTES`` of them. Local files are read one by one: to
     hand them over from another thread takes five times as long as to read them.
 
+    Parameters
+    ----------
+    recordings : Iterable[Recording]
+    limits : Limits
+        As for ``read_recording``.
+
     Raises
     ------
     StorageError
-        The store does not answer at all.
+        The store does not answer at all, or refuses the credentials of this process.
     """
 
     def attempt(recording: Recording) -> bytes | RecordingError:

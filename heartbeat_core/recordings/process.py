@@ -30,14 +30,31 @@ class RecordingResult:
 
     Attributes
     ----------
+    recording : Recording
+    audio_sha256 : str
+        SHA-256 (hex) of the file's bytes.
+    size_bytes : int
+        Of the file.
+    format, subtype : str
+        Container and encoding, by their names in libsndfile.
+    sample_rate_hz : int
+        Native sample rate.
+    channels : int
+        Number of channels in the file.
     n_samples : int
         Number of decoded samples of one channel. ``header_n_samples`` is the claim of the header, None if unknown.
+    duration_s : float
+        Of the decoded samples.
     truncated : bool
         The data ends before the length that the header claims.
+    quality : Quality
+        Of the waveform as it was recorded.
     frames : ndarray, [n_frames, 2] float32
         Hz, linear magnitude; unpadded, cut to the length of the reference.
     n_frames_cut : int
         Number of frames beyond the length of the reference.
+    placement : Placement
+        Where the frames lie within the reference.
     features : Mapping[str, ndarray of float32]
         The requested vectors, [n_columns] each, by feature set.
     lists : Mapping[str, ndarray of float32]
@@ -85,10 +102,18 @@ def process(
     feature_sets : Sequence[str]
         Vector sets to compute as well.
 
+    Returns
+    -------
+    RecordingResult
+
     Raises
     ------
     RecordingError
         A named subclass that says at which stage and why the recording cannot be processed.
+    ConfigError
+        A feature set is unknown, or its function cannot be loaded.
+    ValueError
+        A feature set cannot be computed from a recording alone.
     """
     waveform = decode.decode(data, limits)
     return process_waveform(recording, data, waveform, recipe, reference, feature_sets)
@@ -102,7 +127,7 @@ def process_waveform(
     reference: Reference,
     feature_sets: Sequence[str] = (),
 ) -> RecordingResult:
-    """Compute the facts, aligned frames and features of one decoded recording; raises as ``process``.
+    """Compute the facts, aligned frames and features of one decoded recording; returns and raises as ``process``.
 
     Parameters
     ----------

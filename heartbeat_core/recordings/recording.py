@@ -20,21 +20,45 @@ USUAL_SIZE_BYTES = 2**16
 class Recording:
     """What is known of a recording before its bytes are read.
 
-    ``uri`` opens it, ``relative_path`` is its place below the input that it was found in, ``size_bytes`` is None
-    where only reading tells. ``version`` is what the store said of its content when it was listed (an ETag, or size
-    and time), None where it says nothing. ``label`` (the labels that it may have, joined by ``|``),
-    ``patient_id``, ``device`` and ``database`` come from a label file, the patient from a manifest as well.
-
     An address in a manifest may contain a secret. Then ``uri`` is the address without it, ``manifest`` and
-    ``manifest_row`` say where the whole address is, and ``query_digest`` stands for what its query names.
+    ``manifest_row`` say where the whole address is, and ``query_digest`` stands for what its query names. If names are
+    salted, ``uri`` and ``relative_path`` are pseudonyms.
 
-    ``modified`` is when the store says that it was last modified, None where it says nothing. ``kept`` are its cells
-    in the columns that the user keeps, as text, in the order in which they were named.
+    Attributes
+    ----------
+    uri : str
+        It opens the recording, unless there is a ``location``.
+    relative_path : str
+        Its place below the input that it was found in.
+    size_bytes : int | None
+        None where only reading tells.
+    version : str | None
+        What the store said of its content when it was listed (an ETag, or size and time); None where it says nothing.
+    label : str | None
+        The labels that it may have, joined by ``|``, from a label file.
+    patient_id : str | None
+        From a label file or a manifest.
+    device, database : str | None
+        From a label file.
+    manifest : str | None
+    manifest_row : int | None
+    query_digest : str | None
+    modified : datetime | None
+        When the store says that it was last modified; None where it says nothing.
+    kept : tuple[str | None, ...]
+        Its cells in the columns that the user keeps, as text, in the order in which they were named.
+    stored_in : str | None
+        The part of other results that holds its features; None where its audio has to be read.
+    sealed : str | None
+        Of a recording with a salted name: where it is, encrypted.
+    location : str | None
+        The same in plain, for the process that opens it; it is stored nowhere.
 
-    ``stored_in`` is the part of other results that holds its features, None where its audio has to be read.
-
-    If names are salted, ``uri`` and ``relative_path`` are pseudonyms. ``sealed`` is where the recording is, encrypted;
-    ``location`` is the same in plain, for the process that opens it, and is stored nowhere.
+    Examples
+    --------
+    >>> recording = Recording("s3://clinic/a/1.wav", "a/1.wav")
+    >>> recording.public_uri, recording.recording_id
+    ('s3://clinic/a/1.wav', '183618afb7c1f995')
     """
 
     uri: str
@@ -94,7 +118,16 @@ def _identity_sha256(uri: str, digest: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One recording that could not be processed, and why."""
+    """One recording that could not be processed, and why.
+
+    Attributes
+    ----------
+    recording : Recording
+    stage, error_type : str
+        Those of the ``RecordingError``: the step that failed, and the stable name of the failure.
+    message : str
+        One line.
+    """
 
     recording: Recording
     stage: str
