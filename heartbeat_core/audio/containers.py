@@ -134,7 +134,8 @@ def find_data(data: bytes, layout: Layout) -> Extent | None:
 
 def _data_extent(data: bytes, layout: Layout, chunk: int, size: int) -> Extent:
     field, size_at = layout.size, chunk + len(layout.tag)
-    if layout is _RF64 and size == 0xFFFF_FFFF and data[12:16] == b"ds64":
+    has_size = data[12:16] == b"ds64" and len(data) >= _RF64_SIZE_AT + _U64_LE.size
+    if layout is _RF64 and size == 0xFFFF_FFFF and has_size:
         field, size_at = _U64_LE, _RF64_SIZE_AT
         (size,) = field.unpack_from(data, size_at)
     start = chunk + layout.header + layout.preamble
@@ -150,7 +151,7 @@ def _goes_on(data: bytes, layout: Layout, start: int) -> bool:
 
     A program that was stopped, or that cannot return to its header, does not update either size.
     """
-    if layout.file_size is None or start >= len(data):
+    if layout.file_size is None or start >= len(data) or layout.file_size_at + layout.file_size.size > len(data):
         return False
     (size,) = layout.file_size.unpack_from(data, layout.file_size_at)
     return size in _SIZE_UNKNOWN or size <= start

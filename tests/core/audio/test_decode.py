@@ -13,7 +13,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -572,6 +572,30 @@ def test_damage_gives_finite_samples_or_a_named_error(data: bytes) -> None:
     else:
         assert isinstance(waveform, RecordingError)
         assert waveform.stage == "decode"
+
+
+MAGICS = (
+    *(b"RIFF\xff\xff\xff\xffWAVE", b"RIFX\0\0\0\0WAVE", b"RF64\xff\xff\xff\xffWAVE", b"FORM\0\0\0\0AIFF"),
+    *(b"caff\0\1\0\0", b".snd", b"dns.", bytes.fromhex("72696666 2e91cf11 a5d628db 04c10000") + bytes(8) + b"wave"),
+)
+TAGS = (b"ds64", b"data", b"fmt ", b"SSND", b"COMM", bytes.fromhex("64617461 f3acd311 8cd100c0 4f8edb8a"))
+SIZES = (bytes(4), b"\xff" * 4, bytes(8), b"\xff" * 8, b"\x10\0\0\0", b"\0\0\0\x10")
+
+
+@settings(max_examples=1_000, derandomize=True)
+@given(
+    st.sampled_from(MAGICS),
+    st.lists(
+        st.tuples(st.sampled_from(TAGS), st.sampled_from(SIZES), st.just(b"") | st.binary(max_size=24)), max_size=3
+    ),
+)
+@example(MAGICS[2], [(b"ds64", bytes(4), b""), (b"data", b"\xff" * 4, b"")])
+@example(MAGICS[2], [(b"data", bytes(4), b"xx")])
+def test_few_chunks_are_refused_by_name(magic: bytes, chunks: list[tuple[bytes, bytes, bytes]]) -> None:
+    """A file that ends where a field of its container should be: one such file had ended a whole job."""
+    data = magic + b"".join(map(b"".join, chunks))
+    for read in (read_header, decode):
+        assert isinstance(outcome(read, data, Limits()), Header | Waveform | RecordingError)
 
 
 @settings(max_examples=200, derandomize=True)
