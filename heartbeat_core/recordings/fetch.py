@@ -102,6 +102,10 @@ def read_recording(recording: Recording, limits: Limits) -> bytes:
     except InputError as error:
         told = str(error) if recording.location is None else f"{shown}: {shown_reason(recording, error)}"
         raise RecordingUnreadable(told) from None
+    except StorageError as error:  # The store cannot be made, and the message names the place.
+        if recording.location is None:
+            raise
+        raise type(error)(f"{shown}: {shown_reason(recording, error)}") from None
     except storage.store_errors(ValueError) as error:  # ValueError: the client refuses the name
         if store.is_about_credentials(error):
             raise StorageError(f"{shown}: {shown_reason(recording, error)}") from None

@@ -30,6 +30,7 @@ from heartbeat_core.errors import (
     RecordingNotFound,
     RecordingUnreadable,
     StorageError,
+    StoreUnavailable,
 )
 from heartbeat_core.recordings import fetch
 from heartbeat_core.recordings.fetch import READ_AHEAD
@@ -565,6 +566,28 @@ class Away(MemoryFileSystem):
 
     def cat_file(self, path: str, *_: object, **__: object) -> bytes:
         raise ConnectionResetError("connection lost")
+
+
+class NeverMade(MemoryFileSystem):
+    """A store whose client connects when it is made, and cannot."""
+
+    protocol = "nevermade"
+    cachable = False
+
+    def __init__(self, **_: object) -> None:
+        raise ConnectionRefusedError("refused")
+
+
+def test_a_store_that_cannot_be_reached_tells_no_salted_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_registry, "nevermade", NeverMade)
+    plain = Recording("nevermade://host/Ana/1.wav", "Ana/1.wav")
+    with pytest.raises(StoreUnavailable, match=r"^nevermade://host/Ana/1\.wav: "):
+        fetch.read_recording(plain, Limits())
+    salted = Recording("salted/12.wav", "12.wav", location=plain.uri)
+    with pytest.raises(StoreUnavailable) as caught:
+        fetch.read_recording(salted, Limits())
+    assert "12.wav" in str(caught.value)
+    assert "Ana" not in str(caught.value)
 
 
 class OneIsAway(Away):
