@@ -51,6 +51,7 @@ LOCAL_CONFIG = {
 }
 
 _PATIENCE_S = 2.0
+"""How long a scheduler or its workers may take before a person is told."""
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def connect(
     shared: str,
     access: storage.Access,
     worth: int | None = None,
-    tell: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Connection]:
     """Connect to the cluster, and close at the end what this call has started.
 
@@ -73,8 +74,8 @@ def connect(
         How it is reached.
     worth : int | None
         How many workers the work is worth. On this machine no more are started, unless the settings give a number.
-    tell : Callable[[str], None] | None
-        Takes a line where a scheduler or its workers let this process wait; None says nothing.
+    tell : Callable[[str], None]
+        Takes a line where a scheduler or its workers let this process wait.
 
     Raises
     ------
@@ -253,7 +254,7 @@ def _load_dashboard_when_asked(cluster: LocalCluster) -> None:
 
 
 @contextmanager
-def _remote(settings: ClusterSettings, tell: Callable[[str], None] | None) -> Iterator[Client]:
+def _remote(settings: ClusterSettings, tell: Callable[[str], None]) -> Iterator[Client]:
     # The runner reports a lost scheduler, once.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     where = settings.address or settings.scheduler_file
@@ -289,9 +290,9 @@ def _remote(settings: ClusterSettings, tell: Callable[[str], None] | None) -> It
 
 
 @contextmanager
-def _waiting(message: str, tell: Callable[[str], None] | None) -> Iterator[None]:
+def _waiting(message: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Tell the message once the block has taken as long as makes a person wonder."""
-    timer = Timer(_PATIENCE_S, tell or (lambda _: None), [message])
+    timer = Timer(_PATIENCE_S, tell, [message])
     timer.daemon = True
     timer.start()
     try:
