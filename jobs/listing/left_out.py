@@ -71,12 +71,14 @@ class LeftOut:
         Parameters
         ----------
         with_names : bool
-            Whether to name the first recording whose name is not UTF-8. Manifests are named in any case.
+            Whether to name the endings of skipped files, in which a name may stand, and the first recording whose name
+            is not UTF-8. Manifests are named in any case.
         """
         if self.n_filtered:
             yield f"{self.n_filtered} left out by the filters"
         if self.skipped:
-            yield f"{counted(self.n_skipped, 'other file')} skipped ({self._endings()})"
+            endings = f" ({self._endings()})" if with_names else ""
+            yield f"{counted(self.n_skipped, 'other file')} skipped{endings}"
         if self.n_special:
             yield f"{counted(self.n_special, 'special file')} skipped"
         if self.n_not_utf8:
