@@ -119,9 +119,10 @@ def test_recordings_that_the_model_was_trained_on_are_told(tmp_path: Path) -> No
     digests = [first.ljust(64, "0"), "ab" * 32]
     rows = sure(ORIGINAL_LABELS, a="murmur", b="normal")
     truth = write_truth(tmp_path, {"a.flac": ("abnormal", "1"), "b.flac": ("normal", "1")}, ("source_label", "quality"))
-    for model_id, told in ((manifest.model_id, True), ("another@12", False)):
+    other_version = f"{manifest.name}@{'0' * 64}"
+    for number, (model_id, told) in enumerate([(manifest.model_id, True), (other_version, False), ("mine@12", False)]):
         results = write_results(
-            tmp_path / model_id[:3], ORIGINAL_LABELS, rows, ["c.wav"], model_id=model_id, audio_sha256=digests
+            tmp_path / str(number), ORIGINAL_LABELS, rows, ["c.wav"], model_id=model_id, audio_sha256=digests
         )
         printed = done("score", results, "--truth", truth, "--challenge", "cinc2016")
         note = f"{results}: the model was trained on 1 of 3 recordings: its scores are too good"
