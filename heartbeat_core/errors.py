@@ -69,7 +69,7 @@ class StoreUnavailable(StorageError):
 
 
 class TrainingDiverged(JobError):
-    """The outputs of a trained model are NaN."""
+    """The outputs of a trained model are infinite or NaN."""
 
 
 class RecordingError(HeartbeatError):

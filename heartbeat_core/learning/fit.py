@@ -205,10 +205,10 @@ def _informative(rows: Examples) -> Examples:
 
 
 def _fit_model(recipe: Recipe, rows: Examples, seed: int, reference: Reference | None, on_step: OnStep) -> Model:
-    """Fit the recipe's model; raises TrainingDiverged if its outputs are NaN."""
+    """Fit the recipe's model; raises TrainingDiverged if its outputs are infinite or NaN."""
     weighted = _weighted(recipe, rows)
     model = implementation_of(recipe).fit(recipe, weighted.inputs, weighted.targets, seed, reference, on_step)
-    if np.isnan(model.logits(rows.inputs[:1])).any():
+    if not np.isfinite(model.logits(rows.inputs[:1])).all():
         raise TrainingDiverged(
             f"recipe '{recipe.name}': the training diverged, and the model's outputs are no numbers: lower "
             f"training.learning_rate ({recipe.training.learning_rate:g})"

@@ -155,7 +155,8 @@ def status_lines(found: Status) -> list[str]:
         ]
     for driver in found.drivers:
         ago = max(0, round(time.time() - driver.seen_at))
-        done = "" if found.job == "evaluate" else f", {counted(driver.done, 'recording')} done"
+        failed = f", {driver.failed} failed" if driver.failed else ""
+        done = "" if found.job == "evaluate" else f", {counted(driver.done, 'recording')} done{failed}"
         lines.append(f"driver on {driver.host}, process {driver.pid}: heard from {ago} s ago{done}")
     return lines
 

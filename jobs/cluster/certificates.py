@@ -75,7 +75,7 @@ def make_certs(folder: str, hosts: Sequence[str], days: int) -> Certificates:
     OutputError
         The folder cannot be used.
     ValueError
-        A host name is not ASCII.
+        A host name has no form in ASCII (IDNA).
     """
     place = _prepare(folder)
     now = datetime.now(UTC).replace(microsecond=0)
@@ -140,7 +140,7 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        return x509.DNSName(host if host.isascii() else host.encode("idna").decode())
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

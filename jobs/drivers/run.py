@@ -345,7 +345,7 @@ def run_shards(
 
         def take(commit: Commit) -> None:
             run.commits[commit.shard] = commit
-            presence.finished(commit.shard, commit.listed, commit.failed)
+            presence.finished(commit.shard, commit.listed - commit.failed, commit.failed)
             shown.advance(commit.listed, commit.failed)
             log_commit(run.ledger.out, commit, console)
             take_metrics([commit])

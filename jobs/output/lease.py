@@ -104,7 +104,7 @@ class Presence:
         shard : int
             Its number.
         done, failed : int
-            How many recordings it has, and how many of them failed.
+            How many of its recordings succeeded, and how many failed.
         """
         self.shards.discard(shard)
         self.done += done

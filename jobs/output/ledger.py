@@ -17,6 +17,7 @@ and no journal counts.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,7 @@ DRIVERS_FOLDER = "_drivers"
 HISTORY_FOLDER = "_history"
 REPORT_FOLDER = "_report"
 RECORDS_AT_ONCE = 16
+_RECORD_NAME = re.compile(r"part-([0-9]{6,})\.json")
 """How many commit records are read at the same time."""
 
 
@@ -247,9 +249,9 @@ class Ledger:
     def committed(self) -> set[int]:
         """Return the numbers of the shards that have a commit record."""
         folder = storage.join(self.out, COMMITS_FOLDER)
-        # Beside the records, a writer that was killed may have left a temporary file.
-        names = (name for name in storage.list_names(folder) if name.startswith("part-") and name.endswith(".json"))
-        return {int(name[len("part-") : -len(".json")]) for name in names}
+        # Beside the records, a writer that was killed may have left a temporary file, and people their copies.
+        found = (_RECORD_NAME.fullmatch(name) for name in storage.list_names(folder))
+        return {int(record[1]) for record in found if record is not None}
 
     def commits(self, shards: Iterable[int]) -> dict[int, Commit]:
         """Read the commit records of shards that have one, by shard; raises as ``find_commit``.

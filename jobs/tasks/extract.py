@@ -100,9 +100,8 @@ def extract(chunk: Chunk, job: ExtractJob) -> int:
     Raises
     ------
     JobError
-        A recording is missing, or has changed since the dataset was built.
-    RecordingError
-        A recording cannot be decoded within the limits, or no inputs can be computed for it.
+        A recording is missing, has changed since the dataset was built, cannot be decoded within the limits, or no
+        inputs can be computed for it.
     """
     with storage.using(job.access, job.patience_s):
         uri = _part_uri(job.out, input_key(job.recipe), chunk.index)
@@ -151,7 +150,7 @@ def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
 
     Raises
     ------
-    JobError, RecordingError
+    JobError
         As ``extract``.
     """
     recordings = [Recording(uri, "") for uri, _, _ in chunk.recordings]
@@ -164,7 +163,12 @@ def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
                 raise JobError(f"{shown}: a recording of the dataset can't be read any more: {data}")
             if hashlib.sha256(data).hexdigest() != digest:
                 raise JobError(f"{shown}: changed since the dataset was built: build it again in a new folder")
-            rows.append(compute_inputs(decode.decode(data, limits), recipe, person))
+            try:
+                rows.append(compute_inputs(decode.decode(data, limits), recipe, person))
+            except RecordingError as error:
+                raise JobError(
+                    f"{shown}: a recording of the dataset can't be used here: {error}"
+                ) from None
     return rows
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from heartbeat_core import storage
 from heartbeat_core.bundles.drift import measure_drift
+from heartbeat_core.errors import JobError
 from heartbeat_core.formats.parquet import to_parquet
 from heartbeat_core.recordings.process import RecordingResult
 from heartbeat_core.recordings.recording import Failure, Recording
@@ -71,10 +72,8 @@ def reclassify_shard(shard: Shard, job: ReclassifyJob) -> Commit:
         The driver was asked to stop before the shard began to commit.
     InputError
         The part is damaged.
-    FileNotFoundError
-        The part is not there any more.
     UsageError, JobError
-        As ``classify_shard``.
+        As ``classify_shard``; JobError also where the part is gone.
     """
     name = shard.recordings[0].stored_in
     if name is None:
@@ -85,7 +84,13 @@ def reclassify_shard(shard: Shard, job: ReclassifyJob) -> Commit:
     def process(leave_out: Collection[str], clock: StageClock) -> tuple[Parts, list[Failure]]:
         uri = storage.join(job.features, name)
         with clock.reads():
-            part = storage.read(uri)
+            try:
+                part = storage.read(uri)
+            except FileNotFoundError:
+                raise JobError(
+                    f"{storage.display(uri)}: gone since the features were listed, by compact or by hand: reclassify "
+                    "into a new folder"
+                ) from None
         with naming(uri):
             return _process(shard, job.classify, facts, part, leave_out, clock)
 

@@ -273,12 +273,13 @@ def test_too_few_patients_for_the_inner_folds_name_the_setting() -> None:
         fit(chosen, rows, seed=0)
 
 
+@pytest.mark.parametrize("worth", [np.nan, np.inf])
 @pytest.mark.parametrize("number", [0, 1, 3])
-def test_a_divergence_in_any_fold_is_told(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_divergence_in_any_fold_is_told(monkeypatch: pytest.MonkeyPatch, number: int, worth: float) -> None:
     class Diverging(Spy):
         def logits(self, inputs: Any) -> NDArray[np.float64]:
             found = super().logits(inputs)
-            return found * np.nan if len(self.calls) == number + 1 else found
+            return found * worth if len(self.calls) == number + 1 else found
 
     spy = Diverging()
     monkeypatch.setattr("heartbeat_core.learning.fit.implementation_of", lambda recipe: spy)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from jobs.cli.printing import print_predictions, print_status
 from jobs.cli.records import print_json, watch
 from jobs.drivers.classify import classify
 from jobs.logs import JsonLines, json_lines
+from jobs.output.lease import Driver
 from jobs.output.status import Status, read_status
 from jobs.settings import JobSettings
 from tests.commands import done
@@ -147,6 +151,16 @@ def test_one_is_no_plural(capsys: pytest.CaptureFixture[str]) -> None:
     print_status(_state(listed=2, shards=3))
     assert "2 recordings listed" in (text := capsys.readouterr().out)
     assert "0 of 3 shards committed" in text
+
+
+def test_a_driver_is_shown_with_what_it_has_done(capsys: pytest.CaptureFixture[str]) -> None:
+    driver = Driver("d", "ward-7", 4711, 0.0, time.time() - 3, done=8, failed=2)
+    print_status(_state(drivers=(driver, replace(driver, pid=4712, done=1, failed=0))))
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"driver on ward-7, process 4711: heard from [34] s ago, 8 recordings done, 2 failed", lines[-2]
+    )
+    assert re.fullmatch(r"driver on ward-7, process 4712: heard from [34] s ago, 1 recording done", lines[-1])
 
 
 def test_a_watch_ends_when_the_job_is_finished_or_nobody_works() -> None:

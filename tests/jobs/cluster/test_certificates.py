@@ -38,6 +38,12 @@ def load(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
+def test_a_host_name_outside_ascii_is_written_in_its_ascii_form(tmp_path: Path) -> None:
+    made = make_certs(str(tmp_path / "certs"), ("klinik-münchen.example", "x" * 64), 30)
+    names = load(made.cert_file).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["xn--klinik-mnchen-3ob.example", "x" * 64]
+
+
 def test_the_files_and_their_modes(made: Certificates, tmp_path: Path) -> None:
     folder = tmp_path / "certs"
     assert sorted(tree(folder)) == sorted(NAMES)

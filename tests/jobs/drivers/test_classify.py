@@ -32,6 +32,7 @@ from heartbeat_core.results.schema import FAILURES, features_schema, predictions
 from heartbeat_core.settings import Limits
 from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.predict import predict
+from jobs.drivers.run import Run, count
 from jobs.output.ledger import Ledger, Totals
 from jobs.output.newest import read_failures
 from jobs.output.status import read_status
@@ -531,6 +532,27 @@ def test_failures_can_be_read_though_nothing_failed(
     assert summary.errors == {"not_audio": 1}
     assert len(list((tmp_path / "more" / "failures").iterdir())) == 2
     assert [row["error_type"] for row in read_failures(str(tmp_path / "more"))] == ["not_audio"]
+
+
+def test_a_driver_tells_what_succeeded_and_what_failed(
+    library: Path,
+    bundle: Path,
+    tmp_path: Path,
+    console: Console,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = []
+
+    def noting(run: Run) -> Totals:
+        told.append((run.presence.done, run.presence.failed))
+        return count(run)
+
+    monkeypatch.setattr("jobs.drivers.run.count", noting)
+    (tmp_path / "a.wav").write_text("text")
+    inputs = [str(library), str(tmp_path / "a.wav")]
+    classify(inputs, str(tmp_path / "out"), settings_for(bundle), console)
+    assert told == [(sum(COUNTS.values()), 1)]
 
 
 def test_only_broken_recordings(bundle: Path, tmp_path: Path, console: Console, in_process: None) -> None:

@@ -12,13 +12,14 @@ import pyarrow.dataset
 import pytest
 from rich.console import Console
 
-from heartbeat_core.errors import InputError, OutputError, UsageError
+from heartbeat_core.errors import InputError, JobError, OutputError, UsageError
 from jobs.drivers.classify import classify
 from jobs.drivers.compact import compact
 from jobs.drivers.reclassify import ReclassifySummary, reclassify
 from jobs.output.ledger import Totals
 from jobs.output.status import read_status
 from jobs.settings import JobSettings
+from jobs.tasks.shards import once
 from tests.commands import done, refused
 from tests.helpers import COUNTS, LIMITS, heart_bytes, read_rows, write_csv
 
@@ -246,3 +247,17 @@ def test_damaged_files_are_named(again: Again, tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(InputError, match=f"{part}: not a Parquet file"):
         again.reclassify()
+
+
+def test_features_that_are_compacted_meanwhile_are_told(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compacted_first(*arguments: Any) -> Any:
+        compact(str(again.results), again.console)
+        return once(*arguments)
+
+    monkeypatch.setattr("jobs.tasks.reclassify.once", compacted_first)
+    told = r"part-\d{6}\.parquet: gone since the features were listed, by compact or by hand: reclassify into a new"
+    with pytest.raises(JobError, match=f"^{again.results}/features/{told} folder$"):
+        again.reclassify()
+    again.out = again.folder / "new"
+    monkeypatch.undo()
+    assert again.reclassify().n_stored == N_GOOD

@@ -179,6 +179,15 @@ def test_reconcile_refuses_what_does_not_add_up(tmp_path: Path, listed: tuple[in
         reconcile(3, 5, committed(ledger))
 
 
+@pytest.mark.parametrize(
+    "name", ["part-000001 (copy).json", "part-x.json", "part-1.json", "part-000001.json~", "a.txt"]
+)
+def test_other_files_beside_the_commit_records_are_passed_over(tmp_path: Path, name: str) -> None:
+    write_commit(tmp_path, 0, 3)
+    (tmp_path / "_commits" / name).write_text("{}")
+    assert Ledger(str(tmp_path)).committed() == {0}
+
+
 def test_commit_records_are_read_side_by_side_and_damaged_ones_named(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path))
     assert committed(ledger) == {}

@@ -152,6 +152,15 @@ def test_a_recording_that_is_gone_is_refused(paths: list[Path], recipe: Recipe) 
     assert "\n" not in text
 
 
+def test_a_recording_that_cannot_be_decoded_any_more_is_named(paths: list[Path], recipe: Recipe) -> None:
+    with pytest.raises(JobError) as caught:
+        compute_chunk(chunk_of(paths), recipe, Limits(max_duration_s=0.5))
+    text = str(caught.value)
+    assert text.startswith(f"{paths[0]}: a recording of the dataset can't be used here: ")
+    assert "0.5" in text
+    assert "\n" not in text
+
+
 def test_an_addresss_secret_is_not_told(recipe: Recipe) -> None:
     chunk = Chunk(0, (("http://user:hunter2@127.0.0.1:9/a.wav?token=hunter2", "0" * 64, "p"),))
     with pytest.raises(JobError) as caught:
