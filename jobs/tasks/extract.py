@@ -166,9 +166,7 @@ def compute_chunk(chunk: Chunk, recipe: Recipe, limits: Limits) -> list[Inputs]:
             try:
                 rows.append(compute_inputs(decode.decode(data, limits), recipe, person))
             except RecordingError as error:
-                raise JobError(
-                    f"{shown}: a recording of the dataset can't be used here: {error}"
-                ) from None
+                raise JobError(f"{shown}: a recording of the dataset can't be used here: {error}") from None
     return rows
 
 
