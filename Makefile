@@ -54,7 +54,7 @@ $(addprefix bench-,$(BENCHMARKS)): bench-%: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.$(subst -,_,$*) $(ARGS)
 
 peers: $(STAMP) ## install what the benchmarks compare heartbeat with: Ray Data, PySpark (needs Java 17), stumpy
-	$(BIN)/python $(PIP) install --constraint requirements.lock '.[peers]'
+	$(BIN)/python $(PIP) install --constraint requirements.lock --no-build-isolation --editable '.[peers]'
 
 faults: $(STAMP) ## break store, workers, drivers and files on purpose; half an hour: make faults ARGS="soak kills"
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -142,7 +142,7 @@ def with_pyarrow(results: Path, name: str, schema: pa.Schema) -> Sums:
 
 
 def with_spark(results: Path, name: str, schema: pa.Schema) -> Sums:
-    sql = pytest.importorskip("pyspark.sql", reason="PySpark is not installed: pip install '.[peers]'")
+    sql = pytest.importorskip("pyspark.sql", reason="PySpark is not installed: make peers")
     os.environ["PYSPARK_PYTHON"] = sys.executable
     config = {"spark.ui.enabled": "false", "spark.sql.session.timeZone": "UTC"}
     spark = sql.SparkSession.builder.master("local[1]").appName("readers").config(map=config).getOrCreate()
