@@ -84,6 +84,6 @@ def test_two_servers_of_s3_run_side_by_side(tmp_path: Path) -> None:
 def test_make_installs_the_checkout_in_place() -> None:
     """With a copy in the environment, what runs in the checkout is partly the copy and partly the checkout."""
     makefile = (Path(__file__).parents[1] / "Makefile").read_text()
-    installs = re.findall(r"\$\(PIP\) install .* '?\.(?:\[\w+\])?'?$", makefile, re.MULTILINE)
+    installs = re.findall(r"\$\(BIN\)/python \$\(PIP\) install .* '?\.(?:\[\w+\])?'?$", makefile, re.MULTILINE)
     assert len(installs) == 2
     assert all("--editable ." in line or "--editable '." in line for line in installs)
