@@ -130,7 +130,7 @@ def join(folder: str, *names: str) -> str:
 
 def display(uri: str) -> str:
     """Return a URI as a person would type it: local files as paths."""
-    return uri.removeprefix(LOCAL)
+    return uri.removeprefix(LOCAL) if uri != "file:" else "/"  # The root of the file system, less its slash.
 
 
 def is_local(uri: str) -> bool:

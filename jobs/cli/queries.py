@@ -167,7 +167,7 @@ def _tell_unfinished(output: str) -> None:
     """Say that more rows will come, where a job is not finished."""
     from heartbeat_core import storage
     from heartbeat_core.storage.uris import SUCCESS_NAME
-    from jobs.output.ledger import RUN_NAME
+    from jobs.output.places import RUN_NAME
 
     is_there = [storage.find(storage.join(storage.to_uri(output), name)) for name in (RUN_NAME, SUCCESS_NAME)]
     if is_there[0] is not None and is_there[1] is None:

@@ -25,8 +25,9 @@ from heartbeat_core.results.files import read_file
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage.uris import COMPACT_PREFIX, FAILURES, ROWS_FOLDER, TABLES
 from jobs.output.lease import present
-from jobs.output.ledger import COMPACT_FOLDER, Ledger, Totals
+from jobs.output.ledger import Ledger, Totals
 from jobs.output.newest import newest_generations, newest_rows
+from jobs.output.places import COMPACT_FOLDER
 from jobs.output.status import Status, read_status
 from jobs.progress import meter
 

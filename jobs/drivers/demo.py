@@ -15,8 +15,9 @@ from heartbeat_core.labels import ORIGINAL_LABELS
 from heartbeat_core.results.folder import Results
 from jobs.drivers.classify import ClassifySummary, classify
 from jobs.drivers.report import PAGE_NAME
-from jobs.output.ledger import by_count, list_output
+from jobs.output.ledger import by_count
 from jobs.output.newest import read_failures
+from jobs.output.places import list_output
 from jobs.settings import JobSettings
 
 SEED = 2011

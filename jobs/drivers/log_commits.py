@@ -11,7 +11,8 @@ from heartbeat_core.errors import InputError, StorageError
 from heartbeat_core.formats.parquet import from_parquet
 from heartbeat_core.storage.uris import FAILURES
 from jobs.logs import json_lines
-from jobs.output.ledger import Commit, part_uri
+from jobs.output.ledger import Commit
+from jobs.output.places import part_uri
 
 _COLUMNS = ["recording_id", "uri", "stage", "error_type", "message"]
 

@@ -40,9 +40,10 @@ from jobs.drivers.run import (
 from jobs.listing.again import look_again
 from jobs.listing.pseudonyms import check_salt, located, pseudonyms
 from jobs.listing.shards import make_shards
-from jobs.output.ledger import RUN_NAME, by_count, count_errors, count_labels, part_name
+from jobs.output.ledger import by_count, count_errors, count_labels
 from jobs.output.model import keep_manifest
 from jobs.output.newest import newest_recordings, read_newest
+from jobs.output.places import RUN_NAME, part_name
 from jobs.output.plans import PlanFolder
 from jobs.output.provenance import recorded
 from jobs.output.status import read_status

@@ -42,9 +42,10 @@ from heartbeat_core.results.sample import Sample, numbers_table, read_sample
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, ROWS_FOLDER
 from jobs.output.duplicates import count_duplicates
-from jobs.output.ledger import REPORT_FOLDER, RUN_NAME, Commit, Ledger, by_count, part_name
+from jobs.output.ledger import Commit, Ledger, by_count
 from jobs.output.model import find_manifest
 from jobs.output.newest import count_newest, newest_generations, newest_rows
+from jobs.output.places import REPORT_FOLDER, RUN_NAME, part_name
 from jobs.output.status import Status, read_state
 
 PAGE_NAME = "report.html"

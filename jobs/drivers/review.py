@@ -56,8 +56,8 @@ from heartbeat_core.reviewing.picture import draw, hear
 from heartbeat_core.reviewing.verdicts import Verdict, name_some, read_verdicts, settle
 from heartbeat_core.settings import Limits
 from jobs.listing.pseudonyms import check_salt, opened
-from jobs.output.ledger import RUN_NAME
 from jobs.output.newest import newest_recordings, read_newest
+from jobs.output.places import RUN_NAME
 from jobs.output.reviews import ReviewFolder
 from jobs.output.status import read_status
 from jobs.progress import meter

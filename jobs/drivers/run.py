@@ -28,7 +28,8 @@ from jobs.listing.listing import Listing
 from jobs.listing.shards import RECORDING_BYTES, Shard
 from jobs.logs import json_lines
 from jobs.output.lease import BEAT_S, Presence, present
-from jobs.output.ledger import RUN_NAME, Commit, Ledger, Totals, reconcile
+from jobs.output.ledger import Commit, Ledger, Totals, reconcile
+from jobs.output.places import RUN_NAME
 from jobs.output.plans import Generation, PlanFolder, PlannedShard, Replaced, sum_replaced
 from jobs.output.provenance import describe_origin, recorded
 from jobs.progress import meter

@@ -43,7 +43,7 @@ from jobs.cluster.connect import connect
 from jobs.cluster.runner import Tasks, run_tasks
 from jobs.drivers.reach import reaching
 from jobs.drivers.run import announced
-from jobs.output.ledger import list_output
+from jobs.output.places import list_output, output_uri
 from jobs.progress import meter
 from jobs.settings import JobSettings
 from jobs.tasks.context import TASK_PATIENCE_S
@@ -104,7 +104,7 @@ def train(
         A recording of a dataset can't be read any more, or the training diverged.
     """
     with reaching(settings):
-        target = storage.to_uri(out)
+        target = output_uri(out)
         if list_output(target) or (storage.exists(target) and not storage.is_folder(target)):
             raise OutputError(f"{storage.display(target)} is there already: name another place for the bundle")
         datasets = [Dataset(uri) for uri in dataset_uris]

@@ -26,8 +26,9 @@ from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_length, foo
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES
-from jobs.output.ledger import Commit, commit_uri, part_name, part_uri
+from jobs.output.ledger import Commit
 from jobs.output.notes import Notes
+from jobs.output.places import commit_uri, part_name, part_uri
 
 SETTLED_FOLDER = "_settled"
 EMPTY_PART = "part-empty.parquet"

@@ -13,7 +13,7 @@ from heartbeat_core.datasets.dataset import FACTS_NAME
 from heartbeat_core.errors import InputError
 from heartbeat_core.formats.parquet import FOOTER_TAIL_BYTES, footer_facts, footer_length
 from heartbeat_core.storage.uris import public_uri
-from jobs.output.ledger import RUN_NAME
+from jobs.output.places import RUN_NAME
 from jobs.output.plans import Generation, PlanFolder
 from jobs.output.provenance import describe_inputs, read_history
 from jobs.output.status import Status, read_status

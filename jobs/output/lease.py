@@ -27,7 +27,7 @@ from heartbeat_core import storage
 from heartbeat_core.errors import JobError, OutputError, StorageError, StoreUnavailable
 from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
-from jobs.output.ledger import DRIVERS_FOLDER
+from jobs.output.places import DRIVERS_FOLDER
 
 BEAT_S = 5.0
 GONE_AFTER_S = 60.0

@@ -32,16 +32,20 @@ from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import FAILURES, PLAN_FOLDER, SUCCESS_NAME
 from jobs.output.differences import advise, describe_differences
 from jobs.output.journal import journal_name, journal_uri, read_journal, store_journal
+from jobs.output.places import (
+    COMMITS_FOLDER,
+    COMPACT_FOLDER,
+    DRIVERS_FOLDER,
+    HISTORY_FOLDER,
+    RUN_NAME,
+    commit_uri,
+    list_output,
+    output_uri,
+)
 
-RUN_NAME = "_run.json"
-COMMITS_FOLDER = "_commits"
-COMPACT_FOLDER = "_compact"
-DRIVERS_FOLDER = "_drivers"
-HISTORY_FOLDER = "_history"
-REPORT_FOLDER = "_report"
 RECORDS_AT_ONCE = 16
-_RECORD_NAME = re.compile(r"part-([0-9]{6,})\.json")
 """How many commit records are read at the same time."""
+_RECORD_NAME = re.compile(r"part-([0-9]{6,})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Ledger:
     Raises
     ------
     OutputError
-        No job can write there: the path has a ``//``, it is the root of the file system, or memory of this process.
+        As ``output_uri`` raises it.
 
     Examples
     --------
@@ -105,18 +109,7 @@ class Ledger:
     """
 
     def __init__(self, out: str) -> None:
-        self.out = storage.to_uri(out).rstrip("/")
-        if "//" in self.out.partition("://")[2]:
-            raise OutputError(
-                f"{storage.display(self.out)}: '//' in a path means one thing to one store and another to the next: "
-                "write one '/'"
-            )
-        if self.out.startswith("memory://"):
-            raise OutputError(
-                f"{self.out}: no worker sees the memory of this process, and it ends with it: name a folder or a bucket"
-            )
-        if self.out == "file:":
-            raise OutputError("/: the root of the file system is no output: name a folder below it")
+        self.out = output_uri(out)
 
     def find_run(self, identity: Mapping[str, Any], *, again: bool = True) -> str | None:
         """Return the run_id if the folder belongs to this same job, None if it is free.
@@ -368,30 +361,3 @@ def find_commit(out: str, shard: int) -> Commit | None:
 def _is_left_over(name: str) -> bool:
     is_temporary = name.startswith(f".{RUN_NAME}.") and name.endswith(".tmp")
     return is_temporary or name == DRIVERS_FOLDER or name.startswith(storage.PROBE_PREFIX)
-
-
-def list_output(folder: str) -> list[str]:
-    """Return the names in a folder that will be written to.
-
-    Raises
-    ------
-    OutputError
-        The folder may not be read.
-    """
-    with storage.refusals_as(OutputError):
-        return storage.list_names(folder)
-
-
-def part_name(index: int) -> str:
-    """Return the name, without an ending, of a shard's parts and commit record."""
-    return f"part-{index:06d}"
-
-
-def part_uri(out: str, table: str, index: int) -> str:
-    """Return the URI of a shard's part of a table."""
-    return storage.join(out, table, f"{part_name(index)}.parquet")
-
-
-def commit_uri(out: str, shard: int) -> str:
-    """Return the URI of a shard's commit record."""
-    return storage.join(out, COMMITS_FOLDER, f"{part_name(shard)}.json")

@@ -12,7 +12,7 @@ from heartbeat_core.bundles.manifest import (
 )
 from heartbeat_core.errors import BundleError
 from heartbeat_core.settings import canonical_json
-from jobs.output.ledger import REPORT_FOLDER
+from jobs.output.places import REPORT_FOLDER
 
 
 def keep_manifest(out: str, manifest: BundleManifest) -> None:

@@ -33,7 +33,7 @@ from heartbeat_core.settings import canonical_json
 from heartbeat_core.storage import retry
 from heartbeat_core.storage.uris import public_uri
 from jobs.output.lease import BEAT_S
-from jobs.output.ledger import HISTORY_FOLDER, RUN_NAME
+from jobs.output.places import HISTORY_FOLDER, RUN_NAME
 from jobs.output.plans import Generation
 from jobs.settings import JobSettings
 

@@ -17,7 +17,7 @@ from heartbeat_core import storage
 from heartbeat_core.errors import InputError, OutputError
 from heartbeat_core.formats.parquet import from_parquet, to_parquet
 from heartbeat_core.results.reviews import REVIEWS, Review, read_table, reviews_table
-from jobs.output.ledger import part_name
+from jobs.output.places import part_name
 from jobs.output.schemas import write_schema
 
 REVIEWS_FOLDER = "reviews"

@@ -11,7 +11,8 @@ from heartbeat_core import storage
 from heartbeat_core.errors import InputError
 from heartbeat_core.storage.uris import SUCCESS_NAME
 from jobs.output.lease import Driver, live_drivers
-from jobs.output.ledger import RUN_NAME, Commit, Ledger, by_count, count_errors
+from jobs.output.ledger import Commit, Ledger, by_count, count_errors
+from jobs.output.places import RUN_NAME
 from jobs.output.plans import PlanFolder, count_retried, sum_replaced
 
 

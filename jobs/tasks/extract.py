@@ -25,7 +25,7 @@ from heartbeat_core.recordings.recording import Recording
 from heartbeat_core.results.evaluation import inputs_table, table_inputs
 from heartbeat_core.results.files import read_file
 from heartbeat_core.settings import Limits, fingerprint
-from jobs.output.ledger import part_name
+from jobs.output.places import part_name
 from jobs.tasks.core import Turn
 
 INPUTS_FOLDER = "_inputs"

@@ -22,7 +22,7 @@ from heartbeat_core.recordings.recording import Recording, failure
 from heartbeat_core.results.files import read_file
 from heartbeat_core.results.judged import Outcomes, outcomes_table, table_outcomes
 from heartbeat_core.settings import Device, Limits
-from jobs.output.ledger import part_name
+from jobs.output.places import part_name
 from jobs.tasks.core import Turn, computing
 from jobs.tasks.parts import ClassifyWork
 from jobs.tasks.processing import process_recordings, working_place

@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from heartbeat_core import storage
 from heartbeat_core.alignment.scaling import ScalerFit
-from jobs.output.ledger import part_name
+from jobs.output.places import part_name
 
 SCALERS_FOLDER = "_scalers"
 FAN_IN = 16

@@ -36,7 +36,8 @@ from heartbeat_core.settings import Limits, canonical_json
 from heartbeat_core.storage.uris import FAILURES
 from jobs.cluster.connect import connect
 from jobs.drivers.run import Run, begin, finish, run_shards
-from jobs.output.ledger import COMMITS_FOLDER, Commit, part_name
+from jobs.output.ledger import Commit
+from jobs.output.places import COMMITS_FOLDER, part_name
 from jobs.output.plans import PlannedShard
 from jobs.settings import ClusterSettings, JobSettings
 from jobs.tasks.context import RunFacts

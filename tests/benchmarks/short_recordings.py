@@ -32,7 +32,7 @@ from heartbeat_core.evaluation.protocols import HELD_OUT, make_splits
 from heartbeat_core.evaluation.splits import Task
 from heartbeat_core.features.extract import compute_inputs
 from heartbeat_core.recipe import AugmentationSettings, Recipe
-from jobs.output.ledger import RUN_NAME
+from jobs.output.places import RUN_NAME
 from jobs.settings import load_recipe
 from jobs.tasks.extract import input_key, make_chunks, read_inputs
 from tests.benchmarks.common import report, run_as_a_worker

@@ -20,7 +20,7 @@ from heartbeat_core.results.folder import Results
 from jobs.drivers.classify import classify
 from jobs.drivers.compact import compact
 from jobs.drivers.report import PAGE_NAME, read_facts, write_report
-from jobs.output.ledger import REPORT_FOLDER
+from jobs.output.places import REPORT_FOLDER
 from jobs.settings import JobSettings
 from tests import naive
 from tests.commands import done, refused

@@ -239,6 +239,24 @@ def test_a_recipe_may_change_the_network_but_not_the_frames(
     assert not (tmp_path / "finer").exists()
 
 
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("memory://model", "^memory://model: no worker sees the memory of this process"),
+        ("/", "^/: the root of the file system is no output"),
+        ("s3://b//model", "'//' in a path"),
+    ],
+)
+def test_a_place_that_can_hold_no_bundle_is_refused(dataset: Path, out: str, told: str, console: Console) -> None:
+    with pytest.raises(OutputError, match=told):
+        train([str(dataset)], out, TrainOptions(), JobSettings(), console)
+
+
+def test_the_root_is_named_where_it_is_no_dataset(tmp_path: Path, console: Console) -> None:
+    with pytest.raises(DatasetError, match=r"^/ is not a finished dataset "):
+        train(["/"], str(tmp_path / "model"), TrainOptions(), JobSettings(), console)
+
+
 def test_a_place_that_is_not_free_is_refused(dataset: Path, bundle: Path, tmp_path: Path, console: Console) -> None:
     before = tree(bundle)
     with pytest.raises(OutputError, match="is there already: name another place"):

@@ -13,7 +13,8 @@ import pytest
 from heartbeat_core import storage
 from heartbeat_core.errors import JobError, OutputError
 from heartbeat_core.recordings.recording import Recording
-from jobs.output.ledger import Commit, Ledger, Totals, find_commit, part_name, part_uri, reconcile
+from jobs.output.ledger import Commit, Ledger, Totals, find_commit, reconcile
+from jobs.output.places import part_name, part_uri
 from jobs.output.plans import PlanFolder
 from tests.helpers import tree
 
